@@ -1,0 +1,2 @@
+//! The configuration of Tidegate.
+pub mod plan;

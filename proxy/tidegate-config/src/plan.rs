@@ -1,0 +1,456 @@
+//! The plan: the checked form of a document. References are indices, names are resolved, numbers are in range.
+//!
+//! A plan cannot be wrong in itself; what can still fail is outside of it (a file that is missing, an address in use).
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that a gateway is to do.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// Where the admin API listens; none: no admin API.
+    pub admin: Option<SocketAddr>,
+    /// Worker threads; none: one for each CPU that the process may use.
+    pub workers: Option<NonZeroUsize>,
+    /// Where clients connect.
+    pub listeners: Vec<Listener>,
+    /// Wasm plugins. A rule that replaces a plugin's configuration has an entry of its own here.
+    pub plugins: Vec<Plugin>,
+    /// Routes in the order of the document.
+    pub routes: Vec<Route>,
+    /// Groups of servers.
+    pub upstreams: Vec<Upstream>,
+    /// Where and how exchanges are logged; none: not logged.
+    pub access_log: Option<AccessLog>,
+}
+
+/// Index into [`Plan::plugins`].
+pub type PluginIndex = usize;
+/// Index into [`Plan::upstreams`].
+pub type UpstreamIndex = usize;
+/// Index into [`Plan::listeners`].
+pub type ListenerIndex = usize;
+
+/// A set of sockets that speak one protocol.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Unique name.
+    pub name: String,
+    /// At least one; port 0 lets the system choose.
+    pub addresses: Vec<SocketAddr>,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Only requests for these hosts are served; empty: all.
+    pub hostnames: Vec<HostPattern>,
+    /// Present exactly when the protocol is [`Protocol::Https`].
+    pub tls: Option<ServerTls>,
+    /// Run before a route is chosen.
+    pub filters: Vec<Filter>,
+    /// How long clients may take.
+    pub timeouts: ListenerTimeouts,
+    /// How much clients may use.
+    pub limits: ListenerLimits,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge, in clear text.
+    Http,
+    /// HTTP/1.1 and HTTP/2 by ALPN, over TLS.
+    Https,
+}
+
+/// The TLS side of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// At least one; picked by server name, the first one otherwise.
+    pub certificates: Vec<CertificateFiles>,
+    /// Whether and how clients show a certificate.
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// PEM files of a certificate chain and its private key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Client certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// PEM file of the authorities that clients' certificates come from.
+    pub ca: PathBuf,
+    /// Refuse clients without a certificate.
+    pub required: bool,
+}
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerTimeouts {
+    /// TLS handshake (default 5 s).
+    pub handshake: Duration,
+    /// A whole request head (default 10 s).
+    pub headers: Duration,
+    /// Longest wait for the next byte of a request body (default 30 s).
+    pub body: Duration,
+    /// A connection without a request (default 60 s).
+    pub idle: Duration,
+}
+
+/// How much a client may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Bytes of a request head (default 64 KiB).
+    pub header_bytes: usize,
+    /// Header fields of a request (default 100).
+    pub headers: usize,
+    /// Open connections of this listener (default 100,000).
+    pub connections: usize,
+    /// Concurrent HTTP/2 streams of a connection (default 100).
+    pub streams: usize,
+}
+
+/// A Wasm module with its configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plugin {
+    /// The name in the document.
+    pub name: String,
+    /// Unique: the name, or `name@route/rule` where a rule replaces the configuration.
+    pub key: String,
+    /// Where the module comes from.
+    pub module: ModuleSource,
+    /// Lower-case hexadecimal digest that the module must have.
+    pub sha256: Option<String>,
+    /// What the guest is configured with.
+    pub config: Vec<u8>,
+    /// WASI environment variables.
+    pub environment: Vec<(String, String)>,
+    /// What happens to requests when the plugin cannot do its work.
+    pub on_failure: OnFailure,
+    /// Limits of the guest.
+    pub limits: PluginLimits,
+    /// Upstreams that the guest may call.
+    pub callable: Vec<UpstreamIndex>,
+}
+
+/// Where a module comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ModuleSource {
+    /// A file, watched.
+    File(PathBuf),
+    /// A filter that the binary carries.
+    Builtin(String),
+}
+
+/// What a failure of a plugin means for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The request is refused.
+    Closed,
+    /// The request goes on without the plugin.
+    Open,
+}
+
+/// [`Failure`] by kind; all closed by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnFailure {
+    /// The plugin has never come up.
+    pub load: Failure,
+    /// The guest trapped.
+    pub trap: Failure,
+    /// The guest used up its time.
+    pub timeout: Failure,
+}
+
+/// Limits of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginLimits {
+    /// One call into the guest (default 20 ms).
+    pub call_time: Duration,
+    /// All calls of one request together (default 100 ms).
+    pub request_time: Duration,
+    /// Linear memory in bytes (default 32 MiB).
+    pub memory: usize,
+}
+
+/// Rules for a set of hosts on a set of listeners.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Unique name.
+    pub name: String,
+    /// Listeners that have the route; never empty.
+    pub listeners: Vec<ListenerIndex>,
+    /// Hosts that the route is for; empty: all hosts of the listener.
+    pub hostnames: Vec<HostPattern>,
+    /// In the order of the document.
+    pub rules: Vec<Rule>,
+}
+
+/// Matches, filters and what is done with a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// The rule's name, or its index in the route as text.
+    pub name: String,
+    /// Any of these; never empty (a rule without matches has one that matches all: prefix `/`).
+    pub matches: Vec<Match>,
+    /// In request order.
+    pub filters: Vec<Filter>,
+    /// What is done with the request.
+    pub action: Action,
+    /// Time limits.
+    pub timeouts: RuleTimeouts,
+    /// When and how often an attempt is repeated.
+    pub retries: Retries,
+}
+
+/// Conditions that hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// On the normalised path.
+    pub path: PathPattern,
+    /// The method, upper case.
+    pub method: Option<String>,
+    /// By header name (lower case).
+    pub headers: Vec<(String, ValuePattern)>,
+    /// By query parameter.
+    pub query: Vec<(String, ValuePattern)>,
+}
+
+/// A host name, `*.` with a suffix for any one or more labels before it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// Lower case, without port.
+    Exact(String),
+    /// The suffix with its leading dot: `.example.com`.
+    Wildcard(String),
+}
+
+/// How a path is matched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathPattern {
+    /// The whole path.
+    Exact(String),
+    /// Whole segments at the beginning; no trailing slash but for `/` itself.
+    Prefix(String),
+    /// A regular expression over the whole path (anchored); known to compile.
+    Regex(String),
+}
+
+/// How a header or query value is matched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValuePattern {
+    /// The whole value.
+    Exact(String),
+    /// A regular expression over the whole value (anchored); known to compile.
+    Regex(String),
+}
+
+/// One step that a request passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// A Wasm plugin.
+    Plugin(PluginIndex),
+    /// Changes the request's headers.
+    RequestHeaders(HeaderChanges),
+    /// Changes the response's headers.
+    ResponseHeaders(HeaderChanges),
+    /// Changes host and path.
+    Rewrite(Rewrite),
+}
+
+/// Header changes; set, then add, then remove. Names are lower case and valid, values are valid.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeaderChanges {
+    /// Replaces all values.
+    pub set: Vec<(String, String)>,
+    /// Adds a value.
+    pub add: Vec<(String, String)>,
+    /// Removes all values.
+    pub remove: Vec<String>,
+}
+
+/// What a rewrite or a redirect does to the path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathRewrite {
+    /// Replaces the whole path; the query stays.
+    Full(String),
+    /// Replaces the prefix that the rule matched.
+    Prefix(String),
+}
+
+/// Changes of host and path on the way upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rewrite {
+    /// The new host.
+    pub hostname: Option<String>,
+    /// The new path.
+    pub path: Option<PathRewrite>,
+}
+
+/// What is done with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// To one of these by weight. Empty, or all weights zero: answered 500.
+    Forward(Vec<WeightedUpstream>),
+    /// Sends the client elsewhere.
+    Redirect(Redirect),
+    /// Answers at once.
+    Respond(Respond),
+}
+
+/// An upstream and its share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WeightedUpstream {
+    /// Which one.
+    pub upstream: UpstreamIndex,
+    /// Its share is this over the sum of all (default 1).
+    pub weight: u32,
+}
+
+/// A redirect; what is not set stays as it was in the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// The host.
+    pub hostname: Option<String>,
+    /// The port.
+    pub port: Option<u16>,
+    /// The path.
+    pub path: Option<PathRewrite>,
+    /// 301, 302 (default), 303, 307 or 308.
+    pub status: u16,
+}
+
+/// A fixed answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Respond {
+    /// 200 to 599.
+    pub status: u16,
+    /// Valid names and values.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+}
+
+/// Time limits of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleTimeouts {
+    /// From the request head to the last byte of the answer; none: no limit.
+    pub request: Option<Duration>,
+    /// From sending to the head of the answer, for each attempt; none: no limit.
+    pub attempt: Option<Duration>,
+    /// Longest wait without a byte in either direction (default 60 s).
+    pub idle: Duration,
+}
+
+/// When an attempt is repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retries {
+    /// Further attempts after the first (default 1).
+    pub attempts: u32,
+    /// On which outcomes (default connect and reset).
+    pub on: Vec<RetryOn>,
+    /// The first wait (default 25 ms); doubled each time.
+    pub backoff_base: Duration,
+    /// The longest wait (default 250 ms).
+    pub backoff_max: Duration,
+}
+
+/// An outcome after which another attempt may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryOn {
+    /// No connection.
+    Connect,
+    /// The connection was lost before any byte of the answer.
+    Reset,
+    /// This status.
+    Status(u16),
+}
+
+/// A group of servers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Unique name.
+    pub name: String,
+    /// Host names are resolved by the gateway at build.
+    pub servers: Vec<Server>,
+    /// How they are spoken to.
+    pub protocol: UpstreamProtocol,
+    /// How one is chosen.
+    pub balance: Balance,
+    /// Present: TLS towards the servers.
+    pub tls: Option<ClientTls>,
+    /// Limits of the whole gateway towards this upstream.
+    pub limits: UpstreamLimits,
+    /// Time for a connection, TLS included (default 5 s).
+    pub connect_timeout: Duration,
+    /// How long an idle connection is kept (default 60 s).
+    pub idle_timeout: Duration,
+}
+
+/// One member of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// `host:port`; the host is an address or a name.
+    pub address: String,
+    /// Share (default 1).
+    pub weight: u32,
+}
+
+/// How servers are spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 (prior knowledge without TLS).
+    Http2,
+    /// By ALPN over TLS, HTTP/1.1 without TLS.
+    Auto,
+}
+
+/// How a server is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The one with fewer requests of two random ones (default).
+    LeastRequest,
+    /// Any, by weight.
+    Random,
+}
+
+/// TLS towards servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Name that is asked for and verified; none: the host of the server's address.
+    pub server_name: Option<String>,
+    /// PEM file of trusted authorities; none: those of the system.
+    pub ca: Option<PathBuf>,
+    /// The gateway's own certificate.
+    pub certificate: Option<CertificateFiles>,
+}
+
+/// Limits towards an upstream, each for the whole gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamLimits {
+    /// Connections (default 1,024).
+    pub connections: usize,
+    /// Requests that wait for a connection (default 1,024).
+    pub pending: usize,
+    /// Requests in flight (default 4,096).
+    pub requests: usize,
+}
+
+/// The access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// File to append to; `/dev/stdout` and `/dev/stderr` are the process's own.
+    pub path: PathBuf,
+}

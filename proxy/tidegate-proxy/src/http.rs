@@ -1,0 +1,3 @@
+//! What is said about requests and responses whatever the HTTP version.
+pub(crate) mod fail;
+pub(crate) mod sanitize;

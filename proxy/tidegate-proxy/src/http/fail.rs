@@ -1,0 +1,119 @@
+//! Why an exchange failed: where it was noticed, the reason, and whether another attempt is safe.
+//!
+//! A failure becomes a response in `reply.rs` only.
+
+use std::error::Error;
+
+/// Whose doing a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The client sent something that cannot be served.
+    Client,
+    /// The gateway decided or could not.
+    Gateway,
+    /// The upstream failed.
+    Upstream,
+    /// A filter failed.
+    Filter,
+}
+
+/// What went wrong; each has one status, one log word and one metric label in `reply.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The request could be read in more than one way.
+    Framing,
+    /// Host or authority is missing, doubled or malformed.
+    Host,
+    /// The path cannot be brought into one canonical form.
+    Path,
+    /// A method that the gateway does not pass on.
+    Method,
+    /// A header that cannot be passed on.
+    Header,
+    /// More header fields or bytes than the listener allows.
+    HeadTooLarge,
+    /// The request's authority is not one that this connection may ask for.
+    Misdirected,
+    /// No route has the host and the path.
+    NoRoute,
+    /// The rule forwards to nothing.
+    NoUpstream,
+    /// The upstream has no server that can be used.
+    NoServer,
+    /// A limit towards the upstream is reached.
+    Overflow,
+    /// No connection to the server.
+    Connect,
+    /// The connection was lost before the head of the answer.
+    Reset,
+    /// What the server sent is not HTTP.
+    Garbage,
+    /// An attempt or the whole request took too long.
+    Timeout,
+    /// The client was too slow with its request body.
+    ClientTimeout,
+    /// A body is larger than what a filter may buffer.
+    TooLarge,
+    /// The plugin is not there.
+    PluginMissing,
+    /// The guest trapped.
+    PluginTrap,
+    /// The guest used up its time.
+    PluginTimeout,
+    /// The client went away.
+    ClientGone,
+    /// A fault of the gateway itself.
+    Internal,
+}
+
+/// Whether another attempt may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// Nothing of the request was seen by a server.
+    Safe,
+    /// A server may have acted on it: only for idempotent methods.
+    Idempotent,
+    /// Never.
+    Never,
+}
+
+/// A failed exchange.
+#[derive(Debug)]
+pub(crate) struct Fail {
+    /// Whose doing.
+    pub(crate) origin: Origin,
+    /// What.
+    pub(crate) reason: Reason,
+    /// Whether to try again.
+    pub(crate) retry: Retry,
+    /// For the log, never for the client.
+    pub(crate) source: Option<Box<dyn Error>>,
+}
+
+impl Fail {
+    /// The request is refused.
+    pub(crate) fn client(reason: Reason) -> Self {
+        Self { origin: Origin::Client, reason, retry: Retry::Never, source: None }
+    }
+
+    /// The gateway cannot serve the request.
+    pub(crate) fn gateway(reason: Reason) -> Self {
+        Self { origin: Origin::Gateway, reason, retry: Retry::Never, source: None }
+    }
+
+    /// A filter failed.
+    pub(crate) fn filter(reason: Reason) -> Self {
+        Self { origin: Origin::Filter, reason, retry: Retry::Never, source: None }
+    }
+
+    /// The upstream failed.
+    pub(crate) fn upstream(reason: Reason, retry: Retry) -> Self {
+        Self { origin: Origin::Upstream, reason, retry, source: None }
+    }
+
+    /// The same with what was underneath.
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn Error>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}

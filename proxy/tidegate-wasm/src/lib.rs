@@ -1,0 +1,1 @@
+//! Runs proxy-wasm filters without doing any I/O.

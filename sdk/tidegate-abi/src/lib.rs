@@ -1,0 +1,2 @@
+//! The numbers and encodings of proxy-wasm.
+#![no_std]

@@ -1,0 +1,70 @@
+//! Builds every Wasm filter of the project (`filters/*` and the sample filters in `examples/*`) into `target/filters`.
+//!
+//! All share one target folder, so a standard library built from sources is built once.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::Outcome;
+use crate::shell::{self, say};
+use crate::wasm_target::{self, TARGET};
+
+/// The workspace that the filters and the sample filters are members of.
+pub(crate) const MANIFEST: &str = "filters/Cargo.toml";
+
+/// Builds the filters and returns the modules' paths.
+pub(crate) fn build() -> Outcome<Vec<PathBuf>> {
+    let toolchain = wasm_target::find()?;
+    say(&format!("filters: building with {}", toolchain.description()));
+    let built = shell::root().join("target/wasm");
+    let mut command = toolchain.cargo_build();
+    command.args(["--manifest-path", MANIFEST]).env("CARGO_TARGET_DIR", &built);
+    shell::run(&mut command)?;
+
+    let folder = shell::root().join("target/filters");
+    std::fs::create_dir_all(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
+    let mut modules = Vec::new();
+    for name in module_names()? {
+        let from = built.join(TARGET).join("release").join(&name);
+        let to = folder.join(&name);
+        install(&from, &to)?;
+        modules.push(to);
+    }
+    Ok(modules)
+}
+
+/// The file names of the modules: one for each member of the workspace that is a C-like dynamic library.
+fn module_names() -> Outcome<Vec<String>> {
+    let mut command = shell::cargo();
+    command.args(["metadata", "--no-deps", "--format-version=1", "--manifest-path", MANIFEST]);
+    let text = shell::output(&mut command).ok_or("`cargo metadata` failed for the filters' workspace")?;
+    let metadata: Value = serde_json::from_str(&text)?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut names = Vec::new();
+    for package in list(&metadata["packages"]) {
+        for target in list(&package["targets"]) {
+            let is_module = list(&target["crate_types"]).iter().any(|kind| kind == "cdylib");
+            if let (true, Some(name)) = (is_module, target["name"].as_str()) {
+                names.push(format!("{}.wasm", name.replace('-', "_")));
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Puts a module in place by a rename, so that a gateway that watches the file never reads half of it.
+fn install(from: &Path, to: &Path) -> Outcome<()> {
+    let bytes = std::fs::read(from).map_err(|error| format!("cannot read {}: {error}", from.display()))?;
+    let size = bytes.len().div_ceil(1024);
+    if std::fs::read(to).is_ok_and(|old| old == bytes) {
+        say(&format!("filters: {} is up to date ({size} KiB)", to.display()));
+        return Ok(());
+    }
+    let fresh = to.with_extension("wasm.new");
+    std::fs::write(&fresh, bytes).map_err(|error| format!("cannot write {}: {error}", fresh.display()))?;
+    std::fs::rename(&fresh, to).map_err(|error| format!("cannot replace {}: {error}", to.display()))?;
+    say(&format!("filters: {} built ({size} KiB)", to.display()));
+    Ok(())
+}

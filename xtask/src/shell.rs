@@ -1,0 +1,69 @@
+//! Where the project lies and how other programs are started: one place for paths, environment and progress lines.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Outcome;
+
+/// The folder of the root manifest.
+pub(crate) fn root() -> &'static Path {
+    // xtask lies directly below the root; the path is fixed when xtask is compiled, which is in the same clone.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// The folder that cargo builds the root workspace into.
+pub(crate) fn target_folder() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => root().join(folder),
+        None => root().join("target"),
+    }
+}
+
+/// The cargo that started xtask, to be run in the project's folder.
+pub(crate) fn cargo() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.current_dir(root()).env("CARGO_TARGET_DIR", target_folder());
+    // Set by the cargo that runs xtask; they describe xtask, not what is built next.
+    for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a program with its output shown; an exit code other than zero is an error that names the command line.
+pub(crate) fn run(command: &mut Command) -> Outcome<()> {
+    match passes(command)? {
+        true => Ok(()),
+        false => Err(format!("`{}` failed", line(command)).into()),
+    }
+}
+
+/// Runs a program with its output shown and tells whether it ended with zero.
+pub(crate) fn passes(command: &mut Command) -> Outcome<bool> {
+    let status = command.status().map_err(|error| format!("cannot start `{}`: {error}", line(command)))?;
+    Ok(status.success())
+}
+
+/// What a program prints, trimmed; `None` when it cannot be started or fails.
+pub(crate) fn output(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The command line as a person would type it, without the program's folder.
+pub(crate) fn line(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let mut words = vec![program.to_string_lossy().into_owned()];
+    words.extend(command.get_args().map(|argument| argument.to_string_lossy().into_owned()));
+    words.join(" ")
+}
+
+/// Tells the person what happens now.
+pub(crate) fn say(message: &str) {
+    eprintln!("xtask: {message}");
+}

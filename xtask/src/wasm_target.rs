@@ -1,0 +1,184 @@
+//! Finds a way to compile for `wasm32-unknown-unknown`, installing one where there is none.
+//!
+//! In this order: a toolchain that is ready (the running one with the target's standard library, or Debian's with the
+//! library's sources), then `rustup target add`, then Debian's packages `rustc-web` and `rust-web-src`. What counts is
+//! whether the standard library is there, never a package's version.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Outcome;
+use crate::shell::{self, say};
+
+/// The name by which rustc knows the target.
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+
+/// How filters are compiled on this machine.
+pub(crate) enum Toolchain {
+    /// The running toolchain has the target's standard library.
+    Ready,
+    /// Debian's rustc, which compiles the standard library from its sources; links with the running toolchain's linker.
+    Debian { linkers: PathBuf },
+}
+
+/// Finds a toolchain for the target or installs one.
+pub(crate) fn find() -> Outcome<Toolchain> {
+    if let Some(found) = ready() {
+        return Ok(found);
+    }
+    let with_rustup = add_by_rustup();
+    if let Some(found) = ready() {
+        return Ok(found);
+    }
+    let with_debian = install_from_debian();
+    if let Some(found) = ready() {
+        return Ok(found);
+    }
+    let linker = match linkers() {
+        Some(_) => "found",
+        None => "not found in the running toolchain (rust-lld, part of rustup's toolchains)",
+    };
+    Err(format!(
+        "nothing here can compile for {TARGET}:\n  \
+         rustup target add {TARGET}: {with_rustup}\n  \
+         Debian's {}: {with_debian}\n  \
+         linker: {linker}\n\
+         Make one of the two work by hand, then run this command again",
+        DEBIAN_PACKAGES.join(" and "),
+    )
+    .into())
+}
+
+impl Toolchain {
+    /// A `cargo build` for the target; the caller adds manifest and folder.
+    pub(crate) fn cargo_build(&self) -> Command {
+        let mut command = shell::cargo();
+        command.args(["build", "--release", "--target", TARGET]);
+        // Settings made for native builds: wrappers that know another rustc, flags that wasm32 does not take.
+        for name in FOREIGN_SETTINGS {
+            command.env_remove(name);
+        }
+        if let Toolchain::Debian { linkers } = self {
+            let mut path = OsString::from(linkers);
+            if let Some(rest) = std::env::var_os("PATH") {
+                path.push(":");
+                path.push(rest);
+            }
+            command.arg("-Zbuild-std=std,panic_abort");
+            command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1").env("PATH", path);
+        }
+        command
+    }
+
+    /// One line for the person who waits.
+    pub(crate) fn description(&self) -> String {
+        match self {
+            Toolchain::Ready => format!("the toolchain's own {TARGET}"),
+            Toolchain::Debian { .. } => {
+                format!("{DEBIAN_RUSTC} and std from its sources (its first build takes about a minute)")
+            }
+        }
+    }
+}
+
+/// A toolchain that needs no installation.
+fn ready() -> Option<Toolchain> {
+    if has_std("rustc") {
+        return Some(Toolchain::Ready);
+    }
+    let sources = sysroot(DEBIAN_RUSTC)?.join("lib/rustlib/src/rust/library/std/Cargo.toml");
+    if sources.is_file() && is_new_enough(DEBIAN_RUSTC) {
+        return Some(Toolchain::Debian { linkers: linkers()? });
+    }
+    None
+}
+
+/// Whether this rustc's sysroot holds the target's standard library.
+fn has_std(rustc: &str) -> bool {
+    let Some(sysroot) = sysroot(rustc) else { return false };
+    let Ok(entries) = sysroot.join("lib/rustlib").join(TARGET).join("lib").read_dir() else { return false };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with("libstd-") && name.ends_with(".rlib")
+    })
+}
+
+fn sysroot(rustc: &str) -> Option<PathBuf> {
+    shell::output(Command::new(rustc).args(["--print", "sysroot"])).map(PathBuf::from)
+}
+
+/// The folder of the running toolchain's `rust-lld`, which links wasm.
+fn linkers() -> Option<PathBuf> {
+    let host = version_line("rustc", "host: ")?;
+    let folder = sysroot("rustc")?.join("lib/rustlib").join(host).join("bin");
+    folder.join("rust-lld").is_file().then_some(folder)
+}
+
+/// The rest of the line of `rustc -vV` that starts with `key`.
+fn version_line(rustc: &str, key: &str) -> Option<String> {
+    let version = shell::output(Command::new(rustc).arg("-vV"))?;
+    version.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned)
+}
+
+fn is_new_enough(rustc: &str) -> bool {
+    let release = version_line(rustc, "release: ").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(MINIMUM.0), Some(MINIMUM.1))
+}
+
+/// Tries rustup; the answer says how it went.
+fn add_by_rustup() -> String {
+    say(&format!("this toolchain has no {TARGET}; trying `rustup target add {TARGET}`"));
+    let mut command = Command::new("rustup");
+    match shell::passes(command.args(["target", "add", TARGET])) {
+        Ok(true) => "installed, but its standard library is not in the sysroot".to_owned(),
+        Ok(false) => "failed, see above".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Tries Debian's packages; the answer says how it went.
+fn install_from_debian() -> String {
+    if !Path::new("/usr/bin/apt-get").is_file() {
+        return "no apt-get on this machine".to_owned();
+    }
+    let packages = DEBIAN_PACKAGES.join(" ");
+    if shell::output(Command::new("id").arg("-u")).as_deref() != Some("0") {
+        return format!("needs root: `sudo apt-get install {packages}`");
+    }
+    say(&format!("installing Debian's {packages} (a rustc for {TARGET} and the sources of its std)"));
+    let update = shell::passes(Command::new("apt-get").args(["update", "-q"]));
+    if !matches!(update, Ok(true)) {
+        say("apt-get update failed; trying with the package lists that are here");
+    }
+    let mut install = Command::new("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    install.args(["install", "-y", "-q", "--no-install-recommends"]).args(DEBIAN_PACKAGES);
+    match shell::passes(&mut install) {
+        Ok(true) if !is_new_enough(DEBIAN_RUSTC) => {
+            format!("installed, but {DEBIAN_RUSTC} is older than {}.{}", MINIMUM.0, MINIMUM.1)
+        }
+        Ok(true) => "installed, but the sources of std are not in its sysroot".to_owned(),
+        Ok(false) => "apt-get failed, see above".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
+
+/// The oldest Rust that the SDK and the filters compile with (edition 2024).
+const MINIMUM: (u32, u32) = (1, 85);
+
+const FOREIGN_SETTINGS: [&str; 8] = [
+    "RUSTC",
+    "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_BUILD_RUSTC_WRAPPER",
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+];

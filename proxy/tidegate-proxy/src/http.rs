@@ -1,3 +1,4 @@
 //! What is said about requests and responses whatever the HTTP version.
 pub(crate) mod fail;
+pub(crate) mod headers;
 pub(crate) mod sanitize;

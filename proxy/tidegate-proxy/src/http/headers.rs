@@ -1,0 +1,349 @@
+//! Header changes that rules ask for, and the fields by which upstreams learn about the client.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use thiserror::Error;
+use tidegate_config::plan::HeaderChanges;
+
+/// Who the connection is with: `x-forwarded-for`.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The authority that the client asked for.
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `http` or `https`.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Identifies the request in logs.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id that is taken over from a client.
+const MAX_REQUEST_ID: usize = 128;
+
+/// A header change that would break messages.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum ChangesError {
+    /// Not a name.
+    #[error("`{0}` is not a header name")]
+    Name(String),
+    /// Not a value.
+    #[error("the value of `{0}` has bytes that a header cannot have")]
+    Value(String),
+    /// The gateway needs it for itself.
+    #[error("`{0}` frames messages or is for one connection only: it cannot be changed")]
+    Reserved(String),
+}
+
+/// [`HeaderChanges`] ready to be applied.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CompiledChanges {
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+    remove: Vec<HeaderName>,
+}
+
+impl CompiledChanges {
+    /// Compiles the changes.
+    ///
+    /// # Errors
+    /// A name or value that is none, or a field that the gateway alone may write.
+    pub(crate) fn build(changes: &HeaderChanges) -> Result<Self, ChangesError> {
+        let fields = |pairs: &[(String, String)], adds: bool| {
+            pairs.iter().map(|(name, value)| field(name, value, adds)).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self {
+            set: fields(&changes.set, false)?,
+            add: fields(&changes.add, true)?,
+            remove: changes.remove.iter().map(|name| removable(name)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Sets, then adds, then removes.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name, value.clone());
+        }
+        for name in &self.remove {
+            headers.remove(name);
+        }
+    }
+}
+
+fn field(name: &str, value: &str, adds: bool) -> Result<(HeaderName, HeaderValue), ChangesError> {
+    let parsed = writable(name)?;
+    if adds && parsed == header::HOST {
+        return Err(ChangesError::Reserved(name.to_owned()));
+    }
+    let value = HeaderValue::from_str(value).map_err(|_| ChangesError::Value(name.to_owned()))?;
+    Ok((parsed, value))
+}
+
+fn removable(name: &str) -> Result<HeaderName, ChangesError> {
+    let parsed = writable(name)?;
+    if parsed == header::HOST { Err(ChangesError::Reserved(name.to_owned())) } else { Ok(parsed) }
+}
+
+/// A name that changes may touch.
+fn writable(name: &str) -> Result<HeaderName, ChangesError> {
+    let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ChangesError::Name(name.to_owned()))?;
+    let reserved = matches!(
+        parsed.as_str(),
+        "connection"
+            | "content-length"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    );
+    if reserved { Err(ChangesError::Reserved(name.to_owned())) } else { Ok(parsed) }
+}
+
+/// What upstreams are told about the other end of a connection; made once for each connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    address: HeaderValue,
+    scheme: HeaderValue,
+    trusted: bool,
+}
+
+impl Client {
+    /// `trusted`: the other end is a proxy whose own `x-forwarded-*` fields are kept and appended to. Otherwise they
+    /// are replaced, because anybody can write them.
+    pub(crate) fn new(address: IpAddr, tls: bool, trusted: bool) -> Self {
+        // An IPv4 client of a dual-stack socket is still an IPv4 client.
+        let text = address.to_canonical().to_string();
+        let address = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { address, scheme: HeaderValue::from_static(if tls { "https" } else { "http" }), trusted }
+    }
+}
+
+/// Writes `x-forwarded-for`, `-proto` and `-host`. `claims`: whether the request came with fields of that kind, as
+/// the sanitizer saw it; a request without is the cheap case.
+pub(crate) fn forwarded(headers: &mut HeaderMap, client: &Client, claims: bool) {
+    let host = headers.get(header::HOST).cloned();
+    headers.reserve(4);
+    if claims && client.trusted {
+        extend_forwarded(headers, client, host);
+        return;
+    }
+    if claims {
+        remove_claims(headers);
+    }
+    headers.insert(FORWARDED_FOR, client.address.clone());
+    headers.insert(FORWARDED_PROTO, client.scheme.clone());
+    if let Some(host) = host {
+        headers.insert(FORWARDED_HOST, host);
+    }
+}
+
+/// The proxy before us is believed: its list gets one more member, the rest stays as it said.
+fn extend_forwarded(headers: &mut HeaderMap, client: &Client, host: Option<HeaderValue>) {
+    let mut list = Vec::with_capacity(64);
+    for value in headers.get_all(FORWARDED_FOR) {
+        list.extend_from_slice(value.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(client.address.as_bytes());
+    let list = HeaderValue::try_from(list).unwrap_or_else(|_| client.address.clone());
+    headers.insert(FORWARDED_FOR, list);
+    if !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, client.scheme.clone());
+    }
+    if let Some(host) = host
+        && !headers.contains_key(FORWARDED_HOST)
+    {
+        headers.insert(FORWARDED_HOST, host);
+    }
+}
+
+fn remove_claims(headers: &mut HeaderMap) {
+    headers.remove(header::FORWARDED);
+    headers.remove("x-real-ip");
+    let others: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).cloned().collect();
+    for name in others {
+        headers.remove(name);
+    }
+}
+
+/// Makes request ids; one for each worker.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    seed: [u64; 2],
+    made: Cell<u64>,
+}
+
+impl RequestIds {
+    /// `seed`: random, different for each worker and start.
+    pub(crate) fn new(seed: u128) -> Self {
+        Self { seed: [(seed >> 64) as u64, seed as u64], made: Cell::new(0) }
+    }
+
+    /// The next id: 32 hexadecimal digits, never the same twice in a worker.
+    pub(crate) fn next(&self) -> HeaderValue {
+        let made = self.made.get().wrapping_add(1);
+        self.made.set(made);
+        let mut text = [0; 32];
+        for (digits, seed) in text.chunks_exact_mut(16).zip(self.seed) {
+            let mixed = mix(seed.wrapping_add(made));
+            for (place, digit) in digits.iter_mut().enumerate() {
+                *digit = b"0123456789abcdef"[(mixed >> (60 - 4 * place)) as usize & 15];
+            }
+        }
+        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("none"))
+    }
+}
+
+/// Keeps the client's request id if it is one printable value of sensible length, else writes a new one. `claims` as
+/// for [`forwarded`].
+pub(crate) fn request_id(headers: &mut HeaderMap, ids: &RequestIds, claims: bool) {
+    if claims {
+        let mut given = headers.get_all(REQUEST_ID).iter();
+        if let (Some(id), None) = (given.next(), given.next())
+            && matches!(id.len(), 1..=MAX_REQUEST_ID)
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        {
+            return;
+        }
+    }
+    headers.insert(REQUEST_ID, ids.next());
+}
+
+/// A bijection that spreads neighbouring numbers (the finalizer of splitmix64).
+fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn map(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
+    }
+
+    #[test]
+    fn changes_are_set_then_add_then_remove() {
+        let changes = HeaderChanges {
+            set: pairs(&[("a", "1"), ("host", "other")]),
+            add: pairs(&[("a", "2"), ("b", "3")]),
+            remove: vec!["c".to_owned(), "absent".to_owned()],
+        };
+        let mut headers = map(&[("host", "h"), ("b", "0"), ("c", "0")]);
+        headers.append("a", HeaderValue::from_static("x"));
+        headers.append("a", HeaderValue::from_static("y"));
+        CompiledChanges::build(&changes).expect("valid").apply(&mut headers);
+        assert_eq!(values(&headers, "a"), ["1", "2"]);
+        assert_eq!(values(&headers, "b"), ["0", "3"]);
+        assert_eq!(values(&headers, "c"), [""; 0]);
+        assert_eq!(values(&headers, "host"), ["other"]);
+    }
+
+    #[test]
+    fn changes_that_break_messages_are_refused() {
+        for name in ["content-length", "transfer-encoding", "connection", "upgrade", "te", "keep-alive"] {
+            let set = HeaderChanges { set: pairs(&[(name, "1")]), ..HeaderChanges::default() };
+            let remove = HeaderChanges { remove: vec![name.to_owned()], ..HeaderChanges::default() };
+            let error = ChangesError::Reserved(name.to_owned());
+            assert_eq!(CompiledChanges::build(&set).err(), Some(error.clone()), "{name}");
+            assert_eq!(CompiledChanges::build(&remove).err(), Some(error), "{name}");
+        }
+        let add_host = HeaderChanges { add: pairs(&[("host", "h")]), ..HeaderChanges::default() };
+        assert!(CompiledChanges::build(&add_host).is_err());
+        let bad_name = HeaderChanges { remove: vec!["a b".to_owned()], ..HeaderChanges::default() };
+        assert_eq!(CompiledChanges::build(&bad_name).err(), Some(ChangesError::Name("a b".to_owned())));
+        let bad_value = HeaderChanges { set: pairs(&[("a", "x\r\ny: z")]), ..HeaderChanges::default() };
+        assert_eq!(CompiledChanges::build(&bad_value).err(), Some(ChangesError::Value("a".to_owned())));
+    }
+
+    #[test]
+    fn upstreams_learn_about_the_client() {
+        let client = Client::new("::ffff:192.0.2.1".parse().expect("an address"), true, false);
+        let mut headers = map(&[("host", "a.example:8443")]);
+        forwarded(&mut headers, &client, false);
+        assert_eq!(values(&headers, "x-forwarded-for"), ["192.0.2.1"]);
+        assert_eq!(values(&headers, "x-forwarded-proto"), ["https"]);
+        assert_eq!(values(&headers, "x-forwarded-host"), ["a.example:8443"]);
+    }
+
+    #[test]
+    fn nobody_is_believed_at_the_edge() {
+        let client = Client::new("2001:db8::1".parse().expect("an address"), false, false);
+        let mut headers = map(&[
+            ("host", "a"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-host", "evil"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-prefix", "/admin"),
+            ("x-real-ip", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+            ("x-request-id", "mine"),
+        ]);
+        forwarded(&mut headers, &client, true);
+        assert_eq!(values(&headers, "x-forwarded-for"), ["2001:db8::1"]);
+        assert_eq!(values(&headers, "x-forwarded-proto"), ["http"]);
+        assert_eq!(values(&headers, "x-forwarded-host"), ["a"]);
+        assert_eq!(values(&headers, "x-request-id"), ["mine"]);
+        for gone in ["x-forwarded-prefix", "x-real-ip", "forwarded"] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_appended_to() {
+        let client = Client::new("192.0.2.7".parse().expect("an address"), false, true);
+        let mut headers =
+            map(&[("host", "a"), ("x-forwarded-for", "198.51.100.1"), ("x-forwarded-proto", "https")]);
+        headers.append("x-forwarded-for", HeaderValue::from_static("198.51.100.2"));
+        forwarded(&mut headers, &client, true);
+        assert_eq!(values(&headers, "x-forwarded-for"), ["198.51.100.1, 198.51.100.2, 192.0.2.7"]);
+        assert_eq!(values(&headers, "x-forwarded-proto"), ["https"]);
+        assert_eq!(values(&headers, "x-forwarded-host"), ["a"]);
+    }
+
+    #[test]
+    fn request_ids_are_unique_and_well_formed() {
+        let ids = RequestIds::new(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+        let mut made: Vec<HeaderValue> = (0..1000).map(|_| ids.next()).collect();
+        assert!(made.iter().all(|id| id.len() == 32 && id.as_bytes().iter().all(u8::is_ascii_hexdigit)));
+        made.sort();
+        made.dedup();
+        assert_eq!(made.len(), 1000);
+    }
+
+    #[test]
+    fn sane_request_ids_are_kept() {
+        let ids = RequestIds::new(1);
+        let long = "x".repeat(129);
+        for (given, kept) in
+            [("abc-1", true), ("", false), ("a b", false), (long.as_str(), false), ("\u{e9}", false)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(given.as_bytes()).expect("a value"));
+            request_id(&mut headers, &ids, true);
+            assert_eq!(headers[REQUEST_ID].as_bytes() == given.as_bytes(), kept, "{given}");
+        }
+        let mut doubled = map(&[("x-request-id", "a")]);
+        doubled.append(REQUEST_ID, HeaderValue::from_static("b"));
+        request_id(&mut doubled, &ids, true);
+        assert_eq!(values(&doubled, "x-request-id").len(), 1);
+        assert_eq!(doubled[REQUEST_ID].len(), 32);
+    }
+}

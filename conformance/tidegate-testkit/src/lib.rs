@@ -1,1 +1,17 @@
-//! tidegate-testkit
+//! What tests of the gateway are made of: a raw-wire client, scripted upstreams and certificates, all on loopback
+//! sockets with ports that the system chooses.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test kit fails by panicking")]
+
+mod client;
+mod frames;
+pub mod message;
+mod tls;
+mod upstream;
+mod wire;
+
+pub use client::{PATIENCE, RawClient};
+pub use frames::{Fate, Frame, Frames, flag, kind, literals};
+pub use message::{Body, Fields, Framing, ReadError, RequestHead, Response};
+pub use tls::{Authority, Certificate};
+pub use upstream::{Answer, Call, Connection, Gate, Received, ScriptedUpstream, State, Step};
+pub use wire::{End, Transport, Wire};

@@ -1,0 +1,135 @@
+//! A client that sends exactly the bytes it is given.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
+
+use crate::message::{ReadError, Response, read_response};
+use crate::tls::Authority;
+use crate::wire::{End, Transport, Wire};
+
+/// How long a test waits for something that must happen.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection to the gateway, used byte by byte.
+#[derive(Debug)]
+pub struct RawClient {
+    wire: Wire,
+}
+
+impl RawClient {
+    /// Connects in clear text.
+    ///
+    /// # Panics
+    /// If nobody listens.
+    pub fn connect(address: SocketAddr) -> Self {
+        let socket =
+            TcpStream::connect(address).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        Self { wire: Wire::new(Transport::Plain(socket), PATIENCE) }
+    }
+
+    /// Connects with TLS, trusting `authority`, asking for `name` and offering `protocols` by ALPN.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    ///
+    /// # Panics
+    /// If nobody listens, or the name is none.
+    pub fn connect_tls(
+        address: SocketAddr,
+        authority: &Authority,
+        name: &str,
+        protocols: &[&str],
+    ) -> io::Result<Self> {
+        let socket =
+            TcpStream::connect(address).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let server = ServerName::try_from(name.to_owned()).expect("a test uses valid names");
+        let config = authority.client_config(protocols);
+        let mut session = ClientConnection::new(config.into(), server).map_err(io::Error::other)?;
+        let mut socket = socket;
+        while session.is_handshaking() {
+            session.complete_io(&mut socket)?;
+        }
+        let transport = Transport::Client(Box::new(StreamOwned::new(session, socket)));
+        Ok(Self { wire: Wire::new(transport, PATIENCE) })
+    }
+
+    /// The protocol that ALPN settled on.
+    pub fn alpn(&mut self) -> Option<String> {
+        match self.wire.transport() {
+            Transport::Client(tls) => {
+                tls.conn.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// The server's certificate chain in DER.
+    pub fn certificates(&mut self) -> Vec<Vec<u8>> {
+        match self.wire.transport() {
+            Transport::Client(tls) => {
+                let chain = tls.conn.peer_certificates().unwrap_or_default();
+                chain.iter().map(|certificate| certificate.as_ref().to_vec()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Sends the bytes; false when the peer has closed already, which hostile bytes may well cause.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.wire.renew(PATIENCE);
+        self.wire.send(bytes.as_ref()).is_ok()
+    }
+
+    /// Sends each piece as a segment of its own.
+    pub fn send_pieces<P: AsRef<[u8]>>(&mut self, pieces: &[P]) -> bool {
+        pieces.iter().all(|piece| self.send(piece))
+    }
+
+    /// Reads exactly one response to a request of that method.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn response(&mut self, method: &str) -> Result<Response, ReadError> {
+        self.wire.renew(PATIENCE);
+        read_response(&mut self.wire, method)
+    }
+
+    /// Sends a request and reads the response; the method is the first word.
+    ///
+    /// # Panics
+    /// If there is no well-formed response.
+    pub fn exchange(&mut self, request: impl AsRef<[u8]>) -> Response {
+        let request = request.as_ref();
+        let line = String::from_utf8_lossy(&request[..request.len().min(80)]).into_owned();
+        self.send(request);
+        let method = line.split(' ').next().unwrap_or_default();
+        self.response(method).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+    }
+
+    /// Reads to the end of the connection.
+    pub fn rest(&mut self) -> (Vec<u8>, End) {
+        self.wire.renew(PATIENCE);
+        self.wire.drain()
+    }
+
+    /// Says that no more bytes come.
+    pub fn half_close(&mut self) {
+        self.wire.half_close();
+    }
+
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        self.wire.reset();
+    }
+
+    /// The connection below, for what is not a request and a response.
+    pub fn wire(&mut self) -> &mut Wire {
+        self.wire.renew(PATIENCE);
+        &mut self.wire
+    }
+}

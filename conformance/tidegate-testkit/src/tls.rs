@@ -1,0 +1,111 @@
+//! Certificates for tests, made on the spot.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// A certificate authority of one test.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate chain and its key, in PEM.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// The chain.
+    pub cert: String,
+    /// The private key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Panics
+    /// If no key can be made.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names is valid");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate().expect("keys can be made");
+        Self { issuer: CertifiedIssuer::self_signed(params, key).expect("the parameters are complete") }
+    }
+
+    /// The authority's own certificate in PEM.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A certificate for these names.
+    ///
+    /// # Panics
+    /// If a name is not valid.
+    pub fn issue(&self, names: &[&str]) -> Certificate {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).expect("a test uses valid names");
+        let key = KeyPair::generate().expect("keys can be made");
+        let certificate = params.signed_by(&key, &self.issuer).expect("the parameters are complete");
+        Certificate { cert: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    /// A client's configuration that trusts this authority.
+    ///
+    /// # Panics
+    /// If rustls has no protocol version.
+    pub fn client_config(&self, protocols: &[&str]) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("the authority is a certificate");
+        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("there are default versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
+    }
+}
+
+impl Certificate {
+    /// The leaf in DER.
+    ///
+    /// # Panics
+    /// If the PEM was changed.
+    pub fn leaf(&self) -> Vec<u8> {
+        CertificateDer::from_pem_slice(self.cert.as_bytes()).expect("made by this module").as_ref().to_vec()
+    }
+
+    /// A server's configuration with this certificate.
+    ///
+    /// # Panics
+    /// If rustls has no protocol version.
+    pub fn server_config(&self, protocols: &[&str]) -> ServerConfig {
+        let chain = CertificateDer::pem_slice_iter(self.cert.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .expect("made by this module");
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("made by this module");
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("there are default versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("key and certificate belong together");
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
+    }
+}

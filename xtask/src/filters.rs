@@ -23,7 +23,8 @@ pub(crate) fn build() -> Outcome<Vec<PathBuf>> {
     shell::run(&mut command)?;
 
     let folder = shell::root().join("target/filters");
-    std::fs::create_dir_all(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
     let mut modules = Vec::new();
     for name in module_names()? {
         let from = built.join(TARGET).join("release").join(&name);

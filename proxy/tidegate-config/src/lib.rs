@@ -1,2 +1,25 @@
-//! The configuration of Tidegate.
+//! The configuration of Tidegate, without any I/O: from texts to a checked [`Plan`](plan::Plan), or to everything that
+//! is wrong with them.
+//!
+//! [`load`] reads the [`Document`](document::Document) from one or more [`SourceText`]s, fills in secrets by
+//! [`Secrets`], and answers with what is [`Loaded`] or with all [`Problems`]. [`schema`] is for editors.
+
+mod check;
+pub mod document;
+mod load;
+mod merge;
+mod node;
 pub mod plan;
+mod problem;
+mod redact;
+mod report;
+mod schema;
+mod secret;
+mod shape;
+mod types;
+
+pub use load::{Loaded, SourceText, load};
+pub use problem::{Problem, Problems, Severity};
+pub use schema::schema;
+pub use secret::Secrets;
+pub use types::{ByteSize, Timeout};

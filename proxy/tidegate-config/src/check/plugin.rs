@@ -1,0 +1,203 @@
+//! `plugins`, and the further entries that filters with a configuration of their own make.
+
+use super::Check;
+use super::names::Kind;
+use super::upstream::Upstreams;
+use crate::document::{
+    Document, FailureMode, FailurePolicy, Isolation, PluginDocument, PluginLimitsDocument,
+};
+use crate::node::Path;
+use crate::plan::{Failure, ModuleSource, OnFailure, Plugin, PluginIndex, PluginLimits};
+use crate::problem::Fault;
+use crate::types::check_name;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+/// The plugins of the plan, found by name.
+#[derive(Debug, Default)]
+pub(super) struct Plugins {
+    list: Vec<Plugin>,
+    by_name: HashMap<String, PluginIndex>,
+    keys: HashSet<String>,
+}
+
+impl Plugins {
+    /// The plugin of a name; reports a name that nothing has.
+    pub(super) fn find(&self, check: &mut Check<'_>, path: &Path<'_>, name: &str) -> Option<PluginIndex> {
+        let found = self.by_name.get(name).copied();
+        if found.is_none() {
+            check.dangling(path, Kind::Plugin, name);
+        }
+        found
+    }
+
+    /// The same plugin with another configuration, used at `owner`.
+    pub(super) fn configured(
+        &mut self,
+        plugin: PluginIndex,
+        owner: &str,
+        config: &serde_json::Value,
+    ) -> PluginIndex {
+        let original = &self.list[plugin];
+        let first = format!("{}@{owner}", original.name);
+        let mut key = first.clone();
+        let mut count = 1;
+        while self.keys.contains(&key) {
+            count += 1;
+            key = format!("{first}#{count}");
+        }
+        self.keys.insert(key.clone());
+        let plugin = Plugin { key, config: config_bytes(Some(config)), ..original.clone() };
+        self.list.push(plugin);
+        self.list.len() - 1
+    }
+
+    pub(super) fn into_inner(self) -> Vec<Plugin> {
+        self.list
+    }
+}
+
+pub(super) fn plugins(check: &mut Check<'_>, document: &Document, upstreams: &Upstreams) -> Plugins {
+    let mut plugins = Plugins::default();
+    let root = Path::ROOT;
+    let section = root.key("plugins");
+    for (name, written) in &document.plugins {
+        let path = section.key(name);
+        check.take(&path, check_name(name));
+        let plugin = plugin(check, &path, name, (written, upstreams));
+        plugins.by_name.insert(name.clone(), plugins.list.len());
+        plugins.keys.insert(name.clone());
+        plugins.list.push(plugin);
+    }
+    plugins
+}
+
+fn plugin(
+    check: &mut Check<'_>,
+    path: &Path<'_>,
+    name: &str,
+    (written, upstreams): (&PluginDocument, &Upstreams),
+) -> Plugin {
+    if let Some(Isolation::Connection | Isolation::Request) = written.isolation {
+        check.unsupported(&path.key("isolation"), "isolation other than worker", "isolation: worker");
+    }
+    let mut callable = Vec::new();
+    let capabilities = path.key("capabilities");
+    let section = capabilities.key("upstreams");
+    for (index, name) in written.capabilities.iter().flat_map(|all| &all.upstreams).enumerate() {
+        let found = upstreams.find(check, &section.index(index), name);
+        callable.extend(found.filter(|found| !callable.contains(found)));
+    }
+    Plugin {
+        name: name.to_owned(),
+        key: name.to_owned(),
+        module: module(check, &path.key("module"), &written.module),
+        sha256: written.sha256.as_ref().and_then(|digest| sha256(check, &path.key("sha256"), digest)),
+        config: config_bytes(written.config.as_ref()),
+        environment: environment(check, &path.key("environment"), &written.environment),
+        on_failure: on_failure(written.on_failure.as_ref()),
+        limits: limits(check, &path.key("limits"), written.limits.as_ref()),
+        callable,
+    }
+}
+
+fn module(check: &mut Check<'_>, path: &Path<'_>, text: &str) -> ModuleSource {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    match (text.strip_prefix("builtin:"), scheme) {
+        (Some(name), _) => {
+            if name.is_empty() || check_name(name).is_err() {
+                check.fault(
+                    path,
+                    Fault::new(format!("{text:?} names no filter")).hint("for instance builtin:auth"),
+                );
+            }
+            ModuleSource::Builtin(name.to_owned())
+        }
+        (None, Some("https" | "oci")) => {
+            let what = format!("a module from {}://", scheme.unwrap_or_default());
+            check.unsupported(path, &what, "download the module and give its file name");
+            ModuleSource::File(check.base.join(text))
+        }
+        (None, Some(_)) => {
+            let fault = Fault::new(format!("{text:?} is not where a module can come from"));
+            check.fault(path, fault.hint("a file name or builtin:NAME"));
+            ModuleSource::File(check.base.join(text))
+        }
+        (None, None) => ModuleSource::File(check.file(path, text)),
+    }
+}
+
+fn sha256(check: &mut Check<'_>, path: &Path<'_>, digest: &str) -> Option<String> {
+    if digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Some(digest.to_ascii_lowercase());
+    }
+    let fault = Fault::new(format!("{digest:?} is not a SHA-256 digest"));
+    check.fault(path, fault.hint("64 hexadecimal digits, as sha256sum prints them"));
+    None
+}
+
+/// Text is handed over as it is, everything else as compact JSON, nothing as nothing.
+fn config_bytes(config: Option<&serde_json::Value>) -> Vec<u8> {
+    match config {
+        None | Some(serde_json::Value::Null) => Vec::new(),
+        Some(serde_json::Value::String(text)) => text.clone().into_bytes(),
+        Some(other) => other.to_string().into_bytes(),
+    }
+}
+
+fn environment(
+    check: &mut Check<'_>,
+    path: &Path<'_>,
+    written: &BTreeMap<String, String>,
+) -> Vec<(String, String)> {
+    for (name, value) in written {
+        let place = path.key(name);
+        if name.is_empty() || name.contains(['=', '\0']) {
+            let fault = Fault::new(format!("{name:?} is not a name of an environment variable"));
+            check.fault(&place, fault.hint("neither empty nor with = in it"));
+        }
+        if value.contains('\0') {
+            check.fault(&place, Fault::new("the value has the character '\\0'"));
+        }
+    }
+    written.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn on_failure(written: Option<&FailurePolicy>) -> OnFailure {
+    let failure = |mode: Option<FailureMode>| match mode {
+        Some(FailureMode::Open) => Failure::Open,
+        Some(FailureMode::Closed) | None => Failure::Closed,
+    };
+    match written {
+        None => OnFailure { load: Failure::Closed, trap: Failure::Closed, timeout: Failure::Closed },
+        Some(FailurePolicy::All(mode)) => {
+            let all = failure(Some(*mode));
+            OnFailure { load: all, trap: all, timeout: all }
+        }
+        Some(FailurePolicy::ByKind(modes)) => OnFailure {
+            load: failure(modes.load),
+            trap: failure(modes.trap),
+            timeout: failure(modes.timeout),
+        },
+    }
+}
+
+/// Memory that a module has at least: one page.
+const MEMORY_LEAST: u64 = 64 << 10;
+/// Memory that a module can have at most: all that 32 bits reach.
+const MEMORY_MOST: u64 = 4 << 30;
+
+fn limits(check: &mut Check<'_>, path: &Path<'_>, written: Option<&PluginLimitsDocument>) -> PluginLimits {
+    let memory = written.and_then(|limits| limits.memory).map_or(32 << 20, |memory| memory.0);
+    if !(MEMORY_LEAST..=MEMORY_MOST).contains(&memory) {
+        let fault = Fault::new(format!("a module cannot work with {memory} bytes of memory"));
+        check.fault(&path.key("memory"), fault.hint("64KiB to 4GiB"));
+    }
+    let call_time = written.and_then(|limits| limits.call_time);
+    let request_time = written.and_then(|limits| limits.request_time);
+    PluginLimits {
+        call_time: check.positive(&path.key("callTime"), call_time, Duration::from_millis(20)),
+        request_time: check.positive(&path.key("requestTime"), request_time, Duration::from_millis(100)),
+        memory: usize::try_from(memory).unwrap_or(usize::MAX),
+    }
+}

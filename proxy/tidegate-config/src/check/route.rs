@@ -1,0 +1,260 @@
+//! `routes`: hosts, rules, and what is done with requests.
+
+use super::Check;
+use super::filter::{Place, headers, path_rewrite, rule_filters};
+use super::listener::{Listeners, Seen, hostnames, unique_name};
+use super::matching::{Expressions, matches};
+use super::names::Kind;
+use super::plugin::Plugins;
+use super::upstream::Upstreams;
+use crate::document::{
+    Document, ForwardDocument, RedirectDocument, RedirectScheme, RespondDocument, RetriesDocument,
+    RetryCondition, RetryWord, RouteDocument, RuleDocument, RuleTimeoutsDocument,
+};
+use crate::node::Path;
+use crate::plan::{
+    Action, Filter, ListenerIndex, PathPattern, PathRewrite, Redirect, Respond, Retries, RetryOn, Route,
+    Rule, RuleTimeouts, WeightedUpstream,
+};
+use crate::problem::Fault;
+use crate::types::{Timeout, check_server_name};
+use std::time::Duration;
+
+/// What routes refer to.
+struct Parts<'a> {
+    listeners: &'a Listeners,
+    upstreams: &'a Upstreams,
+    plugins: &'a mut Plugins,
+    expressions: Expressions,
+}
+
+pub(super) fn routes(
+    check: &mut Check<'_>,
+    document: &Document,
+    listeners: &Listeners,
+    upstreams: &Upstreams,
+    plugins: &mut Plugins,
+) -> Vec<Route> {
+    let mut parts = Parts { listeners, upstreams, plugins, expressions: Expressions::default() };
+    let mut routes = Vec::with_capacity(document.routes.len());
+    let mut seen = Seen::new();
+    let root = Path::ROOT;
+    let section = root.key("routes");
+    for (index, written) in document.routes.iter().enumerate() {
+        unique_name(check, (&section, index), "route", (&written.name, &mut seen));
+        routes.push(route(check, &section.index(index), written, &mut parts));
+    }
+    routes
+}
+
+fn route(check: &mut Check<'_>, path: &Path<'_>, written: &RouteDocument, parts: &mut Parts<'_>) -> Route {
+    let section = path.key("rules");
+    let names: Vec<String> = written
+        .rules
+        .iter()
+        .enumerate()
+        .map(|(index, rule)| rule.name.clone().unwrap_or_else(|| index.to_string()))
+        .collect();
+    let mut seen = Seen::new();
+    let mut rules = Vec::with_capacity(written.rules.len());
+    for (index, (one, name)) in written.rules.iter().zip(&names).enumerate() {
+        unique_name(check, (&section, index), "rule of this route", (name, &mut seen));
+        let owner = format!("{}/{name}", written.name);
+        let place = Place { owner: &owner, path: &section.index(index) };
+        rules.push(rule(check, place, (one, name), parts));
+    }
+    Route {
+        name: written.name.clone(),
+        listeners: route_listeners(check, path, written, parts.listeners),
+        hostnames: hostnames(check, &path.key("hostnames"), written.hostnames.as_deref().unwrap_or_default()),
+        rules,
+    }
+}
+
+fn route_listeners(
+    check: &mut Check<'_>,
+    path: &Path<'_>,
+    written: &RouteDocument,
+    listeners: &Listeners,
+) -> Vec<ListenerIndex> {
+    let Some(names) = &written.listeners else {
+        if listeners.list.is_empty() && check.names.is_empty(Kind::Listener) {
+            let fault = Fault::new("there is no listener that the route could be on");
+            check.fault(path, fault.hint("listeners: [{ name: web, address: 0.0.0.0:8080 }]"));
+        }
+        return (0..listeners.list.len()).collect();
+    };
+    let mut found: Vec<ListenerIndex> = Vec::with_capacity(names.len());
+    let section = path.key("listeners");
+    for (index, name) in names.iter().enumerate() {
+        let place = section.index(index);
+        match listeners.by_name.get(name) {
+            None => check.dangling(&place, Kind::Listener, name),
+            Some(listener) if found.contains(listener) => {
+                check.warn(&place, Fault::new(format!("the listener {name:?} is there twice")));
+            }
+            Some(listener) => found.push(*listener),
+        }
+    }
+    found
+}
+
+fn rule(
+    check: &mut Check<'_>,
+    place: Place<'_>,
+    (written, name): (&RuleDocument, &str),
+    parts: &mut Parts<'_>,
+) -> Rule {
+    let path = place.path;
+    if written.mirror.is_some() {
+        check.unsupported(&path.key("mirror"), "mirror", "leave it out");
+    }
+    let matches = matches(check, &path.key("matches"), written, &mut parts.expressions);
+    let section = path.key("filters");
+    let filters = Place { owner: place.owner, path: &section };
+    let filters = rule_filters(check, filters, &written.filters, parts.plugins);
+    let action = action(check, path, written, parts.upstreams);
+    let by_prefix = matches.iter().all(|one| matches!(one.path, PathPattern::Prefix(_)));
+    if !by_prefix {
+        replaced_prefixes(check, path, &filters, &action);
+    }
+    Rule {
+        name: name.to_owned(),
+        matches,
+        filters,
+        action,
+        timeouts: timeouts(check, &path.key("timeouts"), written.timeouts.as_ref()),
+        retries: retries(check, &path.key("retries"), written.retries.as_ref()),
+    }
+}
+
+/// Reports rewrites and redirects that replace a prefix although the rule does not match one.
+fn replaced_prefixes(check: &mut Check<'_>, path: &Path<'_>, filters: &[Filter], action: &Action) {
+    let fault = || {
+        Fault::new("there is no prefix to replace: a match of this rule has an exact path or an expression")
+            .hint("full replaces the whole path")
+    };
+    let section = path.key("filters");
+    for (index, filter) in filters.iter().enumerate() {
+        if let Filter::Rewrite(rewrite) = filter
+            && let Some(PathRewrite::Prefix(_)) = rewrite.path
+        {
+            check.fault(&section.index(index).key("rewrite").key("path").key("prefix"), fault());
+        }
+    }
+    if let Action::Redirect(redirect) = action
+        && let Some(PathRewrite::Prefix(_)) = redirect.path
+    {
+        check.fault(&path.key("redirect").key("path").key("prefix"), fault());
+    }
+}
+
+/// That exactly one of the actions is there was checked with the shape.
+fn action(check: &mut Check<'_>, path: &Path<'_>, written: &RuleDocument, upstreams: &Upstreams) -> Action {
+    if let Some(written) = &written.redirect {
+        return Action::Redirect(redirect(check, &path.key("redirect"), written));
+    }
+    if let Some(written) = &written.respond {
+        return Action::Respond(respond(check, &path.key("respond"), written));
+    }
+    let written = written.forward.as_deref().unwrap_or_default();
+    Action::Forward(forward(check, &path.key("forward"), written, upstreams))
+}
+
+fn forward(
+    check: &mut Check<'_>,
+    path: &Path<'_>,
+    written: &[ForwardDocument],
+    upstreams: &Upstreams,
+) -> Vec<WeightedUpstream> {
+    let mut shares = Vec::with_capacity(written.len());
+    for (index, share) in written.iter().enumerate() {
+        let found = upstreams.find(check, &path.index(index).key("upstream"), &share.upstream);
+        shares.extend(found.map(|upstream| WeightedUpstream { upstream, weight: share.weight.unwrap_or(1) }));
+    }
+    let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
+    if !shares.is_empty() && total == 0 {
+        let fault = Fault::new("all weights are 0, so every request is answered with 500");
+        check.warn(path, fault.hint("give one of them a weight"));
+    }
+    if u32::try_from(total).is_err() {
+        let fault = Fault::new(format!("the weights add up to {total}"));
+        check.fault(path, fault.hint(format!("at most {} together", u32::MAX)));
+    }
+    shares
+}
+
+fn redirect(check: &mut Check<'_>, path: &Path<'_>, written: &RedirectDocument) -> Redirect {
+    if let Some(hostname) = &written.hostname {
+        check.take(&path.key("hostname"), check_server_name(hostname));
+    }
+    let scheme = written.scheme.map(|scheme| match scheme {
+        RedirectScheme::Http => "http".to_owned(),
+        RedirectScheme::Https => "https".to_owned(),
+    });
+    Redirect {
+        scheme,
+        hostname: written.hostname.clone(),
+        port: written.port,
+        path: written.path.as_ref().and_then(|rewrite| path_rewrite(check, &path.key("path"), rewrite)),
+        status: written.status.unwrap_or(302),
+    }
+}
+
+fn respond(check: &mut Check<'_>, path: &Path<'_>, written: &RespondDocument) -> Respond {
+    let status = written.status.unwrap_or(200);
+    let body = written.body.clone().unwrap_or_default();
+    if matches!(status, 204 | 304) && !body.is_empty() {
+        let fault = Fault::new(format!("an answer with the status {status} has no body"));
+        check.fault(&path.key("body"), fault.hint("leave it out, or take another status"));
+    }
+    Respond { status, headers: headers(check, &path.key("headers"), &written.headers), body }
+}
+
+fn timeouts(check: &mut Check<'_>, path: &Path<'_>, written: Option<&RuleTimeoutsDocument>) -> RuleTimeouts {
+    let limit = |chosen: Option<Timeout>| chosen.map(|time| time.0).filter(|time| !time.is_zero());
+    let request = limit(written.and_then(|timeouts| timeouts.request));
+    let attempt = limit(written.and_then(|timeouts| timeouts.attempt));
+    if let (Some(request), Some(attempt)) = (request, attempt)
+        && attempt > request
+    {
+        let fault =
+            Fault::new("the limit of an attempt is longer than that of the request, so it has no effect");
+        check.warn(&path.key("attempt"), fault.hint("make it shorter than request"));
+    }
+    let idle = written.and_then(|timeouts| timeouts.idle);
+    RuleTimeouts { request, attempt, idle: check.positive(&path.key("idle"), idle, Duration::from_secs(60)) }
+}
+
+fn retries(check: &mut Check<'_>, path: &Path<'_>, written: Option<&RetriesDocument>) -> Retries {
+    let backoff = written.and_then(|retries| retries.backoff.as_ref());
+    let time =
+        |chosen: Option<Timeout>, default| chosen.map_or(Duration::from_millis(default), |time| time.0);
+    let base = time(backoff.and_then(|backoff| backoff.base), 25);
+    let longest = time(backoff.and_then(|backoff| backoff.max), 250);
+    if base > longest {
+        let fault =
+            Fault::new(format!("the first wait ({base:?}) is longer than the longest one ({longest:?})"));
+        check.fault(&path.key("backoff"), fault.hint("base at most as long as max"));
+    }
+    let on = written.and_then(|retries| retries.on.as_ref()).map(|conditions| {
+        let mut on: Vec<RetryOn> = Vec::with_capacity(conditions.len());
+        for condition in conditions {
+            let outcome = match condition {
+                RetryCondition::Word(RetryWord::Connect) => RetryOn::Connect,
+                RetryCondition::Word(RetryWord::Reset) => RetryOn::Reset,
+                RetryCondition::Status(status) => RetryOn::Status(*status),
+            };
+            if !on.contains(&outcome) {
+                on.push(outcome);
+            }
+        }
+        on
+    });
+    Retries {
+        attempts: written.and_then(|retries| retries.attempts).unwrap_or(1),
+        on: on.unwrap_or_else(|| vec![RetryOn::Connect, RetryOn::Reset]),
+        backoff_base: base,
+        backoff_max: longest,
+    }
+}

@@ -1,0 +1,133 @@
+//! `upstreams`: servers, balancing, TLS and limits.
+
+use super::Check;
+use super::names::Kind;
+use crate::document::{BalanceMethod, Document, ServerEntry, UpstreamDocument, UpstreamTls, UpstreamWire};
+use crate::node::Path;
+use crate::plan::{
+    Balance, CertificateFiles, ClientTls, Server, Upstream, UpstreamIndex, UpstreamLimits, UpstreamProtocol,
+};
+use crate::problem::Fault;
+use crate::types::{check_name, check_server_name, parse_server};
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+/// The upstreams of the plan, found by name.
+#[derive(Debug, Default)]
+pub(super) struct Upstreams {
+    list: Vec<Upstream>,
+    by_name: HashMap<String, UpstreamIndex>,
+}
+
+impl Upstreams {
+    /// The upstream of a name; reports a name that nothing has.
+    pub(super) fn find(&self, check: &mut Check<'_>, path: &Path<'_>, name: &str) -> Option<UpstreamIndex> {
+        let found = self.by_name.get(name).copied();
+        if found.is_none() {
+            check.dangling(path, Kind::Upstream, name);
+        }
+        found
+    }
+
+    pub(super) fn into_inner(self) -> Vec<Upstream> {
+        self.list
+    }
+}
+
+pub(super) fn upstreams(check: &mut Check<'_>, document: &Document) -> Upstreams {
+    let mut upstreams = Upstreams::default();
+    let root = Path::ROOT;
+    let section = root.key("upstreams");
+    for (name, written) in &document.upstreams {
+        let path = section.key(name);
+        check.take(&path, check_name(name));
+        upstreams.by_name.insert(name.clone(), upstreams.list.len());
+        let upstream = upstream(check, &path, name, written);
+        upstreams.list.push(upstream);
+    }
+    upstreams
+}
+
+fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &UpstreamDocument) -> Upstream {
+    if written.discover.is_some() {
+        check.unsupported(&path.key("discover"), "discover", "list the servers: servers: [host:port]");
+    }
+    let protocol = match written.protocol {
+        Some(UpstreamWire::Http1) => UpstreamProtocol::Http1,
+        Some(UpstreamWire::Http2) => UpstreamProtocol::Http2,
+        Some(UpstreamWire::Auto) | None => UpstreamProtocol::Auto,
+    };
+    let limits = written.limits.as_ref();
+    let limit = |chosen: Option<u32>, default: usize| chosen.map_or(default, |limit| limit as usize);
+    let timeouts = written.timeouts.as_ref();
+    let times = path.key("timeouts");
+    Upstream {
+        name: name.to_owned(),
+        servers: servers(check, &path.key("servers"), written.servers.as_deref().unwrap_or_default()),
+        protocol,
+        balance: balance(check, &path.key("balance"), written.balance),
+        tls: written.tls.as_ref().map(|tls| client_tls(check, &path.key("tls"), tls)),
+        limits: UpstreamLimits {
+            connections: limit(limits.and_then(|limits| limits.connections), 1024),
+            pending: limit(limits.and_then(|limits| limits.pending), 1024),
+            requests: limit(limits.and_then(|limits| limits.requests), 4096),
+        },
+        connect_timeout: check.positive(
+            &times.key("connect"),
+            timeouts.and_then(|timeouts| timeouts.connect),
+            Duration::from_secs(5),
+        ),
+        idle_timeout: check.positive(
+            &times.key("idle"),
+            timeouts.and_then(|timeouts| timeouts.idle),
+            Duration::from_secs(60),
+        ),
+    }
+}
+
+fn servers(check: &mut Check<'_>, path: &Path<'_>, written: &[ServerEntry]) -> Vec<Server> {
+    let mut servers = Vec::with_capacity(written.len());
+    let mut seen = HashSet::new();
+    for (index, entry) in written.iter().enumerate() {
+        let place = path.index(index);
+        let (address, weight, place) = match entry {
+            ServerEntry::Address(address) => (address, None, place),
+            ServerEntry::Weighted(server) => (&server.address, server.weight, place.key("address")),
+        };
+        let Some(address) = check.take(&place, parse_server(address)) else { continue };
+        if !seen.insert(address.clone()) {
+            let fault = Fault::new(format!("the server {address:?} is there twice"));
+            check.warn(&place, fault.hint("weight gives a server a larger share"));
+        }
+        servers.push(Server { address, weight: weight.unwrap_or(1) });
+    }
+    servers
+}
+
+fn balance(check: &mut Check<'_>, path: &Path<'_>, written: Option<BalanceMethod>) -> Balance {
+    let unsupported = match written {
+        None | Some(BalanceMethod::LeastRequest) => return Balance::LeastRequest,
+        Some(BalanceMethod::RoundRobin) => return Balance::RoundRobin,
+        Some(BalanceMethod::Random) => return Balance::Random,
+        Some(BalanceMethod::PeakEwma) => "peakEwma",
+        Some(BalanceMethod::RingHash) => "ringHash",
+        Some(BalanceMethod::Maglev) => "maglev",
+    };
+    check.unsupported(path, unsupported, "one of roundRobin, leastRequest or random");
+    Balance::LeastRequest
+}
+
+fn client_tls(check: &mut Check<'_>, path: &Path<'_>, written: &UpstreamTls) -> ClientTls {
+    if let Some(name) = &written.server_name {
+        check.take(&path.key("serverName"), check_server_name(name));
+    }
+    let certificate = written.client_certificate.as_ref().map(|files| {
+        let path = path.key("clientCertificate");
+        CertificateFiles {
+            cert: check.file(&path.key("cert"), &files.cert),
+            key: check.file(&path.key("key"), &files.key),
+        }
+    });
+    let ca = written.ca.as_ref().map(|ca| check.file(&path.key("ca"), ca));
+    ClientTls { server_name: written.server_name.clone(), ca, certificate }
+}

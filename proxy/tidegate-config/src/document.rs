@@ -1,0 +1,89 @@
+//! The document: what a user writes, key by key, before anything is checked.
+//!
+//! Each type is the serde form and, through its documentation, the JSON Schema of one part of the file. Optional
+//! keys stay optional here; their defaults are filled in where the document becomes a [`Plan`](crate::plan::Plan).
+//! The shape (unknown keys, types, missing keys) is checked against the schema before serde sees a document.
+
+mod listener;
+mod plugin;
+mod policy;
+mod route;
+mod tls;
+mod upstream;
+
+pub use listener::{
+    Addresses, ListenerDocument, ListenerFilter, ListenerLimitsDocument, ListenerProtocol,
+    ListenerTimeoutsDocument,
+};
+pub use plugin::{
+    Capabilities, FailureMode, FailureModes, FailurePolicy, Isolation, PluginDocument, PluginLimitsDocument,
+};
+pub use policy::{Backoff, MirrorDocument, RetriesDocument, RetryCondition, RetryWord, RuleTimeoutsDocument};
+pub use route::{
+    FilterDocument, ForwardDocument, HeaderChangesDocument, MatchDocument, PathMatch, PathRewriteDocument,
+    RedirectDocument, RedirectScheme, RegexMatch, RespondDocument, RewriteDocument, RouteDocument,
+    RuleDocument, ValueMatch,
+};
+pub use tls::{Certificate, ClientAuthDocument, ClientAuthMode, ListenerTls, UpstreamTls};
+pub use upstream::{
+    BalanceMethod, Discover, ServerDocument, ServerEntry, UpstreamDocument, UpstreamLimitsDocument,
+    UpstreamTimeoutsDocument, UpstreamWire,
+};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Configuration of a Tidegate gateway.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "Tidegate configuration", rename = "Document")]
+pub struct Document {
+    /// The admin API: health, readiness, metrics and the running configuration. Left out: no admin API.
+    pub admin: Option<AdminDocument>,
+    /// Worker threads. Default: the CPUs that the process may use.
+    #[schemars(range(min = 1, max = 1024))]
+    pub workers: Option<u32>,
+    /// Where clients connect.
+    #[serde(default)]
+    pub listeners: Vec<ListenerDocument>,
+    /// Wasm modules by name.
+    #[serde(default)]
+    pub plugins: BTreeMap<String, PluginDocument>,
+    /// Which requests go where.
+    #[serde(default)]
+    pub routes: Vec<RouteDocument>,
+    /// Groups of servers by name.
+    #[serde(default)]
+    pub upstreams: BTreeMap<String, UpstreamDocument>,
+    /// One line for each exchange. Left out: no access log.
+    pub access_log: Option<AccessLogDocument>,
+}
+
+/// The admin API.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Admin")]
+pub struct AdminDocument {
+    /// IP address and port to listen on, for instance `127.0.0.1:9900`.
+    pub address: String,
+}
+
+/// The access log.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "AccessLog")]
+pub struct AccessLogDocument {
+    /// Form of a line. Default: `json`.
+    pub format: Option<AccessLogFormat>,
+    /// File to append to. Default: `/dev/stdout`.
+    pub path: Option<String>,
+}
+
+/// Form of an access log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AccessLogFormat {
+    /// One JSON object.
+    Json,
+}

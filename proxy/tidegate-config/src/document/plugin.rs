@@ -1,0 +1,97 @@
+//! `plugins`: Wasm modules, what they are configured with and what they may use.
+
+use crate::types::{ByteSize, Timeout};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A Wasm module with its configuration.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Plugin")]
+pub struct PluginDocument {
+    /// A file, which is watched, or `builtin:NAME`.
+    pub module: String,
+    /// Digest that the module must have, in hexadecimal.
+    pub sha256: Option<String>,
+    /// Handed to the module as JSON; text is handed over as it is.
+    #[serde(default)]
+    pub config: Option<serde_json::Value>,
+    /// Environment variables that the module sees.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// How many requests share an instance. Default: `worker`.
+    pub isolation: Option<Isolation>,
+    /// What happens to requests when the plugin cannot do its work. Default: `closed`.
+    pub on_failure: Option<FailurePolicy>,
+    /// Time and memory that the module may use.
+    pub limits: Option<PluginLimitsDocument>,
+    /// What the module may reach. Default: nothing.
+    pub capabilities: Option<Capabilities>,
+}
+
+/// How many requests share an instance of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Isolation {
+    /// All of a worker.
+    Worker,
+    /// All of a connection.
+    Connection,
+    /// None.
+    Request,
+}
+
+/// One mode for all failures, or one for each kind.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FailurePolicy {
+    /// The same for all kinds.
+    All(FailureMode),
+    /// By kind.
+    ByKind(FailureModes),
+}
+
+/// What a failure means for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum FailureMode {
+    /// The request is refused.
+    Closed,
+    /// The request goes on without the plugin.
+    Open,
+}
+
+/// Failure modes by kind of failure.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FailureModes {
+    /// The module has never come up. Default: `closed`.
+    pub load: Option<FailureMode>,
+    /// The module broke off. Default: `closed`.
+    pub trap: Option<FailureMode>,
+    /// The module used up its time. Default: `closed`.
+    pub timeout: Option<FailureMode>,
+}
+
+/// Limits of a module.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "PluginLimits")]
+pub struct PluginLimitsDocument {
+    /// One call into the module. Default: `20ms`.
+    pub call_time: Option<Timeout>,
+    /// All calls of one request together. Default: `100ms`.
+    pub request_time: Option<Timeout>,
+    /// Memory of an instance. Default: `32MiB`.
+    pub memory: Option<ByteSize>,
+}
+
+/// What a module may reach.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Capabilities {
+    /// Names of upstreams that the module may call. Default: none.
+    #[serde(default)]
+    pub upstreams: Vec<String>,
+}

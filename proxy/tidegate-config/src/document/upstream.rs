@@ -1,0 +1,117 @@
+//! `upstreams`: groups of servers and how they are spoken to.
+
+use super::UpstreamTls;
+use crate::types::Timeout;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A group of servers.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Upstream", extend("oneOf" = [{ "required": ["servers"] }, { "required": ["discover"] }]))]
+pub struct UpstreamDocument {
+    /// The members: `host:port`, or an address with a weight.
+    #[schemars(length(min = 1))]
+    pub servers: Option<Vec<ServerEntry>>,
+    /// Where the members come from.
+    pub discover: Option<Discover>,
+    /// How servers are spoken to. Default: `auto`.
+    pub protocol: Option<UpstreamWire>,
+    /// How a server is chosen. Default: `leastRequest`.
+    pub balance: Option<BalanceMethod>,
+    /// TLS towards the servers; `{}` for the defaults. Left out: clear text.
+    pub tls: Option<UpstreamTls>,
+    /// Limits of the whole gateway towards this upstream.
+    pub limits: Option<UpstreamLimitsDocument>,
+    /// Time limits of connections.
+    pub timeouts: Option<UpstreamTimeoutsDocument>,
+}
+
+/// An address, or an address with a weight.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ServerEntry {
+    /// `host:port`.
+    Address(String),
+    /// With a weight.
+    Weighted(ServerDocument),
+}
+
+/// One member of an upstream.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Server")]
+pub struct ServerDocument {
+    /// `host:port`; the host is an address or a name.
+    pub address: String,
+    /// Its share of requests. Default: 1.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub weight: Option<u32>,
+}
+
+/// Where the members of an upstream come from.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["dns"] }, { "required": ["file"] }]))]
+pub struct Discover {
+    /// A name and a port, resolved again and again.
+    pub dns: Option<String>,
+    /// A file with servers, watched.
+    pub file: Option<String>,
+}
+
+/// How servers are spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum UpstreamWire {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, by prior knowledge where there is no TLS.
+    Http2,
+    /// By ALPN over TLS, HTTP/1.1 without TLS.
+    Auto,
+}
+
+/// How a server is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum BalanceMethod {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The one with fewer requests of two random ones.
+    LeastRequest,
+    /// The one with the lower latency of two random ones.
+    PeakEwma,
+    /// Any, by weight.
+    Random,
+    /// By a hash of the request, on a ring.
+    RingHash,
+    /// By a hash of the request, in a table.
+    Maglev,
+}
+
+/// Limits towards an upstream, each for the whole gateway.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "UpstreamLimits")]
+pub struct UpstreamLimitsDocument {
+    /// Connections. Default: 1024.
+    #[schemars(range(min = 1))]
+    pub connections: Option<u32>,
+    /// Requests that wait for a connection; 0: none waits. Default: 1024.
+    pub pending: Option<u32>,
+    /// Requests in flight. Default: 4096.
+    #[schemars(range(min = 1))]
+    pub requests: Option<u32>,
+}
+
+/// Time limits of connections to servers.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "UpstreamTimeouts")]
+pub struct UpstreamTimeoutsDocument {
+    /// Time for a connection, TLS included. Default: `5s`.
+    pub connect: Option<Timeout>,
+    /// How long an idle connection is kept. Default: `60s`.
+    pub idle: Option<Timeout>,
+}

@@ -1,0 +1,99 @@
+//! Reads a plugin's configuration into the filter's own type; says which key is wrong, never what a secret was.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// The configuration of a filter that has none: every key is refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoConfig {}
+
+/// Why a configuration was refused: the path of the key and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    path: String,
+    message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_str() {
+            "" | "." | "?" => write!(f, "config: {}", self.message),
+            path => write!(f, "config.{path}: {}", self.message),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads the JSON that the gateway hands over; none at all counts as `{}`.
+pub(crate) fn read<C: DeserializeOwned>(json: &[u8]) -> Result<C, ConfigError> {
+    let json = if json.trim_ascii().is_empty() { b"{}" } else { json };
+    let mut source = serde_json::Deserializer::from_slice(json);
+    let config = serde_path_to_error::deserialize(&mut source)
+        .map_err(|error| ConfigError { path: error.path().to_string(), message: describe(error.inner()) })?;
+    source.end().map_err(|error| ConfigError { path: String::new(), message: describe(&error) })?;
+    Ok(config)
+}
+
+/// The error without the value, which may be a secret, and without a position in JSON that nobody has seen.
+fn describe(error: &serde_json::Error) -> String {
+    if !error.is_data() {
+        return format!("not valid JSON: {error}");
+    }
+    let message = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let message = message.strip_suffix(&position).unwrap_or(&message);
+    for kind in ["invalid type: ", "invalid value: "] {
+        let parts = message.strip_prefix(kind).and_then(|rest| rest.rsplit_once(", expected "));
+        if let Some((found, expected)) = parts {
+            let found = found.split(['"', '`']).next().unwrap_or_default().trim_end();
+            return format!("{kind}{found}, expected {expected}");
+        }
+    }
+    message.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        #[serde(default)]
+        keys: Vec<String>,
+    }
+
+    fn error(json: &str) -> String {
+        read::<Config>(json.as_bytes()).expect_err("a wrong configuration").to_string()
+    }
+
+    #[test]
+    fn an_error_names_the_key_but_not_the_value() {
+        let cases = [
+            (r#"{ "keys": ["a", 51] }"#, "config.keys[1]: invalid type: integer, expected a string"),
+            (
+                r#"{ "keys": "se, expected \"cret" }"#,
+                "config.keys: invalid type: string, expected a sequence",
+            ),
+            (r#"{ "kees": [] }"#, "config.kees: unknown field `kees`, expected `keys`"),
+            ("5", "config: invalid type: integer, expected struct Config"),
+            ("{", "config: not valid JSON: EOF while parsing an object at line 1 column 1"),
+            ("{} x", "config: not valid JSON: trailing characters at line 1 column 4"),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(error(json), expected, "for {json}");
+        }
+    }
+
+    #[test]
+    fn no_configuration_is_an_empty_one() {
+        for json in ["", " \n", "{}"] {
+            assert_eq!(read::<Config>(json.as_bytes()), Ok(Config { keys: Vec::new() }), "for {json:?}");
+        }
+        assert!(read::<NoConfig>(b"").is_ok());
+    }
+}

@@ -1,0 +1,273 @@
+//! Explanations in words.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use tidegate_config::plan::{
+    Action, Filter, HeaderChanges, HostPattern, ListenerIndex, Match, PathPattern, PathRewrite, Plan,
+    Redirect, RetryOn, Rule, ValuePattern, WeightedUpstream,
+};
+
+use super::verdict::{Hurdle, Rank, Verdict};
+use super::{Choice, Explanation, Loser};
+use crate::route::matching::{PathRank, Unmet};
+
+/// Losing rules that are written out; those that came closest are among them.
+const SHOWN: usize = 30;
+
+impl Display for Explanation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}", self.request)?;
+        if let Some(canonical) = &self.canonical {
+            line(
+                out,
+                "target",
+                &format!("{canonical} (in canonical form, as it is matched and sent upstream)"),
+            )?;
+        }
+        match &self.listener {
+            Some(name) => line(out, "listener", name)?,
+            None => line(out, "listener", "none: the connection is refused")?,
+        }
+        losers(out, &self.other_listeners)?;
+        match (&self.refused, &self.chosen) {
+            (Some(why), _) => line(out, "refused", why)?,
+            (None, Some(choice)) => choice.fmt(out)?,
+            (None, None) if self.listener.is_some() => line(out, "route", "none: the answer is 404")?,
+            (None, None) => {}
+        }
+        if !self.others.is_empty() {
+            line(out, "others", &format!("{} not taken", self.others.len()))?;
+            losers(out, &self.others)?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Choice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        line(out, "route", &self.route)?;
+        line(out, "rule", &format!("{} by {}", self.rule, self.matched))?;
+        for (index, filter) in self.filters.iter().enumerate() {
+            line(out, if index == 0 { "filters" } else { "" }, &format!("{}. {filter}", index + 1))?;
+        }
+        for (index, action) in self.action.iter().enumerate() {
+            line(out, if index == 0 { "action" } else { "" }, action)?;
+        }
+        line(out, "timeouts", &self.timeouts)?;
+        line(out, "retries", &self.retries)
+    }
+}
+
+fn line(out: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result {
+    writeln!(out, "{name:<10}{text}")
+}
+
+fn losers(out: &mut fmt::Formatter<'_>, losers: &[Loser]) -> fmt::Result {
+    for loser in losers.iter().take(SHOWN) {
+        writeln!(out, "          - {}: {}", loser.name, loser.why)?;
+    }
+    if losers.len() > SHOWN {
+        writeln!(out, "          - and {} more", losers.len() - SHOWN)?;
+    }
+    Ok(())
+}
+
+/// Why a rule does not match.
+pub(super) fn hurdle(plan: &Plan, own: &Verdict, hurdle: &Hurdle) -> String {
+    let route = &plan.routes[own.route];
+    let Some(best) = route.rules[own.rule].matches.get(own.best) else { return "matches nothing".to_owned() };
+    match hurdle {
+        Hurdle::Listener => "the route is not on this listener".to_owned(),
+        Hurdle::Host if route.hostnames.is_empty() => "the listener does not serve the host".to_owned(),
+        Hurdle::Host => {
+            let names: Vec<String> = route.hostnames.iter().map(host).collect();
+            format!("host: the route is for {}", names.join(", "))
+        }
+        Hurdle::Broken => "its match cannot be compiled".to_owned(),
+        Hurdle::Path => format!("path: is not {}", paths(&route.rules[own.rule])),
+        Hurdle::Unmet(Unmet::Method) => {
+            format!("method: is not {}", best.method.as_deref().unwrap_or_default())
+        }
+        Hurdle::Unmet(Unmet::Header(index)) => format!("header: no {}", condition(best.headers.get(*index))),
+        Hurdle::Unmet(Unmet::Query(index)) => format!("query: no {}", condition(best.query.get(*index))),
+        Hurdle::None(_) => "matches".to_owned(),
+    }
+}
+
+/// Why a rule that matches loses against the best one.
+pub(super) fn less_specific((own_host, own): &Rank, (best_host, best): &Rank) -> String {
+    let why = if own_host != best_host {
+        "its host is less specific".to_owned()
+    } else if own.path != best.path {
+        match (own.path, best.path) {
+            (PathRank::Prefix(_), PathRank::Prefix(_)) => "its prefix is shorter".to_owned(),
+            (PathRank::Regex(_), PathRank::Regex(_)) => "its regular expression is shorter".to_owned(),
+            (own, best) => format!("{} goes before {}", kind(best), kind(own)),
+        }
+    } else if own.method != best.method {
+        "it asks for no method".to_owned()
+    } else if own.headers != best.headers {
+        format!("it asks for {} headers, the chosen rule for {}", own.headers, best.headers)
+    } else if own.query != best.query {
+        format!("it asks for {} query parameters, the chosen rule for {}", own.query, best.query)
+    } else {
+        "it is as specific, but comes later in the document".to_owned()
+    };
+    format!("matches too, but {why}")
+}
+
+fn kind(path: PathRank) -> &'static str {
+    match path {
+        PathRank::Exact(_) => "an exact path",
+        PathRank::Regex(_) => "a regular expression",
+        PathRank::Prefix(_) => "a prefix",
+    }
+}
+
+/// The rule in words.
+pub(super) fn choice(plan: &Plan, listener: ListenerIndex, own: &Verdict) -> Choice {
+    let route = &plan.routes[own.route];
+    let rule = &route.rules[own.rule];
+    let before = plan.listeners.get(listener).map_or(&[][..], |listener| &listener.filters);
+    let filters = before.iter().map(|step| format!("{} (of the listener)", filter(plan, step)));
+    Choice {
+        route: route.name.clone(),
+        rule: rule.name.clone(),
+        matched: rule.matches.get(own.best).map(matched).unwrap_or_default(),
+        filters: filters.chain(rule.filters.iter().map(|step| filter(plan, step))).collect(),
+        action: action(plan, &rule.action),
+        timeouts: timeouts(rule),
+        retries: retries(rule),
+    }
+}
+
+fn matched(own: &Match) -> String {
+    let mut parts = vec![path(&own.path)];
+    parts.extend(own.method.as_ref().map(|method| format!("method {method}")));
+    parts.extend(own.headers.iter().map(|one| format!("header {}", condition(Some(one)))));
+    parts.extend(own.query.iter().map(|one| format!("query {}", condition(Some(one)))));
+    parts.join(", ")
+}
+
+fn paths(rule: &Rule) -> String {
+    let mut patterns: Vec<String> = rule.matches.iter().map(|own| path(&own.path)).collect();
+    patterns.dedup();
+    patterns.join(" or ")
+}
+
+fn path(pattern: &PathPattern) -> String {
+    match pattern {
+        PathPattern::Exact(path) => format!("exact path {path}"),
+        PathPattern::Prefix(path) => format!("prefix {path}"),
+        PathPattern::Regex(pattern) => format!("path like {pattern}"),
+    }
+}
+
+fn condition(condition: Option<&(String, ValuePattern)>) -> String {
+    match condition {
+        Some((name, ValuePattern::Exact(value))) => format!("{name}: {value}"),
+        Some((name, ValuePattern::Regex(pattern))) => format!("{name} like {pattern}"),
+        None => String::new(),
+    }
+}
+
+fn host(pattern: &HostPattern) -> String {
+    match pattern {
+        HostPattern::Exact(name) => name.clone(),
+        HostPattern::Wildcard(suffix) => format!("*{suffix}"),
+    }
+}
+
+fn filter(plan: &Plan, filter: &Filter) -> String {
+    match filter {
+        Filter::Plugin(index) => {
+            let key = plan.plugins.get(*index).map_or("", |plugin| &plugin.key);
+            format!("plugin {key}")
+        }
+        Filter::RequestHeaders(changes) => format!("request headers: {}", header_changes(changes)),
+        Filter::ResponseHeaders(changes) => format!("response headers: {}", header_changes(changes)),
+        Filter::Rewrite(rewrite) => {
+            let host = rewrite.hostname.as_ref().map(|name| format!("host to {name}"));
+            let path = rewrite.path.as_ref().map(path_rewrite);
+            format!("rewrite: {}", join(host.into_iter().chain(path)))
+        }
+    }
+}
+
+/// Names only: values may be secrets.
+fn header_changes(changes: &HeaderChanges) -> String {
+    let names = |verb: &'static str, pairs: &[(String, String)]| {
+        pairs.iter().map(|(name, _)| format!("{verb} {name}")).collect::<Vec<_>>()
+    };
+    let removed = changes.remove.iter().map(|name| format!("remove {name}"));
+    join(names("set", &changes.set).into_iter().chain(names("add", &changes.add)).chain(removed))
+}
+
+fn path_rewrite(rewrite: &PathRewrite) -> String {
+    match rewrite {
+        PathRewrite::Full(path) => format!("path to {path}"),
+        PathRewrite::Prefix(prefix) => format!("matched prefix to {prefix}"),
+    }
+}
+
+fn action(plan: &Plan, action: &Action) -> Vec<String> {
+    match action {
+        Action::Forward(upstreams) => forward(plan, upstreams),
+        Action::Redirect(redirect) => vec![redirected(redirect)],
+        Action::Respond(respond) => vec![format!("answer {}, {} bytes", respond.status, respond.body.len())],
+    }
+}
+
+fn forward(plan: &Plan, upstreams: &[WeightedUpstream]) -> Vec<String> {
+    let total: u64 = upstreams.iter().map(|own| u64::from(own.weight)).sum();
+    if total == 0 {
+        return vec!["answer 500: no upstream has any weight".to_owned()];
+    }
+    let line = |own: &WeightedUpstream| {
+        let Some(upstream) = plan.upstreams.get(own.upstream) else { return String::new() };
+        let servers = join(upstream.servers.iter().map(|server| server.address.clone()));
+        let share =
+            if upstreams.len() > 1 { format!(" for {} of {total}", own.weight) } else { String::new() };
+        format!("forward to {}{share} ({servers})", upstream.name)
+    };
+    upstreams.iter().map(line).collect()
+}
+
+fn redirected(redirect: &Redirect) -> String {
+    let parts = [
+        redirect.scheme.as_ref().map(|scheme| format!("scheme {scheme}")),
+        redirect.hostname.as_ref().map(|host| format!("host {host}")),
+        redirect.port.map(|port| format!("port {port}")),
+        redirect.path.as_ref().map(path_rewrite),
+    ];
+    format!("redirect with {}: {}", redirect.status, join(parts.into_iter().flatten()))
+}
+
+fn timeouts(rule: &Rule) -> String {
+    let limit = |name: &str, limit: Option<Duration>| limit.map(|limit| format!("{name} {limit:?}"));
+    let timeouts = &rule.timeouts;
+    let parts = [
+        limit("request", timeouts.request),
+        limit("attempt", timeouts.attempt),
+        limit("idle", Some(timeouts.idle)),
+    ];
+    join(parts.into_iter().flatten())
+}
+
+fn retries(rule: &Rule) -> String {
+    let retries = &rule.retries;
+    if retries.attempts == 0 || retries.on.is_empty() {
+        return "none".to_owned();
+    }
+    let on = retries.on.iter().map(|on| match on {
+        RetryOn::Connect => "connect".to_owned(),
+        RetryOn::Reset => "reset".to_owned(),
+        RetryOn::Status(status) => status.to_string(),
+    });
+    format!("up to {} on {}", retries.attempts, join(on))
+}
+
+fn join(parts: impl IntoIterator<Item = String>) -> String {
+    parts.into_iter().collect::<Vec<_>>().join(", ")
+}

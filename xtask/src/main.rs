@@ -4,8 +4,13 @@
 //! crates.io and Debian's packages.
 
 mod demo;
+mod examples;
 mod filters;
+mod schema;
 mod shell;
+mod test;
+mod tidy;
+mod tools;
 mod wasm_target;
 
 use std::process::ExitCode;
@@ -31,18 +36,29 @@ fn main() -> ExitCode {
 
 /// Runs one command. `Ok(false)` means that it has told what failed.
 fn run(name: &str, rest: &[String]) -> Outcome<bool> {
+    if name != "demo" && !rest.is_empty() {
+        return Err(format!("takes no arguments, but \"{}\" was given", rest.join(" ")).into());
+    }
     match name {
-        "filters" => filters::build().map(|_| true),
+        "ci" => test::ci(),
         "demo" => demo::run(rest),
+        "filters" => filters::build().map(|_| true),
+        "schema" => schema::write(),
+        "test" => test::test(),
+        "tidy" => tidy::run(),
         "help" | "-h" | "--help" => {
             print!("{HELP}");
             Ok(true)
         }
-        _ => Err(format!("no command named \"{name}\"; the commands are:\n{HELP}").into()),
+        _ => Err(format!("no command of this name; the commands are:\n{HELP}").into()),
     }
 }
 
 const HELP: &str = "\
 cargo xtask demo [--check]   build everything and run the demo; --check tries its lines and ends
+cargo xtask test             every check: formatting, tidiness, lints, documentation, tests
+cargo xtask ci               test, then demo --check
 cargo xtask filters          build the Wasm filters into target/filters
+cargo xtask tidy             import edges, file sizes, the list of dependencies
+cargo xtask schema           write docs/tidegate.schema.json
 ";

@@ -48,12 +48,15 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
     let listeners = listener::listeners(&mut check, document, &mut plugins);
     overlap::addresses(&mut check, document, admin);
     let routes = route::routes(&mut check, document, &listeners, &upstreams, &mut plugins);
-    if document.listeners.is_empty() && document.routes.is_empty() && names.is_empty(Kind::Listener) {
-        let fault = Fault::new("there is no listener, so nothing is served");
-        check.warn(&root, fault.hint("listeners: [{ name: web, address: 0.0.0.0:8080 }]"));
+    // Where parts were taken out, what cannot be reached may only seem so.
+    if !check.report.has_errors() {
+        if document.listeners.is_empty() {
+            let fault = Fault::new("there is no listener, so nothing is served");
+            check.warn(&root, fault.hint("listeners: [{ name: web, address: 0.0.0.0:8080 }]"));
+        }
+        reach::hostnames(&mut check, &routes, &listeners);
+        reach::rules(&mut check, &routes);
     }
-    reach::hostnames(&mut check, &routes, &listeners);
-    reach::rules(&mut check, &routes);
     Plan {
         admin,
         workers: document.workers.and_then(|workers| NonZeroUsize::new(workers as usize)),
@@ -84,13 +87,13 @@ struct Check<'a> {
 impl Check<'_> {
     /// Reports a fault at a place.
     fn fault(&mut self, path: &Path<'_>, fault: Fault) {
-        let (_, at, text) = path.locate(self.tree);
-        self.report.add(at, text, fault);
+        let (node, at, text) = path.locate(self.tree);
+        self.report.add(at, text, fault.discreet(node.filled));
     }
 
     fn warn(&mut self, path: &Path<'_>, fault: Fault) {
-        let (_, at, text) = path.locate(self.tree);
-        self.report.warn(at, text, fault);
+        let (node, at, text) = path.locate(self.tree);
+        self.report.warn(at, text, fault.discreet(node.filled));
     }
 
     /// Reports something that a later version may do.

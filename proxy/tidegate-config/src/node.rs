@@ -15,8 +15,11 @@ pub(crate) struct Node {
     pub(crate) at: At,
     /// Index in the list as written; merging and pruning move nodes, messages keep this one.
     pub(crate) index: usize,
-    /// Whether no key of this map was dropped because of its value.
+    /// Whether nothing is missing: a map of which no key was dropped because of its value, a text of which all
+    /// references have values.
     pub(crate) intact: bool,
+    /// Whether a reference was filled in: the value must not be shown.
+    pub(crate) filled: bool,
 }
 
 /// Where something stands.
@@ -49,7 +52,7 @@ pub(crate) struct Entry {
 
 impl Node {
     pub(crate) fn new(value: Value, at: At) -> Self {
-        Self { value, at, index: 0, intact: true }
+        Self { value, at, index: 0, intact: true, filled: false }
     }
 
     /// The value under a key of a map.

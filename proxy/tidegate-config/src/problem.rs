@@ -112,11 +112,18 @@ impl std::error::Error for Problems {}
 pub(crate) struct Fault {
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// The value was filled in: only what does not depend on it is shown.
+    pub(crate) discreet: bool,
 }
 
 impl Fault {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: message.into(), hint: None, discreet: false }
+    }
+
+    pub(crate) fn discreet(mut self, discreet: bool) -> Self {
+        self.discreet |= discreet;
+        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -37,12 +37,21 @@ impl Report {
             source: sources.get(found.at.source).map_or_else(String::new, |name| (*name).to_owned()),
             line: (found.at.line > 0).then_some(found.at.line),
             path: found.path,
-            message: hide(&found.fault.message),
-            hint: found.fault.hint.as_deref().map(&hide),
+            message: message(&found.fault, &hide),
+            hint: found.fault.hint.as_deref().filter(|_| !found.fault.discreet).map(&hide),
             severity: found.severity,
         };
         let mut problems: Vec<Problem> = self.found.into_iter().map(problem).collect();
         problems.dedup();
         problems
+    }
+}
+
+/// The message without secrets. What follows a colon explains a value by parts of it.
+fn message(fault: &Fault, hide: impl Fn(&str) -> String) -> String {
+    let message = hide(&fault.message);
+    match message.split_once(": ") {
+        Some((what, _)) if fault.discreet => what.to_owned(),
+        _ => message,
     }
 }

@@ -39,15 +39,28 @@ impl Filled {
             let escaped = &escaped[1..escaped.len() - 1];
             for shown in [value.as_str(), escaped] {
                 // Short values are part of ordinary words; they are hidden where they are shown as a value.
-                if shown.len() >= 4 {
-                    text = text.replace(shown, reference);
+                text = if shown.len() >= 4 {
+                    replace(&text, shown, reference)
                 } else {
-                    text = text.replace(&format!("\"{shown}\""), &format!("{reference:?}"));
-                }
+                    replace(&text, &format!("{shown:?}"), &format!("{reference:?}"))
+                };
             }
         }
         text
     }
+}
+
+/// Replaces a value in a text. Upper and lower case are the same: hosts and header names are shown in lower case.
+fn replace(text: &str, value: &str, reference: &str) -> String {
+    let (mut rest, value) = (text, value.to_ascii_lowercase());
+    let mut replaced = String::with_capacity(text.len());
+    // ASCII letters have one byte in both cases, so places in the one text are places in the other.
+    while let Some(found) = rest.to_ascii_lowercase().find(&value) {
+        replaced.push_str(&rest[..found]);
+        replaced.push_str(reference);
+        rest = &rest[found + value.len()..];
+    }
+    replaced + rest
 }
 
 /// Fills in all references of a tree.
@@ -71,11 +84,16 @@ struct Fill<'a> {
 
 impl Fill<'_> {
     fn node(&mut self, node: &mut Node, path: &Path<'_>) {
-        let at = node.at;
         match &mut node.value {
             Value::Text(text) if text.contains("${") => match self.text(text) {
-                Ok(full) => *text = full,
-                Err(fault) => self.report.add(at, path.text(), fault),
+                Ok(full) => {
+                    node.filled = full != *text;
+                    *text = full;
+                }
+                Err(fault) => {
+                    node.intact = false;
+                    self.report.add(node.at, path.text(), fault);
+                }
             },
             Value::List(items) => {
                 for item in items {

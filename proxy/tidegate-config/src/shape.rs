@@ -154,7 +154,8 @@ impl<'a> Compiler<'a> {
         let mut map = MapShape::default();
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let described = property.get("description").and_then(Value::as_str).unwrap_or_default();
-            let description = described.split(['.', '\n', ':']).next().unwrap_or_default().to_owned();
+            let sentence = described.split_once(". ").map_or(described, |(first, _)| first);
+            let description = sentence.trim_end_matches('.').replace('`', "");
             map.keys.push(KeyShape { name: name.clone(), shape: self.shape(property), description });
         }
         map.other = match schema.get("additionalProperties") {

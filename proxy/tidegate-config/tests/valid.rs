@@ -1,5 +1,7 @@
 //! Documents that are right, and what becomes of them.
 
+#![allow(clippy::panic, reason = "a test fails by a panic")]
+
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -196,8 +198,10 @@ routes:
     let wrong = "listeners: [{ name: '${env:PASSWORD} x', address: '${env:PASSWORD}', protocol: '${env:PASSWORD}' }]
 routes: [{ name: r, hostnames: ['${env:PASSWORD}:80'], rules: [{ matches: [{ path: { regex: '(${env:PASSWORD}' } }], forward: [{ upstream: '${env:PASSWORD}' }] }] }]";
     let problems = try_load(&[wrong]).expect_err("the password is right nowhere");
+    let shown = format!("{problems} {problems:?}");
     assert_eq!(problems.len(), 6, "{problems}");
-    assert!(!format!("{problems} {problems:?}").contains("hunter22"), "{problems}");
+    assert!(!shown.contains("hunter") && !shown.contains("HUNTER"), "{problems}");
+    assert!(shown.contains(r#""${env:PASSWORD}:80" is not a host"#), "{problems}");
 }
 
 /// The document of the load comparison.
@@ -249,9 +253,7 @@ fn generated_json_loads() {
 
 #[test]
 fn ten_thousand_rules_load() {
-    let start = std::time::Instant::now();
     let Loaded { plan, warnings, .. } = loaded(&generated(10_000));
     assert_eq!(plan.routes[0].rules.len(), 10_000);
     assert_eq!(warnings, []);
-    eprintln!("{:?}", start.elapsed());
 }

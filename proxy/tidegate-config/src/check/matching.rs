@@ -47,7 +47,14 @@ fn conditions(
     expressions: &mut Expressions,
 ) -> Match {
     if let Some(method) = &written.method {
-        check.take(&path.key("method"), check_method(method));
+        let place = path.key("method");
+        check.take(&place, check_method(method));
+        if matches!(method.as_str(), "CONNECT" | "TRACE") {
+            check.warn(
+                &place,
+                Fault::new(format!("requests with the method {method} are refused before rules are matched")),
+            );
+        }
     }
     let pattern =
         written.path.as_ref().and_then(|one| path_pattern(check, &path.key("path"), one, expressions));
@@ -103,6 +110,11 @@ fn headers(
         if name == "host" {
             let fault = Fault::new("the header \"host\" is not matched as a header");
             check.fault(&place, fault.hint("hostnames of the route match it, over HTTP/2 too"));
+        }
+        if name.contains('_') {
+            let fault =
+                Fault::new(format!("headers with _ are removed from requests, {key:?} never matches"));
+            check.warn(&place, fault.hint(format!("did you mean {:?}?", name.replace('_', "-"))));
         }
         if let ValueMatch::Exact(text) = value {
             check.take(&place, check_header_value(text));

@@ -5,7 +5,9 @@ use super::listener::Listeners;
 use crate::node::Path;
 use crate::plan::{HostPattern, Match, PathPattern, Route, ValuePattern};
 use crate::problem::Fault;
-use regex::Regex;
+use crate::types::anchored;
+use regex::bytes::Regex;
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 /// The hosts of a listener, so that one look-up tells whether a route's host is among them.
@@ -147,7 +149,14 @@ struct Group<'a> {
     /// By their exact values.
     same: HashMap<Vec<(bool, &'a str)>, usize>,
     /// Those with expressions, which cover other values too.
-    wide: Vec<(&'a Match, usize)>,
+    wide: Vec<Wide<'a>>,
+}
+
+/// A match with expressions, which are compiled when they are first compared.
+struct Wide<'a> {
+    own: &'a Match,
+    rule: usize,
+    compiled: OnceCell<Vec<Option<Regex>>>,
 }
 
 impl<'a> Earlier<'a> {
@@ -155,17 +164,14 @@ impl<'a> Earlier<'a> {
     fn takes(&self, one: &Match) -> Option<usize> {
         let group = self.groups.get(&Outline::new(one))?;
         let same = group.same.get(&values(one).collect::<Vec<_>>()).copied();
-        same.or_else(|| {
-            let mut wide = group.wide.iter().take(COMPARED);
-            wide.find(|(earlier, _)| covers(earlier, one)).map(|(_, rule)| *rule)
-        })
+        same.or_else(|| group.wide.iter().find(|wide| wide.covers(one)).map(|wide| wide.rule))
     }
 
     fn add(&mut self, one: &'a Match, rule: usize) {
         let group = self.groups.entry(Outline::new(one)).or_default();
         let values: Vec<_> = values(one).collect();
         if values.iter().any(|(expression, _)| *expression) && group.wide.len() < COMPARED {
-            group.wide.push((one, rule));
+            group.wide.push(Wide { own: one, rule, compiled: OnceCell::new() });
         }
         group.same.entry(values).or_insert(rule);
     }
@@ -178,11 +184,14 @@ fn values(one: &Match) -> impl Iterator<Item = (bool, &str)> {
     })
 }
 
-/// Whether each value of `earlier` is fulfilled by whatever fulfils that of `later`.
-fn covers(earlier: &Match, later: &Match) -> bool {
-    values(earlier).zip(values(later)).all(|(wide, narrow)| {
-        let fits =
-            |text: &str| Regex::new(&format!("^(?:{})$", wide.1)).is_ok_and(|regex| regex.is_match(text));
-        wide == narrow || wide == (true, ".*") || wide.0 && !narrow.0 && fits(narrow.1)
-    })
+impl Wide<'_> {
+    /// Whether each value of this match is fulfilled by whatever fulfils that of a later one.
+    fn covers(&self, later: &Match) -> bool {
+        let compile = |(expression, text): (bool, &str)| if expression { anchored(text).ok() } else { None };
+        let compiled = self.compiled.get_or_init(|| values(self.own).map(compile).collect());
+        values(self.own).zip(compiled).zip(values(later)).all(|((wide, regex), narrow)| {
+            let fits = || regex.as_ref().is_some_and(|regex| regex.is_match(narrow.1.as_bytes()));
+            wide == narrow || wide == (true, ".*") || !narrow.0 && fits()
+        })
+    }
 }

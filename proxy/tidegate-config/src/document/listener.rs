@@ -65,7 +65,7 @@ pub enum ListenerFilter {
     /// The name of a plugin.
     Plugin(String),
     /// A filter.
-    Filter(FilterDocument),
+    Filter(Box<FilterDocument>),
 }
 
 /// How long a client may take.

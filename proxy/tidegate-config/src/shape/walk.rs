@@ -24,9 +24,11 @@ impl Walk<'_> {
         if shape.anything {
             return true;
         }
-        let at = node.at;
+        let (at, filled) = (node.at, node.filled);
         let result = match (&mut node.value, shape) {
             (Value::Bool(_), Shape { boolean: true, .. }) => Ok(()),
+            // A reference without a value has been reported.
+            (Value::Text(_), _) if !node.intact => return false,
             (Value::Text(text), Shape { text: Some(expected), .. }) => check_text(text, expected),
             (Value::Number(number), Shape { number: Some(expected), .. }) => check_number(number, expected),
             (Value::List(items), Shape { list: Some(expected), .. }) => {
@@ -44,7 +46,7 @@ impl Walk<'_> {
             (Value::Map(_), Shape { map: Some(expected), .. }) => return self.map(expected, node, path),
             _ => Err(wrong_kind(node, shape)),
         };
-        result.map_err(|fault| self.report.add(at, path.text(), fault)).is_ok()
+        result.map_err(|fault| self.report.add(at, path.text(), fault.discreet(filled))).is_ok()
     }
 
     fn map(&mut self, shape: &MapShape, node: &mut Node, path: &Path<'_>) -> bool {
@@ -79,6 +81,7 @@ impl Walk<'_> {
         let fault = Fault::new(format!("unknown key {key:?}"));
         let meant = guess(key, names());
         let fault = match meant {
+            _ if key == "<<" => fault.hint("YAML 1.2 has no merge keys: write the keys out"),
             Some(name) => fault.hint(format!("did you mean {name:?}?")),
             None => fault.hint(format!("known keys: {}", names().collect::<Vec<_>>().join(", "))),
         };
@@ -174,10 +177,10 @@ fn wrong_kind(node: &Node, shape: &Shape) -> Fault {
             Value::Number(number),
             Shape { text: Some(TextShape { format: Some(Format::Timeout), .. }), .. },
         ) => fault.hint(format!("give it a unit: {number}s or {number}ms")),
-        (Value::Number(number), Shape { text: Some(_), .. }) => {
+        (Value::Number(number), Shape { text: Some(text), .. }) if text.words.is_empty() => {
             fault.hint(format!("put it into quotes: \"{number}\""))
         }
-        (Value::Bool(value), Shape { text: Some(_), .. }) => {
+        (Value::Bool(value), Shape { text: Some(text), .. }) if text.words.is_empty() => {
             fault.hint(format!("put it into quotes: \"{value}\""))
         }
         (Value::Text(text), Shape { number: Some(_), .. } | Shape { boolean: true, .. })

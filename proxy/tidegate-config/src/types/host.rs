@@ -4,7 +4,7 @@ use crate::plan::HostPattern;
 use crate::problem::Fault;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// A host that requests are matched by: a name, an IPv4 address, or `*.` and a name.
+/// A host that requests are matched by: a name, an address, or `*.` and a name.
 pub(crate) fn parse_host(text: &str) -> Result<HostPattern, Fault> {
     let fault = |why: &str| Fault::new(format!("{text:?} is not a host: {why}"));
     if text.is_empty() {
@@ -18,6 +18,14 @@ pub(crate) fn parse_host(text: &str) -> Result<HostPattern, Fault> {
         && port.bytes().all(|b| b.is_ascii_digit())
     {
         return Err(fault("it has a port").hint(format!("write {host:?}; the port is the listener's")));
+    }
+    if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        let address: Ipv6Addr =
+            address.parse().map_err(|_| fault("there is no IPv6 address in the brackets"))?;
+        return Ok(HostPattern::Exact(format!("[{address}]")));
+    }
+    if text.ends_with('.') {
+        return Err(fault("it ends with a dot").hint(format!("write {:?}", text.trim_end_matches('.'))));
     }
     let name = text.strip_prefix("*.").unwrap_or(text);
     check_labels(name).map_err(|why| {
@@ -123,6 +131,7 @@ mod tests {
             ("Shop.Example.com", exact("shop.example.com")),
             ("localhost", exact("localhost")),
             ("127.0.0.1", exact("127.0.0.1")),
+            ("[0::1]", exact("[::1]")),
             ("a_b.example", exact("a_b.example")),
             ("*.Example.com", HostPattern::Wildcard(".example.com".to_owned())),
         ];
@@ -146,7 +155,7 @@ mod tests {
             "*a.b",
             "a.*.b",
             "münchen.de",
-            "[::1]",
+            "[::x]",
         ] {
             assert!(parse_host(text).is_err(), "{text}");
         }

@@ -7,6 +7,7 @@
 //! a regular expression (the API leaves its place open: a pattern is more deliberate than a prefix), the longest prefix;
 //! then a rule with a method; more header conditions; more query conditions; the order of the document. Where no rule
 //! of a host matches, less specific hosts are asked.
+
 mod explain;
 mod host;
 mod matching;
@@ -19,4 +20,4 @@ mod speed;
 mod tests;
 
 pub use self::explain::{Choice, ExplainRequest, Explanation, Loser, explain};
-pub(crate) use self::table::{Found, RouteError, RouteTable};
+pub(crate) use self::table::RouteTable;

@@ -11,6 +11,8 @@ mod authority;
 mod fields;
 mod path;
 
+use std::borrow::Cow;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, StatusCode, Uri, Version, request, response};
@@ -18,7 +20,7 @@ use http::{Method, StatusCode, Uri, Version, request, response};
 pub(crate) use self::authority::{MAX_HOST, host};
 use self::fields::{FieldFault, Seen};
 pub(crate) use self::path::{PathFault, canonical, hex};
-use super::fail::{Fail, Reason, Retry};
+use super::fail::{Fail, Origin, Reason, Retry};
 
 /// What was taken out of a request's head.
 #[derive(Debug, Default)]
@@ -48,7 +50,7 @@ pub(crate) fn request(head: &mut request::Parts) -> Result<Sanitized, Fail> {
     if seen.codings > 0 && head.version != Version::HTTP_11 {
         return Err(client_fault(FieldFault::CodingVersion));
     }
-    set_target_and_host(head, &seen)?;
+    set_target_and_host(head, seen.hosts)?;
     let upgrade = requested_upgrade(head, &seen);
     seen.strip(&mut head.headers).map_err(client_fault)?;
     seen.strip_underscores(&mut head.headers);
@@ -61,6 +63,16 @@ pub(crate) fn request(head: &mut request::Parts) -> Result<Sanitized, Fail> {
         expect_continue: seen.expect,
         claims: seen.claims,
     })
+}
+
+/// Makes target and host canonical again after filters that may have written them, before a rule is chosen by them:
+/// a filter that copies a path from somewhere must not lead a request past a rule.
+///
+/// # Errors
+/// The origin is the filter.
+pub(crate) fn rewritten(head: &mut request::Parts) -> Result<(), Fail> {
+    let hosts = head.headers.get_all(header::HOST).iter().count();
+    set_target_and_host(head, hosts).map_err(|fail| Fail { origin: Origin::Filter, ..fail })
 }
 
 /// Removes from a response's head what is for one connection only. `upgraded`: the request asked for an upgrade, which
@@ -140,8 +152,8 @@ fn may_trail(name: &str) -> bool {
 }
 
 /// Makes the target origin-form and `host` its authority.
-fn set_target_and_host(head: &mut request::Parts, seen: &Seen) -> Result<(), Fail> {
-    if seen.hosts > 1 {
+fn set_target_and_host(head: &mut request::Parts, hosts: usize) -> Result<(), Fail> {
+    if hosts > 1 {
         return Err(host_fault("more than one `host`"));
     }
     match (head.uri.scheme(), head.uri.authority()) {
@@ -151,14 +163,14 @@ fn set_target_and_host(head: &mut request::Parts, seen: &Seen) -> Result<(), Fai
             );
         }
         (None, Some(_)) => return Err(path_fault(PathFault::NotAbsolute)),
-        (_, Some(_)) => set_host_by_authority(head, seen)?,
+        (_, Some(_)) => set_host_by_authority(head, hosts)?,
         (_, None) => check_host(head)?,
     }
     let canonical = match head.uri.path() {
         "*" if head.method == Method::OPTIONS => None,
         path => match canonical(path).map_err(path_fault)? {
-            std::borrow::Cow::Borrowed(_) => None,
-            std::borrow::Cow::Owned(path) => Some(path),
+            Cow::Borrowed(_) => None,
+            Cow::Owned(path) => Some(path),
         },
     };
     let has_path = head.uri.path_and_query().is_some_and(|target| !target.as_str().starts_with('?'));
@@ -173,7 +185,7 @@ fn set_target_and_host(head: &mut request::Parts, seen: &Seen) -> Result<(), Fai
 }
 
 /// Path and query as one target.
-pub(crate) fn with_path(path: &str, query: Option<&str>) -> Result<PathAndQuery, Fail> {
+fn with_path(path: &str, query: Option<&str>) -> Result<PathAndQuery, Fail> {
     let target = match query {
         Some(query) => PathAndQuery::try_from([path, "?", query].concat()),
         None => PathAndQuery::try_from(path),
@@ -182,12 +194,12 @@ pub(crate) fn with_path(path: &str, query: Option<&str>) -> Result<PathAndQuery,
 }
 
 /// The authority of the target (absolute-form, or HTTP/2) becomes `host`.
-fn set_host_by_authority(head: &mut request::Parts, seen: &Seen) -> Result<(), Fail> {
+fn set_host_by_authority(head: &mut request::Parts, hosts: usize) -> Result<(), Fail> {
     let Some(authority) = head.uri.authority() else { return Ok(()) };
     if !authority::is_valid(authority.as_str().as_bytes()) {
         return Err(host_fault("the authority is not a host with an optional port"));
     }
-    if seen.hosts == 1
+    if hosts == 1
         && let Some(host) = head.headers.get(header::HOST)
     {
         if host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) {

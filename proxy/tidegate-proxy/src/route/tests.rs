@@ -12,7 +12,7 @@ use tidegate_config::plan::{
 use super::host::{intersect, with_normal};
 use super::matching::{Conditions, Summary};
 use super::path::CompiledPath;
-use super::table::path_of;
+use super::table::{Found, path_of};
 use super::*;
 
 pub(super) fn hosts(list: &[&str]) -> Vec<HostPattern> {

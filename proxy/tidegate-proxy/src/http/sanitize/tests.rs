@@ -218,6 +218,22 @@ fn upgrades_are_taken_out() {
 }
 
 #[test]
+fn what_filters_write_is_made_canonical_too() {
+    let mut head = get("/a", &[("host", "h")]);
+    head.uri = Uri::from_static("/x/..;/admin?q");
+    rewritten(&mut head).expect("has a canonical form");
+    assert_eq!(head.uri, "/admin?q");
+    for (target, list, reason) in [
+        ("/%2f", &[("host", "h")][..], Reason::Path),
+        ("/", &[("host", "h"), ("host", "i")], Reason::Host),
+        ("/", &[("host", "a b")], Reason::Host),
+    ] {
+        let fail = rewritten(&mut get(target, list)).expect_err("is refused");
+        assert_eq!((fail.origin, fail.reason), (Origin::Filter, reason), "{target} {list:?}");
+    }
+}
+
+#[test]
 fn a_plain_request_is_left_alone() {
     let list: Fields = &[("host", "a.example:8080"), ("accept", "*/*"), ("user-agent", "x"), ("x-a", "1")];
     let mut head = get("/a/b?c=d", list);

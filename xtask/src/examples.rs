@@ -1,13 +1,21 @@
-//! Checks every example's configuration with the gateway itself.
+//! Checks every example's configuration with the gateway itself, which also reads the modules and certificates it names.
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use crate::{Outcome, shell};
+use crate::{Outcome, shell, tools};
 
 /// Runs `tidegate check` on each; `true` when all are accepted.
 pub(crate) fn check() -> Outcome<bool> {
     let mut all = true;
     for file in configurations()? {
+        let certificates = file.with_file_name("certificates.sh");
+        if certificates.is_file() {
+            tools::ensure_program("openssl", "makes the certificates of the TLS example")?;
+            if shell::output(&mut Command::new(&certificates)).is_none() {
+                return Err(format!("{} failed", certificates.display()).into());
+            }
+        }
         let mut command = shell::cargo();
         command.args(["run", "--quiet", "--package", "tidegate", "--", "check"]).arg(&file);
         if !shell::passes(&mut command)? {

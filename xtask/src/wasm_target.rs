@@ -5,11 +5,11 @@
 //! whether the standard library is there, never a package's version.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::Outcome;
 use crate::shell::{self, say};
+use crate::{Outcome, tools};
 
 /// The name by which rustc knows the target.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
@@ -141,28 +141,13 @@ fn add_by_rustup() -> String {
 
 /// Tries Debian's packages; the answer says how it went.
 fn install_from_debian() -> String {
-    if !Path::new("/usr/bin/apt-get").is_file() {
-        return "no apt-get on this machine".to_owned();
-    }
-    let packages = DEBIAN_PACKAGES.join(" ");
-    if shell::output(Command::new("id").arg("-u")).as_deref() != Some("0") {
-        return format!("needs root: `sudo apt-get install {packages}`");
-    }
-    say(&format!("installing Debian's {packages} (a rustc for {TARGET} and the sources of its std)"));
-    let update = shell::passes(Command::new("apt-get").args(["update", "-q"]));
-    if !matches!(update, Ok(true)) {
-        say("apt-get update failed; trying with the package lists that are here");
-    }
-    let mut install = Command::new("apt-get");
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    install.args(["install", "-y", "-q", "--no-install-recommends"]).args(DEBIAN_PACKAGES);
-    match shell::passes(&mut install) {
-        Ok(true) if !is_new_enough(DEBIAN_RUSTC) => {
+    let purpose = format!("a rustc for {TARGET} and the sources of its std");
+    match tools::install_packages(&DEBIAN_PACKAGES, &purpose) {
+        Err(problem) => problem,
+        Ok(()) if !is_new_enough(DEBIAN_RUSTC) => {
             format!("installed, but {DEBIAN_RUSTC} is older than {}.{}", MINIMUM.0, MINIMUM.1)
         }
-        Ok(true) => "installed, but the sources of std are not in its sysroot".to_owned(),
-        Ok(false) => "apt-get failed, see above".to_owned(),
-        Err(error) => error.to_string(),
+        Ok(()) => "installed, but the sources of std are not in its sysroot".to_owned(),
     }
 }
 

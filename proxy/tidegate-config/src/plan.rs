@@ -121,7 +121,8 @@ pub struct ListenerLimits {
 pub struct Plugin {
     /// The name in the document.
     pub name: String,
-    /// Unique: the name, or `name@route/rule` where a rule replaces the configuration.
+    /// Unique: the name, or `name@route/rule` (`name@listener`) where a filter replaces the configuration; further
+    /// ones of the same rule end in `#2`, `#3` and so on.
     pub key: String,
     /// Where the module comes from.
     pub module: ModuleSource,

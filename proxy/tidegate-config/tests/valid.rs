@@ -257,3 +257,18 @@ fn ten_thousand_rules_load() {
     assert_eq!(plan.routes[0].rules.len(), 10_000);
     assert_eq!(warnings, []);
 }
+
+#[test]
+fn the_examples_of_the_guide_load() {
+    let guide = include_str!("../../../docs/configuration.md");
+    let examples: Vec<&str> = guide
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```").map(|(text, _)| text))
+        .collect();
+    let (smallest, sections) = examples.split_first().expect("examples");
+    for texts in [std::slice::from_ref(smallest), sections] {
+        let loaded = try_load(texts).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(loaded.warnings, []);
+    }
+}

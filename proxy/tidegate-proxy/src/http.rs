@@ -1,4 +1,6 @@
 //! What is said about requests and responses whatever the HTTP version.
+pub(crate) mod body;
 pub(crate) mod fail;
 pub(crate) mod headers;
+pub(crate) mod reply;
 pub(crate) mod sanitize;

@@ -1,3 +1,24 @@
 //! The data plane of Tidegate: workers that accept connections, route requests, run filters and forward to upstreams.
+//!
+//! A [`Snapshot`] is built from a checked plan and the files that it names; a [`Gateway`] serves the snapshot that was
+//! published last. [`explain`] tells what a plan does with a request, without serving anything.
+
+mod conn;
+mod drain;
+mod exchange;
+mod filter;
+mod gateway;
 mod http;
+mod listen;
+mod local;
 mod route;
+mod shared;
+mod snapshot;
+mod telemetry;
+mod time;
+mod upstream;
+mod worker;
+
+pub use gateway::{Gateway, GatewayOptions, GenerationUse, PublishError};
+pub use route::{Choice, ExplainRequest, Explanation, Loser, explain};
+pub use snapshot::{Assets, BuildError, Snapshot};

@@ -8,7 +8,7 @@ use crate::document::{
 use crate::node::Path;
 use crate::plan::{Filter, HeaderChanges, PathRewrite, Rewrite};
 use crate::problem::Fault;
-use crate::types::{check_header_value, check_path, check_server_name, parse_changed_header};
+use crate::types::{check_header_value, check_path, parse_changed_header, parse_new_host};
 use std::collections::{BTreeMap, HashMap};
 
 /// Where filters are written, and what their plugins' entries are named after.
@@ -129,11 +129,10 @@ pub(super) fn headers(
 }
 
 fn rewrite(check: &mut Check<'_>, path: &Path<'_>, written: &RewriteDocument) -> Rewrite {
-    if let Some(hostname) = &written.hostname {
-        check.take(&path.key("hostname"), check_server_name(hostname));
-    }
+    let hostname = written.hostname.as_ref();
+    let hostname = hostname.and_then(|hostname| check.take(&path.key("hostname"), parse_new_host(hostname)));
     let rewritten = written.path.as_ref().and_then(|rewrite| path_rewrite(check, &path.key("path"), rewrite));
-    Rewrite { hostname: written.hostname.clone(), path: rewritten }
+    Rewrite { hostname, path: rewritten }
 }
 
 /// What becomes of the path of a rewrite or of a redirect.

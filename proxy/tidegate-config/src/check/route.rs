@@ -17,7 +17,7 @@ use crate::plan::{
     Rule, RuleTimeouts, WeightedUpstream,
 };
 use crate::problem::Fault;
-use crate::types::{Timeout, check_server_name};
+use crate::types::{Timeout, parse_new_host};
 use std::time::Duration;
 
 /// What routes refer to.
@@ -185,16 +185,15 @@ fn forward(
 }
 
 fn redirect(check: &mut Check<'_>, path: &Path<'_>, written: &RedirectDocument) -> Redirect {
-    if let Some(hostname) = &written.hostname {
-        check.take(&path.key("hostname"), check_server_name(hostname));
-    }
+    let hostname = written.hostname.as_ref();
+    let hostname = hostname.and_then(|hostname| check.take(&path.key("hostname"), parse_new_host(hostname)));
     let scheme = written.scheme.map(|scheme| match scheme {
         RedirectScheme::Http => "http".to_owned(),
         RedirectScheme::Https => "https".to_owned(),
     });
     Redirect {
         scheme,
-        hostname: written.hostname.clone(),
+        hostname,
         port: written.port,
         path: written.path.as_ref().and_then(|rewrite| path_rewrite(check, &path.key("path"), rewrite)),
         status: written.status.unwrap_or(302),

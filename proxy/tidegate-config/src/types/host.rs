@@ -63,7 +63,21 @@ fn check_labels(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A name or an address without a port: what TLS verifies, what a rewrite puts into place.
+/// The one host that a rewrite or a redirect puts into place, as it is sent.
+pub(crate) fn parse_new_host(text: &str) -> Result<String, Fault> {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(Fault::new(format!("{text:?} is not a host: an IPv6 address stands in brackets"))
+            .hint(format!("write {:?}", format!("[{text}]"))));
+    }
+    match parse_host(text)? {
+        HostPattern::Exact(name) => Ok(name),
+        HostPattern::Wildcard(_) => {
+            Err(Fault::new(format!("{text:?} is not one host")).hint("a name without *"))
+        }
+    }
+}
+
+/// A name or an address without a port: what TLS verifies.
 pub(crate) fn check_server_name(text: &str) -> Result<(), Fault> {
     let fault = |why: &str| Fault::new(format!("{text:?} is not a host: {why}")).hint(NAME);
     if text.parse::<IpAddr>().is_ok() {
@@ -160,6 +174,15 @@ mod tests {
             assert!(parse_host(text).is_err(), "{text}");
         }
         assert!(parse_host(&format!("{}.example", "a".repeat(64))).is_err());
+    }
+
+    #[test]
+    fn new_hosts_are_one_host() {
+        assert_eq!(parse_new_host("New.Example"), Ok("new.example".to_owned()));
+        assert_eq!(parse_new_host("[::1]"), Ok("[::1]".to_owned()));
+        for text in ["", "::1", "*.example", "a:80"] {
+            assert!(parse_new_host(text).is_err(), "{text}");
+        }
     }
 
     #[test]

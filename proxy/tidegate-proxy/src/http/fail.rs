@@ -117,3 +117,34 @@ impl Fail {
         self
     }
 }
+
+impl Reason {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::ALL.len();
+
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 22] = [
+        Self::Framing,
+        Self::Host,
+        Self::Path,
+        Self::Method,
+        Self::Header,
+        Self::HeadTooLarge,
+        Self::Misdirected,
+        Self::NoRoute,
+        Self::NoUpstream,
+        Self::NoServer,
+        Self::Overflow,
+        Self::Connect,
+        Self::Reset,
+        Self::Garbage,
+        Self::Timeout,
+        Self::ClientTimeout,
+        Self::TooLarge,
+        Self::PluginMissing,
+        Self::PluginTrap,
+        Self::PluginTimeout,
+        Self::ClientGone,
+        Self::Internal,
+    ];
+}

@@ -1,0 +1,161 @@
+//! One request and its response: the walk, in wire order.
+
+pub(crate) mod finish;
+pub(crate) mod forward;
+pub(crate) mod outgoing;
+pub(crate) mod steps;
+pub(crate) mod uplink;
+
+use std::rc::Rc;
+
+use http::{HeaderValue, Request, Response, Version, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use crate::exchange::finish::Record;
+use crate::exchange::forward::Forward;
+use crate::exchange::outgoing::Outgoing;
+use crate::exchange::steps::{Flow, Scope};
+use crate::filter::chain;
+use crate::http::body::Body;
+use crate::http::fail::{Fail, Reason};
+use crate::http::reply::Reply;
+use crate::http::{headers, sanitize};
+use crate::local::{Client, View};
+use crate::snapshot::{Action, Redirect, Rule};
+
+/// A request from its head to the last byte of its answer.
+pub(crate) struct Exchange {
+    /// All that is known of it; outlives the walk as part of the answer's body.
+    pub(crate) record: Box<Record>,
+}
+
+impl Exchange {
+    /// Serves one request. Every request gets an answer.
+    pub(crate) async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Outgoing> {
+        let version = request.version();
+        let mut exchange = Self { record: Record::begin(client, &request) };
+        let mut response = match exchange.proceed(request).await {
+            Ok(response) => response,
+            Err(fail) => exchange.refuse(&fail, version),
+        };
+        // An upgrade is HTTP/1.1; everything else is framed for the client by its own connection.
+        *response.version_mut() = Version::HTTP_11;
+        Outgoing::wrap(response, exchange.record)
+    }
+
+    async fn proceed(&mut self, request: Request<Incoming>) -> Result<Response<Body>, Fail> {
+        let view = self.record.view.clone();
+        let listener = view.listener(self.record.listener).ok_or_else(|| Fail::gateway(Reason::Internal))?;
+
+        let (mut head, body) = request.into_parts();
+        let upgrade = head.extensions.remove::<OnUpgrade>();
+        let known = sanitize::request(&mut head)?;
+        if head.headers.len() > listener.spec.limits.headers {
+            return Err(Fail::client(Reason::HeadTooLarge));
+        }
+        let client = &self.record.client;
+        headers::forwarded(&mut head.headers, &client.forwarded, known.claims);
+        headers::request_id(&mut head.headers, &client.local.request_ids, known.claims);
+        self.record.note_target(&head);
+        let mut body = self.uplink(body, listener.spec.timeouts.body);
+
+        // What changes the request before the route is chosen may change the route.
+        if !listener.steps.is_empty() {
+            match self.request_steps(&view, &listener.steps, Scope::Listener, head, body, 0).await? {
+                Flow::Go(next, rest) => (head, body) = (*next, rest),
+                Flow::Reply(reply) => return self.respond(&view, None, reply.into_response()).await,
+            }
+        }
+
+        let found =
+            listener.routes.find(chain::host(&head), &head).ok_or_else(|| Fail::client(Reason::NoRoute))?;
+        let rule = view.rule(found.rule_id).ok_or_else(|| Fail::gateway(Reason::Internal))?;
+        self.record.routed(found.rule_id, rule);
+        let prefix = found.matched_prefix_len;
+        if !rule.steps.is_empty() {
+            match self.request_steps(&view, &rule.steps, Scope::Rule, head, body, prefix).await? {
+                Flow::Go(next, rest) => (head, body) = (*next, rest),
+                Flow::Reply(reply) => return self.respond(&view, Some(rule), reply.into_response()).await,
+            }
+        }
+
+        let outcome = match &rule.action {
+            Action::Forward(targets) => {
+                let forward = Forward { rule, known, client_upgrade: upgrade };
+                self.forward(&view, targets, forward, head, body).await
+            }
+            Action::Redirect(redirect) => Ok(self.redirect(redirect, &head, prefix).into_response()),
+            Action::Respond { status, headers, body } => {
+                Ok(Action::fixed(*status, headers, body).into_response())
+            }
+        };
+        // A failure after the route was found is an answer that passes the response's filters too.
+        let response = outcome.unwrap_or_else(|fail| self.refuse(&fail, Version::HTTP_11));
+        self.respond(&view, Some(rule), response).await
+    }
+
+    /// The response passes the filters that the request has passed, in reverse.
+    async fn respond(
+        &mut self,
+        view: &View,
+        rule: Option<&Rule>,
+        mut response: Response<Body>,
+    ) -> Result<Response<Body>, Fail> {
+        if let Some(rule) = rule
+            && !rule.steps.is_empty()
+        {
+            response = self.response_steps(&rule.steps, Scope::Rule, response).await?;
+        }
+        if let Some(listener) = view.listener(self.record.listener)
+            && !listener.steps.is_empty()
+        {
+            response = self.response_steps(&listener.steps, Scope::Listener, response).await?;
+        }
+        Ok(response)
+    }
+
+    /// The answer to a request that failed.
+    fn refuse(&mut self, fail: &Fail, version: Version) -> Response<Body> {
+        self.record.failed(fail);
+        let mut response = Reply::of(fail).into_response();
+        // What could be read in two ways must not be followed by anything on its connection.
+        let ambiguous =
+            matches!(fail.reason, Reason::Framing | Reason::Host | Reason::HeadTooLarge | Reason::Header);
+        if ambiguous && version < Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn redirect(&self, redirect: &Redirect, head: &http::request::Parts, prefix: usize) -> Reply {
+        let secure = self.record.client.secure;
+        let scheme = redirect.scheme.as_ref().map_or(if secure { "https" } else { "http" }, |s| s.as_str());
+        let host = String::from_utf8_lossy(chain::host(head)).into_owned();
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => {
+                (name, port.parse::<u16>().ok())
+            }
+            _ => (host.as_str(), None),
+        };
+        // A scheme of its own brings its own port (Gateway API, HTTPRequestRedirectFilter).
+        let port = redirect.port.or(if redirect.scheme.is_some() { None } else { port });
+        let port = port.filter(|&port| (scheme, port) != ("http", 80) && (scheme, port) != ("https", 443));
+        let path = match &redirect.path {
+            Some(path) => chain::rewritten(path, head, prefix),
+            None => head.uri.path_and_query().cloned(),
+        };
+        let mut location = format!("{scheme}://{}", redirect.hostname.as_deref().unwrap_or(name));
+        if let Some(port) = port {
+            location.push(':');
+            location.push_str(itoa::Buffer::new().format(port));
+        }
+        location.push_str(path.as_ref().map_or("/", |path| path.as_str()));
+        let mut reply =
+            Reply { status: redirect.status, headers: http::HeaderMap::new(), body: bytes::Bytes::new() };
+        if let Ok(location) = HeaderValue::try_from(location) {
+            reply.headers.insert(header::LOCATION, location);
+        }
+        reply
+    }
+}

@@ -1,0 +1,200 @@
+//! The record of an exchange. Its end is the exchange's end, on every path: it is dropped exactly once.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use hyper::body::Incoming;
+use tidegate_config::plan::PluginIndex;
+use tidegate_wasm::StreamInfo;
+
+use crate::exchange::steps::Passed;
+use crate::exchange::uplink::Progress;
+use crate::http::fail::{Fail, Reason};
+use crate::http::headers;
+use crate::local::{Client, View};
+use crate::snapshot::Rule;
+use crate::telemetry::access_log;
+use crate::time::Deadline;
+
+/// All that is known of one exchange.
+pub(crate) struct Record {
+    pub(crate) client: Rc<Client>,
+    pub(crate) view: Rc<View>,
+    pub(crate) listener: usize,
+    /// Guests that the request has met; their streams end with the record.
+    pub(crate) guests: Vec<Passed>,
+    /// What the walk waits with; one for the whole exchange.
+    pub(crate) deadline: Deadline,
+    pub(crate) start: Duration,
+    pub(crate) head_only: bool,
+    pub(crate) version: http::Version,
+    /// Kept for the access log only.
+    pub(crate) target: Option<Target>,
+    pub(crate) rule: Option<usize>,
+    /// The upstream and the server of the last attempt.
+    pub(crate) upstream: Option<(usize, usize)>,
+    pub(crate) attempts: u32,
+    /// When the head of the answer came.
+    pub(crate) answered_at: Option<Duration>,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) reason: Option<Reason>,
+    /// The plugin that answered.
+    pub(crate) replied: Option<PluginIndex>,
+    pub(crate) sent: u64,
+    pub(crate) progress: Option<Rc<Progress>>,
+    /// The whole answer was handed over.
+    pub(crate) complete: bool,
+    /// The end of the time that the rule allows, on the worker's clock.
+    pub(crate) until: Option<Duration>,
+    pub(crate) idle: Duration,
+}
+
+/// What the access log says of a request's head.
+pub(crate) struct Target {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) host: Option<HeaderValue>,
+    pub(crate) request_id: Option<HeaderValue>,
+    pub(crate) agent: Option<HeaderValue>,
+}
+
+/// The idle time before a rule is known.
+const IDLE: Duration = Duration::from_secs(60);
+
+impl Record {
+    /// A request has come.
+    pub(crate) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Self> {
+        let local = &client.local;
+        local.shard.started.add(1);
+        local.shard.active.add(1);
+        client.active.set(client.active.get() + 1);
+        let view = client.site.view.borrow().clone();
+        Box::new(Self {
+            view,
+            listener: client.site.listener.get(),
+            guests: Vec::new(),
+            deadline: Deadline::new(&local.deadlines),
+            start: local.clock.now(),
+            head_only: request.method() == Method::HEAD,
+            version: request.version(),
+            target: None,
+            rule: None,
+            upstream: None,
+            attempts: 0,
+            answered_at: None,
+            status: None,
+            reason: None,
+            replied: None,
+            sent: 0,
+            progress: None,
+            complete: false,
+            until: None,
+            idle: IDLE,
+            client,
+        })
+    }
+
+    /// Keeps what the access log will say, where there is one.
+    pub(crate) fn note_target(&mut self, head: &Parts) {
+        if self.view.snapshot.plan.access_log.is_some() {
+            self.target = Some(Target {
+                method: head.method.clone(),
+                uri: head.uri.clone(),
+                host: head.headers.get(header::HOST).cloned(),
+                request_id: head.headers.get(headers::REQUEST_ID).cloned(),
+                agent: head.headers.get(header::USER_AGENT).cloned(),
+            });
+        }
+    }
+
+    /// The rule is known.
+    pub(crate) fn routed(&mut self, id: usize, rule: &Rule) {
+        self.rule = Some(id);
+        self.idle = rule.timeouts.idle;
+        self.until = rule.timeouts.request.map(|limit| self.start + limit);
+        let patience = &self.client.patience;
+        patience.set(patience.get().max(rule.timeouts.idle));
+    }
+
+    /// A plugin gave the answer.
+    pub(crate) fn answered_by(&mut self, view: &View, plugin: PluginIndex) {
+        self.replied = Some(plugin);
+        if let Some(slot) = view.plugins.get(plugin) {
+            slot.entry.counters.of(self.client.local.shard.worker).replies.add(1);
+        }
+    }
+
+    /// The exchange failed; the first reason stays.
+    pub(crate) fn failed(&mut self, fail: &Fail) {
+        if let Some(source) = &fail.source {
+            tracing::debug!(origin = ?fail.origin, reason = fail.reason.word(), error = %source, "request failed");
+        }
+        self.broke(fail.reason);
+    }
+
+    /// As [`Record::failed`], on the way of a body.
+    pub(crate) fn broke(&mut self, reason: Reason) {
+        self.reason.get_or_insert(reason);
+    }
+
+    /// The head of the answer is on its way.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.answered_at.get_or_insert_with(|| self.client.local.clock.now());
+    }
+
+    /// Whether an answer with this status has no body whatever its head says.
+    pub(crate) fn bodiless(&self, status: StatusCode) -> bool {
+        self.head_only
+            || status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED
+    }
+
+    /// Waits for a body's next byte at most as long as the rule allows.
+    pub(crate) fn arm_for_body(&self) {
+        let idle = self.client.local.clock.now() + self.idle;
+        self.deadline.set_until(Some(self.until.map_or(idle, |until| until.min(idle))));
+    }
+
+    /// What a guest may know of the request's surroundings.
+    pub(crate) fn stream_info(&self) -> StreamInfo {
+        let client = &self.client;
+        StreamInfo {
+            tls: client.secure,
+            connection_id: client.id,
+            ..StreamInfo::new(client.address, client.here, self.version)
+        }
+    }
+
+    fn reason_at_end(&self) -> Option<Reason> {
+        let broken = self.progress.as_ref().and_then(|progress| progress.broken.get());
+        self.reason.or(broken).or((!self.complete).then_some(Reason::ClientGone))
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let local = &self.client.local;
+        let shard = &local.shard;
+        let took = local.clock.now().saturating_sub(self.start);
+        self.client.active.set(self.client.active.get() - 1);
+        shard.active.subtract(1);
+        shard.took(took);
+        self.reason = self.reason_at_end();
+        if let Some(counter) = self.reason.and_then(|reason| shard.fails.get(reason as usize)) {
+            counter.add(1);
+        }
+        if let Some(rule) = self.rule.and_then(|rule| self.view.rule(rule)) {
+            let class = self.status.map_or(5, |status| usize::from(status.as_u16() / 100));
+            if let Some(counter) = rule.counters.of(shard.worker).classes.get(class.wrapping_sub(1)) {
+                counter.add(1);
+            }
+        }
+        if self.target.is_some() {
+            access_log::write(self, took);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The body of an answer on its way out, together with the record of its exchange: when it ends, the exchange does.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::exchange::finish::Record;
+use crate::http::body::{Body, BodyError};
+use crate::http::fail::Reason;
+
+/// See the module.
+pub(crate) struct Outgoing {
+    body: Body,
+    record: Box<Record>,
+    waiting: bool,
+}
+
+impl Outgoing {
+    /// Makes the answer carry its record.
+    pub(crate) fn wrap(response: Response<Body>, mut record: Box<Record>) -> Response<Self> {
+        let (head, body) = response.into_parts();
+        record.answered(head.status);
+        record.complete = body.is_end_stream() || record.bodiless(head.status);
+        Response::from_parts(head, Self { body, record, waiting: false })
+    }
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.waiting = false;
+                this.record.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
+                this.record.complete = this.body.is_end_stream() || frame.is_trailers();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                this.record.complete = true;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.record.broke(error.reason);
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Pending => {
+                if !this.waiting {
+                    this.waiting = true;
+                    this.record.arm_for_body();
+                }
+                match this.record.deadline.poll_passed(cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(()) => {
+                        this.record.broke(Reason::Timeout);
+                        Poll::Ready(Some(Err(BodyError::new(Reason::Timeout))))
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,108 @@
+//! The body of a request on its way in: counted, and ended when the client stalls.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::exchange::Exchange;
+use crate::http::body::{Body, BodyError, Piece, piece};
+use crate::http::fail::Reason;
+use crate::http::sanitize;
+use crate::time::Deadline;
+
+/// What an exchange wants to know of its request's body.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Bytes so far.
+    pub(crate) bytes: Cell<u64>,
+    /// Something came since this was last taken.
+    pub(crate) moved: Cell<bool>,
+    /// The body broke off for this reason.
+    pub(crate) broken: Cell<Option<Reason>>,
+}
+
+struct Uplink {
+    body: Incoming,
+    progress: Rc<Progress>,
+    deadline: Deadline,
+    patience: Duration,
+    waiting: bool,
+}
+
+impl Exchange {
+    /// The request's body; nothing is wrapped where there is none.
+    pub(crate) fn uplink(&mut self, body: Incoming, patience: Duration) -> Body {
+        if body.is_end_stream() {
+            return Body::Empty;
+        }
+        let progress = Rc::new(Progress::default());
+        self.record.progress = Some(progress.clone());
+        let deadline = Deadline::new(&self.record.client.local.deadlines);
+        Body::stream(Uplink { body, progress, deadline, patience, waiting: false })
+    }
+}
+
+impl Uplink {
+    fn broken(&self, reason: Reason) -> BodyError {
+        self.progress.broken.set(Some(reason));
+        BodyError::new(reason)
+    }
+}
+
+impl HttpBody for Uplink {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => {
+                let reason = if error.is_parse() { Reason::Framing } else { Reason::ClientGone };
+                this.progress.broken.set(Some(reason));
+                Poll::Ready(Some(Err(BodyError::broken(reason, error))))
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                this.waiting = false;
+                this.progress.moved.set(true);
+                Poll::Ready(Some(Ok(match piece(frame) {
+                    Piece::Data(data) => {
+                        this.progress.bytes.set(this.progress.bytes.get() + data.len() as u64);
+                        Frame::data(data)
+                    }
+                    Piece::Trailers(mut trailers) => {
+                        sanitize::trailers(&mut trailers);
+                        Frame::trailers(trailers)
+                    }
+                })))
+            }
+            Poll::Pending => {
+                if !this.waiting {
+                    this.waiting = true;
+                    this.deadline.set(Some(this.patience));
+                }
+                match this.deadline.poll_passed(cx) {
+                    Poll::Ready(()) => Poll::Ready(Some(Err(this.broken(Reason::ClientTimeout)))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,5 @@
+//! What a request passes on its way: built-in steps and Wasm plugins.
+pub(crate) mod chain;
+pub(crate) mod guest_body;
+pub(crate) mod plugins;
+pub(crate) mod wasm;

@@ -1,0 +1,369 @@
+//! This worker's instances of plugins: started before they are used, replaced with back-off when they trap.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use http::HeaderMap;
+use rustc_hash::FxHashMap;
+use tidegate_config::plan::Failure;
+use tidegate_wasm::{Effect, Instance, LogLevel, Side, StreamId, Trap};
+use tokio::task::{AbortHandle, spawn_local};
+
+use crate::http::fail::Reason;
+use crate::http::reply::Reply;
+use crate::snapshot::Plugin;
+use crate::time::Clock;
+use crate::upstream::call;
+use crate::upstream::pool::Pool;
+
+/// The first wait after a trap; doubled with each further one up to [`BACKOFF_MAX`].
+const BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// An instance that lived for this long is not in a crash loop.
+const STEADY: Duration = Duration::from_secs(30);
+
+/// One plugin on one worker, across its instances.
+pub(crate) struct Slot {
+    pub(crate) entry: Plugin,
+    worker: usize,
+    clock: Clock,
+    state: RefCell<State>,
+    failures: Cell<u32>,
+    pools: FxHashMap<String, Rc<Pool>>,
+}
+
+enum State {
+    /// Serves.
+    Running { host: Rc<Host>, since: Duration },
+    /// Trapped; started again at the first request after this time.
+    Down { until: Duration },
+    /// Was never loaded.
+    Missing,
+}
+
+/// Why there is no instance.
+pub(crate) struct Unavailable {
+    /// What a request is refused for.
+    pub(crate) reason: Reason,
+    /// What the policy says.
+    pub(crate) policy: Failure,
+}
+
+impl Slot {
+    /// Starts an instance. `pools` are those of the upstreams that the plugin may call.
+    pub(crate) fn start(
+        entry: Plugin,
+        worker: usize,
+        clock: Clock,
+        pools: FxHashMap<String, Rc<Pool>>,
+    ) -> Rc<Self> {
+        let slot = Rc::new(Self {
+            entry,
+            worker,
+            clock,
+            state: RefCell::new(State::Missing),
+            failures: Cell::new(0),
+            pools,
+        });
+        if slot.entry.plugin.is_some() {
+            slot.launch();
+        }
+        slot
+    }
+
+    /// Starts a further instance now.
+    fn launch(self: &Rc<Self>) {
+        let Some(plugin) = &self.entry.plugin else { return };
+        self.entry.counters.of(self.worker).starts.add(1);
+        let now = self.clock.now();
+        let state = match Instance::start(plugin, self.clock.guest()) {
+            Ok(instance) => {
+                let host = Rc::new(Host {
+                    instance: RefCell::new(instance),
+                    streams: RefCell::default(),
+                    slot: Rc::downgrade(self),
+                    tick: RefCell::new(None),
+                    performing: Cell::new(false),
+                });
+                host.perform();
+                State::Running { host, since: now }
+            }
+            Err(error) => {
+                tracing::error!(plugin = %self.entry.name, %error, "plugin instance did not start");
+                State::Down { until: now + self.backoff() }
+            }
+        };
+        *self.state.borrow_mut() = state;
+    }
+
+    fn backoff(&self) -> Duration {
+        let failures = self.failures.get();
+        self.failures.set(failures.saturating_add(1));
+        BACKOFF.saturating_mul(1 << failures.min(16)).min(BACKOFF_MAX)
+    }
+
+    /// The instance for a new request.
+    pub(crate) fn host(self: &Rc<Self>) -> Result<Rc<Host>, Unavailable> {
+        if let State::Running { host, .. } = &*self.state.borrow() {
+            return Ok(host.clone());
+        }
+        let policy = self.entry.on_failure;
+        let down = Unavailable { reason: Reason::PluginTrap, policy: policy.trap };
+        match &*self.state.borrow() {
+            State::Missing => return Err(Unavailable { reason: Reason::PluginMissing, policy: policy.load }),
+            State::Down { until } if *until > self.clock.now() => return Err(down),
+            State::Down { .. } | State::Running { .. } => {}
+        }
+        self.launch();
+        match &*self.state.borrow() {
+            State::Running { host, .. } => Ok(host.clone()),
+            State::Down { .. } | State::Missing => Err(down),
+        }
+    }
+
+    /// Takes a trapped instance out of service.
+    fn trapped(&self, trap: &Trap) {
+        let cells = self.entry.counters.of(self.worker);
+        if trap.is_timeout() {
+            cells.timeouts.add(1)
+        } else {
+            cells.traps.add(1)
+        }
+        tracing::error!(plugin = %self.entry.name, %trap, "plugin failed");
+        let now = self.clock.now();
+        let since = match &*self.state.borrow() {
+            State::Running { since, .. } => *since,
+            State::Down { .. } | State::Missing => return,
+        };
+        if now.saturating_sub(since) > STEADY {
+            self.failures.set(0);
+        }
+        *self.state.borrow_mut() = State::Down { until: now + self.backoff() };
+    }
+
+    /// Whether the slot's guest calls exactly these pools.
+    pub(crate) fn lends(&self, pools: &FxHashMap<String, Rc<Pool>>) -> bool {
+        self.pools.len() == pools.len()
+            && pools.iter().all(|(name, pool)| self.pools.get(name).is_some_and(|own| Rc::ptr_eq(own, pool)))
+    }
+}
+
+/// An instance and those who wait for it.
+pub(crate) struct Host {
+    instance: RefCell<Instance>,
+    streams: RefCell<FxHashMap<StreamId, Rc<Held>>>,
+    slot: Weak<Slot>,
+    tick: RefCell<Option<AbortHandle>>,
+    performing: Cell<bool>,
+}
+
+/// What a guest wants of one request, until the exchange takes it.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) reply: RefCell<Option<Reply>>,
+    pub(crate) resume_request: Cell<bool>,
+    pub(crate) resume_response: Cell<bool>,
+    pub(crate) feed_request: Cell<bool>,
+    pub(crate) feed_response: Cell<bool>,
+    pub(crate) reset: Cell<bool>,
+    pub(crate) clear_route: Cell<bool>,
+    pub(crate) failed: Cell<Option<Reason>>,
+    pub(crate) waker: RefCell<Option<Waker>>,
+}
+
+impl Held {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The reason that a trap is refused for.
+pub(crate) fn reason_of(trap: &Trap) -> Reason {
+    if trap.is_timeout() { Reason::PluginTimeout } else { Reason::PluginTrap }
+}
+
+impl Host {
+    /// Calls into the guest and performs what it asked for.
+    pub(crate) fn call<T>(
+        self: &Rc<Self>,
+        call: impl FnOnce(&mut Instance, tidegate_wasm::Now) -> Result<T, Trap>,
+    ) -> Result<T, Reason> {
+        let Some(slot) = self.slot.upgrade() else { return Err(Reason::PluginMissing) };
+        let (result, effects) = {
+            let mut instance = self.instance.borrow_mut();
+            let result = call(&mut instance, slot.clock.guest());
+            (result, instance.has_effects())
+        };
+        if effects {
+            self.perform();
+        }
+        result.map_err(|trap| {
+            self.fail(&slot, &trap);
+            reason_of(&trap)
+        })
+    }
+
+    /// Reads from the instance without calling the guest.
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&mut Instance) -> T) -> T {
+        read(&mut self.instance.borrow_mut())
+    }
+
+    /// All requests inside a trapped instance learn of it.
+    fn fail(&self, slot: &Slot, trap: &Trap) {
+        if let Some(tick) = self.tick.borrow_mut().take() {
+            tick.abort();
+        }
+        let running =
+            matches!(&*slot.state.borrow(), State::Running { host, .. } if std::ptr::eq(&**host, self));
+        if running {
+            slot.trapped(trap);
+        }
+        for held in self.streams.borrow().values() {
+            held.failed.set(Some(reason_of(trap)));
+            held.wake();
+        }
+    }
+
+    /// Registers a request.
+    pub(crate) fn hold(&self, stream: StreamId) -> Rc<Held> {
+        let held = Rc::new(Held::default());
+        self.streams.borrow_mut().insert(stream, held.clone());
+        held
+    }
+
+    /// The request is over.
+    pub(crate) fn release(self: &Rc<Self>, stream: StreamId) {
+        self.streams.borrow_mut().remove(&stream);
+        let closed = self.call(|instance, now| {
+            instance.close_stream(stream, now);
+            instance.poisoned().map_or(Ok(()), |trap| Err(trap.clone()))
+        });
+        // A trap on the way out hurts no request: it was counted and the instance is replaced.
+        _ = closed;
+    }
+
+    /// Performs everything that the guest has asked for.
+    pub(crate) fn perform(self: &Rc<Self>) {
+        if self.performing.replace(true) {
+            return;
+        }
+        loop {
+            let effect = self.instance.borrow_mut().poll_effect();
+            let Some(effect) = effect else { break };
+            self.perform_one(effect);
+        }
+        self.performing.set(false);
+    }
+
+    fn perform_one(self: &Rc<Self>, effect: Effect) {
+        match effect {
+            Effect::LocalReply { stream, status, headers, body, .. } => self.tell(stream, |held| {
+                let headers: HeaderMap = headers.into_iter().collect();
+                let mut reply = held.reply.borrow_mut();
+                if reply.is_none() {
+                    *reply = Some(Reply { status, headers, body });
+                }
+            }),
+            Effect::Resume { stream, side: Side::Request } => {
+                self.tell(stream, |held| held.resume_request.set(true))
+            }
+            Effect::Resume { stream, side: Side::Response } => {
+                self.tell(stream, |held| held.resume_response.set(true));
+            }
+            Effect::Reset { stream } => self.tell(stream, |held| held.reset.set(true)),
+            Effect::ClearRoute { stream } => self.tell(stream, |held| held.clear_route.set(true)),
+            Effect::Log { level, message, .. } => self.log(level, &message),
+            Effect::TickPeriod(period) => self.tick_every(period),
+            Effect::HttpCall { token, upstream, head, body, timeout, .. } => {
+                let pool = self.slot.upgrade().and_then(|slot| slot.pools.get(&upstream).cloned());
+                let host = self.clone();
+                spawn_local(async move {
+                    let answer = match pool {
+                        Some(pool) => {
+                            call::answer(pool, http::Request::from_parts(head, body), timeout).await
+                        }
+                        None => None,
+                    };
+                    // The result of the call into the guest is told to its requests by `call` itself.
+                    _ = host.call(|instance, now| instance.on_http_call_response(token, answer, now));
+                });
+            }
+            Effect::Feed { stream, side: Side::Request } => {
+                self.tell(stream, |held| held.feed_request.set(true))
+            }
+            Effect::Feed { stream, side: Side::Response } => {
+                self.tell(stream, |held| held.feed_response.set(true))
+            }
+            // Queues are read by the instance that put the entry, on its own worker.
+            Effect::QueueReady { queue, .. } => {
+                let host = self.clone();
+                spawn_local(async move {
+                    _ = host.call(|instance, now| instance.on_queue_ready(queue, now));
+                });
+            }
+        }
+    }
+
+    fn tell(&self, stream: StreamId, what: impl FnOnce(&Held)) {
+        if let Some(held) = self.streams.borrow().get(&stream) {
+            what(held);
+            held.wake();
+        }
+    }
+
+    fn log(&self, level: LogLevel, message: &str) {
+        let Some(slot) = self.slot.upgrade() else { return };
+        let plugin = &*slot.entry.name;
+        match level {
+            LogLevel::Trace => tracing::trace!(target: "tidegate::guest", plugin, "{message}"),
+            LogLevel::Debug => tracing::debug!(target: "tidegate::guest", plugin, "{message}"),
+            LogLevel::Info => tracing::info!(target: "tidegate::guest", plugin, "{message}"),
+            LogLevel::Warn => tracing::warn!(target: "tidegate::guest", plugin, "{message}"),
+            _ => tracing::error!(target: "tidegate::guest", plugin, "{message}"),
+        }
+    }
+
+    fn tick_every(self: &Rc<Self>, period: Option<Duration>) {
+        if let Some(tick) = self.tick.borrow_mut().take() {
+            tick.abort();
+        }
+        let Some(period) = period.filter(|period| !period.is_zero()) else { return };
+        let host = Rc::downgrade(self);
+        let task = spawn_local(async move {
+            let mut interval = tokio::time::interval(period);
+            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            interval.tick().await;
+            loop {
+                interval.tick().await;
+                let Some(host) = host.upgrade() else { break };
+                if host.call(|instance, now| instance.on_tick(now)).is_err() {
+                    break;
+                }
+            }
+        });
+        *self.tick.borrow_mut() = Some(task.abort_handle());
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(tick) = self.tick.borrow_mut().take() {
+            tick.abort();
+        }
+    }
+}
+
+/// Whether a new snapshot's plugin is the one that a slot runs: then its instance lives on.
+pub(crate) fn same(a: &Plugin, b: &Plugin) -> bool {
+    let plugin = match (&a.plugin, &b.plugin) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    };
+    plugin && a.on_failure == b.on_failure && a.callable == b.callable
+}

@@ -1,0 +1,296 @@
+//! The gateway as the control thread sees it: starts workers, publishes snapshots, drains, stops.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::listen::bind;
+use crate::shared::{Generation, Shard};
+use crate::snapshot::Snapshot;
+use crate::telemetry::access_log::{self, Writer};
+use crate::telemetry::metrics;
+use crate::worker::{self, Order, Serve, Spot, Start};
+
+/// Orders that may wait for a busy worker.
+const ORDERS: usize = 64;
+/// Stack of a worker: guests recurse on it.
+const STACK: usize = 8 * 1024 * 1024;
+
+/// How a gateway is started.
+#[derive(Clone)]
+pub struct GatewayOptions {
+    /// Worker threads.
+    pub workers: NonZeroUsize,
+    /// The engine whose guests the workers run; the gateway ticks its epoch.
+    pub engine: tidegate_wasm::Engine,
+    /// How often the epoch is ticked: the precision of guests' time limits.
+    pub epoch_tick: Duration,
+}
+
+/// Why a snapshot is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// An address cannot be listened at. Nothing was changed.
+    #[error("listener \"{listener}\": cannot listen at {address}: {source}")]
+    Bind {
+        /// Which listener.
+        listener: String,
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A worker takes no orders: the gateway is stopping.
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
+/// A generation that something still uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GenerationUse {
+    /// Its number.
+    pub generation: u64,
+    /// Workers with at least one request, connection or listener that holds it.
+    pub workers: usize,
+}
+
+/// A running gateway; clones are the same one.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    orders: Vec<mpsc::Sender<Order>>,
+    shards: Vec<Arc<Shard>>,
+    live: watch::Receiver<u64>,
+    log: Writer,
+    state: Mutex<Published>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    ticking: Arc<std::sync::atomic::AtomicBool>,
+}
+
+#[derive(Default)]
+struct Published {
+    generation: u64,
+    snapshot: Option<Arc<Snapshot>>,
+    bound: HashMap<Spot, SocketAddr>,
+    ledger: Vec<Weak<Generation>>,
+}
+
+impl Gateway {
+    /// Starts the workers; they serve nothing until a snapshot is published.
+    ///
+    /// # Errors
+    /// When the system has no thread for a worker.
+    pub fn start(options: GatewayOptions) -> io::Result<Self> {
+        let workers = options.workers.get();
+        let log = access_log::start()?;
+        let (live_sender, live) = watch::channel(0);
+        let mut orders = Vec::with_capacity(workers);
+        let mut shards = Vec::with_capacity(workers);
+        let mut threads = Vec::with_capacity(workers + 1);
+        for number in 0..workers {
+            let (sender, receiver) = mpsc::channel(ORDERS);
+            let shard = Shard::new(number);
+            let start = Start {
+                shard: shard.clone(),
+                workers,
+                log: log.clone(),
+                seed: seed(number),
+                live: live_sender.clone(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .stack_size(STACK)
+                .spawn(move || worker::run(start, receiver))?;
+            orders.push(sender);
+            shards.push(shard);
+            threads.push(thread);
+        }
+        let ticking = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        threads.push(tick(options, ticking.clone())?);
+        Ok(Self(Arc::new(Inner {
+            orders,
+            shards,
+            live,
+            log,
+            state: Mutex::default(),
+            threads: Mutex::new(threads),
+            ticking,
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, Published> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes all workers serve `snapshot` and returns its generation; [`Gateway::live`] tells when they do.
+    ///
+    /// # Errors
+    /// When a new address cannot be listened at; then nothing has changed.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) -> Result<u64, PublishError> {
+        let mut state = self.state();
+        let mut bound = HashMap::new();
+        let mut spots = Vec::new();
+        let mut sockets: Vec<Vec<(Spot, TcpListener)>> = self.0.orders.iter().map(|_| Vec::new()).collect();
+        for (number, listener) in snapshot.plan.listeners.iter().enumerate() {
+            for &address in &listener.addresses {
+                let any_port_of = (address.port() == 0).then(|| listener.name.clone());
+                let spot = Spot { address, any_port_of };
+                let actual = match state.bound.get(&spot) {
+                    Some(&actual) => actual,
+                    None => open(&spot, &listener.name, &mut sockets)?,
+                };
+                bound.insert(spot.clone(), actual);
+                spots.push((spot, number));
+            }
+        }
+        let generation = state.generation + 1;
+        let held = Arc::new(Generation(generation));
+        if let Some(log) = &snapshot.plan.access_log {
+            self.0.log.open(&log.path);
+        }
+        for (orders, sockets) in self.0.orders.iter().zip(sockets) {
+            let snapshot = snapshot.clone();
+            let serve = Serve { generation, snapshot, sockets, spots: spots.clone(), held: held.clone() };
+            orders.try_send(Order::Serve(serve)).map_err(|_| PublishError::Stopping)?;
+        }
+        state.ledger.retain(|generation| generation.strong_count() > 0);
+        state.ledger.push(Arc::downgrade(&held));
+        state.generation = generation;
+        state.bound = bound;
+        state.snapshot = Some(snapshot);
+        Ok(generation)
+    }
+
+    /// The snapshot that was published last.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.state().snapshot.clone()
+    }
+
+    /// Waits until every worker serves `generation` or a later one.
+    pub async fn live(&self, generation: u64) {
+        let mut live = self.0.live.clone();
+        let there = |shard: &Arc<Shard>| shard.generation.load(Ordering::Acquire) >= generation;
+        while !self.0.shards.iter().all(there) {
+            if live.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether every worker serves what was published last, and something was.
+    pub fn is_live(&self) -> bool {
+        let generation = self.state().generation;
+        generation > 0
+            && self.0.shards.iter().all(|shard| shard.generation.load(Ordering::Acquire) >= generation)
+    }
+
+    /// Where a listener accepts connections, with the ports that the system chose.
+    pub fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
+        let state = self.state();
+        let Some(snapshot) = &state.snapshot else { return Vec::new() };
+        let Some(spec) = snapshot.plan.listeners.iter().find(|spec| spec.name == listener) else {
+            return Vec::new();
+        };
+        spec.addresses
+            .iter()
+            .filter_map(|&address| {
+                let any_port_of = (address.port() == 0).then(|| spec.name.clone());
+                state.bound.get(&Spot { address, any_port_of }).copied()
+            })
+            .collect()
+    }
+
+    /// Generations that are in use still, oldest first. A steady gateway has one.
+    pub fn generations(&self) -> Vec<GenerationUse> {
+        let state = self.state();
+        let used = state.ledger.iter().filter_map(Weak::upgrade);
+        // The one counted here is this function's own.
+        used.map(|g| GenerationUse { generation: g.0, workers: Arc::strong_count(&g) - 1 })
+            .filter(|used| used.workers > 0)
+            .collect()
+    }
+
+    /// Writes the data plane's metrics in Prometheus' text format.
+    pub fn metrics(&self, out: &mut String) {
+        let (snapshot, generation) = {
+            let state = self.state();
+            (state.snapshot.clone(), state.generation)
+        };
+        metrics::write(out, &self.0.shards, snapshot.as_deref(), generation);
+    }
+
+    /// Closes the listeners, tells connections to go away and waits until all have, or `deadline` has passed: false.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        let mut waiting = Vec::with_capacity(self.0.orders.len());
+        for orders in &self.0.orders {
+            let (done, over) = oneshot::channel();
+            if orders.send(Order::Drain(done)).await.is_ok() {
+                waiting.push(over);
+            }
+        }
+        let all = async {
+            for over in waiting {
+                // A worker that is gone has nothing in flight.
+                drop(over.await);
+            }
+        };
+        tokio::time::timeout(deadline, all).await.is_ok()
+    }
+
+    /// Ends the workers at once and waits for their threads.
+    pub fn stop(&self) {
+        for orders in &self.0.orders {
+            // A worker that takes no order has ended already.
+            drop(orders.try_send(Order::Stop));
+        }
+        self.0.ticking.store(false, Ordering::Relaxed);
+        let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker ended by a panic");
+            }
+        }
+    }
+}
+
+fn open(
+    spot: &Spot,
+    listener: &str,
+    sockets: &mut [Vec<(Spot, TcpListener)>],
+) -> Result<SocketAddr, PublishError> {
+    let failed = |source| PublishError::Bind { listener: listener.to_owned(), address: spot.address, source };
+    let opened = bind::bind(spot.address, sockets.len()).map_err(failed)?;
+    let mut actual = spot.address;
+    for (socket, of_worker) in opened.into_iter().zip(sockets) {
+        actual = socket.local_addr().map_err(failed)?;
+        of_worker.push((spot.clone(), socket));
+    }
+    Ok(actual)
+}
+
+/// Ticks the engine's epoch until told to end.
+#[allow(clippy::disallowed_methods, reason = "a thread whose only work is to wait and tick")]
+fn tick(options: GatewayOptions, ticking: Arc<std::sync::atomic::AtomicBool>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("epoch".into()).stack_size(64 * 1024).spawn(move || {
+        while ticking.load(Ordering::Relaxed) {
+            std::thread::sleep(options.epoch_tick);
+            options.engine.tick();
+        }
+    })
+}
+
+/// A number that differs between workers and starts.
+fn seed(worker: usize) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = std::hash::RandomState::new().build_hasher();
+    hasher.write_usize(worker);
+    hasher.finish()
+}

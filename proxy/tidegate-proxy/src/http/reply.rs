@@ -1,0 +1,103 @@
+//! Answers that the gateway makes itself: the one table from a failure to a status and a word for logs and metrics.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::http::body::Body;
+use crate::http::fail::{Fail, Reason};
+
+/// An answer that does not come from an upstream.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// Its status.
+    pub(crate) status: StatusCode,
+    /// Its fields.
+    pub(crate) headers: HeaderMap,
+    /// All of its body.
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    /// A short text.
+    pub(crate) fn text(status: StatusCode, text: &'static str) -> Self {
+        let mut headers = HeaderMap::with_capacity(2);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        Self { status, headers, body: Bytes::from_static(text.as_bytes()) }
+    }
+
+    /// What a client is told of a failure: never more than the reason's own words.
+    pub(crate) fn of(fail: &Fail) -> Self {
+        let (status, text) = answer(fail.reason);
+        Self::text(status, text)
+    }
+
+    /// As a response.
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::full(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+/// Status and text of a reason.
+fn answer(reason: Reason) -> (StatusCode, &'static str) {
+    match reason {
+        Reason::Framing => (StatusCode::BAD_REQUEST, "the request is ambiguous\n"),
+        Reason::Host => (StatusCode::BAD_REQUEST, "the request has no single valid host\n"),
+        Reason::Path => (StatusCode::BAD_REQUEST, "the request's path is not valid\n"),
+        Reason::Method => (StatusCode::NOT_IMPLEMENTED, "the method is not supported\n"),
+        Reason::Header => (StatusCode::BAD_REQUEST, "the request has a header that is not valid\n"),
+        Reason::HeadTooLarge => {
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's header is too large\n")
+        }
+        Reason::Misdirected => {
+            (StatusCode::MISDIRECTED_REQUEST, "the host is not served on this connection\n")
+        }
+        Reason::NoRoute => (StatusCode::NOT_FOUND, "no route\n"),
+        Reason::NoUpstream | Reason::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "gateway error\n"),
+        Reason::NoServer => (StatusCode::SERVICE_UNAVAILABLE, "no server\n"),
+        Reason::Overflow => (StatusCode::SERVICE_UNAVAILABLE, "overloaded\n"),
+        Reason::Connect => (StatusCode::SERVICE_UNAVAILABLE, "upstream connection failed\n"),
+        Reason::Reset => (StatusCode::BAD_GATEWAY, "upstream closed the connection\n"),
+        Reason::Garbage => (StatusCode::BAD_GATEWAY, "upstream answer is not valid\n"),
+        Reason::Timeout => (StatusCode::GATEWAY_TIMEOUT, "upstream timeout\n"),
+        Reason::ClientTimeout => (StatusCode::REQUEST_TIMEOUT, "request timeout\n"),
+        Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
+        Reason::PluginMissing | Reason::PluginTrap | Reason::PluginTimeout => {
+            (StatusCode::SERVICE_UNAVAILABLE, "filter failed\n")
+        }
+        Reason::ClientGone => (StatusCode::BAD_REQUEST, "client gone\n"),
+    }
+}
+
+impl Reason {
+    /// The word for logs and metric labels.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Framing => "framing",
+            Self::Host => "host",
+            Self::Path => "path",
+            Self::Method => "method",
+            Self::Header => "header",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Misdirected => "misdirected",
+            Self::NoRoute => "no_route",
+            Self::NoUpstream => "no_upstream",
+            Self::NoServer => "no_server",
+            Self::Overflow => "overflow",
+            Self::Connect => "upstream_connect",
+            Self::Reset => "upstream_reset",
+            Self::Garbage => "upstream_garbage",
+            Self::Timeout => "upstream_timeout",
+            Self::ClientTimeout => "client_timeout",
+            Self::TooLarge => "too_large",
+            Self::PluginMissing => "plugin_missing",
+            Self::PluginTrap => "plugin_trap",
+            Self::PluginTimeout => "plugin_timeout",
+            Self::ClientGone => "client_gone",
+            Self::Internal => "internal",
+        }
+    }
+}

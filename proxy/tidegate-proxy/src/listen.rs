@@ -1,0 +1,3 @@
+//! Sockets that clients connect to.
+pub(crate) mod bind;
+pub(crate) mod tcp;

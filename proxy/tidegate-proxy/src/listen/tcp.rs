@@ -1,0 +1,103 @@
+//! Accepts connections on a worker's own socket, and shakes hands where TLS is spoken.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidegate_config::plan;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+use tokio_rustls::TlsAcceptor;
+
+use crate::conn::stream::Transport;
+use crate::conn::tcp;
+use crate::http::headers;
+use crate::local::{Client, Local, Site};
+
+/// The wait after the system had no descriptor or no memory for a connection: trying at once would only spin.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Accepts until the task is aborted.
+pub(crate) async fn accept(local: Rc<Local>, site: Rc<Site>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => take(&local, &site, stream, address),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+/// A connection that was gone before it was accepted says nothing about the next one.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+fn take(local: &Rc<Local>, site: &Rc<Site>, stream: TcpStream, address: SocketAddr) {
+    let shard = &local.shard;
+    let view = site.view.borrow().clone();
+    let Some(listener) = view.listener(site.listener.get()) else { return };
+    let limit = listener.spec.limits.connections.div_ceil(local.workers);
+    if site.open.get() >= limit {
+        shard.refused.add(1);
+        return;
+    }
+    let (Ok(()), Ok(here)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+    shard.accepted.add(1);
+    shard.open.add(1);
+    site.open.set(site.open.get() + 1);
+    local.connections.set(local.connections.get() + 1);
+    let secure = listener.tls.is_some();
+    let client = Rc::new(Client {
+        local: local.clone(),
+        site: site.clone(),
+        address,
+        here,
+        secure,
+        id: local.connections.get(),
+        forwarded: headers::Client::new(address.ip(), secure, false),
+        active: Cell::new(0),
+        patience: Cell::new(Duration::ZERO),
+    });
+    let spec = listener.spec.clone();
+    let acceptor = listener.tls.clone().map(TlsAcceptor::from);
+    let open = Open { local: local.clone(), site: site.clone() };
+    spawn_local(async move {
+        let _open = open;
+        match acceptor {
+            None => tcp::serve(client, Transport::Plain(stream), None, spec).await,
+            Some(acceptor) => secured(client, acceptor, stream, spec).await,
+        }
+    });
+}
+
+async fn secured(client: Rc<Client>, acceptor: TlsAcceptor, stream: TcpStream, spec: plan::Listener) {
+    let shaking = tokio::time::timeout(spec.timeouts.handshake, acceptor.accept(stream));
+    let Ok(Ok(stream)) = shaking.await else {
+        client.local.shard.handshake_failures.add(1);
+        return;
+    };
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    tcp::serve(client, Transport::Server(Box::new(stream)), Some(http2), spec).await;
+}
+
+/// Counts an open connection while it lives.
+struct Open {
+    local: Rc<Local>,
+    site: Rc<Site>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.local.shard.open.subtract(1);
+        self.site.open.set(self.site.open.get() - 1);
+    }
+}

@@ -1,0 +1,116 @@
+//! What a worker lends to its exchanges: the snapshot in this worker's form, connections to upstreams, plugin instances,
+//! deadlines and counters.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use crate::filter::plugins::{self, Slot};
+use crate::http::headers;
+use crate::shared::{Generation, Shard};
+use crate::snapshot::{Listener, Rule, Snapshot};
+use crate::telemetry::access_log::Writer;
+use crate::time::{Clock, Deadlines};
+use crate::upstream::balance::Random;
+use crate::upstream::pool::Pool;
+
+/// A worker's own.
+pub(crate) struct Local {
+    pub(crate) clock: Clock,
+    pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) random: Random,
+    pub(crate) request_ids: headers::RequestIds,
+    /// How many workers share what is limited for the whole gateway.
+    pub(crate) workers: usize,
+    /// Where access log lines go.
+    pub(crate) log: Writer,
+    pub(crate) connections: Cell<u64>,
+}
+
+/// A snapshot on one worker. Requests keep it to their end.
+pub(crate) struct View {
+    pub(crate) snapshot: Arc<Snapshot>,
+    _generation: Arc<Generation>,
+    /// By the plan's upstreams.
+    pub(crate) pools: Vec<Rc<Pool>>,
+    /// By the plan's plugins.
+    pub(crate) plugins: Vec<Rc<Slot>>,
+}
+
+impl View {
+    /// Takes over from `previous` the pools and instances of what did not change; starts the rest.
+    pub(crate) fn new(
+        snapshot: Arc<Snapshot>,
+        local: &Local,
+        previous: Option<&Self>,
+        generation: Arc<Generation>,
+    ) -> Rc<Self> {
+        let pools: Vec<_> = snapshot
+            .clusters
+            .iter()
+            .map(|cluster| {
+                let same = |pool: &&Rc<Pool>| Arc::ptr_eq(&pool.cluster, cluster);
+                previous.and_then(|view| view.pools.iter().find(same)).cloned().unwrap_or_else(|| {
+                    Pool::new(cluster.clone(), local.workers, &local.shard, local.clock, local.random.next())
+                })
+            })
+            .collect();
+        let plugins = snapshot
+            .plugins
+            .iter()
+            .map(|entry| {
+                let lent: FxHashMap<_, _> = entry
+                    .callable
+                    .iter()
+                    .filter_map(|(name, index)| Some((name.clone(), pools.get(*index)?.clone())))
+                    .collect();
+                let same = |slot: &&Rc<Slot>| plugins::same(&slot.entry, entry) && slot.lends(&lent);
+                previous
+                    .and_then(|view| view.plugins.iter().find(same))
+                    .cloned()
+                    .unwrap_or_else(|| Slot::start(entry.clone(), local.shard.worker, local.clock, lent))
+            })
+            .collect();
+        Rc::new(Self { snapshot, _generation: generation, pools, plugins })
+    }
+
+    /// A listener by its number.
+    pub(crate) fn listener(&self, index: usize) -> Option<&Listener> {
+        self.snapshot.listeners.get(index)
+    }
+
+    /// A rule by its dense number.
+    pub(crate) fn rule(&self, id: usize) -> Option<&Rule> {
+        self.snapshot.rules.get(id)
+    }
+}
+
+/// A listener's place on this worker: which view its requests see.
+pub(crate) struct Site {
+    /// The view and the listener's number in it. A listener that is gone keeps its last view.
+    pub(crate) view: RefCell<Rc<View>>,
+    pub(crate) listener: Cell<usize>,
+    /// Open connections.
+    pub(crate) open: Cell<usize>,
+    pub(crate) drain: crate::drain::Drain,
+}
+
+/// A client's connection, as its exchanges see it.
+pub(crate) struct Client {
+    pub(crate) local: Rc<Local>,
+    pub(crate) site: Rc<Site>,
+    pub(crate) address: SocketAddr,
+    pub(crate) here: SocketAddr,
+    pub(crate) secure: bool,
+    pub(crate) id: u64,
+    pub(crate) forwarded: headers::Client,
+    /// Exchanges in flight.
+    pub(crate) active: Cell<u32>,
+    /// The longest wait without a byte that any exchange of the connection may have.
+    pub(crate) patience: Cell<Duration>,
+}

@@ -1,0 +1,165 @@
+//! The only state that workers share: counters. Each worker writes its own cells, the control thread reads them all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::http::fail::Reason;
+
+/// A number that one worker writes and anyone reads.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Only its own worker calls this, so that a load and a store are enough.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// As [`Counter::add`], down.
+    pub(crate) fn subtract(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One `T` for each worker, on cache lines of its own.
+#[derive(Debug)]
+pub(crate) struct PerWorker<T>(Vec<Padded<T>>);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded<T>(T);
+
+impl<T: Default> PerWorker<T> {
+    /// For this many workers.
+    pub(crate) fn new(workers: usize) -> Self {
+        Self((0..workers.max(1)).map(|_| Padded::default()).collect())
+    }
+
+    /// The worker's own; the first one for a number that does not exist.
+    pub(crate) fn of(&self, worker: usize) -> &T {
+        let cell = self.0.get(worker).or_else(|| self.0.first());
+        &cell.expect("there is at least one worker").0
+    }
+
+    /// The sum of a counter over all workers.
+    pub(crate) fn sum(&self, counter: impl Fn(&T) -> &Counter) -> u64 {
+        self.0.iter().map(|cell| counter(&cell.0).value()).fold(0, u64::wrapping_add)
+    }
+}
+
+/// Counters of an upstream.
+#[derive(Debug, Default)]
+pub(crate) struct UpstreamCells {
+    /// Attempts.
+    pub(crate) requests: Counter,
+    /// Attempts after the first.
+    pub(crate) retries: Counter,
+    /// Connections opened.
+    pub(crate) connections: Counter,
+    /// Connections that did not come about.
+    pub(crate) connect_failures: Counter,
+    /// Requests refused by a limit.
+    pub(crate) overflow: Counter,
+}
+
+/// Counters of a route.
+#[derive(Debug, Default)]
+pub(crate) struct RouteCells {
+    /// Answers by class: 1xx to 5xx.
+    pub(crate) classes: [Counter; 5],
+}
+
+/// Counters of a plugin.
+#[derive(Debug, Default)]
+pub(crate) struct PluginCells {
+    /// Requests that passed it.
+    pub(crate) streams: Counter,
+    /// Answers it gave.
+    pub(crate) replies: Counter,
+    /// Traps.
+    pub(crate) traps: Counter,
+    /// Calls that used up their time.
+    pub(crate) timeouts: Counter,
+    /// Instances started.
+    pub(crate) starts: Counter,
+}
+
+/// Per upstream.
+pub(crate) type UpstreamCounters = PerWorker<UpstreamCells>;
+/// Per route.
+pub(crate) type RouteCounters = PerWorker<RouteCells>;
+/// Per plugin.
+pub(crate) type PluginCounters = PerWorker<PluginCells>;
+
+/// Upper bounds of the latency histogram's buckets, in microseconds; one more bucket has the rest.
+pub(crate) const BUCKETS: [u64; 12] =
+    [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
+
+/// Everything else that one worker counts.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    /// The worker's number.
+    pub(crate) worker: usize,
+    /// Connections accepted.
+    pub(crate) accepted: Counter,
+    /// Connections open now.
+    pub(crate) open: Counter,
+    /// Connections refused by a limit.
+    pub(crate) refused: Counter,
+    /// TLS handshakes that failed.
+    pub(crate) handshake_failures: Counter,
+    /// Requests begun.
+    pub(crate) started: Counter,
+    /// Requests in flight now.
+    pub(crate) active: Counter,
+    /// Failures by reason.
+    pub(crate) fails: [Counter; Reason::COUNT],
+    /// Requests by duration; not cumulative.
+    pub(crate) durations: [Counter; BUCKETS.len() + 1],
+    /// Sum of all durations in microseconds.
+    pub(crate) duration_sum: Counter,
+    /// Log lines that were dropped because the writer is behind.
+    pub(crate) log_dropped: Counter,
+    /// Generation that the worker serves.
+    pub(crate) generation: AtomicU64,
+}
+
+impl Shard {
+    /// All zero.
+    pub(crate) fn new(worker: usize) -> Arc<Self> {
+        Arc::new(Self {
+            worker,
+            accepted: Counter::default(),
+            open: Counter::default(),
+            refused: Counter::default(),
+            handshake_failures: Counter::default(),
+            started: Counter::default(),
+            active: Counter::default(),
+            fails: Default::default(),
+            durations: Default::default(),
+            duration_sum: Counter::default(),
+            log_dropped: Counter::default(),
+            generation: AtomicU64::new(0),
+        })
+    }
+
+    /// One request took this long.
+    pub(crate) fn took(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS.iter().position(|&bound| micros <= bound).unwrap_or(BUCKETS.len());
+        if let Some(counter) = self.durations.get(bucket) {
+            counter.add(1);
+        }
+        self.duration_sum.add(micros);
+    }
+}
+
+/// A published snapshot's number. Everything that uses the snapshot holds it, so that its count tells who still does.
+#[derive(Debug)]
+pub(crate) struct Generation(pub(crate) u64);

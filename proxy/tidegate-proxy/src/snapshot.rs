@@ -1,0 +1,142 @@
+//! What runs: the immutable form of a plan together with what it names. Workers share it; requests keep it to their end.
+
+pub(crate) mod build;
+pub(crate) mod tls;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::header::HeaderValue;
+use http::uri::Scheme;
+use http::{HeaderMap, StatusCode};
+use rustls::ServerConfig;
+use tidegate_config::plan::{self, Plan};
+
+use crate::filter::chain::Step;
+use crate::http::reply::Reply;
+use crate::route::RouteTable;
+use crate::shared::{PluginCounters, RouteCounters};
+use crate::upstream::cluster::Cluster;
+
+pub use build::BuildError;
+
+/// What the plan names, fetched.
+#[derive(Default)]
+pub struct Assets {
+    /// Certificates, keys and authorities by the path in the plan.
+    pub files: HashMap<PathBuf, Arc<[u8]>>,
+    /// Plugins by [`plan::Plugin::key`]. One that is not here could not be loaded: its routes follow `onFailure.load`.
+    pub plugins: HashMap<String, Arc<tidegate_wasm::Plugin>>,
+    /// Addresses by [`plan::Server::address`].
+    pub addresses: HashMap<String, Vec<SocketAddr>>,
+}
+
+/// A configuration that can be served. Immutable; see [`crate::Gateway::publish`].
+pub struct Snapshot {
+    pub(crate) plan: Plan,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) clusters: Vec<Arc<Cluster>>,
+    pub(crate) plugins: Vec<Plugin>,
+}
+
+impl Snapshot {
+    /// The plan that it was built from.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+/// A listener; its number is that of the plan.
+pub(crate) struct Listener {
+    /// As it was written.
+    pub(crate) spec: plan::Listener,
+    /// Its routes.
+    pub(crate) routes: RouteTable,
+    /// Present for https.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Run before a route is chosen.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// A rule; its number is the dense one of the route table.
+pub(crate) struct Rule {
+    /// The route's name and its own, for logs.
+    pub(crate) route: Arc<str>,
+    pub(crate) name: Arc<str>,
+    /// Filters in request order.
+    pub(crate) steps: Vec<Step>,
+    /// What is done.
+    pub(crate) action: Action,
+    /// Time limits.
+    pub(crate) timeouts: plan::RuleTimeouts,
+    /// When to try again.
+    pub(crate) retries: plan::Retries,
+    /// What the metrics show of the route.
+    pub(crate) counters: Arc<RouteCounters>,
+}
+
+/// What a rule does.
+pub(crate) enum Action {
+    /// To one of these by weight.
+    Forward(Targets),
+    /// Elsewhere.
+    Redirect(Redirect),
+    /// A fixed answer.
+    Respond { status: StatusCode, headers: HeaderMap, body: bytes::Bytes },
+}
+
+impl Action {
+    /// The answer of [`Action::Respond`].
+    pub(crate) fn fixed(status: StatusCode, headers: &HeaderMap, body: &bytes::Bytes) -> Reply {
+        Reply { status, headers: headers.clone(), body: body.clone() }
+    }
+}
+
+/// Upstreams by weight.
+pub(crate) struct Targets {
+    /// Upstream and the sum of the weights up to and with its own.
+    pub(crate) until: Vec<(plan::UpstreamIndex, u64)>,
+    /// The sum of all weights.
+    pub(crate) total: u64,
+}
+
+/// A redirect with its fixed parts checked.
+pub(crate) struct Redirect {
+    pub(crate) scheme: Option<Scheme>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) path: Option<plan::PathRewrite>,
+    pub(crate) status: StatusCode,
+}
+
+/// A plugin and what its failures mean.
+#[derive(Clone)]
+pub(crate) struct Plugin {
+    /// Name in the document.
+    pub(crate) name: Arc<str>,
+    /// None: it could not be loaded.
+    pub(crate) plugin: Option<Arc<tidegate_wasm::Plugin>>,
+    /// What a failure means for a request.
+    pub(crate) on_failure: plan::OnFailure,
+    /// Upstreams that it may call, by name.
+    pub(crate) callable: Vec<(String, plan::UpstreamIndex)>,
+    /// What the metrics show of it.
+    pub(crate) counters: Arc<PluginCounters>,
+}
+
+/// Changes of host and path on the way upstream.
+pub(crate) struct Rewrite {
+    /// The new host.
+    pub(crate) hostname: Option<HeaderValue>,
+    /// The new path.
+    pub(crate) path: Option<plan::PathRewrite>,
+}

@@ -1,0 +1,231 @@
+//! Plan and assets -> snapshot. Everything that can be wrong with files shows here, before anything changes.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+use http::uri::Scheme;
+use http::{HeaderMap, StatusCode};
+use rustls::pki_types::ServerName;
+use tidegate_config::plan::{self, Plan};
+
+use crate::filter::chain::Step;
+use crate::http::headers::CompiledChanges;
+use crate::route::RouteTable;
+use crate::shared::PerWorker;
+use crate::snapshot::{Action, Assets, Listener, Plugin, Redirect, Rewrite, Rule, Snapshot, Targets, tls};
+use crate::upstream::cluster::{Cluster, Server};
+
+/// Why a plan cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file that the plan names was not fetched.
+    #[error("{path}: not read")]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A certificate, key or authority cannot be used.
+    #[error("{path}: {problem}")]
+    Tls {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// A server's name has no address.
+    #[error("upstream \"{upstream}\": server \"{server}\" has no address")]
+    Address {
+        /// Which upstream.
+        upstream: String,
+        /// Which server.
+        server: String,
+    },
+    /// The plan holds something that its own check should have refused.
+    #[error("{what}")]
+    Plan {
+        /// What.
+        what: String,
+    },
+}
+
+impl BuildError {
+    pub(crate) fn plan(what: impl ToString) -> Self {
+        Self::Plan { what: what.to_string() }
+    }
+}
+
+/// Workers that counters are kept for; more than a machine has CPUs.
+const WORKERS: usize = 64;
+
+impl Snapshot {
+    /// Builds what `plan` says out of `assets`, and takes over from `previous` what did not change.
+    ///
+    /// # Errors
+    /// The first thing that cannot be built. Nothing is changed then.
+    pub fn build(plan: Plan, assets: &Assets, previous: Option<&Arc<Self>>) -> Result<Self, BuildError> {
+        let previous = previous.map(AsRef::as_ref);
+        let mut listeners = Vec::with_capacity(plan.listeners.len());
+        for (index, spec) in plan.listeners.iter().enumerate() {
+            listeners.push(Listener {
+                spec: spec.clone(),
+                routes: RouteTable::build(&plan, index).map_err(BuildError::plan)?,
+                tls: spec.tls.as_ref().map(|tls| tls::server(tls, assets)).transpose()?,
+                steps: steps(&spec.filters)?,
+            });
+        }
+        let clusters =
+            plan.upstreams.iter().map(|spec| cluster(spec, assets, previous)).collect::<Result<_, _>>()?;
+        let plugins = plan.plugins.iter().map(|spec| plugin(spec, &plan, assets, previous)).collect();
+        let rules = rules(&plan, previous)?;
+        Ok(Self { listeners, rules, clusters, plugins, plan })
+    }
+}
+
+fn rules(plan: &Plan, previous: Option<&Snapshot>) -> Result<Vec<Rule>, BuildError> {
+    let known: HashMap<&str, _> =
+        previous.iter().flat_map(|p| &p.rules).map(|rule| (&*rule.route, &rule.counters)).collect();
+    let mut rules = Vec::new();
+    for route in &plan.routes {
+        let name: Arc<str> = route.name.as_str().into();
+        let counters =
+            known.get(route.name.as_str()).map_or_else(|| Arc::new(PerWorker::new(WORKERS)), |&c| c.clone());
+        for rule in &route.rules {
+            rules.push(Rule {
+                route: name.clone(),
+                name: rule.name.as_str().into(),
+                steps: steps(&rule.filters)?,
+                action: action(&rule.action)?,
+                timeouts: rule.timeouts,
+                retries: rule.retries.clone(),
+                counters: counters.clone(),
+            });
+        }
+    }
+    Ok(rules)
+}
+
+fn steps(filters: &[plan::Filter]) -> Result<Vec<Step>, BuildError> {
+    filters
+        .iter()
+        .map(|filter| {
+            Ok(match filter {
+                plan::Filter::Plugin(index) => Step::Wasm(*index),
+                plan::Filter::RequestHeaders(changes) => {
+                    Step::RequestHeaders(CompiledChanges::build(changes).map_err(BuildError::plan)?)
+                }
+                plan::Filter::ResponseHeaders(changes) => {
+                    Step::ResponseHeaders(CompiledChanges::build(changes).map_err(BuildError::plan)?)
+                }
+                plan::Filter::Rewrite(rewrite) => Step::Rewrite(Rewrite {
+                    hostname: rewrite
+                        .hostname
+                        .as_deref()
+                        .map(HeaderValue::from_str)
+                        .transpose()
+                        .map_err(BuildError::plan)?,
+                    path: rewrite.path.clone(),
+                }),
+            })
+        })
+        .collect()
+}
+
+fn action(action: &plan::Action) -> Result<Action, BuildError> {
+    Ok(match action {
+        plan::Action::Forward(upstreams) => {
+            let mut total = 0;
+            let until = upstreams
+                .iter()
+                .filter(|target| target.weight > 0)
+                .map(|target| {
+                    total += u64::from(target.weight);
+                    (target.upstream, total)
+                })
+                .collect();
+            Action::Forward(Targets { until, total })
+        }
+        plan::Action::Redirect(redirect) => Action::Redirect(Redirect {
+            scheme: redirect.scheme.as_deref().map(Scheme::from_str).transpose().map_err(BuildError::plan)?,
+            hostname: redirect.hostname.clone(),
+            port: redirect.port,
+            path: redirect.path.clone(),
+            status: StatusCode::from_u16(redirect.status).map_err(BuildError::plan)?,
+        }),
+        plan::Action::Respond(respond) => {
+            let mut headers = HeaderMap::with_capacity(respond.headers.len());
+            for (name, value) in &respond.headers {
+                headers.append(
+                    HeaderName::from_str(name).map_err(BuildError::plan)?,
+                    HeaderValue::from_str(value).map_err(BuildError::plan)?,
+                );
+            }
+            Action::Respond {
+                status: StatusCode::from_u16(respond.status).map_err(BuildError::plan)?,
+                headers,
+                body: respond.body.clone().into(),
+            }
+        }
+    })
+}
+
+fn plugin(spec: &plan::Plugin, plan: &Plan, assets: &Assets, previous: Option<&Snapshot>) -> Plugin {
+    let counters = previous
+        .and_then(|previous| previous.plugins.iter().find(|p| *p.name == *spec.name))
+        .map_or_else(|| Arc::new(PerWorker::new(WORKERS)), |p| p.counters.clone());
+    let callable = spec
+        .callable
+        .iter()
+        .filter_map(|&index| plan.upstreams.get(index).map(|upstream| (upstream.name.clone(), index)))
+        .collect();
+    Plugin {
+        name: spec.name.as_str().into(),
+        plugin: assets.plugins.get(&spec.key).cloned(),
+        on_failure: spec.on_failure,
+        callable,
+        counters,
+    }
+}
+
+fn cluster(
+    spec: &plan::Upstream,
+    assets: &Assets,
+    previous: Option<&Snapshot>,
+) -> Result<Arc<Cluster>, BuildError> {
+    let mut servers = Vec::with_capacity(spec.servers.len());
+    for server in &spec.servers {
+        let address = || BuildError::Address { upstream: spec.name.clone(), server: server.address.clone() };
+        let addresses = match server.address.parse() {
+            Ok(address) => vec![address],
+            Err(_) => assets.addresses.get(&server.address).cloned().unwrap_or_default(),
+        };
+        if addresses.is_empty() {
+            return Err(address());
+        }
+        let name = spec.tls.as_ref().map(|tls| server_name(tls, &server.address)).transpose()?;
+        for address in addresses {
+            servers.push(Server { address, weight: server.weight, name: name.clone() });
+        }
+    }
+    let tls = spec.tls.as_ref().map(|tls| tls::client(tls, spec.protocol, assets)).transpose()?;
+    let before = previous.and_then(|previous| previous.clusters.iter().find(|c| c.spec.name == spec.name));
+    if let Some(before) = before
+        && before.spec == *spec
+        && before.servers == servers
+        && spec.tls.is_none()
+    {
+        return Ok(before.clone());
+    }
+    let counters = before.map_or_else(|| Arc::new(PerWorker::new(WORKERS)), |before| before.counters.clone());
+    Ok(Arc::new(Cluster { spec: spec.clone(), servers, tls, counters }))
+}
+
+fn server_name(tls: &plan::ClientTls, address: &str) -> Result<ServerName<'static>, BuildError> {
+    let host = tls.server_name.as_deref().unwrap_or_else(|| {
+        address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']'])
+    });
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| BuildError::plan(format!("\"{host}\" is not a name that a certificate can have")))
+}

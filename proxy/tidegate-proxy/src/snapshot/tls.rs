@@ -1,0 +1,169 @@
+//! PEM files -> TLS configurations, with errors that say which file and what would be right.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tidegate_config::plan::{self, UpstreamProtocol};
+
+use crate::snapshot::Assets;
+use crate::snapshot::build::BuildError;
+
+/// Where distributions keep the authorities that the system trusts.
+const BUNDLES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// Empty where the system has none.
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    if let Some(certificates) = BUNDLES.iter().find_map(|bundle| CertificateDer::pem_file_iter(bundle).ok()) {
+        roots.add_parsable_certificates(certificates.filter_map(Result::ok));
+    }
+    roots
+}
+
+fn bytes<'a>(assets: &'a Assets, path: &Path) -> Result<&'a [u8], BuildError> {
+    assets.files.get(path).map(AsRef::as_ref).ok_or_else(|| BuildError::Missing { path: path.into() })
+}
+
+fn wrong(path: &Path, problem: impl ToString) -> BuildError {
+    BuildError::Tls { path: path.into(), problem: problem.to_string() }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn chain(assets: &Assets, path: &Path) -> Result<Vec<CertificateDer<'static>>, BuildError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(bytes(assets, path)?)
+        .collect::<Result<_, _>>()
+        .map_err(|error| wrong(path, format!("not a PEM file of certificates: {error}")))?;
+    if chain.is_empty() {
+        return Err(wrong(path, "no certificate in it; wanted: a PEM file, leaf first"));
+    }
+    Ok(chain)
+}
+
+fn key(assets: &Assets, path: &Path) -> Result<PrivateKeyDer<'static>, BuildError> {
+    PrivateKeyDer::from_pem_slice(bytes(assets, path)?)
+        .map_err(|error| wrong(path, format!("not a PEM file with a private key: {error}")))
+}
+
+fn roots(assets: &Assets, path: &Path) -> Result<RootCertStore, BuildError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(assets, path)? {
+        roots.add(certificate).map_err(|error| wrong(path, format!("not an authority: {error}")))?;
+    }
+    Ok(roots)
+}
+
+fn certified(assets: &Assets, files: &plan::CertificateFiles) -> Result<Arc<CertifiedKey>, BuildError> {
+    let chain = chain(assets, &files.cert)?;
+    let certified = CertifiedKey::from_der(chain, key(assets, &files.key)?, &provider())
+        .map_err(|error| wrong(&files.key, format!("does not go with {}: {error}", files.cert.display())))?;
+    Ok(Arc::new(certified))
+}
+
+/// The TLS side of a listener.
+pub(crate) fn server(tls: &plan::ServerTls, assets: &Assets) -> Result<Arc<ServerConfig>, BuildError> {
+    let certificates = tls
+        .certificates
+        .iter()
+        .map(|files| Certificate::new(certified(assets, files)?, &files.cert))
+        .collect::<Result<Vec<_>, _>>()?;
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(BuildError::plan)?;
+    let builder = match &tls.client_auth {
+        None => builder.with_no_client_auth(),
+        Some(auth) => {
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(assets, &auth.ca)?), provider());
+            let verifier = if auth.required { verifier } else { verifier.allow_unauthenticated() };
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| wrong(&auth.ca, error))?)
+        }
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(ByName(certificates)));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // Tickets hold the session, so that nothing is kept in memory for clients that do not come back.
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(BuildError::plan)?;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config))
+}
+
+/// The TLS side towards servers.
+pub(crate) fn client(
+    tls: &plan::ClientTls,
+    protocol: UpstreamProtocol,
+    assets: &Assets,
+) -> Result<Arc<ClientConfig>, BuildError> {
+    let roots = match &tls.ca {
+        Some(ca) => roots(assets, ca)?,
+        None => system_roots(),
+    };
+    if roots.is_empty() {
+        return Err(BuildError::plan("the system has no trusted authorities; name some by `ca`"));
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(BuildError::plan)?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(BuildError::plan)?
+        .with_webpki_verifier(verifier);
+    let mut config = match &tls.certificate {
+        None => builder.with_no_client_auth(),
+        Some(files) => builder
+            .with_client_auth_cert(chain(assets, &files.cert)?, key(assets, &files.key)?)
+            .map_err(|error| wrong(&files.key, error))?,
+    };
+    config.alpn_protocols = match protocol {
+        UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
+        UpstreamProtocol::Http2 => vec![b"h2".to_vec()],
+        UpstreamProtocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+    };
+    Ok(Arc::new(config))
+}
+
+/// A certificate with the names that it is for.
+#[derive(Debug)]
+struct Certificate {
+    key: Arc<CertifiedKey>,
+    leaf: CertificateDer<'static>,
+}
+
+impl Certificate {
+    fn new(key: Arc<CertifiedKey>, path: &Path) -> Result<Self, BuildError> {
+        let leaf = key.end_entity_cert().map_err(|error| wrong(path, error))?.clone().into_owned();
+        rustls::server::ParsedCertificate::try_from(&leaf)
+            .map_err(|error| wrong(path, format!("not a certificate that can be used: {error}")))?;
+        Ok(Self { key, leaf })
+    }
+
+    fn is_for(&self, name: &str) -> bool {
+        let Ok(name) = rustls::pki_types::ServerName::try_from(name) else { return false };
+        rustls::server::ParsedCertificate::try_from(&self.leaf)
+            .is_ok_and(|leaf| rustls::client::verify_server_name(&leaf, &name).is_ok())
+    }
+}
+
+/// Picks the first certificate that is for the client's server name, else the first one.
+#[derive(Debug)]
+struct ByName(Vec<Certificate>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let by_name = match (self.0.len(), hello.server_name()) {
+            (0 | 1, _) | (_, None) => None,
+            (_, Some(name)) => self.0.iter().find(|certificate| certificate.is_for(name)),
+        };
+        by_name.or_else(|| self.0.first()).map(|certificate| certificate.key.clone())
+    }
+}

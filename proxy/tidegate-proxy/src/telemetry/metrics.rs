@@ -1,0 +1,150 @@
+//! The data plane's counters in Prometheus' text format.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use crate::http::fail::Reason;
+use crate::shared::{BUCKETS, Counter, PluginCells, Shard, UpstreamCells};
+use crate::snapshot::Snapshot;
+
+/// Writes everything.
+pub(crate) fn write(out: &mut String, shards: &[Arc<Shard>], snapshot: Option<&Snapshot>, generation: u64) {
+    let mut page = Page(out);
+    page.workers(shards);
+    page.head("tidegate_generation", "gauge", "Generation of the configuration that was published last.");
+    page.line("tidegate_generation", &[], generation);
+    if let Some(snapshot) = snapshot {
+        page.routes(snapshot);
+        page.upstreams(snapshot);
+        page.plugins(snapshot);
+    }
+}
+
+struct Page<'a>(&'a mut String);
+
+impl Page<'_> {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string cannot fail.
+        _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        self.0.push_str(name);
+        for (i, (key, text)) in labels.iter().enumerate() {
+            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            _ = write!(self.0, "{}{key}=\"{escaped}\"", if i == 0 { '{' } else { ',' });
+        }
+        if !labels.is_empty() {
+            self.0.push('}');
+        }
+        _ = writeln!(self.0, " {value}");
+    }
+
+    fn workers(&mut self, shards: &[Arc<Shard>]) {
+        let sum = |of: fn(&Shard) -> &Counter| {
+            shards.iter().map(|shard| of(shard).value()).fold(0, u64::wrapping_add)
+        };
+        type Row = (&'static str, &'static str, &'static str, fn(&Shard) -> &Counter);
+        let rows: [Row; 7] = [
+            ("tidegate_connections_total", "counter", "Connections accepted.", |s| &s.accepted),
+            ("tidegate_connections_open", "gauge", "Connections open now.", |s| &s.open),
+            ("tidegate_connections_refused_total", "counter", "Connections over a limit.", |s| &s.refused),
+            ("tidegate_handshake_failures_total", "counter", "TLS handshakes that failed.", |s| {
+                &s.handshake_failures
+            }),
+            ("tidegate_requests_total", "counter", "Requests begun.", |s| &s.started),
+            ("tidegate_requests_active", "gauge", "Requests in flight now.", |s| &s.active),
+            ("tidegate_access_log_dropped_total", "counter", "Lines dropped: the writer was behind.", |s| {
+                &s.log_dropped
+            }),
+        ];
+        for (name, kind, help, of) in rows {
+            self.head(name, kind, help);
+            self.line(name, &[], sum(of));
+        }
+        self.fails(shards);
+        self.durations(shards);
+    }
+
+    fn fails(&mut self, shards: &[Arc<Shard>]) {
+        self.head("tidegate_request_failures_total", "counter", "Requests that failed, by reason.");
+        for reason in Reason::ALL {
+            let count = |shard: &Arc<Shard>| shard.fails.get(reason as usize).map_or(0, Counter::value);
+            let value = shards.iter().map(count).sum();
+            self.line("tidegate_request_failures_total", &[("reason", reason.word())], value);
+        }
+    }
+
+    fn durations(&mut self, shards: &[Arc<Shard>]) {
+        let name = "tidegate_request_duration_seconds";
+        self.head(name, "histogram", "Time from a request's head to the end of its answer.");
+        let mut count = 0;
+        for i in 0..=BUCKETS.len() {
+            count +=
+                shards.iter().filter_map(|shard| shard.durations.get(i)).map(Counter::value).sum::<u64>();
+            let bound = BUCKETS.get(i).map_or("+Inf".into(), |&micros| seconds(micros));
+            self.line("tidegate_request_duration_seconds_bucket", &[("le", &bound)], count);
+        }
+        let sum: u64 = shards.iter().map(|shard| shard.duration_sum.value()).sum();
+        _ = writeln!(self.0, "{name}_sum {}", seconds(sum));
+        self.line("tidegate_request_duration_seconds_count", &[], count);
+    }
+
+    fn routes(&mut self, snapshot: &Snapshot) {
+        let name = "tidegate_route_responses_total";
+        self.head(name, "counter", "Answers by route and status class.");
+        let mut last: Option<&str> = None;
+        for rule in &snapshot.rules {
+            if last == Some(&*rule.route) {
+                continue;
+            }
+            last = Some(&rule.route);
+            for (i, class) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
+                let value = rule.counters.sum(|cells| cells.classes.get(i).unwrap_or(&cells.classes[0]));
+                self.line(name, &[("route", &rule.route), ("class", class)], value);
+            }
+        }
+    }
+
+    fn upstreams(&mut self, snapshot: &Snapshot) {
+        type Row = (&'static str, &'static str, fn(&UpstreamCells) -> &Counter);
+        let rows: [Row; 5] = [
+            ("tidegate_upstream_requests_total", "Attempts.", |c| &c.requests),
+            ("tidegate_upstream_retries_total", "Attempts after the first.", |c| &c.retries),
+            ("tidegate_upstream_connections_total", "Connections opened.", |c| &c.connections),
+            ("tidegate_upstream_connect_failures_total", "Connections that failed.", |c| &c.connect_failures),
+            ("tidegate_upstream_overflow_total", "Requests over a limit.", |c| &c.overflow),
+        ];
+        for (name, help, of) in rows {
+            self.head(name, "counter", help);
+            for cluster in &snapshot.clusters {
+                self.line(name, &[("upstream", &cluster.spec.name)], cluster.counters.sum(of));
+            }
+        }
+    }
+
+    fn plugins(&mut self, snapshot: &Snapshot) {
+        type Row = (&'static str, &'static str, fn(&PluginCells) -> &Counter);
+        let rows: [Row; 5] = [
+            ("tidegate_plugin_requests_total", "Requests that passed the plugin.", |c| &c.streams),
+            ("tidegate_plugin_replies_total", "Answers that the plugin gave.", |c| &c.replies),
+            ("tidegate_plugin_traps_total", "Traps of the guest.", |c| &c.traps),
+            ("tidegate_plugin_timeouts_total", "Calls that used up their time.", |c| &c.timeouts),
+            ("tidegate_plugin_starts_total", "Instances started.", |c| &c.starts),
+        ];
+        for (name, help, of) in rows {
+            self.head(name, "counter", help);
+            let mut seen: Vec<&str> = Vec::new();
+            for plugin in &snapshot.plugins {
+                if !seen.contains(&&*plugin.name) {
+                    seen.push(&plugin.name);
+                    self.line(name, &[("plugin", &plugin.name)], plugin.counters.sum(of));
+                }
+            }
+        }
+    }
+}
+
+fn seconds(micros: u64) -> String {
+    format!("{}", micros as f64 / 1e6)
+}

@@ -1,0 +1,184 @@
+//! Time: the clock of a worker and its deadlines.
+//!
+//! A deadline is a slot in a slab, not a timer of the runtime: setting one is a store, and one sleep per worker wakes
+//! those that have passed. Deadlines are exact to about a millisecond and may be moved at no cost.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use slab::Slab;
+use tokio::sync::Notify;
+
+/// Milliseconds since the clock's start.
+type Millis = u64;
+
+/// No deadline.
+const NEVER: Millis = Millis::MAX;
+
+/// Where time comes from: one for each worker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now. Every reading of the time in the data plane goes through one of these.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place where the data plane reads the monotonic clock"
+    )]
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Time since the clock's start.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place where the data plane reads the monotonic clock"
+    )]
+    pub(crate) fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Time since the Unix epoch.
+    #[allow(clippy::disallowed_methods, reason = "the one place where the data plane reads the wall clock")]
+    pub(crate) fn wall(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    /// Both, as a guest is told.
+    pub(crate) fn guest(&self) -> tidegate_wasm::Now {
+        tidegate_wasm::Now { monotonic: self.now(), wall: self.wall() }
+    }
+}
+
+/// One deadline's place.
+#[derive(Debug)]
+struct Slot {
+    at: Millis,
+    waker: Option<Waker>,
+}
+
+/// All deadlines of a worker.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    clock: Clock,
+    slots: RefCell<Slab<Slot>>,
+    /// The driver sleeps until then; never later than the earliest deadline.
+    armed: Cell<Millis>,
+    earlier: Notify,
+}
+
+impl Deadlines {
+    /// No deadline yet. `drive` must run for them to fire.
+    pub(crate) fn new(clock: Clock) -> Rc<Self> {
+        Rc::new(Self {
+            clock,
+            slots: RefCell::new(Slab::new()),
+            armed: Cell::new(NEVER),
+            earlier: Notify::new(),
+        })
+    }
+
+    /// Wakes what has passed, for ever.
+    pub(crate) async fn drive(self: Rc<Self>) {
+        loop {
+            let armed = self.armed.get();
+            if armed == NEVER {
+                self.earlier.notified().await;
+                continue;
+            }
+            let now = millis(self.clock.now());
+            if armed > now {
+                let sleep = tokio::time::sleep(Duration::from_millis(armed - now));
+                tokio::select! { () = sleep => {}, () = self.earlier.notified() => continue }
+            }
+            self.sweep(millis(self.clock.now()));
+        }
+    }
+
+    /// Wakes the slots whose deadline is not after `now` and arms for the earliest of the rest.
+    fn sweep(&self, now: Millis) {
+        let mut earliest = NEVER;
+        for (_, slot) in self.slots.borrow_mut().iter_mut() {
+            if slot.at <= now {
+                if let Some(waker) = slot.waker.take() {
+                    waker.wake();
+                }
+            } else {
+                earliest = earliest.min(slot.at);
+            }
+        }
+        self.armed.set(earliest);
+    }
+
+    fn arm(&self, at: Millis) {
+        if at < self.armed.get() {
+            self.armed.set(at);
+            self.earlier.notify_one();
+        }
+    }
+}
+
+/// A deadline that can be moved; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    all: Rc<Deadlines>,
+    key: usize,
+}
+
+impl Deadline {
+    /// A deadline that is not set yet.
+    pub(crate) fn new(all: &Rc<Deadlines>) -> Self {
+        let key = all.slots.borrow_mut().insert(Slot { at: NEVER, waker: None });
+        Self { all: all.clone(), key }
+    }
+
+    /// Passes `after` from now; none: never. Replaces what was set before.
+    pub(crate) fn set(&self, after: Option<Duration>) {
+        let at = after.map_or(NEVER, |after| millis(self.all.clock.now() + after));
+        self.set_at(at);
+    }
+
+    /// As [`Deadline::set`] with the time of the worker's clock at which it passes.
+    pub(crate) fn set_until(&self, at: Option<Duration>) {
+        self.set_at(at.map_or(NEVER, millis));
+    }
+
+    fn set_at(&self, at: Millis) {
+        if let Some(slot) = self.all.slots.borrow_mut().get_mut(self.key) {
+            slot.at = at;
+        }
+        self.all.arm(at);
+    }
+
+    /// Ready once the deadline has passed; else the task is woken then.
+    pub(crate) fn poll_passed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut slots = self.all.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(self.key) else { return Poll::Pending };
+        if slot.at == NEVER {
+            return Poll::Pending;
+        }
+        if slot.at <= millis(self.all.clock.now()) {
+            return Poll::Ready(());
+        }
+        match &mut slot.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.all.slots.borrow_mut().try_remove(self.key);
+    }
+}
+
+/// Whole milliseconds, rounded up so that nothing fires early.
+fn millis(time: Duration) -> Millis {
+    u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(NEVER - 1)
+}

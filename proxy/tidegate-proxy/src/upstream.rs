@@ -1,0 +1,8 @@
+//! Upstreams: groups of servers, the choice among them, and this worker's connections to them.
+pub(crate) mod balance;
+pub(crate) mod call;
+pub(crate) mod cluster;
+pub(crate) mod connect;
+pub(crate) mod http1;
+pub(crate) mod pool;
+pub(crate) mod send;

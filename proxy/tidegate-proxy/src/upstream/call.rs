@@ -1,0 +1,65 @@
+//! Requests that filters make: one attempt, the whole answer, within a time.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use tidegate_wasm::CallResponse;
+
+use crate::http::body::{Body, Piece, piece};
+use crate::http::fail::{Fail, Reason};
+use crate::upstream::pool::Pool;
+use crate::upstream::send;
+
+/// Bytes of an answer that a filter is given; a longer answer counts as failed.
+const ANSWER: usize = 4 * 1024 * 1024;
+/// The time where the guest names none.
+const TIME: Duration = Duration::from_secs(30);
+
+/// Sends a filter's request. No connection and no time are answers too, as filters written for other hosts expect:
+/// 503 and 504. None: the answer broke off.
+pub(crate) async fn answer(
+    pool: Rc<Pool>,
+    request: Request<Bytes>,
+    timeout: Option<Duration>,
+) -> Option<CallResponse> {
+    let exchange = tokio::time::timeout(timeout.unwrap_or(TIME), whole(pool, request.map(Body::full)));
+    match exchange.await {
+        Ok(Ok(answer)) => Some(answer),
+        Ok(Err(fail)) if fail.reason == Reason::Reset => None,
+        Ok(Err(_)) => Some(made_up(StatusCode::SERVICE_UNAVAILABLE, "upstream connection failed")),
+        Err(_) => Some(made_up(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout")),
+    }
+}
+
+fn made_up(status: StatusCode, text: &'static str) -> CallResponse {
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = status;
+    head.headers.insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(text.len()));
+    head.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
+    CallResponse { head, body: Bytes::from_static(text.as_bytes()), trailers: HeaderMap::new() }
+}
+
+async fn whole(pool: Rc<Pool>, request: Request<Body>) -> Result<CallResponse, Fail> {
+    let place = pool.place(&[])?;
+    let lease = match place.idle() {
+        Some(lease) => lease,
+        None => place.open().await?,
+    };
+    let answer = send::send(place, lease, request).await.map_err(|refused| refused.fail)?;
+    let (head, mut body) = answer.response.into_parts();
+    let mut bytes = BytesMut::new();
+    let mut trailers = HeaderMap::new();
+    while let Some(frame) = body.frame().await {
+        match piece(frame.map_err(|error| Fail::gateway(error.reason).because(error))?) {
+            Piece::Data(data) => bytes.extend_from_slice(&data),
+            Piece::Trailers(end) => trailers = end,
+        }
+        if bytes.len() > ANSWER {
+            return Err(Fail::gateway(Reason::Reset));
+        }
+    }
+    Ok(CallResponse { head, body: bytes.freeze(), trailers })
+}

@@ -1,0 +1,262 @@
+//! This worker's connections to the servers of one cluster.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioIo;
+use tokio::task::spawn_local;
+
+use crate::http::body::Body;
+use crate::http::fail::{Fail, Reason, Retry};
+use crate::shared::Shard;
+use crate::time::Clock;
+use crate::upstream::balance::Balancer;
+use crate::upstream::cluster::Cluster;
+use crate::upstream::connect::{self, Opened};
+use crate::upstream::http1::{Home, Http1};
+
+/// Requests on one HTTP/2 connection before another one is opened.
+const STREAMS: u32 = 100;
+/// Idle HTTP/1.1 connections that are kept for one server by one worker.
+const IDLE: usize = 1024;
+
+/// The pool of one cluster.
+pub(crate) struct Pool {
+    /// Which cluster.
+    pub(crate) cluster: Arc<Cluster>,
+    balancer: Balancer,
+    members: Vec<Member>,
+    clock: Clock,
+    /// Open connections and requests in flight, of this worker's share.
+    connections: Rc<Cell<usize>>,
+    requests: Cell<usize>,
+    limits: Share,
+    shard: usize,
+}
+
+/// This worker's share of the cluster's limits.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    connections: usize,
+    requests: usize,
+}
+
+#[derive(Default)]
+struct Member {
+    in_flight: Cell<u32>,
+    idle: RefCell<Vec<Box<Http1>>>,
+    http2: RefCell<Vec<Rc<Http2>>>,
+}
+
+/// An HTTP/2 connection.
+pub(crate) struct Http2 {
+    sender: http2::SendRequest<Body>,
+    streams: Cell<u32>,
+}
+
+/// A connection for one request.
+pub(crate) enum Lease {
+    /// HTTP/1.1, lent until the answer is over.
+    Http1(Box<Http1>),
+    /// One stream of an HTTP/2 connection.
+    Http2(http2::SendRequest<Body>, Stream),
+}
+
+/// Counts a stream on its connection while it lives.
+pub(crate) struct Stream(Rc<Http2>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
+}
+
+/// A request's place at a server: counted while it lives.
+pub(crate) struct Place {
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) server: usize,
+}
+
+impl Pool {
+    /// No connection yet. `workers` share the cluster's limits, `shard` is this one's number.
+    pub(crate) fn new(
+        cluster: Arc<Cluster>,
+        workers: usize,
+        shard: &Shard,
+        clock: Clock,
+        seed: u64,
+    ) -> Rc<Self> {
+        let weights = cluster.servers.iter().map(|server| server.weight).collect();
+        let members = cluster.servers.iter().map(|_| Member::default()).collect();
+        let share = |limit: usize| limit.div_ceil(workers.max(1));
+        let limits = cluster.spec.limits;
+        Rc::new(Self {
+            balancer: Balancer::new(cluster.spec.balance, weights, seed),
+            members,
+            clock,
+            connections: Rc::new(Cell::new(0)),
+            requests: Cell::new(0),
+            limits: Share { connections: share(limits.connections), requests: share(limits.requests) },
+            shard: shard.worker,
+            cluster,
+        })
+    }
+
+    /// Chooses a server for a request that was at `tried` before.
+    pub(crate) fn place(self: &Rc<Self>, tried: &[usize]) -> Result<Place, Fail> {
+        if self.requests.get() >= self.limits.requests {
+            self.cluster.counters.of(self.shard).overflow.add(1);
+            return Err(Fail::upstream(Reason::Overflow, Retry::Never));
+        }
+        let load = |i: usize| self.members.get(i).map_or(0, |member| member.in_flight.get());
+        let server =
+            self.balancer.pick(load, tried).ok_or_else(|| Fail::upstream(Reason::NoServer, Retry::Never))?;
+        let member = self.members.get(server).ok_or_else(|| Fail::gateway(Reason::Internal))?;
+        member.in_flight.set(member.in_flight.get() + 1);
+        self.requests.set(self.requests.get() + 1);
+        self.cluster.counters.of(self.shard).requests.add(1);
+        Ok(Place { pool: self.clone(), server })
+    }
+
+    /// Closes connections that servers closed or that were idle for too long.
+    pub(crate) fn tidy(&self) {
+        let now = self.clock.now();
+        let limit = self.cluster.spec.idle_timeout;
+        for member in &self.members {
+            member.idle.borrow_mut().retain_mut(|connection| {
+                now.saturating_sub(connection.idle_since) < limit && connection.is_usable()
+            });
+            member.http2.borrow_mut().retain(|connection| !connection.sender.is_closed());
+        }
+    }
+}
+
+impl Place {
+    fn member(&self) -> Option<&Member> {
+        self.pool.members.get(self.server)
+    }
+
+    /// A connection to the place's server: an idle one, or a new one.
+    pub(crate) fn idle(&self) -> Option<Lease> {
+        let member = self.member()?;
+        loop {
+            let Some(mut connection) = member.idle.borrow_mut().pop() else { break };
+            if connection.is_usable() {
+                return Some(Lease::Http1(connection));
+            }
+        }
+        let mut open = member.http2.borrow_mut();
+        open.retain(|connection| !connection.sender.is_closed());
+        let connection = open.iter().find(|connection| connection.streams.get() < STREAMS)?;
+        Some(stream_on(connection))
+    }
+
+    /// Opens a connection.
+    pub(crate) async fn open(&self) -> Result<Lease, Fail> {
+        let pool = &self.pool;
+        if pool.connections.get() >= pool.limits.connections {
+            pool.cluster.counters.of(pool.shard).overflow.add(1);
+            return Err(Fail::upstream(Reason::Overflow, Retry::Never));
+        }
+        let server = pool.cluster.servers.get(self.server).ok_or_else(|| Fail::gateway(Reason::Internal))?;
+        let open = Open::new(&pool.connections);
+        let opening = connect::open(&pool.cluster, server);
+        let opened = match tokio::time::timeout(pool.cluster.spec.connect_timeout, opening).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(self.no_connection().because(error)),
+            Err(elapsed) => return Err(self.no_connection().because(elapsed)),
+        };
+        pool.cluster.counters.of(pool.shard).connections.add(1);
+        self.speak(opened, open).await
+    }
+
+    fn no_connection(&self) -> Fail {
+        self.pool.cluster.counters.of(self.pool.shard).connect_failures.add(1);
+        Fail::upstream(Reason::Connect, Retry::Safe)
+    }
+
+    async fn speak(&self, opened: Opened, open: Open) -> Result<Lease, Fail> {
+        if !opened.http2 {
+            let connection = Http1::handshake(opened.stream, open)
+                .await
+                .map_err(|error| self.no_connection().because(error))?;
+            return Ok(Lease::Http1(connection));
+        }
+        let (sender, driver) = http2::Builder::new(Local)
+            .handshake(TokioIo::new(opened.stream))
+            .await
+            .map_err(|error| self.no_connection().because(error))?;
+        spawn_local(async move {
+            let _open = open;
+            drop(driver.await);
+        });
+        let connection = Rc::new(Http2 { sender, streams: Cell::new(0) });
+        let lease = stream_on(&connection);
+        if let Some(member) = self.member() {
+            member.http2.borrow_mut().push(connection);
+        }
+        Ok(lease)
+    }
+}
+
+fn stream_on(connection: &Rc<Http2>) -> Lease {
+    connection.streams.set(connection.streams.get() + 1);
+    Lease::Http2(connection.sender.clone(), Stream(connection.clone()))
+}
+
+impl Home for Place {
+    fn put(&self, mut connection: Box<Http1>) {
+        if connection.is_usable()
+            && let Some(member) = self.member()
+            && member.idle.borrow().len() < IDLE
+        {
+            connection.idle_since = self.pool.clock.now();
+            connection.reused = true;
+            member.idle.borrow_mut().push(connection);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(member) = self.member() {
+            member.in_flight.set(member.in_flight.get() - 1);
+        }
+        self.pool.requests.set(self.pool.requests.get() - 1);
+    }
+}
+
+/// Counts an open connection while it lives.
+pub(crate) struct Open(Rc<Cell<usize>>);
+
+impl Open {
+    fn new(all: &Rc<Cell<usize>>) -> Self {
+        all.set(all.get() + 1);
+        Self(all.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Runs hyper's futures on this worker.
+#[derive(Clone, Copy)]
+pub(crate) struct Local;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// How often pools are tidied.
+pub(crate) const TIDY: Duration = Duration::from_secs(1);

@@ -1,0 +1,190 @@
+//! One CPU's worker: a thread with its own runtime, listeners, connections, pools and plugin instances.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, LocalSet, spawn_local};
+
+use crate::drain::Drain;
+use crate::http::headers;
+use crate::listen::tcp;
+use crate::local::{Local, Site, View};
+use crate::shared::{Generation, Shard};
+use crate::snapshot::Snapshot;
+use crate::telemetry::access_log::Writer;
+use crate::time::{Clock, Deadlines};
+use crate::upstream::balance::Random;
+use crate::upstream::pool;
+
+/// What the control thread tells a worker.
+pub(crate) enum Order {
+    /// Serve this from now on.
+    Serve(Serve),
+    /// Close the listeners and let what is in flight end; answered when it has.
+    Drain(oneshot::Sender<()>),
+    /// End at once.
+    Stop,
+}
+
+/// A new snapshot with this worker's sockets for the addresses that are new.
+pub(crate) struct Serve {
+    pub(crate) generation: u64,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) sockets: Vec<(Spot, TcpListener)>,
+    /// Every address of the snapshot with the listener's number.
+    pub(crate) spots: Vec<(Spot, usize)>,
+    /// Lives as long as anything of the generation does.
+    pub(crate) held: Arc<Generation>,
+}
+
+/// An address as it was written. Port 0 is a different port for each listener that asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Spot {
+    pub(crate) address: SocketAddr,
+    pub(crate) any_port_of: Option<String>,
+}
+
+/// What a worker needs to start.
+pub(crate) struct Start {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) workers: usize,
+    pub(crate) log: Writer,
+    pub(crate) seed: u64,
+    pub(crate) live: watch::Sender<u64>,
+}
+
+/// An address that this worker accepts at.
+struct Bound {
+    site: Rc<Site>,
+    accepting: AbortHandle,
+}
+
+struct Worker {
+    local: Rc<Local>,
+    bound: HashMap<Spot, Bound>,
+    /// Sites that are gone and whose connections are not.
+    leaving: Vec<Rc<Site>>,
+    view: Rc<RefCell<Option<Rc<View>>>>,
+}
+
+/// Runs a worker on this thread until it is told to stop.
+pub(crate) fn run(start: Start, orders: mpsc::Receiver<Order>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "worker has no runtime");
+            return;
+        }
+    };
+    LocalSet::new().block_on(&runtime, serve(start, orders));
+}
+
+async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
+    let clock = Clock::new();
+    let deadlines = Deadlines::new(clock);
+    spawn_local(deadlines.clone().drive());
+    let random = Random::new(start.seed);
+    let request_ids = headers::RequestIds::new(u128::from(random.next()) << 64 | u128::from(random.next()));
+    let local = Rc::new(Local {
+        clock,
+        deadlines,
+        shard: start.shard,
+        random,
+        request_ids,
+        workers: start.workers,
+        log: start.log,
+        connections: Cell::new(0),
+    });
+    let view = Rc::new(RefCell::new(None));
+    spawn_local(tidy(Rc::downgrade(&view)));
+    let mut worker = Worker { local, bound: HashMap::new(), leaving: Vec::new(), view };
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Serve(serve) => {
+                let generation = serve.generation;
+                worker.switch(serve);
+                worker.local.shard.generation.store(generation, Ordering::Release);
+                start.live.send_modify(|_| {});
+            }
+            Order::Drain(done) => worker.drain(done),
+            Order::Stop => break,
+        }
+    }
+}
+
+/// Closes connections to upstreams that are no longer of use.
+async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>) {
+    loop {
+        tokio::time::sleep(pool::TIDY).await;
+        let Some(view) = view.upgrade() else { return };
+        let current = view.borrow().clone();
+        for pool in current.iter().flat_map(|view| &view.pools) {
+            pool.tidy();
+        }
+    }
+}
+
+impl Worker {
+    /// From here on new requests see the new snapshot; those in flight finish on theirs.
+    fn switch(&mut self, serve: Serve) {
+        let before = self.view.borrow().clone();
+        let view = View::new(serve.snapshot, &self.local, before.as_deref(), serve.held);
+        let mut sockets: HashMap<_, _> = serve.sockets.into_iter().collect();
+        let mut bound = HashMap::with_capacity(serve.spots.len());
+        for (spot, listener) in serve.spots {
+            if let Some(known) = self.bound.remove(&spot) {
+                *known.site.view.borrow_mut() = view.clone();
+                known.site.listener.set(listener);
+                bound.insert(spot, known);
+            } else if let Some(socket) = sockets.remove(&spot) {
+                match self.open(&view, listener, socket) {
+                    Ok(new) => drop(bound.insert(spot, new)),
+                    Err(error) => tracing::error!(address = %spot.address, %error, "worker cannot accept"),
+                }
+            }
+        }
+        for (_, gone) in std::mem::replace(&mut self.bound, bound) {
+            self.close(gone);
+        }
+        self.leaving.retain(|site| site.open.get() > 0);
+        *self.view.borrow_mut() = Some(view);
+    }
+
+    fn open(&self, view: &Rc<View>, listener: usize, socket: TcpListener) -> std::io::Result<Bound> {
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let site = Rc::new(Site {
+            view: RefCell::new(view.clone()),
+            listener: Cell::new(listener),
+            open: Cell::new(0),
+            drain: Drain::default(),
+        });
+        let accepting = spawn_local(tcp::accept(self.local.clone(), site.clone(), socket)).abort_handle();
+        Ok(Bound { site, accepting })
+    }
+
+    fn close(&mut self, bound: Bound) {
+        bound.accepting.abort();
+        bound.site.drain.pull();
+        self.leaving.push(bound.site);
+    }
+
+    fn drain(&mut self, done: oneshot::Sender<()>) {
+        for (_, bound) in std::mem::take(&mut self.bound) {
+            self.close(bound);
+        }
+        let sites = std::mem::take(&mut self.leaving);
+        spawn_local(async move {
+            while sites.iter().any(|site| site.open.get() > 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // Whoever asked may have given up.
+            _ = done.send(());
+        });
+    }
+}

@@ -1,0 +1,133 @@
+//! The answers of the admin API.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use tidegate_config::Problem;
+
+use super::{Shown, metrics};
+use crate::assets;
+use crate::status::PluginState;
+
+/// Answers a request; its body, if any, is not looked at.
+pub(crate) fn answer<B>(request: &Request<B>, shown: &Shown) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "the admin API only shows: GET or HEAD\n");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match request.uri().path() {
+        "/" => text(StatusCode::OK, PATHS),
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" if shown.status.is_ready() => text(StatusCode::OK, "ready\n"),
+        "/readyz" if shown.status.draining.get() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is served by all workers yet\n"),
+        "/metrics" => respond(StatusCode::OK, PROMETHEUS, metrics::text(shown)),
+        "/config" => json_body(&config(shown)),
+        "/generations" => json_body(&generations(shown)),
+        _ => text(StatusCode::NOT_FOUND, PATHS),
+    }
+}
+
+fn config(shown: &Shown) -> Value {
+    let status = &shown.status;
+    let rejected = status.rejected.borrow();
+    let rejected = rejected.as_ref().map(|rejected| {
+        json!({
+            "since": seconds(rejected.since),
+            "problems": rejected.problems.iter().map(problem).collect::<Vec<_>>(),
+        })
+    });
+    let current = status.current.borrow();
+    let current = current.as_ref().map(|current| {
+        let plugins: BTreeMap<_, _> =
+            current.plugins.iter().map(|(key, state)| (key, plugin(state))).collect();
+        json!({
+            "generation": current.generation,
+            "served": status.served.get(),
+            "since": seconds(current.since),
+            "addresses": addresses(shown, &current.document),
+            "plugins": plugins,
+            "warnings": current.warnings.iter().map(problem).collect::<Vec<_>>(),
+            "document": current.document,
+        })
+    });
+    let mut shown = current.unwrap_or_else(|| json!({ "generation": 0 }));
+    shown["rejected"] = rejected.into();
+    shown
+}
+
+/// Where the listeners are bound, by name.
+fn addresses(shown: &Shown, document: &Value) -> Value {
+    let listeners = document["listeners"].as_array().into_iter().flatten();
+    let names = listeners.filter_map(|listener| listener["name"].as_str());
+    let bound = |name: &str| {
+        let addresses = shown.gateway.addresses(name);
+        (name.to_owned(), addresses.iter().map(ToString::to_string).collect::<Vec<_>>().into())
+    };
+    Value::Object(names.map(bound).collect())
+}
+
+fn plugin(state: &PluginState) -> Value {
+    match state {
+        PluginState::Running { digest } => json!({ "state": "running", "sha256": assets::hex(digest) }),
+        PluginState::Failed { why } => json!({ "state": "failed", "why": why }),
+    }
+}
+
+fn problem(problem: &Problem) -> Value {
+    json!({
+        "source": problem.source,
+        "line": problem.line,
+        "path": problem.path,
+        "message": problem.message,
+        "hint": problem.hint,
+    })
+}
+
+fn generations(shown: &Shown) -> Value {
+    let ledger = shown.gateway.generations();
+    let entry = |entry: &tidegate_proxy::GenerationUse| {
+        json!({
+            "generation": entry.generation,
+            "workers": entry.workers,
+        })
+    };
+    json!({ "generations": ledger.iter().map(entry).collect::<Vec<_>>() })
+}
+
+fn json_body(value: &Value) -> Response<Full<Bytes>> {
+    respond(StatusCode::OK, "application/json", format!("{value:#}\n"))
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", body)
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Seconds since the Unix epoch.
+pub(crate) fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const PATHS: &str = "\
+/healthz      the process lives
+/readyz       a configuration is served by all workers, and the end has not begun
+/metrics      Prometheus
+/config       the running configuration, and why a later one was refused
+/generations  which configurations are still in use
+";

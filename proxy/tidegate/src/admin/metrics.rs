@@ -1,0 +1,133 @@
+//! The metrics of the process, the configuration and the plugins, in Prometheus' text format. Those of the data plane
+//! come from the gateway.
+
+mod guests;
+mod page;
+
+use std::fs;
+
+use super::Shown;
+use super::answer::seconds;
+use crate::status::{PluginState, Status};
+use page::Page;
+
+/// All metrics.
+pub(crate) fn text(shown: &Shown) -> String {
+    let mut page = Page(String::with_capacity(16 << 10));
+    page.metric("tidegate_build_info", "gauge", "The running version.");
+    page.sample("tidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    configuration(&mut page, &shown.status);
+    process(&mut page, &shown.status);
+    shown.gateway.metrics(&mut page.0);
+    guests::write(&mut page, &shown.workshop.shared.metrics());
+    page.0
+}
+
+fn configuration(page: &mut Page, status: &Status) {
+    let current = status.current.borrow();
+    let good = status.rejected.borrow().is_none();
+    page.one("tidegate_config_generation", "gauge", "The configuration that runs.", status.generation());
+    page.one(
+        "tidegate_config_served_generation",
+        "gauge",
+        "The newest one on all workers.",
+        status.served.get(),
+    );
+    page.one(
+        "tidegate_config_published_total",
+        "counter",
+        "Configurations that were published.",
+        status.published.get(),
+    );
+    page.one(
+        "tidegate_config_rejected_total",
+        "counter",
+        "Configurations that were refused.",
+        status.rejections.get(),
+    );
+    page.one(
+        "tidegate_config_last_reload_successful",
+        "gauge",
+        "Whether the last one read runs.",
+        u8::from(good),
+    );
+    page.one("tidegate_ready", "gauge", "Whether clients should be sent here.", u8::from(status.is_ready()));
+    let Some(current) = current.as_ref() else { return };
+    let name = "tidegate_config_last_success_timestamp_seconds";
+    page.one(name, "gauge", "When the running configuration was published.", seconds(current.since));
+    page.metric("tidegate_plugin_loaded", "gauge", "Whether a plugin could be loaded.");
+    for (plugin, state) in &current.plugins {
+        let loaded = matches!(state, PluginState::Running { .. });
+        page.sample("tidegate_plugin_loaded", &[("plugin", plugin)], u8::from(loaded));
+    }
+}
+
+/// From /proc; what cannot be read is left out.
+fn process(page: &mut Page, status: &Status) {
+    let uptime = status.started.elapsed().as_secs_f64();
+    page.one("tidegate_uptime_seconds", "gauge", "Time since the start.", uptime);
+    if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse) {
+        page.one("process_cpu_seconds_total", "counter", "User and system time.", stat.cpu_seconds);
+        page.one("process_threads", "gauge", "Threads.", stat.threads);
+        page.one("process_virtual_memory_bytes", "gauge", "Virtual memory.", stat.virtual_bytes);
+    }
+    if let Some(bytes) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident) {
+        page.one("process_resident_memory_bytes", "gauge", "Resident memory.", bytes);
+    }
+    if let Ok(open) = fs::read_dir("/proc/self/fd") {
+        page.one("process_open_fds", "gauge", "Open file descriptors.", open.count());
+    }
+}
+
+/// What is read of `/proc/self/stat`; see proc(5).
+struct Stat {
+    cpu_seconds: f64,
+    threads: u64,
+    virtual_bytes: u64,
+}
+
+impl Stat {
+    fn parse(text: &str) -> Option<Self> {
+        // The name of the program is in parentheses and may hold anything, spaces too.
+        let (_, rest) = text.rsplit_once(')')?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let number = |field: usize| fields.get(field - FIRST_AFTER_NAME)?.parse::<u64>().ok();
+        let ticks = number(14)? + number(15)?;
+        Some(Self {
+            cpu_seconds: ticks as f64 / TICKS_PER_SECOND,
+            threads: number(20)?,
+            virtual_bytes: number(23)?,
+        })
+    }
+}
+
+/// `VmRSS` of `/proc/self/status`, in bytes.
+fn resident(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// The number, as proc(5) counts, of the field after the program's name.
+const FIRST_AFTER_NAME: usize = 3;
+
+/// USER_HZ, which is 100 on every Linux that user programs see.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_is_read_whatever_the_program_is_called() {
+        let text = "7 (a ) b) S 1 1 1 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 9 0 100 4096 10 1 1";
+        let stat = Stat::parse(text).expect("all fields are there");
+        assert_eq!((stat.cpu_seconds, stat.threads, stat.virtual_bytes), (3.0, 9, 4096));
+        assert!(Stat::parse("7 (a) S 1").is_none());
+    }
+
+    #[test]
+    fn resident_memory_is_in_bytes() {
+        assert_eq!(resident("VmPeak:\t  9 kB\nVmRSS:\t   12 kB\n"), Some(12288));
+        assert_eq!(resident("VmRSS: many"), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! The metrics that guests define, under names that Prometheus takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_wasm::{Metric, MetricValue};
+
+use super::page::Page;
+
+/// Writes all of them, each under `tidegate_guest_` and its name.
+pub(super) fn write(page: &mut Page, metrics: &[Metric]) {
+    let mut by_name: BTreeMap<(String, &'static str), Vec<&Metric>> = BTreeMap::new();
+    for metric in metrics {
+        by_name.entry((name(&metric.name), kind(&metric.value))).or_default().push(metric);
+    }
+    let mut used = BTreeSet::new();
+    for ((mut name, kind), metrics) in by_name {
+        // Two plugins may give one name to metrics of two kinds; to Prometheus a name has one.
+        while used.contains(&name) {
+            name = format!("{name}_{kind}");
+        }
+        page.metric(&name, kind, "Defined by a plugin.");
+        for metric in metrics {
+            sample(page, &name, metric);
+        }
+        used.insert(name);
+    }
+}
+
+fn sample(page: &mut Page, name: &str, metric: &Metric) {
+    let mut labels = vec![("plugin", metric.plugin.as_str())];
+    // Different names must stay different.
+    if name.strip_prefix(PREFIX) != Some(&metric.name) {
+        labels.push(("name", &metric.name));
+    }
+    match &metric.value {
+        MetricValue::Counter(value) => page.sample(name, &labels, value),
+        MetricValue::Gauge(value) => page.sample(name, &labels, value),
+        MetricValue::Histogram { buckets, count, sum } => {
+            let bucket = format!("{name}_bucket");
+            for (bound, below) in buckets {
+                let bound = bound.to_string();
+                page.sample(&bucket, &[&labels[..], &[("le", &bound)]].concat(), below);
+            }
+            page.sample(&bucket, &[&labels[..], &[("le", "+Inf")]].concat(), count);
+            page.sample(&format!("{name}_sum"), &labels, sum);
+            page.sample(&format!("{name}_count"), &labels, count);
+        }
+    }
+}
+
+fn kind(value: &MetricValue) -> &'static str {
+    match value {
+        MetricValue::Counter(_) => "counter",
+        MetricValue::Gauge(_) => "gauge",
+        MetricValue::Histogram { .. } => "histogram",
+    }
+}
+
+fn name(name: &str) -> String {
+    let valid = |character: char| if character.is_ascii_alphanumeric() { character } else { '_' };
+    PREFIX.chars().chain(name.chars().map(valid)).collect()
+}
+
+const PREFIX: &str = "tidegate_guest_";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(metrics: &[(&str, &str, MetricValue)]) -> String {
+        let metric = |(plugin, name, value): &(&str, &str, MetricValue)| Metric {
+            plugin: (*plugin).to_owned(),
+            name: (*name).to_owned(),
+            value: value.clone(),
+        };
+        let mut page = Page(String::new());
+        write(&mut page, &metrics.iter().map(metric).collect::<Vec<_>>());
+        page.0.lines().filter(|line| !line.starts_with("# HELP")).map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn one_name_of_two_plugins_is_one_metric() {
+        let metrics = [("a", "hits", MetricValue::Counter(1)), ("b", "hits", MetricValue::Counter(2))];
+        let expected = "\
+# TYPE tidegate_guest_hits counter
+tidegate_guest_hits{plugin=\"a\"} 1
+tidegate_guest_hits{plugin=\"b\"} 2
+";
+        assert_eq!(text(&metrics), expected);
+    }
+
+    #[test]
+    fn names_that_prometheus_cannot_take_stay_different() {
+        let metrics = [("a", "x.y", MetricValue::Gauge(-1)), ("a", "x_y", MetricValue::Gauge(2))];
+        let expected = "\
+# TYPE tidegate_guest_x_y gauge
+tidegate_guest_x_y{plugin=\"a\",name=\"x.y\"} -1
+tidegate_guest_x_y{plugin=\"a\"} 2
+";
+        assert_eq!(text(&metrics), expected);
+    }
+
+    #[test]
+    fn kinds_do_not_share_a_name() {
+        let metrics = [("a", "n", MetricValue::Counter(1)), ("b", "n", MetricValue::Gauge(2))];
+        let text = text(&metrics);
+        assert!(text.contains("# TYPE tidegate_guest_n counter\n"), "{text}");
+        assert!(text.contains("# TYPE tidegate_guest_n_gauge gauge\n"), "{text}");
+    }
+
+    #[test]
+    fn a_histogram_ends_with_all_values() {
+        let value = MetricValue::Histogram { buckets: vec![(1, 0), (5, 2)], count: 3, sum: 11 };
+        let expected = "\
+# TYPE tidegate_guest_h histogram
+tidegate_guest_h_bucket{plugin=\"a\",le=\"1\"} 0
+tidegate_guest_h_bucket{plugin=\"a\",le=\"5\"} 2
+tidegate_guest_h_bucket{plugin=\"a\",le=\"+Inf\"} 3
+tidegate_guest_h_sum{plugin=\"a\"} 11
+tidegate_guest_h_count{plugin=\"a\"} 3
+";
+        assert_eq!(text(&[("a", "h", value)]), expected);
+    }
+}

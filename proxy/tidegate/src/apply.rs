@@ -1,0 +1,194 @@
+//! From the latest document to what runs: plan -> assets -> plugins -> snapshot -> publish.
+//!
+//! Everything that can fail is done off the workers and before anything changes. Whatever fails, the last good
+//! configuration keeps running; the problems are logged once and shown by the admin API.
+
+mod plugins;
+mod workshop;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidegate_config::plan::Plan;
+use tidegate_config::{Loaded, Problem, Severity};
+use tidegate_proxy::{Assets, Snapshot};
+
+use crate::assets::{self, Addresses, Digest, FileBytes, NameFailure, Reporter};
+use crate::files::{Files, Stamps};
+use crate::provider::{self, FileSecrets};
+pub(crate) use plugins::Plugins;
+pub(crate) use workshop::{EPOCH_TICK, Workshop};
+
+/// A configuration that is ready to be published, or was.
+pub(crate) struct Ready {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// The document without its secrets.
+    pub(crate) document: serde_json::Value,
+    pub(crate) warnings: Vec<Problem>,
+    pub(crate) plugins: Plugins,
+    pub(crate) addresses: Addresses,
+    /// Names that could not be looked up, but have earlier addresses.
+    pub(crate) name_failures: Vec<NameFailure>,
+    files: HashMap<PathBuf, Digest>,
+}
+
+/// What became of a try to load the configuration.
+pub(crate) struct Attempt {
+    /// The files that matter, each as it was before it was read.
+    pub(crate) stamps: Stamps,
+    pub(crate) outcome: Outcome,
+}
+
+/// How a try ended.
+pub(crate) enum Outcome {
+    /// A new configuration.
+    Ready(Box<Ready>),
+    /// The one that runs already.
+    Unchanged,
+    /// Refused for these problems.
+    Refused(Vec<Problem>),
+}
+
+/// What the new configuration comes after; decides what a plugin that fails means.
+#[derive(Clone)]
+pub(crate) enum Before {
+    /// Nothing is going to run: every problem counts.
+    Check,
+    /// Nothing runs yet: a plugin that fails costs only the routes that use it.
+    Start,
+    /// This runs: a plugin that fails must not take the place of one that works.
+    Live(Arc<Ready>),
+}
+
+impl Before {
+    fn live(&self) -> Option<&Ready> {
+        match self {
+            Before::Live(live) => Some(live),
+            Before::Check | Before::Start => None,
+        }
+    }
+
+    /// Whether a configuration is accepted although this plugin fails.
+    fn tolerates(&self, key: &str) -> bool {
+        match self {
+            Before::Check => false,
+            Before::Start => true,
+            // It has failed all along: refusing would keep every other change out until it is mended.
+            Before::Live(live) => live.plugins.failed().contains_key(key),
+        }
+    }
+}
+
+/// Reads the configuration and builds everything that it needs. Blocks: on files, on name servers, on compilation.
+pub(crate) fn prepare(main: &Path, workshop: &Workshop, before: &Before) -> Attempt {
+    let mut files = Files::default();
+    let outcome = match load(main, &mut files) {
+        Ok(loaded) => build(main, loaded, workshop, before, &mut files),
+        Err(problems) => Outcome::Refused(problems),
+    };
+    Attempt { stamps: files.into_stamps(), outcome }
+}
+
+/// Reads the document and checks it.
+pub(crate) fn load(main: &Path, files: &mut Files) -> Result<Loaded, Vec<Problem>> {
+    let documents = provider::read(main, files).map_err(|error| {
+        vec![problem(main, String::new(), format!("cannot read the configuration: {error}"))]
+    })?;
+    let secrets = FileSecrets::new(files);
+    tidegate_config::load(&documents.sources, &documents.base, &secrets)
+        .map_err(|problems| problems.into_iter().collect())
+}
+
+fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, files: &mut Files) -> Outcome {
+    let plan = loaded.plan;
+    let live = before.live();
+    let source = main.display().to_string();
+    let mut problems = Vec::new();
+    let mut reporter = Reporter { source: &source, problems: &mut problems };
+
+    let bytes = assets::read_files(&plan, files, &mut reporter);
+    let (addresses, name_failures) = assets::resolve(&plan.upstreams, live.map(|live| &live.addresses));
+    for failure in name_failures.iter().filter(|failure| !failure.kept) {
+        let NameFailure { upstream, server, why, .. } = failure;
+        reporter.report(
+            format!("upstreams.{upstream}.servers"),
+            format!("\"{server}\" has no address: {why}"),
+            None,
+        );
+    }
+    let plugins = plugins(&plan, workshop, live, files);
+    for (key, why) in plugins.failed().iter().filter(|(key, _)| !before.tolerates(key)) {
+        reporter.report(format!("plugins.{key}"), why, None);
+    }
+    if !problems.is_empty() {
+        return Outcome::Refused(problems);
+    }
+
+    let digests = bytes.iter().map(|(path, bytes)| (path.clone(), assets::digest(bytes))).collect();
+    if live.is_some_and(|live| live.is_same(&plan, &digests, &plugins, &addresses)) {
+        return Outcome::Unchanged;
+    }
+    match snapshot(plan, bytes, &plugins, &addresses, live) {
+        Ok(snapshot) => Outcome::Ready(Box::new(Ready {
+            snapshot,
+            document: loaded.redacted,
+            warnings: loaded.warnings,
+            plugins,
+            addresses,
+            name_failures,
+            files: digests,
+        })),
+        Err(why) => Outcome::Refused(vec![problem(main, String::new(), why)]),
+    }
+}
+
+/// Builds the plugins under their time limits. The engine's time passes only when someone ticks it: the gateway, once
+/// it runs.
+fn plugins(plan: &Plan, workshop: &Workshop, live: Option<&Ready>, files: &mut Files) -> Plugins {
+    match live {
+        Some(live) => Plugins::build(plan, workshop, Some(&live.plugins), files),
+        None if plan.plugins.is_empty() => Plugins::default(),
+        None => workshop.with_time(|| Plugins::build(plan, workshop, None, files)),
+    }
+}
+
+fn snapshot(
+    plan: Plan,
+    files: FileBytes,
+    plugins: &Plugins,
+    addresses: &Addresses,
+    live: Option<&Ready>,
+) -> Result<Arc<Snapshot>, String> {
+    let assets = Assets { files, plugins: plugins.ready(), addresses: addresses.clone() };
+    Snapshot::build(plan, &assets, live.map(|live| &live.snapshot))
+        .map(Arc::new)
+        .map_err(|error| error.to_string())
+}
+
+impl Ready {
+    fn is_same(
+        &self,
+        plan: &Plan,
+        files: &HashMap<PathBuf, Digest>,
+        plugins: &Plugins,
+        addresses: &Addresses,
+    ) -> bool {
+        self.snapshot.plan() == plan
+            && self.files == *files
+            && self.plugins.is_same(plugins)
+            && self.addresses == *addresses
+    }
+
+    /// Where the admin API is to listen.
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
+        self.snapshot.plan().admin
+    }
+}
+
+/// A problem of the configuration as a whole.
+pub(crate) fn problem(main: &Path, path: String, message: String) -> Problem {
+    let source = main.display().to_string();
+    Problem { source, line: None, path, message, hint: None, severity: Severity::Error }
+}

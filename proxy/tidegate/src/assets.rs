@@ -1,0 +1,266 @@
+//! Fetches what a plan names: certificates, keys, authorities and modules from files, addresses from names.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use tidegate_config::plan::{ModuleSource, Plan, Upstream};
+use tidegate_config::{Problem, Severity};
+
+use crate::builtin;
+use crate::files::Files;
+
+/// SHA-256 of a file's bytes.
+pub(crate) type Digest = [u8; 32];
+
+/// The bytes of certificates, keys and authorities by path.
+pub(crate) type FileBytes = HashMap<PathBuf, Arc<[u8]>>;
+
+/// The addresses of servers by `host:port`.
+pub(crate) type Addresses = HashMap<String, Vec<SocketAddr>>;
+
+/// A module and its digest.
+pub(crate) struct ModuleBytes {
+    pub(crate) bytes: Cow<'static, [u8]>,
+    pub(crate) digest: Digest,
+}
+
+/// Makes problems of one configuration.
+pub(crate) struct Reporter<'a> {
+    /// What the configuration is called.
+    pub(crate) source: &'a str,
+    /// Where problems are collected.
+    pub(crate) problems: &'a mut Vec<Problem>,
+}
+
+impl Reporter<'_> {
+    /// A problem at a place of the document.
+    pub(crate) fn report(&mut self, path: impl Into<String>, message: impl Into<String>, hint: Option<&str>) {
+        self.problems.push(Problem {
+            source: self.source.to_owned(),
+            line: None,
+            path: path.into(),
+            message: message.into(),
+            hint: hint.map(str::to_owned),
+            severity: Severity::Error,
+        });
+    }
+}
+
+/// Reads every certificate, key and authority that the plan names.
+pub(crate) fn read_files(plan: &Plan, files: &mut Files, reporter: &mut Reporter<'_>) -> FileBytes {
+    let mut found = FileBytes::new();
+    for (at, path) in named_files(plan) {
+        if found.contains_key(path) {
+            continue;
+        }
+        match files.read(path, LARGEST_PEM) {
+            Ok(bytes) => {
+                found.insert(path.to_owned(), bytes.into());
+            }
+            Err(error) => reporter.report(at, format!("cannot read {}: {error}", path.display()), None),
+        }
+    }
+    found
+}
+
+/// The files with their places in the document.
+fn named_files(plan: &Plan) -> Vec<(String, &Path)> {
+    let mut named: Vec<(String, &Path)> = Vec::new();
+    for (index, listener) in plan.listeners.iter().enumerate() {
+        let Some(tls) = &listener.tls else { continue };
+        for (number, certificate) in tls.certificates.iter().enumerate() {
+            let at = format!("listeners[{index}].tls.certificates[{number}]");
+            named.push((format!("{at}.cert"), &certificate.cert));
+            named.push((format!("{at}.key"), &certificate.key));
+        }
+        if let Some(auth) = &tls.client_auth {
+            named.push((format!("listeners[{index}].tls.clientAuth.ca"), &auth.ca));
+        }
+    }
+    for upstream in &plan.upstreams {
+        let Some(tls) = &upstream.tls else { continue };
+        let at = format!("upstreams.{}.tls", upstream.name);
+        named.extend(tls.ca.iter().map(|ca| (format!("{at}.ca"), ca.as_path())));
+        if let Some(certificate) = &tls.certificate {
+            named.push((format!("{at}.clientCertificate.cert"), &certificate.cert));
+            named.push((format!("{at}.clientCertificate.key"), &certificate.key));
+        }
+    }
+    named
+}
+
+/// Reads a module and checks that it is the one that was meant.
+pub(crate) fn module(
+    source: &ModuleSource,
+    sha256: Option<&str>,
+    files: &mut Files,
+) -> Result<ModuleBytes, String> {
+    let bytes: Cow<'static, [u8]> = match source {
+        ModuleSource::File(path) => match files.read(path, LARGEST_MODULE) {
+            Ok(bytes) => bytes.into(),
+            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        },
+        ModuleSource::Builtin(name) => match builtin::module(name) {
+            Some(bytes) => bytes.into(),
+            None => return Err(unknown_builtin(name)),
+        },
+    };
+    let digest = digest(&bytes);
+    match sha256 {
+        Some(wanted) if !wanted.eq_ignore_ascii_case(&hex(&digest)) => {
+            Err(format!("the module's sha256 is {}, not {wanted}", hex(&digest)))
+        }
+        _ => Ok(ModuleBytes { bytes, digest }),
+    }
+}
+
+fn unknown_builtin(name: &str) -> String {
+    let mut message = format!("this binary has no builtin module \"{name}\"");
+    let known: Vec<&str> = builtin::names().collect();
+    match known.is_empty() {
+        true => message.push_str("; it was built without filters, `cargo xtask filters` makes them"),
+        false => {
+            let _ = write!(message, "; it has {}", known.join(", "));
+        }
+    }
+    message
+}
+
+/// The digest of some bytes.
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
+    Sha256::digest(bytes).into()
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(digest: &Digest) -> String {
+    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Finds the addresses of all servers that are given by name. Blocks while names are looked up; a name that cannot be
+/// looked up now keeps the addresses that it had.
+pub(crate) fn resolve(upstreams: &[Upstream], before: Option<&Addresses>) -> (Addresses, Vec<NameFailure>) {
+    let mut failures = Vec::new();
+    let mut addresses = Addresses::new();
+    for (address, upstream) in names(upstreams) {
+        let known =
+            || before.and_then(|before| before.get(address)).filter(|known| !known.is_empty()).cloned();
+        let found = match address.to_socket_addrs() {
+            // In one order, so that the same answer in another order is not a change.
+            Ok(found) => found.collect::<BTreeSet<SocketAddr>>().into_iter().collect(),
+            Err(error) => {
+                let kept = known();
+                let why = error.to_string();
+                failures.push(NameFailure {
+                    upstream: upstream.to_owned(),
+                    server: address.to_owned(),
+                    why,
+                    kept: kept.is_some(),
+                });
+                kept.unwrap_or_default()
+            }
+        };
+        addresses.insert(address.to_owned(), found);
+    }
+    (addresses, failures)
+}
+
+/// A server's name that could not be looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NameFailure {
+    pub(crate) upstream: String,
+    pub(crate) server: String,
+    pub(crate) why: String,
+    /// Earlier addresses are still used.
+    pub(crate) kept: bool,
+}
+
+/// Whether the plan has servers that are given by name.
+pub(crate) fn has_names(plan: &Plan) -> bool {
+    !names(&plan.upstreams).is_empty()
+}
+
+/// `host:port` of each server whose host is a name, each once, with its upstream.
+fn names(upstreams: &[Upstream]) -> Vec<(&str, &str)> {
+    let mut names: Vec<(&str, &str)> = Vec::new();
+    for upstream in upstreams {
+        for server in &upstream.servers {
+            let address = server.address.as_str();
+            let literal = address.parse::<SocketAddr>().is_ok();
+            if !literal && !names.iter().any(|(known, _)| *known == address) {
+                names.push((address, &upstream.name));
+            }
+        }
+    }
+    names
+}
+
+/// Largest certificate, key or authority file.
+const LARGEST_PEM: u64 = 4 << 20;
+
+/// Largest Wasm module.
+const LARGEST_MODULE: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_module_must_have_the_digest_that_is_asked_for() {
+        let scratch = Scratch::new("assets-digest");
+        let source = ModuleSource::File(scratch.write("a.wasm", "abc"));
+        let mut files = Files::default();
+        for wanted in [None, Some(ABC), Some(ABC.to_uppercase().as_str())] {
+            let module = module(&source, wanted, &mut files).map(|module| hex(&module.digest));
+            assert_eq!(module.as_deref(), Ok(ABC), "{wanted:?}");
+        }
+        let why = module(&source, Some("00"), &mut files).err().expect("another digest");
+        assert_eq!(why, format!("the module's sha256 is {ABC}, not 00"));
+    }
+
+    #[test]
+    fn an_unknown_builtin_is_named() {
+        let source = ModuleSource::Builtin("nothing".to_owned());
+        let why = module(&source, None, &mut Files::default()).err().expect("there is none");
+        assert!(why.contains("no builtin module \"nothing\""), "{why}");
+    }
+
+    #[test]
+    fn literal_addresses_are_not_looked_up_and_names_keep_what_they_had() {
+        let upstream = |servers: &[&str]| Upstream {
+            name: "u".to_owned(),
+            servers: servers
+                .iter()
+                .map(|address| tidegate_config::plan::Server { address: (*address).to_owned(), weight: 1 })
+                .collect(),
+            protocol: tidegate_config::plan::UpstreamProtocol::Http1,
+            balance: tidegate_config::plan::Balance::Random,
+            tls: None,
+            limits: tidegate_config::plan::UpstreamLimits { connections: 1, pending: 1, requests: 1 },
+            connect_timeout: std::time::Duration::from_secs(1),
+            idle_timeout: std::time::Duration::from_secs(1),
+        };
+        let (addresses, failures) = resolve(&[upstream(&["127.0.0.1:1", "[::1]:2"])], None);
+        assert!(addresses.is_empty() && failures.is_empty());
+
+        // A label of more than 63 bytes is refused without a question to any server.
+        let name = format!("{}:80", "a".repeat(300));
+        let kept = Addresses::from([(name.clone(), vec![SocketAddr::from(([127, 0, 0, 1], 80))])]);
+        let (addresses, failures) = resolve(&[upstream(&[&name])], Some(&kept));
+        assert_eq!(addresses, kept);
+        assert!(failures.iter().all(|failure| failure.kept) && failures.len() == 1);
+        let (addresses, failures) = resolve(&[upstream(&[&name])], None);
+        assert_eq!(addresses.get(&name), Some(&Vec::new()));
+        assert!(failures.iter().all(|failure| !failure.kept) && failures.len() == 1);
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line: what can be asked of the binary.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{demo, inspect, run, trace};
+
+/// A gateway that routes HTTP and is extended by WebAssembly filters.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway; the configuration and every file it names are watched.
+    Run(RunArgs),
+    /// Tell every problem of a configuration; exit 1 when there is one.
+    Check {
+        /// The configuration, or a folder of them.
+        file: PathBuf,
+    },
+    /// Tell what would become of a request, and why the other rules lost.
+    Explain(ExplainArgs),
+    /// Run a gateway with sample upstreams and a sample configuration, nothing to prepare.
+    Demo(DemoArgs),
+    /// Print the JSON Schema of the configuration.
+    Schema,
+}
+
+/// `tidegate run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The configuration, or a folder of them.
+    file: PathBuf,
+    /// How long requests in flight may take after SIGTERM.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    drain_seconds: u32,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+struct LogArgs {
+    /// How the gateway's own log is written to standard error.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or by module as in `info,tidegate_proxy=debug`.
+    #[arg(long, value_name = "LEVELS", env = "TIDEGATE_LOG", default_value = "info")]
+    log: String,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// `tidegate explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The configuration, or a folder of them.
+    pub(crate) file: PathBuf,
+    /// The method, such as GET.
+    pub(crate) method: String,
+    /// The whole address, such as https://shop.example.com/orders?x=1.
+    pub(crate) url: String,
+    /// A request header as `name: value`; may be repeated.
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    pub(crate) headers: Vec<String>,
+}
+
+/// `tidegate demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Try everything that the demo shows, tell how it went, and end.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Where the configuration is written; default: a new folder among the system's temporary files.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Where the gateway listens; the next free port where it is taken.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub(crate) address: SocketAddr,
+    /// Where the admin API listens; any free port where it is taken.
+    #[arg(long, default_value = "127.0.0.1:9900")]
+    pub(crate) admin: SocketAddr,
+}
+
+impl Cli {
+    /// Does what was asked; the exit code tells how it went.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Run(args) => {
+                trace::start(args.log.log_format, &args.log.log)?;
+                run::run(args.file, Duration::from_secs(args.drain_seconds.into()))
+            }
+            Command::Check { file } => inspect::check(&file),
+            Command::Explain(args) => inspect::explain(&args),
+            Command::Demo(args) => {
+                // The demo speaks for itself; the check shows nothing but its results.
+                trace::start(
+                    LogFormat::Text,
+                    if args.check { "error" } else { "warn,tidegate::apply=info" },
+                )?;
+                demo::demo(&args)
+            }
+            Command::Schema => inspect::schema(),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Reads files and remembers what each looked like just before it was read, so that a change between the reading and
+//! the beginning of the watch is noticed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Reads the files of one attempt to load a configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    stamps: Stamps,
+}
+
+/// What the files of an attempt looked like; a file that is not there has no stamp.
+pub(crate) type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
+
+/// Tells one state of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Files {
+    /// Reads a file of at most `limit` bytes.
+    pub(crate) fn read(&mut self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        self.note(path);
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::Error::other("is a folder, not a file"));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).unwrap_or(0));
+        // One byte more than allowed tells a file that is too long; pipes and /proc files do not tell their length.
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::other(format!("is larger than {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a text file of at most `limit` bytes.
+    pub(crate) fn read_text(&mut self, path: &Path, limit: u64) -> io::Result<String> {
+        String::from_utf8(self.read(path, limit)?).map_err(|_| io::Error::other("is not UTF-8 text"))
+    }
+
+    /// Remembers a path without reading it, a folder for instance.
+    pub(crate) fn note(&mut self, path: &Path) {
+        self.stamps.entry(path.to_owned()).or_insert_with(|| stamp(path));
+    }
+
+    /// What was read, each as it was before it was first read.
+    pub(crate) fn into_stamps(self) -> Stamps {
+        self.stamps
+    }
+}
+
+impl Stamp {
+    /// Whether both are the same file or folder, whatever became of its content.
+    pub(crate) fn is_same_file(one: &Option<Self>, other: &Option<Self>) -> bool {
+        match (one, other) {
+            (Some(one), Some(other)) => (one.device, one.inode) == (other.device, other.inode),
+            _ => false,
+        }
+    }
+}
+
+/// The present state of a path, symbolic links followed.
+pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Stamp {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        bytes: metadata.len(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    })
+}
+
+/// Whether any of the files looks different now.
+pub(crate) fn differ(stamps: &Stamps) -> bool {
+    stamps.iter().any(|(path, then)| stamp(path) != *then)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn a_file_beyond_the_limit_is_refused() {
+        let folder = Scratch::new("files-limit");
+        let path = folder.write("a", "12345");
+        assert_eq!(Files::default().read(&path, 5).expect("five bytes"), b"12345");
+        let error = Files::default().read(&path, 4).expect_err("one too many");
+        assert_eq!(error.to_string(), "is larger than 4 bytes");
+    }
+
+    #[test]
+    fn a_file_that_comes_or_changes_differs() {
+        let folder = Scratch::new("files-differ");
+        let path = folder.path().join("a");
+        let mut files = Files::default();
+        assert!(files.read(&path, 10).is_err());
+        let stamps = files.into_stamps();
+        assert!(!differ(&stamps));
+        folder.write("a", "x");
+        assert!(differ(&stamps));
+
+        let mut files = Files::default();
+        files.read(&path, 10).expect("there now");
+        let stamps = files.into_stamps();
+        assert!(!differ(&stamps));
+        folder.write("a", "longer");
+        assert!(differ(&stamps));
+    }
+}

@@ -1,0 +1,10 @@
+//! Providers: where documents come from. A provider yields documents and says when they may have changed; it never
+//! touches the gateway.
+
+mod debounce;
+mod file;
+mod folders;
+mod secrets;
+
+pub(crate) use file::{FileProvider, read};
+pub(crate) use secrets::FileSecrets;

@@ -1,0 +1,305 @@
+//! The control thread: it brings the gateway up, keeps its configuration the latest, and ends it. It may be slow or
+//! wait; traffic does not pass it.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow};
+use tidegate_config::Problem;
+use tidegate_proxy::{Gateway, GatewayOptions};
+use tokio::task::{LocalSet, spawn_blocking, spawn_local};
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info, warn};
+
+use crate::admin::Admin;
+use crate::apply::{self, Before, EPOCH_TICK, Outcome, Ready, Workshop};
+use crate::assets::{self, NameFailure};
+use crate::provider::FileProvider;
+use crate::signals::Signals;
+use crate::status::{Current, Status};
+
+/// Runs the gateway until a signal ends it.
+pub(crate) fn run(main: PathBuf, drain: Duration) -> Result<ExitCode> {
+    on_control_thread(async move {
+        let mut signals = Signals::listen().context("cannot listen to signals")?;
+        match Control::start(main).await? {
+            Started::Running(mut control) => control.serve(&mut signals, drain).await,
+            Started::Refused(problems) => {
+                for problem in &problems {
+                    eprintln!("{problem}");
+                }
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    })
+}
+
+/// Runs a future on a runtime of this thread; what is blocked in the background does not hold the end.
+pub(crate) fn on_control_thread<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("tidegate-blocking")
+        .build()
+        .context("the control runtime cannot start")?;
+    let result = LocalSet::new().block_on(&runtime, future);
+    runtime.shutdown_background();
+    result
+}
+
+/// A running gateway and what keeps it up to date.
+pub(crate) struct Control {
+    main: PathBuf,
+    gateway: Gateway,
+    workshop: Arc<Workshop>,
+    workers: NonZeroUsize,
+    live: Arc<Ready>,
+    status: Rc<Status>,
+    admin: Admin,
+    provider: FileProvider,
+}
+
+/// How a start ended.
+pub(crate) enum Started {
+    /// The gateway accepts connections.
+    Running(Box<Control>),
+    /// The configuration cannot be run.
+    Refused(Vec<Problem>),
+}
+
+/// What makes the control thread act.
+enum Event {
+    Files,
+    Hangup,
+    Names,
+    End(&'static str),
+}
+
+impl Control {
+    /// Brings the gateway up: configuration, workers, admin API, listeners, and only then the file watch.
+    pub(crate) async fn start(main: PathBuf) -> Result<Started> {
+        let status = Rc::new(Status::new());
+        let workshop = Arc::new(Workshop::open()?);
+        let attempt = apply::prepare(&main, &workshop, &Before::Start);
+        let ready = match attempt.outcome {
+            Outcome::Ready(ready) => ready,
+            Outcome::Refused(problems) => return Ok(Started::Refused(problems)),
+            Outcome::Unchanged => return Err(anyhow!("nothing runs, yet the configuration is unchanged")),
+        };
+        let workers = ready.snapshot.plan().workers.unwrap_or_else(cpus);
+        let gateway = Gateway::start(GatewayOptions {
+            workers,
+            engine: workshop.engine.clone(),
+            epoch_tick: EPOCH_TICK,
+        })
+        .context("the workers cannot start")?;
+        let mut admin = Admin::new(Rc::clone(&status), gateway.clone(), Arc::clone(&workshop));
+        let change = admin.prepare(ready.admin())?;
+        let generation = gateway.publish(Arc::clone(&ready.snapshot)).map_err(|error| anyhow!("{error}"))?;
+        admin.switch(change);
+
+        let live = Arc::from(ready);
+        let provider = FileProvider::new();
+        let mut control = Self { main, gateway, workshop, workers, live, status, admin, provider };
+        control.on_published(generation);
+        control.provider.watch(attempt.stamps);
+        Ok(Started::Running(Box::new(control)))
+    }
+
+    /// Keeps the configuration the latest until a signal comes, then drains.
+    pub(crate) async fn serve(&mut self, signals: &mut Signals, drain: Duration) -> Result<ExitCode> {
+        let mut names = tokio::time::interval(NAMES_RECHECK);
+        names.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        names.reset();
+        loop {
+            let event = tokio::select! {
+                signal = signals.end.next() => Event::End(signal),
+                _ = signals.hangup.recv() => Event::Hangup,
+                () = self.provider.changed() => Event::Files,
+                _ = names.tick() => Event::Names,
+            };
+            if let Event::End(signal) = event {
+                return Ok(self.drain(signal, signals, drain).await);
+            }
+            // A reload may compile for seconds; the end does not wait for it.
+            let signal = tokio::select! {
+                signal = signals.end.next() => signal,
+                () = self.on_event(event) => continue,
+            };
+            return Ok(self.drain(signal, signals, drain).await);
+        }
+    }
+
+    /// Where a listener is bound.
+    pub(crate) fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
+        self.gateway.addresses(listener)
+    }
+
+    /// Where the admin API is bound.
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.address()
+    }
+
+    /// What the gateway knows of itself.
+    pub(crate) fn status(&self) -> Rc<Status> {
+        Rc::clone(&self.status)
+    }
+
+    async fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Files => self.reload("files").await,
+            Event::Hangup => self.reload("SIGHUP").await,
+            Event::Names if self.have_names_moved().await => self.reload("names").await,
+            Event::Names | Event::End(_) => {}
+        }
+    }
+
+    /// Tries the configuration as it is now.
+    async fn reload(&mut self, cause: &'static str) {
+        let (main, workshop) = (self.main.clone(), Arc::clone(&self.workshop));
+        let before = Before::Live(Arc::clone(&self.live));
+        let attempt = match spawn_blocking(move || apply::prepare(&main, &workshop, &before)).await {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                let message = format!("the configuration could not be tried: {error}");
+                return self.refuse(vec![apply::problem(&self.main, String::new(), message)]);
+            }
+        };
+        match attempt.outcome {
+            Outcome::Unchanged => {
+                info!(cause, generation = self.status.generation(), "configuration unchanged");
+                self.status.on_unchanged();
+            }
+            Outcome::Refused(problems) => self.refuse(problems),
+            Outcome::Ready(ready) => self.publish(Arc::from(ready), cause),
+        }
+        // Only these can mend what was refused; what runs is in memory.
+        self.provider.watch(attempt.stamps);
+    }
+
+    fn publish(&mut self, ready: Arc<Ready>, cause: &'static str) {
+        let change = match self.admin.prepare(ready.admin()) {
+            Ok(change) => change,
+            Err(error) => return self.refuse(vec![self.admin_problem(&error)]),
+        };
+        match self.gateway.publish(Arc::clone(&ready.snapshot)) {
+            Ok(generation) => {
+                self.admin.switch(change);
+                self.live = ready;
+                info!(cause, generation, "configuration published");
+                self.on_published(generation);
+            }
+            Err(error) => {
+                self.refuse(vec![apply::problem(&self.main, "listeners".to_owned(), error.to_string())]);
+            }
+        }
+    }
+
+    fn admin_problem(&self, error: &anyhow::Error) -> Problem {
+        apply::problem(&self.main, "admin.address".to_owned(), format!("{error:#}"))
+    }
+
+    fn on_published(&self, generation: u64) {
+        let live = &self.live;
+        for warning in &live.warnings {
+            warn!("{warning}");
+        }
+        log_name_failures(&live.name_failures);
+        for (plugin, why) in live.plugins.failed() {
+            error!(plugin, "plugin failed to load, its routes follow onFailure.load: {why}");
+        }
+        let plan = live.snapshot.plan();
+        if plan.workers.is_some_and(|wanted| wanted != self.workers) {
+            warn!(workers = self.workers, "the number of workers changes with a restart");
+        }
+        for listener in &plan.listeners {
+            for address in self.gateway.addresses(&listener.name) {
+                info!(listener = listener.name, %address, generation, "listening");
+            }
+        }
+        self.status.on_published(Current {
+            generation,
+            since: SystemTime::now(),
+            document: live.document.clone(),
+            warnings: live.warnings.clone(),
+            plugins: live.plugins.states(),
+        });
+        let (gateway, status) = (self.gateway.clone(), Rc::clone(&self.status));
+        spawn_local(async move {
+            gateway.live(generation).await;
+            info!(generation, "configuration live on all workers");
+            status.on_served(generation);
+        });
+    }
+
+    /// Keeps what runs, and tells why, once for the same problems.
+    fn refuse(&self, problems: Vec<Problem>) {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        if self.status.on_rejected(problems) {
+            let generation = self.status.generation();
+            error!(problems = lines.len(), "configuration rejected, keeping generation {generation}");
+            for line in lines {
+                error!("{line}");
+            }
+        }
+    }
+
+    /// Whether a name of the running configuration has other addresses now.
+    async fn have_names_moved(&self) -> bool {
+        if !assets::has_names(self.live.snapshot.plan()) {
+            return false;
+        }
+        let live = Arc::clone(&self.live);
+        let resolve = move || assets::resolve(&live.snapshot.plan().upstreams, Some(&live.addresses));
+        match spawn_blocking(resolve).await {
+            Ok((addresses, failures)) => {
+                if failures != self.live.name_failures {
+                    log_name_failures(&failures);
+                }
+                addresses != self.live.addresses
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn drain(&self, signal: &str, signals: &mut Signals, deadline: Duration) -> ExitCode {
+        info!(signal, seconds = deadline.as_secs(), "draining");
+        self.status.draining.set(true);
+        tokio::select! {
+            ended = self.gateway.drain(deadline) => {
+                match ended {
+                    true => info!("drained"),
+                    false => warn!("requests were still in flight at the deadline"),
+                }
+                self.gateway.stop();
+                ExitCode::SUCCESS
+            }
+            signal = signals.end.next() => {
+                warn!(signal, "ending at once");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn log_name_failures(failures: &[NameFailure]) {
+    for failure in failures {
+        warn!(
+            upstream = failure.upstream,
+            server = failure.server,
+            "cannot look up a server's name, keeping its addresses: {}",
+            failure.why
+        );
+    }
+}
+
+fn cpus() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// How often names of servers are looked up again.
+const NAMES_RECHECK: Duration = Duration::from_secs(30);

@@ -1,0 +1,102 @@
+//! check, explain, schema, and a run that is refused.
+
+use crate::process::{Folder, lines, tidegate};
+
+const GOOD: &str = "\
+listeners: [{ name: web, address: 127.0.0.1:0, protocol: http }]
+routes:
+  - name: shop
+    rules:
+      - name: orders
+        matches: [{ path: { prefix: /orders } }]
+        respond: { status: 200, body: orders }
+      - name: rest
+        respond: { status: 404 }
+";
+
+#[test]
+fn check_tells_every_problem_with_its_line() {
+    let folder = Folder::new("check-problems");
+    folder.write(
+        "a.yaml",
+        "listners: []\nlisteners:\n  - name: web\n    address: nowhere\n    protocol: http\n",
+    );
+    let output = tidegate(&folder, &["check", "a.yaml"]);
+    let lines = lines(&output);
+    assert_eq!(output.status.code(), Some(1), "{lines:?}");
+    let has =
+        |start: &str, part: &str| lines.iter().any(|line| line.starts_with(start) && line.contains(part));
+    assert!(has("a.yaml:1: ", "listeners"), "{lines:?}");
+    assert!(has("a.yaml:4: listeners[0].address: ", "nowhere"), "{lines:?}");
+}
+
+#[test]
+fn check_accepts_a_good_configuration() {
+    let folder = Folder::new("check-good");
+    folder.write("a.yaml", GOOD);
+    let output = tidegate(&folder, &["check", "a.yaml"]);
+    assert_eq!((output.status.code(), lines(&output)), (Some(0), vec!["a.yaml: ok".to_owned()]));
+}
+
+#[test]
+fn check_looks_at_the_files_too() {
+    let folder = Folder::new("check-files");
+    folder.write(
+        "a.yaml",
+        "\
+listeners:
+  - { name: web, address: 127.0.0.1:0, protocol: https, tls: { certificates: [{ cert: gone.pem, key: gone.key }] } }
+plugins:
+  broken: { module: broken.wasm }
+routes: [{ name: r, rules: [{ filters: [{ plugin: broken }], respond: { status: 200 } }] }]
+",
+    );
+    folder.write("broken.wasm", "not wasm");
+    let output = tidegate(&folder, &["check", "a.yaml"]);
+    let text = lines(&output).join("\n");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for part in ["gone.pem", "gone.key", "a.yaml: plugins.broken: "] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn explain_tells_the_rule_and_why_another_lost() {
+    let folder = Folder::new("explain");
+    folder.write("a.yaml", GOOD);
+    let output =
+        tidegate(&folder, &["explain", "a.yaml", "GET", "http://shop.test/orders/7", "-H", "x-a: b"]);
+    let text = lines(&output).join("\n");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for part in ["web", "shop", "orders", "rest"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn explain_refuses_what_is_not_a_url() {
+    let folder = Folder::new("explain-url");
+    folder.write("a.yaml", GOOD);
+    let output = tidegate(&folder, &["explain", "a.yaml", "GET", "/orders"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("whole URL"));
+}
+
+#[test]
+fn the_schema_is_json() {
+    let output = tidegate(&Folder::new("schema"), &["schema"]);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert!(schema["properties"]["listeners"].is_object());
+}
+
+#[test]
+fn a_configuration_that_cannot_run_is_not_run() {
+    let folder = Folder::new("run-refused");
+    folder.write("a.yaml", "listeners: 7\n");
+    for file in ["a.yaml", "gone.yaml"] {
+        let output = tidegate(&folder, &["run", file]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(file), "{text}");
+    }
+}

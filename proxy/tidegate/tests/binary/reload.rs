@@ -1,0 +1,132 @@
+//! Changes of files while the gateway runs.
+
+use crate::process::{Folder, Gateway};
+
+fn configuration(body: &str) -> String {
+    format!(
+        "\
+admin: {{ address: 127.0.0.1:0 }}
+workers: 2
+listeners: [{{ name: web, address: 127.0.0.1:0, protocol: http }}]
+routes: [{{ name: all, rules: [{{ respond: {{ status: 200, body: {body} }} }}] }}]
+"
+    )
+}
+
+#[test]
+fn an_edit_is_taken_over() {
+    let folder = Folder::new("reload-edit");
+    folder.write("a.yaml", configuration("one"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    assert_eq!(gateway.get("/").1, "one");
+    folder.write("a.yaml", configuration("two"));
+    gateway.wait("configuration live on all workers");
+    assert_eq!(gateway.get("/").1, "two");
+    // Written in place, not renamed over.
+    std::fs::write(folder.path("a.yaml"), configuration("three")).expect("it is there");
+    gateway.wait("configuration live on all workers");
+    assert_eq!(gateway.get("/").1, "three");
+}
+
+#[test]
+fn a_bad_edit_changes_nothing_and_a_good_one_mends_it() {
+    let folder = Folder::new("reload-bad");
+    folder.write("a.yaml", configuration("one"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    folder.write("a.yaml", "listeners: [");
+    gateway.wait("configuration rejected");
+    assert_eq!(gateway.get("/").1, "one");
+    let config = gateway.config();
+    assert_eq!(config["generation"], 1);
+    assert!(config["rejected"]["problems"][0]["line"].is_number(), "{config}");
+    assert_eq!(gateway.admin("/readyz").0, 200);
+
+    folder.write("a.yaml", configuration("two"));
+    gateway.wait("configuration live on all workers");
+    assert_eq!(gateway.get("/").1, "two");
+    assert!(gateway.config()["rejected"].is_null());
+}
+
+#[test]
+fn a_file_that_is_deleted_may_return() {
+    let folder = Folder::new("reload-return");
+    folder.write("a.yaml", configuration("one"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    std::fs::remove_file(folder.path("a.yaml")).expect("it is there");
+    gateway.wait("configuration rejected");
+    assert_eq!(gateway.get("/").1, "one");
+    folder.write("a.yaml", configuration("two"));
+    gateway.wait("configuration live on all workers");
+    assert_eq!(gateway.get("/").1, "two");
+}
+
+#[test]
+fn a_kubernetes_volume_swap_is_taken_over() {
+    let folder = Folder::new("reload-kubernetes");
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, folder.path(name)).expect("a new link");
+    for (version, body) in [("..1", "one"), ("..2", "two")] {
+        std::fs::create_dir(folder.path(version)).expect("a new folder");
+        std::fs::write(folder.path(version).join("a.yaml"), configuration(body)).expect("a new file");
+    }
+    link("..1", "..data");
+    link("..data/a.yaml", "a.yaml");
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    assert_eq!(gateway.get("/").1, "one");
+    link("..2", "..data_tmp");
+    std::fs::rename(folder.path("..data_tmp"), folder.path("..data")).expect("both are in one folder");
+    std::fs::remove_dir_all(folder.path("..1")).expect("the old version");
+    gateway.wait("configuration live on all workers");
+    assert_eq!(gateway.get("/").1, "two");
+}
+
+#[test]
+fn a_secret_file_is_watched_and_never_shown() {
+    let folder = Folder::new("reload-secret");
+    folder.write("body.txt", "secret-one\n");
+    folder.write("a.yaml", configuration("\"${file:body.txt}\""));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    assert_eq!(gateway.get("/").1, "secret-one");
+    folder.write("body.txt", "secret-two\n");
+    gateway.wait("configuration live on all workers");
+    assert_eq!(gateway.get("/").1, "secret-two");
+    let config = gateway.config().to_string();
+    assert!(!config.contains("secret-two") && config.contains("${file:body.txt}"), "{config}");
+}
+
+#[test]
+fn sighup_reloads_at_once() {
+    let folder = Folder::new("reload-hangup");
+    folder.write("a.yaml", configuration("one"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    gateway.signal("HUP");
+    let line = gateway.wait("configuration unchanged");
+    assert_eq!(line["cause"], "SIGHUP");
+    assert_eq!(gateway.config()["generation"], 1);
+}
+
+#[test]
+fn a_plugin_that_fails_does_not_take_the_place_of_what_runs() {
+    let folder = Folder::new("reload-plugin");
+    folder.write("a.yaml", configuration("one"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    folder.write("broken.wasm", "not wasm");
+    let broken = configuration("two").replace("rules: [{", "rules: [{ filters: [{ plugin: broken }],");
+    folder.write("a.yaml", format!("{broken}plugins: {{ broken: {{ module: broken.wasm }} }}\n"));
+    gateway.wait("configuration rejected");
+    assert_eq!(gateway.get("/").1, "one");
+    let message = gateway.config()["rejected"]["problems"][0]["message"].to_string();
+    assert!(message.contains("WebAssembly"), "{message}");
+}
+
+#[test]
+fn an_address_that_is_taken_refuses_the_whole_configuration() {
+    let folder = Folder::new("reload-address");
+    folder.write("a.yaml", configuration("one"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it is bound");
+    let second = format!("protocol: http }}, {{ name: second, address: \"{address}\", protocol: http }}]");
+    folder.write("a.yaml", configuration("two").replace("protocol: http }]", &second));
+    gateway.wait("configuration rejected");
+    assert_eq!(gateway.get("/").1, "one");
+}

@@ -15,6 +15,7 @@ use crate::filter::wasm::{Decision, Guest};
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
+use crate::http::sanitize;
 use crate::local::View;
 
 /// Whose steps.
@@ -76,6 +77,10 @@ impl Exchange {
                     }
                 }
             }
+        }
+        // What a filter wrote is matched and sent in the same canonical form as what a client wrote.
+        if steps.iter().any(|step| matches!(step, Step::Wasm(_))) {
+            sanitize::rewritten(&mut head)?;
         }
         Ok(Flow::Go(Box::new(head), body))
     }

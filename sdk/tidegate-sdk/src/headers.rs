@@ -3,18 +3,20 @@
 //! Nothing here panics: values are bytes, names may repeat, and a change that is not possible is noted (see
 //! [`Decision`](crate::Decision)).
 
-use crate::host::{self, Change, Map};
+use tidegate_abi::MapKind;
+
+use crate::host::{self, Change};
 use crate::message::Refusals;
 
 /// The headers of one message. Names are found in any case; the pseudo-headers (`:path`, `:status`, …) are among them.
 #[derive(Debug)]
 pub struct Headers {
-    map: Map,
+    map: MapKind,
     refusals: Refusals,
 }
 
 impl Headers {
-    pub(crate) fn new(map: Map) -> Self {
+    pub(crate) fn new(map: MapKind) -> Self {
         Headers { map, refusals: Refusals::default() }
     }
 
@@ -24,8 +26,8 @@ impl Headers {
 
     /// The first value of a header.
     pub fn get(&self, name: &str) -> Option<Vec<u8>> {
-        host::header(self.map, name).unwrap_or_else(|status| {
-            log::warn!("cannot read the header {name}: {status}");
+        host::header(self.map, name).unwrap_or_else(|failure| {
+            log::warn!("cannot read the header {name}: {failure}");
             None
         })
     }
@@ -43,8 +45,8 @@ impl Headers {
 
     /// Every header with its value, in order.
     pub fn pairs(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        host::headers(self.map).unwrap_or_else(|status| {
-            log::warn!("cannot read the headers: {status}");
+        host::headers(self.map).unwrap_or_else(|failure| {
+            log::warn!("cannot read the headers: {failure}");
             Vec::new()
         })
     }
@@ -68,7 +70,7 @@ impl Headers {
         let problem = problem_with(name, change.value());
         let outcome = match problem {
             Some(problem) => Err(problem.to_owned()),
-            None => host::change_header(self.map, name, change).map_err(|status| status.to_string()),
+            None => host::change_header(self.map, name, change).map_err(|failure| failure.to_string()),
         };
         if let Err(problem) = outcome {
             self.refusals.note(format!("{}: {problem}", name.escape_debug()));

@@ -9,6 +9,8 @@ pub(crate) mod memory;
 
 use std::fmt;
 
+use tidegate_abi::Status;
+
 #[cfg(target_arch = "wasm32")]
 pub(crate) use imports::{
     change_header, define_metric, header, headers, increment_metric, log, property, record_metric,
@@ -17,21 +19,6 @@ pub(crate) use imports::{
 pub(crate) use memory::{
     change_header, define_metric, header, headers, increment_metric, log, property, record_metric,
 };
-
-/// A header map, by its number in the ABI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Map {
-    Request = 0,
-    Response = 2,
-}
-
-/// A kind of metric, by its number in the ABI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MetricKind {
-    Counter = 0,
-    Gauge = 1,
-    Histogram = 2,
-}
 
 /// Names and values of headers, in order.
 pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -52,18 +39,18 @@ impl<'a> Change<'a> {
     }
 }
 
-/// A host function's answer other than "ok".
+/// The number that a host function answered in place of "ok".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Status(pub(crate) u32);
+pub(crate) struct Failure(pub(crate) u32);
 
-impl fmt::Display for Status {
+impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let meaning = match self.0 {
-            1 => "not found",
-            2 => "bad argument, or not possible at this point of the exchange",
-            6 => "invalid memory access",
-            10 => "internal failure",
-            12 => "not offered by this host",
+        let meaning = match Status::from_number(self.0) {
+            Some(Status::NotFound) => "not found",
+            Some(Status::BadArgument) => "bad argument, or not possible at this point of the exchange",
+            Some(Status::InvalidMemoryAccess) => "invalid memory access",
+            Some(Status::InternalFailure) => "internal failure",
+            Some(Status::Unimplemented) => "not offered by this host",
             _ => "unexpected status",
         };
         write!(f, "the host answered {} ({meaning})", self.0)

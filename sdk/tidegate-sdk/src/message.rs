@@ -1,7 +1,8 @@
 //! The request and the response as a filter sees them.
 
-use crate::Headers;
-use crate::host::{self, Map};
+use tidegate_abi::MapKind;
+
+use crate::{Headers, host};
 
 /// The head of a request.
 #[derive(Debug)]
@@ -13,7 +14,7 @@ pub struct Request {
 
 impl Request {
     pub(crate) fn new(has_body: bool) -> Self {
-        Request { headers: Headers::new(Map::Request), has_body }
+        Request { headers: Headers::new(MapKind::RequestHeaders), has_body }
     }
 
     /// The method, as `GET`.
@@ -66,7 +67,7 @@ pub struct Response {
 
 impl Response {
     pub(crate) fn new(has_body: bool) -> Self {
-        Response { headers: Headers::new(Map::Response), has_body }
+        Response { headers: Headers::new(MapKind::ResponseHeaders), has_body }
     }
 
     /// The status code; 0 when the host does not tell it.

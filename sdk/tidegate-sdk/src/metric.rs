@@ -4,7 +4,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::host::{self, MetricKind};
+use tidegate_abi::MetricKind;
+
+use crate::host::{self, Failure};
 
 /// A number that only grows.
 #[derive(Debug)]
@@ -80,15 +82,15 @@ impl Metric {
     }
 
     /// A metric that the host refuses is dropped: it must not fail a request.
-    fn with_id(&self, act: impl FnOnce(u32) -> Result<(), host::Status>) {
+    fn with_id(&self, act: impl FnOnce(u32) -> Result<(), Failure>) {
         let known = self.id.load(Ordering::Relaxed);
         let id = if known == UNKNOWN { host::define_metric(self.kind, self.name) } else { Ok(known) };
         let outcome = id.and_then(|id| {
             self.id.store(id, Ordering::Relaxed);
             act(id)
         });
-        if let Err(status) = outcome {
-            log::debug!("the host does not take the metric {}: {status}", self.name);
+        if let Err(failure) = outcome {
+            log::debug!("the host does not take the metric {}: {failure}", self.name);
         }
     }
 }

@@ -24,8 +24,9 @@ use std::fmt;
 use std::rc::Rc;
 
 use log::LevelFilter;
+use tidegate_abi::MetricKind;
 
-use crate::host::{MetricKind, memory};
+use crate::host::memory;
 use crate::{ConfigError, Filter, Reply, Request, Response, config, logger};
 
 /// A gateway with one filter and an upstream that answers 200.

@@ -110,14 +110,14 @@ fn send(reply: &Reply) {
     });
     let outcome = match malformed {
         Some(problem) => Err(problem),
-        None => imports::send_reply(reply).map_err(|status| status.to_string()),
+        None => imports::send_reply(reply).map_err(|failure| failure.to_string()),
     };
     if let Err(problem) = outcome {
         log::error!("answering 500, because the filter's answer cannot be sent: {problem}");
-        if let Err(status) =
+        if let Err(failure) =
             imports::send_reply(&Reply::text(500, "filter failed").details("filter_reply_refused"))
         {
-            log::error!("the answer 500 cannot be sent either: {status}");
+            log::error!("the answer 500 cannot be sent either: {failure}");
         }
     }
 }

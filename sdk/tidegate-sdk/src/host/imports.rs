@@ -6,7 +6,9 @@
 
 use log::{Level, LevelFilter};
 
-use super::{Change, Map, MetricKind, Pairs, Status};
+use tidegate_abi::{BufferKind, LogLevel, MapKind, MetricKind, PairsReader, Status, encode_pairs};
+
+use super::{Change, Failure, Pairs};
 use crate::Reply;
 
 // Safe to call: what the host writes to are references, and it checks what it reads against the module's memory.
@@ -68,49 +70,53 @@ unsafe extern "C" {
 /// Writes a line to the gateway's log.
 pub(crate) fn log(level: Level, message: &str) {
     let level = match level {
-        Level::Trace => 0,
-        Level::Debug => 1,
-        Level::Info => 2,
-        Level::Warn => 3,
-        Level::Error => 4,
+        Level::Trace => LogLevel::Trace,
+        Level::Debug => LogLevel::Debug,
+        Level::Info => LogLevel::Info,
+        Level::Warn => LogLevel::Warn,
+        Level::Error => LogLevel::Error,
     };
     // There is nowhere to tell that telling failed.
-    let _ = proxy_log(level, message.as_ptr(), message.len());
+    let _ = proxy_log(level.number(), message.as_ptr(), message.len());
 }
 
 /// The lowest level that the gateway writes.
 pub(crate) fn log_level() -> LevelFilter {
     let mut level = 0;
-    match (proxy_get_log_level(&mut level), level) {
-        (OK, 0) => LevelFilter::Trace,
-        (OK, 1) => LevelFilter::Debug,
-        (OK, 3) => LevelFilter::Warn,
-        (OK, 4 | 5) => LevelFilter::Error,
-        _ => LevelFilter::Info,
+    let status = proxy_get_log_level(&mut level);
+    match LogLevel::from_number(level).filter(|_| status == OK) {
+        Some(LogLevel::Trace) => LevelFilter::Trace,
+        Some(LogLevel::Debug) => LevelFilter::Debug,
+        Some(LogLevel::Warn) => LevelFilter::Warn,
+        Some(LogLevel::Error | LogLevel::Critical) => LevelFilter::Error,
+        Some(LogLevel::Info) | None => LevelFilter::Info,
     }
 }
 
 /// The plugin's configuration; only during `on_configure`.
 pub(crate) fn configuration() -> Vec<u8> {
-    let bytes =
-        bytes_from(|data, size| proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size));
+    let bytes = bytes_from(|data, size| {
+        proxy_get_buffer_bytes(BufferKind::PluginConfiguration.number(), 0, usize::MAX, data, size)
+    });
     bytes.ok().flatten().unwrap_or_default()
 }
 
 /// The first value of a header.
-pub(crate) fn header(map: Map, name: &str) -> Result<Option<Vec<u8>>, Status> {
-    bytes_from(|data, size| proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size))
+pub(crate) fn header(map: MapKind, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+    bytes_from(|data, size| proxy_get_header_map_value(map.number(), name.as_ptr(), name.len(), data, size))
 }
 
 /// Every header of a map.
-pub(crate) fn headers(map: Map) -> Result<Pairs, Status> {
-    let bytes = bytes_from(|data, size| proxy_get_header_map_pairs(map as u32, data, size))?;
-    Ok(decode_pairs(&bytes.unwrap_or_default()).unwrap_or_default())
+pub(crate) fn headers(map: MapKind) -> Result<Pairs, Failure> {
+    let bytes =
+        bytes_from(|data, size| proxy_get_header_map_pairs(map.number(), data, size))?.unwrap_or_default();
+    let pairs = PairsReader::check(&bytes).map_err(|_| Failure(Status::ParseFailure.number()))?;
+    Ok(pairs.map(|(name, value)| (name.to_vec(), value.to_vec())).collect())
 }
 
 /// Changes one header.
-pub(crate) fn change_header(map: Map, name: &str, change: Change<'_>) -> Result<(), Status> {
-    let (map, name, size) = (map as u32, name.as_ptr(), name.len());
+pub(crate) fn change_header(map: MapKind, name: &str, change: Change<'_>) -> Result<(), Failure> {
+    let (map, name, size) = (map.number(), name.as_ptr(), name.len());
     checked(match change {
         Change::Set(value) => proxy_replace_header_map_value(map, name, size, value.as_ptr(), value.len()),
         Change::Add(value) => proxy_add_header_map_value(map, name, size, value.as_ptr(), value.len()),
@@ -125,24 +131,25 @@ pub(crate) fn property(path: &[&str]) -> Option<Vec<u8>> {
 }
 
 /// Registers a metric and returns the host's number for it.
-pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Result<u32, Status> {
+pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Result<u32, Failure> {
     let mut id = 0;
-    checked(proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id)).map(|()| id)
+    checked(proxy_define_metric(kind.number(), name.as_ptr(), name.len(), &mut id)).map(|()| id)
 }
 
 /// Adds to a counter or gauge.
-pub(crate) fn increment_metric(id: u32, offset: i64) -> Result<(), Status> {
+pub(crate) fn increment_metric(id: u32, offset: i64) -> Result<(), Failure> {
     checked(proxy_increment_metric(id, offset))
 }
 
 /// Sets a gauge or records a value of a histogram.
-pub(crate) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
+pub(crate) fn record_metric(id: u32, value: u64) -> Result<(), Failure> {
     checked(proxy_record_metric(id, value))
 }
 
 /// Answers the client.
-pub(crate) fn send_reply(reply: &Reply) -> Result<(), Status> {
-    let headers = encode_pairs(&reply.headers);
+pub(crate) fn send_reply(reply: &Reply) -> Result<(), Failure> {
+    let mut headers = Vec::new();
+    encode_pairs(reply.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())), &mut headers);
     checked(proxy_send_local_response(
         u32::from(reply.status),
         reply.details.as_ptr(),
@@ -155,13 +162,13 @@ pub(crate) fn send_reply(reply: &Reply) -> Result<(), Status> {
     ))
 }
 
-fn checked(status: u32) -> Result<(), Status> {
-    if status == OK { Ok(()) } else { Err(Status(status)) }
+fn checked(status: u32) -> Result<(), Failure> {
+    if status == OK { Ok(()) } else { Err(Failure(status)) }
 }
 
 /// Calls a function that returns bytes in a buffer it allocated in this module. `Some` of no bytes for an empty value,
 /// `None` for one that is not there.
-fn bytes_from(call: impl FnOnce(&mut *mut u8, &mut usize) -> u32) -> Result<Option<Vec<u8>>, Status> {
+fn bytes_from(call: impl FnOnce(&mut *mut u8, &mut usize) -> u32) -> Result<Option<Vec<u8>>, Failure> {
     let (mut data, mut size) = (std::ptr::null_mut(), 0);
     match call(&mut data, &mut size) {
         OK if data.is_null() || size == 0 => Ok(Some(Vec::new())),
@@ -169,48 +176,10 @@ fn bytes_from(call: impl FnOnce(&mut *mut u8, &mut usize) -> u32) -> Result<Opti
         // boxed slices, has filled them, and keeps no claim to them.
         OK => Ok(Some(unsafe { Vec::from_raw_parts(data, size, size) })),
         NOT_FOUND => Ok(None),
-        status => Err(Status(status)),
+        status => Err(Failure(status)),
     }
 }
 
-/// Reads a serialized header map: the count, then the sizes, then each name and value with a zero byte after it.
-fn decode_pairs(bytes: &[u8]) -> Option<Pairs> {
-    let number = |at: usize| -> Option<usize> {
-        let four: [u8; 4] = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
-        Some(u32::from_le_bytes(four) as usize)
-    };
-    let count = number(0)?;
-    let mut at = count.checked_mul(8)?.checked_add(4)?;
-    let mut text = |size: usize| -> Option<Vec<u8>> {
-        let end = at.checked_add(size)?;
-        let text = bytes.get(at..end)?.to_vec();
-        at = end.checked_add(1)?;
-        Some(text)
-    };
-    let mut pairs = Vec::new();
-    for index in 0..count {
-        let sizes = 4 + index * 8;
-        pairs.push((text(number(sizes)?)?, text(number(sizes + 4)?)?));
-    }
-    Some(pairs)
-}
-
-fn encode_pairs(pairs: &[(String, Vec<u8>)]) -> Vec<u8> {
-    let mut bytes = (pairs.len() as u32).to_le_bytes().to_vec();
-    for (name, value) in pairs {
-        bytes.extend((name.len() as u32).to_le_bytes());
-        bytes.extend((value.len() as u32).to_le_bytes());
-    }
-    for (name, value) in pairs {
-        bytes.extend(name.as_bytes());
-        bytes.push(0);
-        bytes.extend(value);
-        bytes.push(0);
-    }
-    bytes
-}
-
-const OK: u32 = 0;
-const NOT_FOUND: u32 = 1;
-const PLUGIN_CONFIGURATION: u32 = 7;
+const OK: u32 = Status::Ok.number();
+const NOT_FOUND: u32 = Status::NotFound.number();
 const NO_GRPC_STATUS: i32 = -1;

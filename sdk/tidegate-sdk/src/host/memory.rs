@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use log::Level;
+use tidegate_abi::{MapKind, MetricKind};
 
-use super::{Change, Map, MetricKind, Pairs, Status};
+use super::{Change, Failure, Pairs};
 
 /// What a filter can see and change.
 #[derive(Debug, Default)]
@@ -19,10 +20,10 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    fn headers(&mut self, map: Map) -> &mut Vec<(String, Vec<u8>)> {
+    fn headers(&mut self, map: MapKind) -> &mut Vec<(String, Vec<u8>)> {
         match map {
-            Map::Request => &mut self.request,
-            Map::Response => &mut self.response,
+            MapKind::ResponseHeaders => &mut self.response,
+            _ => &mut self.request,
         }
     }
 }
@@ -43,19 +44,19 @@ pub(crate) fn log(level: Level, message: &str) {
     with(|exchange| exchange.logs.push((level, message.to_owned())));
 }
 
-pub(crate) fn header(map: Map, name: &str) -> Result<Option<Vec<u8>>, Status> {
+pub(crate) fn header(map: MapKind, name: &str) -> Result<Option<Vec<u8>>, Failure> {
     Ok(with(|exchange| {
         let found = exchange.headers(map).iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.clone())
     }))
 }
 
-pub(crate) fn headers(map: Map) -> Result<Pairs, Status> {
+pub(crate) fn headers(map: MapKind) -> Result<Pairs, Failure> {
     let pairs = |(key, value): &(String, Vec<u8>)| (key.clone().into_bytes(), value.clone());
     Ok(with(|exchange| exchange.headers(map).iter().map(pairs).collect()))
 }
 
-pub(crate) fn change_header(map: Map, name: &str, change: Change<'_>) -> Result<(), Status> {
+pub(crate) fn change_header(map: MapKind, name: &str, change: Change<'_>) -> Result<(), Failure> {
     let name = name.to_ascii_lowercase();
     with(|exchange| {
         let headers = exchange.headers(map);
@@ -82,7 +83,7 @@ pub(crate) fn property(path: &[&str]) -> Option<Vec<u8>> {
     with(|exchange| exchange.properties.get(&path.join(".")).cloned())
 }
 
-pub(crate) fn define_metric(_kind: MetricKind, name: &str) -> Result<u32, Status> {
+pub(crate) fn define_metric(_kind: MetricKind, name: &str) -> Result<u32, Failure> {
     let mut names = METRICS.lock().unwrap_or_else(PoisonError::into_inner);
     let index = names.iter().position(|known| known == name).unwrap_or_else(|| {
         names.push(name.to_owned());
@@ -91,12 +92,12 @@ pub(crate) fn define_metric(_kind: MetricKind, name: &str) -> Result<u32, Status
     Ok(index as u32)
 }
 
-pub(crate) fn increment_metric(id: u32, offset: i64) -> Result<(), Status> {
+pub(crate) fn increment_metric(id: u32, offset: i64) -> Result<(), Failure> {
     with(|exchange| *exchange.metrics.entry(id).or_default() += offset);
     Ok(())
 }
 
-pub(crate) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
+pub(crate) fn record_metric(id: u32, value: u64) -> Result<(), Failure> {
     with(|exchange| exchange.metrics.insert(id, value as i64));
     Ok(())
 }

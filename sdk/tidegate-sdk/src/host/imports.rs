@@ -148,8 +148,9 @@ pub(crate) fn record_metric(id: u32, value: u64) -> Result<(), Failure> {
 
 /// Answers the client.
 pub(crate) fn send_reply(reply: &Reply) -> Result<(), Failure> {
+    let pairs = || reply.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
     let mut headers = Vec::new();
-    encode_pairs(reply.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())), &mut headers);
+    encode_pairs(pairs, &mut headers);
     checked(proxy_send_local_response(
         u32::from(reply.status),
         reply.details.as_ptr(),

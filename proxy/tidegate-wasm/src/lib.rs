@@ -1,1 +1,32 @@
 //! Runs proxy-wasm filters without doing any I/O.
+//!
+//! An [`Engine`] compiles a [`Module`]; a [`Plugin`] is a module with its configuration; an
+//! [`Instance`] is one VM on one worker. Feed it events (`on_*`), read the [`Step`] that each
+//! returns, perform the [`Effect`]s that [`Instance::poll_effect`] hands out, take what is to go
+//! on (`take_*`). Time comes in as [`Now`]; nothing here reads a clock, waits or starts a thread.
+
+mod abi;
+mod effect;
+mod engine;
+mod error;
+mod instance;
+mod limits;
+mod log;
+mod module;
+mod plugin;
+mod shared;
+mod state;
+mod stream;
+mod time;
+
+pub use effect::{CallResponse, Effect, Side, Step};
+pub use engine::{Engine, EngineOptions};
+pub use error::{LoadError, StartError, Trap};
+pub use instance::Instance;
+pub use limits::Limits;
+pub use module::Module;
+pub use plugin::{Plugin, PluginSpec};
+pub use shared::{Metric, MetricValue, Shared};
+pub use stream::{StreamId, StreamInfo, TlsDetails};
+pub use tidegate_abi::{AbiVersion, LogLevel};
+pub use time::Now;

@@ -1,2 +1,12 @@
-//! The numbers and encodings of proxy-wasm.
+//! The numbers and encodings of proxy-wasm, shared by the host and by guests.
+//!
+//! Nothing here does any work beyond encoding: the host crate gives the numbers their meaning.
 #![no_std]
+
+extern crate alloc;
+
+mod numbers;
+mod pairs;
+
+pub use numbers::{AbiVersion, Action, BufferKind, LogLevel, MapKind, MetricKind, Peer, Status, StreamKind};
+pub use pairs::{MAX_PAIRS, MAX_PAIRS_BYTES, PairsError, PairsReader, encode_pairs, encoded_len};

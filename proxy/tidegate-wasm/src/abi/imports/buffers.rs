@@ -1,0 +1,110 @@
+//! Buffers: bodies, configurations, the body of a call's answer.
+
+use super::Answer;
+use crate::abi::memory::{Fault, give, split};
+use crate::state::{Answer as CallAnswer, State};
+use bytes::Bytes;
+use http::header;
+use tidegate_abi::{BufferKind, Status};
+use wasmtime::Caller;
+
+/// `proxy_get_buffer_bytes`: a part of a buffer, cut at its end.
+pub(super) fn bytes(
+    caller: &mut Caller<'_, State>,
+    kind: u32,
+    start: u32,
+    max: u32,
+    pointer: u32,
+    size: u32,
+) -> Answer {
+    let kind = BufferKind::from_number(kind).ok_or(Status::BadArgument)?;
+    let end = u64::from(start) + u64::from(max);
+    let end = usize::try_from(end).map_err(|_| Status::BadArgument)?;
+    let part = |buffer: &[u8]| {
+        let end = end.min(buffer.len());
+        (start as usize).min(end)..end
+    };
+    // Bodies are set aside while the guest looks for memory: it cannot touch them in there.
+    let stream = caller.data_mut().stream_mut();
+    let body = match (kind, stream) {
+        (BufferKind::RequestBody, Some(stream)) => Some(std::mem::take(&mut stream.request.body)),
+        (BufferKind::ResponseBody, Some(stream)) => Some(std::mem::take(&mut stream.response.body)),
+        _ => None,
+    };
+    let Some(body) = body else {
+        let buffer = fixed(caller.data(), kind).ok_or(Status::NotFound)?;
+        return give(caller, buffer.get(part(&buffer)).unwrap_or_default(), pointer, size);
+    };
+    let slice = body.as_slice();
+    let given = give(caller, slice.get(part(slice)).unwrap_or_default(), pointer, size);
+    if let Some(stream) = caller.data_mut().stream_mut() {
+        let flow = if kind == BufferKind::RequestBody { &mut stream.request } else { &mut stream.response };
+        flow.body = body;
+    }
+    given
+}
+
+/// `proxy_get_buffer_status`: the length; there are no flags.
+pub(super) fn status(caller: &mut Caller<'_, State>, kind: u32, len: u32, flags: u32) -> Answer {
+    let kind = BufferKind::from_number(kind).ok_or(Status::BadArgument)?;
+    let (mut memory, state) = split(caller)?;
+    let bytes = match (kind, state.stream()) {
+        (BufferKind::RequestBody, Some(stream)) => Some(stream.request.body.len()),
+        (BufferKind::ResponseBody, Some(stream)) => Some(stream.response.body.len()),
+        _ => fixed(state, kind).map(|buffer| buffer.len()),
+    };
+    let bytes = u32::try_from(bytes.ok_or(Status::NotFound)?).unwrap_or(u32::MAX);
+    memory.write_u32(len, bytes)?;
+    Ok(memory.write_u32(flags, 0)?)
+}
+
+/// `proxy_set_buffer_bytes`: only bodies can be written. The announced length is then wrong, so it
+/// is taken out of a head that is still here.
+pub(super) fn set(
+    caller: &mut Caller<'_, State>,
+    kind: u32,
+    start: u32,
+    len: u32,
+    data: u32,
+    size: u32,
+) -> Answer {
+    let kind = BufferKind::from_number(kind).ok_or(Status::BadArgument)?;
+    let (memory, state) = split(caller)?;
+    let data = memory.read(data, size)?;
+    if !matches!(kind, BufferKind::RequestBody | BufferKind::ResponseBody) {
+        let absent = fixed(state, kind).is_none();
+        return Err(Fault::Status(if absent { Status::NotFound } else { Status::BadArgument }));
+    }
+    let stream = state.stream_mut().ok_or(Status::NotFound)?;
+    let (flow, headers) = match kind {
+        BufferKind::RequestBody => {
+            (&mut stream.request, stream.request_head.as_mut().map(|head| &mut head.headers))
+        }
+        _ => (&mut stream.response, stream.response_head.as_mut().map(|head| &mut head.headers)),
+    };
+    flow.body.write(start, len, data)?;
+    if let Some(headers) = headers {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    Ok(())
+}
+
+/// `proxy_get_configuration` of 0.1.0.
+pub(super) fn configuration(caller: &mut Caller<'_, State>, pointer: u32, size: u32) -> Answer {
+    let config = fixed(caller.data(), BufferKind::PluginConfiguration).unwrap_or_default();
+    give(caller, &config, pointer, size)
+}
+
+/// A buffer that guests only read. The VM has no configuration of its own.
+fn fixed(state: &State, kind: BufferKind) -> Option<Bytes> {
+    match kind {
+        BufferKind::PluginConfiguration if state.configuring => Some(state.plugin.spec.config.clone()),
+        BufferKind::VmConfiguration if state.stream().is_none() => Some(Bytes::new()),
+        BufferKind::CallBody => match &state.answer {
+            CallAnswer::None => None,
+            CallAnswer::Failed => Some(Bytes::new()),
+            CallAnswer::Response(response) => Some(response.body.clone()),
+        },
+        _ => None,
+    }
+}

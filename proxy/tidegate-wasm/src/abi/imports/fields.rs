@@ -1,0 +1,174 @@
+//! Header fields: `proxy_*_header_map_*`.
+
+use super::Answer;
+use crate::abi::memory::{give_filled, split};
+use crate::limits::WRITTEN_BYTES;
+use crate::state::{Answer as CallAnswer, State};
+use crate::stream::fields::{
+    Fields,
+    write::{Op, Target},
+};
+use crate::stream::{Part, Stream};
+use http::HeaderMap;
+use tidegate_abi::{AbiVersion, MapKind, PairsReader, Status};
+use wasmtime::Caller;
+
+/// `proxy_get_header_map_size`: bytes of the encoded map.
+pub(super) fn size(caller: &mut Caller<'_, State>, map: u32, at: u32) -> Answer {
+    let (mut memory, state) = split(caller)?;
+    let mut encoded = std::mem::take(&mut state.scratch);
+    encoded.clear();
+    let fields = readable(state, kind(map)?).ok_or(Status::BadArgument)?;
+    fields.encode(&mut encoded);
+    let size = u32::try_from(encoded.len()).map_err(|_| Status::SerializationFailure)?;
+    state.scratch = encoded;
+    Ok(memory.write_u32(at, size)?)
+}
+
+/// `proxy_get_header_map_pairs`: an absent map is an empty one here.
+pub(super) fn pairs(caller: &mut Caller<'_, State>, map: u32, pointer: u32, size: u32) -> Answer {
+    give_filled(caller, pointer, size, |_, state, out| {
+        readable(state, kind(map)?).unwrap_or(Fields::Empty).encode(out);
+        Ok(())
+    })
+}
+
+/// `proxy_get_header_map_value`: the first value of a field.
+pub(super) fn value(
+    caller: &mut Caller<'_, State>,
+    map: u32,
+    key: u32,
+    keys: u32,
+    pointer: u32,
+    size: u32,
+) -> Answer {
+    give_filled(caller, pointer, size, |memory, state, out| {
+        let key = memory.read(key, keys)?;
+        let first = state.plugin.module().abi() == AbiVersion::V0_1_0;
+        let found = match readable(state, kind(map)?) {
+            Some(fields) => fields.value(key).map(|value| out.extend_from_slice(value)),
+            // At the end of a stream maps are missing that the guest has good reason to ask for.
+            None if state.stream().is_some_and(|stream| stream.closing) => None,
+            None => return Err(Status::BadArgument),
+        };
+        if found.is_some() || first { Ok(()) } else { Err(Status::NotFound) }
+    })
+}
+
+/// `proxy_set_header_map_pairs`.
+pub(super) fn set_pairs(caller: &mut Caller<'_, State>, map: u32, data: u32, size: u32) -> Answer {
+    let (memory, state) = split(caller)?;
+    let encoded = memory.read(data, size)?;
+    let kind = kind(map)?;
+    let stream = state.stream_mut().ok_or(Status::BadArgument)?;
+    let pairs = PairsReader::check(encoded).map_err(|_| Status::BadArgument)?;
+    count_written(stream, encoded.len())?;
+    Ok(writable(stream, kind)?.write_all(pairs)?)
+}
+
+/// `proxy_add_header_map_value`.
+pub(super) fn add(
+    caller: &mut Caller<'_, State>,
+    map: u32,
+    key: u32,
+    keys: u32,
+    value: u32,
+    values: u32,
+) -> Answer {
+    write(caller, Op::Add, map, (key, keys), (value, values))
+}
+
+/// `proxy_replace_header_map_value`.
+pub(super) fn replace(
+    caller: &mut Caller<'_, State>,
+    map: u32,
+    key: u32,
+    keys: u32,
+    value: u32,
+    values: u32,
+) -> Answer {
+    write(caller, Op::Replace, map, (key, keys), (value, values))
+}
+
+/// `proxy_remove_header_map_value`.
+pub(super) fn remove(caller: &mut Caller<'_, State>, map: u32, key: u32, keys: u32) -> Answer {
+    write(caller, Op::Remove, map, (key, keys), (0, 0))
+}
+
+fn write(caller: &mut Caller<'_, State>, op: Op, map: u32, key: (u32, u32), value: (u32, u32)) -> Answer {
+    let (memory, state) = split(caller)?;
+    let (key, value) = (memory.read(key.0, key.1)?, memory.read(value.0, value.1)?);
+    let kind = kind(map)?;
+    let stream = state.stream_mut().ok_or(Status::BadArgument)?;
+    count_written(stream, key.len() + value.len())?;
+    Ok(writable(stream, kind)?.write(op, key, value)?)
+}
+
+fn kind(map: u32) -> Result<MapKind, Status> {
+    MapKind::from_number(map).ok_or(Status::BadArgument)
+}
+
+fn count_written(stream: &mut Stream, bytes: usize) -> Result<(), Status> {
+    stream.written = stream.written.saturating_add(bytes);
+    if stream.written > WRITTEN_BYTES { Err(Status::BadArgument) } else { Ok(()) }
+}
+
+/// A map to be read: at hand, or kept from before it went on.
+pub(super) fn readable(state: &State, kind: MapKind) -> Option<Fields<'_>> {
+    match kind {
+        MapKind::CallHeaders => return call(state, |response| Fields::Response(&response.head)),
+        MapKind::CallTrailers => return call(state, |response| Fields::Plain(&response.trailers)),
+        MapKind::GrpcInitialMetadata | MapKind::GrpcTrailingMetadata => return None,
+        _ => {}
+    }
+    let stream = state.stream()?;
+    let kept = |kept| Some(Fields::Kept(kept)).filter(|fields| fields.len() > 0);
+    match kind {
+        MapKind::RequestHeaders => match &stream.request_head {
+            Some(head) => Some(Fields::Request(head, stream.scheme())),
+            None => kept(&stream.request_kept),
+        },
+        MapKind::ResponseHeaders => match &stream.response_head {
+            Some(head) => Some(Fields::Response(head)),
+            None => kept(&stream.response_kept),
+        },
+        MapKind::RequestTrailers => stream.request.trailers.as_ref().map(Fields::Plain),
+        _ => stream.response.trailers.as_ref().map(Fields::Plain),
+    }
+}
+
+/// The answer to an HTTP call; of a failed one it is empty, not absent.
+fn call<'a>(
+    state: &'a State,
+    fields: impl FnOnce(&'a crate::CallResponse) -> Fields<'a>,
+) -> Option<Fields<'a>> {
+    match &state.answer {
+        CallAnswer::None => None,
+        CallAnswer::Failed => Some(Fields::Empty),
+        CallAnswer::Response(response) => Some(fields(response)),
+    }
+}
+
+/// A map to be written, as long as it is held here. Trailers come into being when a guest writes
+/// some at the end of a body.
+fn writable(stream: &mut Stream, kind: MapKind) -> Result<Target<'_>, Status> {
+    let target = match kind {
+        MapKind::RequestHeaders => {
+            let scheme = &mut stream.scheme;
+            stream.request_head.as_mut().map(|head| Target::Request(head, scheme))
+        }
+        MapKind::ResponseHeaders => stream.response_head.as_mut().map(Target::Response),
+        MapKind::RequestTrailers | MapKind::ResponseTrailers => {
+            let flow = match kind {
+                MapKind::RequestTrailers => &mut stream.request,
+                _ => &mut stream.response,
+            };
+            if flow.trailers.is_none() && flow.part == (Part::Body { end: true }) {
+                flow.trailers = Some(HeaderMap::new());
+            }
+            flow.trailers.as_mut().map(Target::Trailers)
+        }
+        _ => None,
+    };
+    target.ok_or(Status::BadArgument)
+}

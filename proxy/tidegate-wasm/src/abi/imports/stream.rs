@@ -1,0 +1,110 @@
+//! What a guest does to its stream: go on, answer, break off. All of it is noted and happens
+//! after the callback.
+
+use super::Answer;
+use crate::abi::memory::{Fault, GuestMemory, split};
+use crate::state::State;
+use crate::stream::fields::write::new_field;
+use crate::{Effect, Side, StreamId};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use tidegate_abi::{PairsReader, Status, StreamKind};
+use wasmtime::Caller;
+
+/// `proxy_continue_stream`.
+pub(super) fn continue_stream(caller: &mut Caller<'_, State>, kind: u32) -> Answer {
+    match StreamKind::from_number(kind) {
+        Some(StreamKind::Request) => resume(caller.data_mut(), Side::Request),
+        Some(StreamKind::Response) => resume(caller.data_mut(), Side::Response),
+        Some(StreamKind::Downstream) => Ok(()),
+        Some(StreamKind::Upstream) => Err(Status::Unimplemented.into()),
+        None => Err(Status::BadArgument.into()),
+    }
+}
+
+/// `proxy_continue_request` of 0.1.0.
+pub(super) fn continue_request(caller: &mut Caller<'_, State>) -> Answer {
+    resume(caller.data_mut(), Side::Request)
+}
+
+/// `proxy_continue_response` of 0.1.0.
+pub(super) fn continue_response(caller: &mut Caller<'_, State>) -> Answer {
+    resume(caller.data_mut(), Side::Response)
+}
+
+fn resume(state: &mut State, side: Side) -> Answer {
+    let Some(stream) = state.stream_mut() else { return Ok(()) };
+    let id = StreamId(stream.id);
+    // A guest in the middle of answering, or one that has ended its stream, has nothing to resume.
+    if stream.ended {
+        return Ok(());
+    }
+    let flow = stream.flow_mut(side);
+    flow.resumed = flow.part != crate::stream::Part::Idle;
+    flow.hold = crate::stream::Hold::None;
+    Ok(state.push(Effect::Resume { stream: id, side })?)
+}
+
+/// `proxy_close_stream`: HTTP streams break off.
+pub(super) fn close_stream(caller: &mut Caller<'_, State>, kind: u32) -> Answer {
+    let kind = StreamKind::from_number(kind).ok_or(Status::BadArgument)?;
+    if !matches!(kind, StreamKind::Request | StreamKind::Response) {
+        return Ok(());
+    }
+    let state = caller.data_mut();
+    let Some(stream) = state.stream_mut() else { return Ok(()) };
+    if std::mem::replace(&mut stream.ended, true) {
+        return Ok(());
+    }
+    let stream = StreamId(stream.id);
+    Ok(state.push(Effect::Reset { stream })?)
+}
+
+/// `proxy_send_local_response`: the first answer counts.
+#[expect(clippy::too_many_arguments, reason = "the ABI has that many")]
+pub(super) fn local_response(
+    caller: &mut Caller<'_, State>,
+    code: u32,
+    details: u32,
+    detail: u32,
+    body: u32,
+    bodies: u32,
+    pairs: u32,
+    pair: u32,
+    grpc: u32,
+) -> Answer {
+    let (memory, state) = split(caller)?;
+    let details = String::from_utf8_lossy(memory.read(details, detail)?).into_owned();
+    let body = Bytes::copy_from_slice(memory.read(body, bodies)?);
+    let headers = reply_headers(&memory, pairs, pair)?;
+    let status = u16::try_from(code).ok().and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.filter(|status| (200..600).contains(&status.as_u16())).ok_or(Status::BadArgument)?;
+    let Some(stream) = state.stream_mut() else { return Err(Status::BadArgument.into()) };
+    if std::mem::replace(&mut stream.ended, true) {
+        return Ok(());
+    }
+    stream.details = Some(details.clone());
+    let stream = StreamId(stream.id);
+    let grpc_status = (grpc <= 16).then_some(grpc);
+    Ok(state.push(Effect::LocalReply { stream, status, headers, body, grpc_status, details })?)
+}
+
+fn reply_headers(
+    memory: &GuestMemory<'_>,
+    at: u32,
+    size: u32,
+) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
+    let pairs = PairsReader::check(memory.read(at, size)?).map_err(|_| Status::BadArgument)?;
+    let mut headers = Vec::with_capacity(pairs.len());
+    for (name, value) in pairs.filter(|(name, _)| name.first() != Some(&b':')) {
+        headers.extend(new_field(name, value)?);
+    }
+    Ok(headers)
+}
+
+/// `proxy_clear_route_cache` of 0.1.0, a foreign function since.
+pub(super) fn clear_route(caller: &mut Caller<'_, State>) -> Answer {
+    let state = caller.data_mut();
+    let Some(stream) = state.stream_id() else { return Err(Status::BadArgument.into()) };
+    Ok(state.push(Effect::ClearRoute { stream })?)
+}

@@ -1,0 +1,100 @@
+//! Logs, time, ticks, the effective context, foreign functions.
+
+use super::{Answer, Imports, stream};
+use crate::Effect;
+use crate::abi::memory::{give, split};
+use crate::state::{Answer as CallAnswer, Phase, State};
+use std::time::Duration;
+use tidegate_abi::{LogLevel, Status};
+use wasmtime::Caller;
+
+/// Links what may be called at any time.
+pub(super) fn link(imports: &mut Imports) -> wasmtime::Result<()> {
+    imports.linker.func_wrap(
+        "env",
+        "proxy_log",
+        |mut caller: Caller<'_, State>, level: u32, data: u32, size: u32| -> u32 {
+            log(&mut caller, level, data, size).err().unwrap_or(Status::Ok).number()
+        },
+    )?;
+    imports.linker.func_wrap("env", "pthread_equal", |a: u32, b: u32| u32::from(a == b))?;
+    imports.linker.func_wrap("env", "emscripten_notify_memory_growth", |_: u32| {})?;
+    imports
+        .names
+        .extend(["proxy_log", "pthread_equal", "emscripten_notify_memory_growth"].map(|name| ("env", name)));
+    Ok(())
+}
+
+fn log(caller: &mut Caller<'_, State>, level: u32, data: u32, size: u32) -> Result<(), Status> {
+    let level = LogLevel::from_number(level).ok_or(Status::BadArgument)?;
+    let (memory, state) = split(caller)?;
+    state.log(level, memory.read(data, size)?);
+    Ok(())
+}
+
+/// `proxy_get_log_level`.
+pub(super) fn log_level(caller: &mut Caller<'_, State>, at: u32) -> Answer {
+    let (mut memory, state) = split(caller)?;
+    Ok(memory.write_u32(at, state.plugin.log_level().number())?)
+}
+
+/// `proxy_get_current_time_nanoseconds`.
+pub(super) fn time(caller: &mut Caller<'_, State>, at: u32) -> Answer {
+    let (mut memory, state) = split(caller)?;
+    Ok(memory.write_u64(at, state.wall_clock())?)
+}
+
+/// `proxy_set_tick_period_milliseconds`; zero stops the ticks.
+pub(super) fn tick_period(caller: &mut Caller<'_, State>, period: u32) -> Answer {
+    let state = caller.data_mut();
+    let period = (period > 0).then(|| Duration::from_millis(u64::from(period)));
+    state.push(Effect::TickPeriod(period))?;
+    state.tick_period = period;
+    Ok(())
+}
+
+/// `proxy_set_effective_context`: holds until the callback returns.
+pub(super) fn effective(caller: &mut Caller<'_, State>, id: u32) -> Answer {
+    let state = caller.data_mut();
+    if !state.knows(id) {
+        return Err(Status::BadArgument.into());
+    }
+    state.effective = id;
+    Ok(())
+}
+
+/// `proxy_done`: nothing waits for it, neither streams nor plugins.
+pub(super) fn done(_: &mut Caller<'_, State>) -> Answer {
+    Err(Status::NotFound.into())
+}
+
+/// `proxy_get_status`: whether the call whose answer is at hand failed.
+pub(super) fn status(caller: &mut Caller<'_, State>, code: u32, pointer: u32, size: u32) -> Answer {
+    let (mut memory, state) = split(caller)?;
+    let failed = matches!(state.answer, CallAnswer::Failed);
+    memory.write_u32(code, if failed { Status::BrokenConnection.number() } else { 0 })?;
+    give(caller, if failed { b"reset" } else { b"" }, pointer, size)
+}
+
+/// `proxy_call_foreign_function`.
+pub(super) fn foreign(
+    caller: &mut Caller<'_, State>,
+    name: u32,
+    names: u32,
+    args: u32,
+    arg: u32,
+    pointer: u32,
+    size: u32,
+) -> Answer {
+    debug_assert!(caller.data().phase == Phase::Running, "checked by the caller");
+    let (mut memory, _) = split(caller)?;
+    memory.read(args, arg)?;
+    if memory.read(name, names)? != b"clear_route_cache" {
+        return Err(Status::NotFound.into());
+    }
+    // It has no result, and a guest that wants none passes no place for it.
+    for at in [pointer, size].into_iter().filter(|at| *at != 0) {
+        memory.write_u32(at, 0)?;
+    }
+    stream::clear_route(caller)
+}

@@ -1,0 +1,204 @@
+//! The engine: wasmtime's settings, the linkers for each ABI version, the tick that time limits
+//! are counted in, and the way from bytes to a [`Module`].
+
+mod cache;
+
+use crate::{LoadError, Module, abi::imports::Imports};
+use cache::Cache;
+use sha2::{Digest, Sha256};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tidegate_abi::AbiVersion;
+
+/// Stack that a guest may use. Threads that run instances need some more than this.
+const STACK_BYTES: usize = 1 << 20;
+
+/// How an engine is set up.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Where compiled code is kept; none: nowhere. The folder must belong to this user alone,
+    /// since code from it is run; it is made if it does not exist.
+    pub cache_dir: Option<PathBuf>,
+    /// How often the caller will call [`Engine::tick`]; time limits are as exact as this.
+    pub epoch_tick: Duration,
+}
+
+/// Compiles and runs modules. Cheap to clone; all clones are one engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    wasm: wasmtime::Engine,
+    imports: [Imports; 3],
+    ticks: AtomicU64,
+    epoch_tick: Duration,
+    cache: Option<Cache>,
+    random: fn(&mut [u8]),
+}
+
+impl Engine {
+    /// An engine with randomness from the operating system.
+    ///
+    /// # Errors
+    /// When the cache folder is not safe or cannot be made.
+    pub fn new(options: EngineOptions) -> Result<Self, LoadError> {
+        Self::with_random(options, system_random)
+    }
+
+    /// An engine whose guests get their random bytes from `random`, so that runs can be repeated.
+    ///
+    /// # Errors
+    /// As for [`Engine::new`].
+    pub fn with_random(options: EngineOptions, random: fn(&mut [u8])) -> Result<Self, LoadError> {
+        let wasm =
+            wasmtime::Engine::new(&settings()).map_err(|error| LoadError::Engine(format!("{error:#}")))?;
+        let imports = |abi| {
+            Imports::link(&wasm, abi).map_err(|error| LoadError::Engine(format!("host functions: {error:#}")))
+        };
+        let [first, second, third] = AbiVersion::ALL;
+        let imports = [imports(first)?, imports(second)?, imports(third)?];
+        let cache = options.cache_dir.map(|folder| Cache::open(folder, &wasm)).transpose()?;
+        let inner = Inner {
+            wasm,
+            imports,
+            ticks: AtomicU64::new(0),
+            epoch_tick: options.epoch_tick.max(Duration::from_micros(100)),
+            cache,
+            random,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Lets one `epoch_tick` of time pass for all guests that run. To be called by a thread of its
+    /// own; without it no time limit holds.
+    pub fn tick(&self) {
+        self.inner.ticks.fetch_add(1, Ordering::Relaxed);
+        self.inner.wasm.increment_epoch();
+    }
+
+    /// Checks and compiles a module, or takes the compiled code from the cache. May take seconds of
+    /// CPU for a large module, so not to be called on a worker.
+    ///
+    /// # Errors
+    /// When the bytes are not a module that can be a proxy-wasm filter.
+    pub fn compile(&self, wasm: &[u8]) -> Result<Module, LoadError> {
+        check_frame(wasm)?;
+        let digest = hex(&Sha256::digest(wasm));
+        if let Some(cache) = &self.inner.cache
+            && let Some(code) = cache.load(&self.inner.wasm, &digest)
+        {
+            return Module::check(code, digest, |abi| self.imports(abi));
+        }
+        let code = wasmtime::Module::new(&self.inner.wasm, wasm).map_err(|error| refused(wasm, &error))?;
+        let module = Module::check(code.clone(), digest, |abi| self.imports(abi))?;
+        if let Some(cache) = &self.inner.cache
+            && let Ok(compiled) = code.serialize()
+        {
+            cache.store(module.digest(), &compiled);
+        }
+        Ok(module)
+    }
+
+    #[cfg(test)]
+    fn cache(&self) -> Option<&Cache> {
+        self.inner.cache.as_ref()
+    }
+
+    pub(crate) fn wasm(&self) -> &wasmtime::Engine {
+        &self.inner.wasm
+    }
+
+    /// Ticks so far.
+    #[inline]
+    pub(crate) fn ticks(&self) -> u64 {
+        self.inner.ticks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn epoch_tick(&self) -> Duration {
+        self.inner.epoch_tick
+    }
+
+    /// The number of ticks that surely cover `limit`: a call may begin just before a tick.
+    pub(crate) fn ticks_for(&self, limit: Duration) -> u64 {
+        let ticks = limit.as_nanos().div_ceil(self.inner.epoch_tick.as_nanos().max(1));
+        u64::try_from(ticks).unwrap_or(u64::MAX / 2).clamp(1, u64::MAX / 2) + 1
+    }
+
+    pub(crate) fn random(&self, bytes: &mut [u8]) {
+        (self.inner.random)(bytes);
+    }
+
+    fn imports(&self, abi: AbiVersion) -> &Imports {
+        let [first, second, third] = &self.inner.imports;
+        match abi {
+            AbiVersion::V0_1_0 => first,
+            AbiVersion::V0_2_0 => second,
+            AbiVersion::V0_2_1 => third,
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("epoch_tick", &self.inner.epoch_tick).finish_non_exhaustive()
+    }
+}
+
+/// The defaults for memories (4 GiB of address space and guard pages) stay: they make bounds checks
+/// unnecessary.
+fn settings() -> wasmtime::Config {
+    let mut config = wasmtime::Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK_BYTES)
+        .memory_init_cow(true)
+        .parallel_compilation(true)
+        .cranelift_opt_level(wasmtime::OptLevel::Speed)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20));
+    config
+}
+
+fn system_random(bytes: &mut [u8]) {
+    // The kernel's generator cannot fail once the system is up; zeros would only be predictable.
+    if getrandom::fill(bytes).is_err() {
+        bytes.fill(0);
+    }
+}
+
+/// Recognises the commonest mistakes before the compiler does, in words that help.
+fn check_frame(wasm: &[u8]) -> Result<(), LoadError> {
+    const START: [u8; 8] = *b"\0asm\x01\0\0\0";
+    let start = wasm.get(..START.len()).unwrap_or(wasm);
+    if start == START {
+        Ok(())
+    } else if !wasm.is_empty() && START.starts_with(start) {
+        Err(LoadError::Truncated { len: wasm.len(), problem: "inside of the header".into() })
+    } else {
+        Err(LoadError::NotWasm { start: start.to_vec() })
+    }
+}
+
+fn refused(wasm: &[u8], error: &wasmtime::Error) -> LoadError {
+    let problem = format!("{error:#}");
+    if problem.contains("unexpected end") || problem.contains("out of bounds") && problem.contains("section")
+    {
+        LoadError::Truncated { len: wasm.len(), problem }
+    } else {
+        LoadError::Invalid(problem)
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(*DIGITS.get(usize::from(nibble)).unwrap_or(&b'0'));
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

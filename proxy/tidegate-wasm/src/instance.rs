@@ -1,0 +1,280 @@
+//! One VM on one worker: its start, its life, its end. What it does for each stream is in
+//! `instance/streams.rs`.
+
+mod streams;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    CallResponse, Effect, Now, Plugin, StartError, StreamId, StreamInfo, Trap,
+    abi::exports::{Exports, MALLOC, function},
+    state::{Answer, Phase, State},
+    stream::table::ROOT,
+};
+use std::{fmt, sync::Arc, time::Duration};
+use wasmtime::{Extern, Store};
+
+/// A running plugin. It belongs to one thread; all its streams share it.
+///
+/// After a [`Trap`] the instance is poisoned: every later call gives the trap again, without a call
+/// into the guest. What the streams hold can still be taken. The caller looks at
+/// [`Instance::poisoned`] to fail the streams that wait, and starts another instance.
+pub struct Instance {
+    store: Store<State>,
+    exports: Exports,
+    plugin: Arc<Plugin>,
+    poisoned: Option<Trap>,
+}
+
+impl Instance {
+    /// Starts an instance: the module's own start, then the plugin's context, VM start and
+    /// configuration. May take up to a second (or `call_time`, if that is longer) for each call.
+    ///
+    /// # Errors
+    /// When the guest breaks off or refuses its configuration.
+    pub fn start(plugin: &Arc<Plugin>, now: Now) -> Result<Self, StartError> {
+        let mut store = Store::new(plugin.engine.wasm(), State::new(plugin.clone(), now));
+        store.limiter(|state| &mut state.limiter);
+        store.epoch_deadline_trap();
+        store.set_epoch_deadline(plugin.start_ticks);
+        store.data_mut().begin(ROOT, now, plugin.engine.ticks());
+        store.data_mut().lines.keep_last();
+        let mut instance =
+            Self { store, exports: Exports::default(), plugin: plugin.clone(), poisoned: None };
+        instance.boot(now)?;
+        instance.configure(now)?;
+        instance.store.data_mut().lines.take_last();
+        Ok(instance)
+    }
+
+    /// The module's own start, in which it may do next to nothing with the host.
+    fn boot(&mut self, now: Now) -> Result<(), Trap> {
+        let started = self.plugin.module().ready().instantiate(&mut self.store);
+        let vm = started.map_err(|error| self.poison(&error, self.plugin.spec.limits.call_time))?;
+        let memory = vm.get_export(&mut self.store, "memory").and_then(Extern::into_memory);
+        self.store.data_mut().memory = memory;
+        let malloc = MALLOC.iter().find_map(|name| function(&vm, &mut self.store, name));
+        self.store.data_mut().malloc = malloc;
+        self.exports = Exports::find(&vm, &mut self.store, self.plugin.module().abi());
+        let name = if self.plugin.module().has_export("_initialize") { "_initialize" } else { "_start" };
+        if let Some(start) = function::<(), ()>(&vm, &mut self.store, name) {
+            self.call_at_start(now, |_, store| start.call(store, ()))?;
+            if name == "_initialize" {
+                if let Some(main) = function::<(u32, u32), u32>(&vm, &mut self.store, "main") {
+                    self.call_at_start(now, |_, store| main.call(store, (0, 0)))?;
+                } else if let Some(main) = function::<(), u32>(&vm, &mut self.store, "__main_void") {
+                    self.call_at_start(now, |_, store| main.call(store, ()))?;
+                }
+            }
+        }
+        self.store.data_mut().phase = Phase::Running;
+        Ok(())
+    }
+
+    fn configure(&mut self, now: Now) -> Result<(), StartError> {
+        self.call_at_start(now, |exports, store| match &exports.context_create {
+            Some(create) => create.call(store, (ROOT, 0)),
+            None => Ok(()),
+        })?;
+        let started = self.call_at_start(now, |exports, store| match &exports.vm_start {
+            Some(start) => start.call(store, (ROOT, 0)),
+            None => Ok(1),
+        })?;
+        if started == 0 {
+            return Err(StartError::VmStart { log: self.store.data_mut().lines.take_last() });
+        }
+        let size = u32::try_from(self.plugin.spec.config.len()).unwrap_or(u32::MAX);
+        self.store.data_mut().configuring = true;
+        let configured = self.call_at_start(now, |exports, store| match &exports.configure {
+            Some(configure) => configure.call(store, (ROOT, size)),
+            None => Ok(1),
+        });
+        self.store.data_mut().configuring = false;
+        if configured? == 0 {
+            return Err(StartError::Configure { log: self.store.data_mut().lines.take_last() });
+        }
+        Ok(())
+    }
+
+    fn call_at_start<R>(
+        &mut self,
+        now: Now,
+        call: impl FnOnce(&Exports, &mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, Trap> {
+        self.store.data_mut().begin(ROOT, now, self.plugin.engine.ticks());
+        self.store.set_epoch_deadline(self.plugin.start_ticks);
+        let limit = self.plugin.spec.limits.call_time.max(crate::limits::START_TIME);
+        call(&self.exports, &mut self.store).map_err(|error| self.poison(&error, limit))
+    }
+
+    /// Calls the guest for the plugin itself.
+    fn call_root<R>(
+        &mut self,
+        now: Now,
+        call: impl FnOnce(&Exports, &mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, Trap> {
+        if let Some(trap) = &self.poisoned {
+            return Err(trap.clone());
+        }
+        self.store.data_mut().begin(ROOT, now, self.plugin.engine.ticks());
+        self.store.set_epoch_deadline(self.plugin.call_ticks);
+        let limit = self.plugin.spec.limits.call_time;
+        call(&self.exports, &mut self.store).map_err(|error| self.poison(&error, limit))
+    }
+
+    /// Makes an error of the engine the trap that ends this instance. What the guest wished for
+    /// is dropped, but not what it said.
+    #[cold]
+    fn poison(&mut self, error: &wasmtime::Error, limit: Duration) -> Trap {
+        let trap = match (error.downcast_ref(), Trap::from_engine(error)) {
+            (Some(wasmtime::Trap::Interrupt), _) => Trap::CallTime { limit },
+            (_, Trap::Trapped { message, .. }) if self.store.data().limiter.refused => {
+                Trap::Memory { limit: self.plugin.spec.limits.memory, message }
+            }
+            (_, trap) => trap,
+        };
+        self.poisoned = Some(trap.clone());
+        let state = self.store.data_mut();
+        state.effects.retain(|effect| matches!(effect, Effect::Log { .. }));
+        trap
+    }
+
+    /// Tells the guest about a new request; its first callback comes with the first event.
+    pub fn open_stream(&mut self, info: StreamInfo, now: Now) -> StreamId {
+        StreamId(self.store.data_mut().streams.open(info, now))
+    }
+
+    /// Hands the guest the answer to an HTTP call; none: there is no answer (refused, reset, timed
+    /// out). An unknown token is ignored.
+    ///
+    /// # Errors
+    /// When the guest breaks off.
+    pub fn on_http_call_response(
+        &mut self,
+        token: u32,
+        response: Option<CallResponse>,
+        now: Now,
+    ) -> Result<(), Trap> {
+        if let Some(trap) = &self.poisoned {
+            return Err(trap.clone());
+        }
+        let state = self.store.data_mut();
+        let Some(at) = state.calls.iter().position(|open| *open == token) else { return Ok(()) };
+        state.calls.swap_remove(at);
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let (headers, body, trailers) = match &response {
+            Some(answer) => {
+                (count(answer.head.headers.len() + 1), count(answer.body.len()), count(answer.trailers.len()))
+            }
+            None => (0, 0, 0),
+        };
+        state.answer = response.map_or(Answer::Failed, Answer::Response);
+        let done = self.call_root(now, |exports, store| match &exports.http_call_response {
+            Some(function) => function.call(store, (ROOT, token, headers, body, trailers)),
+            None => Ok(()),
+        });
+        let state = self.store.data_mut();
+        state.answer = Answer::None;
+        done?;
+        self.store.data_mut().feed();
+        Ok(())
+    }
+
+    /// Lets the guest do what it does from time to time.
+    ///
+    /// # Errors
+    /// When the guest breaks off.
+    pub fn on_tick(&mut self, now: Now) -> Result<(), Trap> {
+        self.call_root(now, |exports, store| match &exports.tick {
+            Some(tick) => tick.call(store, ROOT),
+            None => Ok(()),
+        })?;
+        self.store.data_mut().feed();
+        Ok(())
+    }
+
+    /// How often the guest wants to be called by [`Instance::on_tick`].
+    #[must_use]
+    pub fn tick_period(&self) -> Option<Duration> {
+        self.store.data().tick_period
+    }
+
+    /// Tells the guest that a queue has an entry.
+    ///
+    /// # Errors
+    /// When the guest breaks off.
+    pub fn on_queue_ready(&mut self, queue: u32, now: Now) -> Result<(), Trap> {
+        self.call_root(now, |exports, store| match &exports.queue_ready {
+            Some(ready) => ready.call(store, (ROOT, queue)),
+            None => Ok(()),
+        })
+    }
+
+    /// Tells the guest that this is the end, after its last stream. Never fails: a guest that
+    /// breaks off here only leaves a poisoned instance, which is dropped anyway.
+    pub fn shut_down(&mut self, now: Now) {
+        let done = self.call_root(now, |exports, store| match &exports.done {
+            Some(done) => done.call(store, ROOT).map(drop),
+            None => Ok(()),
+        });
+        if done.is_ok() {
+            // The trap, if there is one, is kept in `poisoned`.
+            let _ = self.call_root(now, |exports, store| match &exports.delete {
+                Some(delete) => delete.call(store, ROOT),
+                None => Ok(()),
+            });
+        }
+    }
+
+    /// Whether the guest wishes for anything.
+    #[must_use]
+    pub fn has_effects(&self) -> bool {
+        !self.store.data().effects.is_empty()
+    }
+
+    /// The next thing that the guest wishes for, oldest first.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.store.data_mut().effects.pop_front()
+    }
+
+    /// Why the instance is of no more use.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<&Trap> {
+        self.poisoned.as_ref()
+    }
+
+    /// How many streams are open.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.store.data().streams.len()
+    }
+
+    /// How many HTTP calls are not answered.
+    #[must_use]
+    pub fn open_calls(&self) -> usize {
+        self.store.data().calls.len()
+    }
+
+    /// Bytes of the guest's memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    /// The plugin.
+    #[must_use]
+    pub fn plugin(&self) -> &Arc<Plugin> {
+        &self.plugin
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("plugin", &self.plugin.name())
+            .field("streams", &self.streams())
+            .field("poisoned", &self.poisoned)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,402 @@
+//! What an instance does for one request, in wire order: heads, bodies, trailers, the end.
+
+use super::Instance;
+use crate::{
+    Now, Side, Step, StreamId, Trap,
+    abi::exports::Exports,
+    state::State,
+    stream::{
+        Hold, Part, Stream,
+        fields::{keep_request, keep_response, request_len},
+        table::ROOT,
+    },
+};
+use bytes::Bytes;
+use http::{HeaderMap, request, response};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tidegate_abi::Action;
+use wasmtime::Store;
+
+impl Instance {
+    /// Shows a request's head to the guest.
+    ///
+    /// # Errors
+    /// When the guest breaks off; the head can still be taken.
+    pub fn on_request_headers(
+        &mut self,
+        id: StreamId,
+        head: request::Parts,
+        end_of_stream: bool,
+        now: Now,
+    ) -> Result<Step, Trap> {
+        let stream = self.stream_mut(id)?;
+        let count = count(request_len(&head));
+        stream.request_head = Some(head);
+        if self.exports.request_headers.is_none() {
+            return self.unasked(id, Side::Request);
+        }
+        self.enter(id, Side::Request, Part::Head, now)?;
+        let action = self.call(id, now, |exports, store| match &exports.request_headers {
+            Some(function) => function.call(store, id.0, count, end_of_stream),
+            None => Ok(0),
+        })?;
+        Ok(self.after_head(id, Side::Request, action))
+    }
+
+    /// Shows a response's head to the guest.
+    ///
+    /// # Errors
+    /// When the guest breaks off; the head can still be taken.
+    pub fn on_response_headers(
+        &mut self,
+        id: StreamId,
+        head: response::Parts,
+        end_of_stream: bool,
+        now: Now,
+    ) -> Result<Step, Trap> {
+        let stream = self.stream_mut(id)?;
+        let count = count(head.headers.len() + 1);
+        stream.response_head = Some(head);
+        if self.exports.response_headers.is_none() {
+            return self.unasked(id, Side::Response);
+        }
+        self.enter(id, Side::Response, Part::Head, now)?;
+        let action = self.call(id, now, |exports, store| match &exports.response_headers {
+            Some(function) => function.call(store, id.0, count, end_of_stream),
+            None => Ok(0),
+        })?;
+        Ok(self.after_head(id, Side::Response, action))
+    }
+
+    /// Shows a chunk of the request's body to the guest, with all that is held before it.
+    ///
+    /// # Errors
+    /// When the guest breaks off; the bytes can still be taken.
+    pub fn on_request_body(
+        &mut self,
+        id: StreamId,
+        chunk: Bytes,
+        end_of_stream: bool,
+        now: Now,
+    ) -> Result<Step, Trap> {
+        self.on_body(id, Side::Request, chunk, end_of_stream, now)
+    }
+
+    /// Shows a chunk of the response's body to the guest, with all that is held before it.
+    ///
+    /// # Errors
+    /// When the guest breaks off; the bytes can still be taken.
+    pub fn on_response_body(
+        &mut self,
+        id: StreamId,
+        chunk: Bytes,
+        end_of_stream: bool,
+        now: Now,
+    ) -> Result<Step, Trap> {
+        self.on_body(id, Side::Response, chunk, end_of_stream, now)
+    }
+
+    /// Shows the request's trailers to the guest.
+    ///
+    /// # Errors
+    /// When the guest breaks off; the trailers can still be taken.
+    pub fn on_request_trailers(&mut self, id: StreamId, trailers: HeaderMap, now: Now) -> Result<Step, Trap> {
+        self.on_trailers(id, Side::Request, trailers, now)
+    }
+
+    /// Shows the response's trailers to the guest.
+    ///
+    /// # Errors
+    /// When the guest breaks off; the trailers can still be taken.
+    pub fn on_response_trailers(
+        &mut self,
+        id: StreamId,
+        trailers: HeaderMap,
+        now: Now,
+    ) -> Result<Step, Trap> {
+        self.on_trailers(id, Side::Response, trailers, now)
+    }
+
+    /// The request's head, as the guest left it; to be taken after [`Step::Continue`], a resume or
+    /// a trap.
+    pub fn take_request_head(&mut self, id: StreamId) -> Option<request::Parts> {
+        let keep = self.plugin.module().traits().reads_fields && self.poisoned.is_none();
+        let stream = self.store.data_mut().streams.get_mut(id.0)?;
+        let scheme = stream.scheme();
+        let head = stream.request_head.take()?;
+        if keep {
+            keep_request(&head, scheme, &mut stream.request_kept);
+        }
+        Some(head)
+    }
+
+    /// The response's head, as the guest left it; to be taken after [`Step::Continue`], a resume or
+    /// a trap.
+    pub fn take_response_head(&mut self, id: StreamId) -> Option<response::Parts> {
+        let keep = self.plugin.module().traits().reads_fields && self.poisoned.is_none();
+        let stream = self.store.data_mut().streams.get_mut(id.0)?;
+        let head = stream.response_head.take()?;
+        if keep {
+            keep_response(&head, &mut stream.response_kept);
+        }
+        Some(head)
+    }
+
+    /// What is to go on of the request's body; empty if nothing is.
+    pub fn take_request_body(&mut self, id: StreamId) -> Bytes {
+        self.take_body(id, Side::Request)
+    }
+
+    /// What is to go on of the response's body; empty if nothing is.
+    pub fn take_response_body(&mut self, id: StreamId) -> Bytes {
+        self.take_body(id, Side::Response)
+    }
+
+    /// Bytes of the request's body that are held.
+    #[must_use]
+    pub fn buffered_request_body(&self, id: StreamId) -> usize {
+        self.store.data().streams.get(id.0).map_or(0, |stream| stream.request.body.len())
+    }
+
+    /// Bytes of the response's body that are held.
+    #[must_use]
+    pub fn buffered_response_body(&self, id: StreamId) -> usize {
+        self.store.data().streams.get(id.0).map_or(0, |stream| stream.response.body.len())
+    }
+
+    /// The request's trailers: those that came, or those that the guest made at the end of the body.
+    pub fn take_request_trailers(&mut self, id: StreamId) -> Option<HeaderMap> {
+        self.store.data_mut().streams.get_mut(id.0)?.request.trailers.take()
+    }
+
+    /// The response's trailers: those that came, or those that the guest made at the end of the body.
+    pub fn take_response_trailers(&mut self, id: StreamId) -> Option<HeaderMap> {
+        self.store.data_mut().streams.get_mut(id.0)?.response.trailers.take()
+    }
+
+    /// Tells which server the request goes to, for guests that ask.
+    pub fn set_upstream(&mut self, id: StreamId, name: Option<Rc<str>>, address: Option<SocketAddr>) {
+        if let Some(stream) = self.store.data_mut().streams.get_mut(id.0) {
+            stream.info.upstream = name;
+            stream.info.upstream_address = address;
+        }
+    }
+
+    /// Ends a stream: the guest logs, is told that it is done, and forgets it. Never fails: a trap
+    /// poisons the instance.
+    pub fn close_stream(&mut self, id: StreamId, now: Now) {
+        let Some(stream) = self.store.data_mut().streams.get_mut(id.0) else { return };
+        if stream.announced && self.poisoned.is_none() {
+            stream.closing = true;
+            // A trap is kept in `poisoned`.
+            let _ = self.end(id, now);
+        }
+        self.store.data_mut().streams.close(id.0);
+    }
+
+    fn end(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
+        if self.exports.log.is_some() {
+            self.call(id, now, |exports, store| {
+                exports.log.as_ref().map_or(Ok(()), |f| f.call(store, id.0))
+            })?;
+        }
+        if self.exports.done.is_some() {
+            self.call(id, now, |exports, store| {
+                exports.done.as_ref().map_or(Ok(0), |f| f.call(store, id.0))
+            })?;
+        }
+        if self.exports.delete.is_some() {
+            self.call(id, now, |exports, store| {
+                exports.delete.as_ref().map_or(Ok(()), |f| f.call(store, id.0))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn on_body(&mut self, id: StreamId, side: Side, chunk: Bytes, end: bool, now: Now) -> Result<Step, Trap> {
+        let stream = self.stream_mut(id)?;
+        let ended = stream.ended && side == Side::Request;
+        let flow = stream.flow_mut(side);
+        flow.received += chunk.len() as u64;
+        if ended {
+            return Ok(Step::Wait);
+        }
+        let before = flow.body.len();
+        flow.body.push(chunk);
+        let (hold, size) = (flow.hold, count(flow.body.len()));
+        let function = match side {
+            Side::Request => &self.exports.request_body,
+            Side::Response => &self.exports.response_body,
+        };
+        if function.is_none() || matches!(hold, Hold::All | Hold::Stopped) {
+            return self.unasked(id, side);
+        }
+        self.enter(id, side, Part::Body { end }, now)?;
+        let action = self.call(id, now, |exports, store| {
+            let function = match side {
+                Side::Request => &exports.request_body,
+                Side::Response => &exports.response_body,
+            };
+            function.as_ref().map_or(Ok(0), |function| function.call(store, (id.0, size, u32::from(end))))
+        })?;
+        Ok(self.after_body(id, side, action, before))
+    }
+
+    fn on_trailers(&mut self, id: StreamId, side: Side, trailers: HeaderMap, now: Now) -> Result<Step, Trap> {
+        let stream = self.stream_mut(id)?;
+        let ended = stream.ended && side == Side::Request;
+        let flow = stream.flow_mut(side);
+        let (hold, fields) = (flow.hold, count(trailers.len()));
+        flow.trailers = Some(trailers);
+        let function = match side {
+            Side::Request => &self.exports.request_trailers,
+            Side::Response => &self.exports.response_trailers,
+        };
+        if function.is_none() || ended || matches!(hold, Hold::All | Hold::Stopped) {
+            return self.unasked(id, side);
+        }
+        self.enter(id, side, Part::Trailers, now)?;
+        let action = self.call(id, now, |exports, store| {
+            let function = match side {
+                Side::Request => &exports.request_trailers,
+                Side::Response => &exports.response_trailers,
+            };
+            function.as_ref().map_or(Ok(0), |function| function.call(store, (id.0, fields)))
+        })?;
+        Ok(self.after_trailers(id, side, action, hold))
+    }
+
+    /// The step for a part that the guest has no callback for, or must not see now.
+    fn unasked(&mut self, id: StreamId, side: Side) -> Result<Step, Trap> {
+        if let Some(trap) = &self.poisoned {
+            return Err(trap.clone());
+        }
+        let stream = self.stream_mut(id)?;
+        let held = stream.ended && side == Side::Request || stream.flow(side).hold != Hold::None;
+        Ok(if held { Step::Wait } else { Step::Continue })
+    }
+
+    /// Before a callback: an instance that works, a guest that knows the stream, and a note of
+    /// what it is shown.
+    fn enter(&mut self, id: StreamId, side: Side, part: Part, now: Now) -> Result<(), Trap> {
+        if let Some(trap) = &self.poisoned {
+            return Err(trap.clone());
+        }
+        let stream = self.stream_mut(id)?;
+        stream.flow_mut(side).part = part;
+        if !std::mem::replace(&mut stream.announced, true) {
+            self.call(id, now, |exports, store| {
+                exports.context_create.as_ref().map_or(Ok(()), |create| create.call(store, (id.0, ROOT)))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn after_head(&mut self, id: StreamId, side: Side, action: u32) -> Step {
+        let state = self.store.data_mut();
+        let woken = state.may_be_woken();
+        settle(state, id, side, |_, ended| match Action::of_headers(action) {
+            _ if ended => Hold::Stopped,
+            Action::PauseAll => Hold::Stopped,
+            // With nothing else to wait for, it can only be the body.
+            Action::Pause if woken => Hold::All,
+            Action::Pause => Hold::Parts,
+            _ => Hold::None,
+        })
+    }
+
+    fn after_body(&mut self, id: StreamId, side: Side, action: u32, before: usize) -> Step {
+        let state = self.store.data_mut();
+        settle(state, id, side, |flow, ended| match Action::of_body(action) {
+            _ if ended => Hold::Stopped,
+            Action::Continue => Hold::None,
+            Action::PauseAll => {
+                flow.body.truncate(before);
+                Hold::Parts
+            }
+            _ => Hold::Parts,
+        })
+    }
+
+    /// Guests answer `Continue` for trailers by default, so that alone sets nothing free that waits
+    /// for something else.
+    fn after_trailers(&mut self, id: StreamId, side: Side, action: u32, before: Hold) -> Step {
+        let state = self.store.data_mut();
+        let woken = state.may_be_woken();
+        settle(state, id, side, |_, ended| match Action::of_trailers(action) {
+            _ if ended => Hold::Stopped,
+            Action::Continue if before == Hold::None || !woken => Hold::None,
+            _ => Hold::All,
+        })
+    }
+
+    fn take_body(&mut self, id: StreamId, side: Side) -> Bytes {
+        match self.store.data_mut().streams.get_mut(id.0) {
+            Some(stream) => stream.flow_mut(side).body.take(),
+            None => Bytes::new(),
+        }
+    }
+
+    fn stream_mut(&mut self, id: StreamId) -> Result<&mut Stream, Trap> {
+        let unknown =
+            || Trap::Trapped { message: format!("there is no stream {id}").into(), backtrace: "".into() };
+        self.store.data_mut().streams.get_mut(id.0).ok_or_else(unknown)
+    }
+
+    /// Calls the guest for a stream, within what is left of the stream's time.
+    #[inline]
+    fn call<R>(
+        &mut self,
+        id: StreamId,
+        now: Now,
+        call: impl FnOnce(&Exports, &mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, Trap> {
+        let began = self.plugin.engine.ticks();
+        let state = self.store.data_mut();
+        state.begin(id.0, now, began);
+        let spent = state.streams.get(id.0).map_or(0, |stream| stream.spent);
+        let left = self.plugin.request_ticks.saturating_sub(spent).max(1);
+        self.store.set_epoch_deadline(left.min(self.plugin.call_ticks));
+        let result = call(&self.exports, &mut self.store);
+        let passed = self.plugin.engine.ticks() - began;
+        if passed > 0
+            && let Some(stream) = self.store.data_mut().streams.get_mut(id.0)
+        {
+            stream.spent += passed;
+        }
+        result.map_err(|error| {
+            let limits = self.plugin.spec.limits;
+            let trap = self.poison(&error, limits.call_time);
+            if matches!(trap, Trap::CallTime { .. }) && left < self.plugin.call_ticks {
+                let trap = Trap::RequestTime { limit: limits.request_time };
+                self.poisoned = Some(trap.clone());
+                return trap;
+            }
+            trap
+        })
+    }
+}
+
+/// Notes what is held now, as `hold` decides, and says it as a step.
+fn settle(
+    state: &mut State,
+    id: StreamId,
+    side: Side,
+    hold: impl FnOnce(&mut crate::stream::Flow, bool) -> Hold,
+) -> Step {
+    let Some(stream) = state.streams.get_mut(id.0) else { return Step::Wait };
+    let ended = stream.ended;
+    let flow = stream.flow_mut(side);
+    let hold = hold(flow, ended);
+    flow.settle(hold);
+    match hold {
+        Hold::None => Step::Continue,
+        Hold::Parts => Step::Pause,
+        Hold::All | Hold::Stopped => Step::Wait,
+    }
+}
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

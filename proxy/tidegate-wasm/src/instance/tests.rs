@@ -1,0 +1,1 @@
+//! Tests of instances with guests written as text.

@@ -1,0 +1,133 @@
+//! A compiled module that has passed all checks: its imports are linked, its callbacks have the
+//! right types, it can be asked for memory.
+
+use crate::{LoadError, abi::exports, abi::imports::Imports, state::State};
+use std::{fmt, sync::Arc};
+use tidegate_abi::AbiVersion;
+use wasmtime::{ExternType, FuncType, InstancePre};
+
+/// A checked, compiled filter. Cheap to clone, shared by all workers.
+#[derive(Clone)]
+pub struct Module {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    digest: String,
+    abi: AbiVersion,
+    ready: InstancePre<State>,
+    exports: Vec<String>,
+    traits: Traits,
+    memory: u64,
+}
+
+/// What can be told about a module without running it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traits {
+    /// It imports a function that reads header fields, so fields that have gone on must be kept.
+    pub(crate) reads_fields: bool,
+    /// It imports a function that can change a body.
+    pub(crate) writes_bodies: bool,
+}
+
+impl Module {
+    /// Checks what the engine has compiled and links it.
+    pub(crate) fn check<'a>(
+        code: wasmtime::Module,
+        digest: String,
+        imports: impl FnOnce(AbiVersion) -> &'a Imports,
+    ) -> Result<Self, LoadError> {
+        let abi = abi_version(&code).ok_or(LoadError::NoAbiVersion)?;
+        let imports = imports(abi);
+        let names = imports.unknown(&code);
+        if !names.is_empty() {
+            return Err(LoadError::UnknownImports { abi: abi.as_str(), names });
+        }
+        let callbacks = exports::wrong_callbacks(&code, abi);
+        if !callbacks.is_empty() {
+            return Err(LoadError::WrongCallback { abi: abi.as_str(), callbacks });
+        }
+        let memory = match code.get_export("memory") {
+            Some(ExternType::Memory(memory)) if !memory.is_64() && !memory.is_shared() => {
+                memory.minimum().saturating_mul(memory.page_size())
+            }
+            _ => return Err(LoadError::NoMemory),
+        };
+        if exports::MALLOC.iter().all(|name| code.get_export(name).is_none()) {
+            return Err(LoadError::NoMalloc);
+        }
+        let traits = Traits::read(&code);
+        let exports = code.exports().map(|export| export.name().to_owned()).collect();
+        let ready = imports.ready(&code).map_err(|error| LoadError::WrongImport(format!("{error:#}")))?;
+        Ok(Self { inner: Arc::new(Inner { digest, abi, ready, exports, traits, memory }) })
+    }
+
+    /// Digest of the module's bytes: SHA-256 in hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.inner.digest
+    }
+
+    /// The ABI version that the module names.
+    #[must_use]
+    pub fn abi(&self) -> AbiVersion {
+        self.inner.abi
+    }
+
+    /// Bytes of memory at start.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.inner.memory
+    }
+
+    pub(crate) fn has_export(&self, name: &str) -> bool {
+        self.inner.exports.iter().any(|export| export == name)
+    }
+
+    pub(crate) fn traits(&self) -> Traits {
+        self.inner.traits
+    }
+
+    pub(crate) fn ready(&self) -> &InstancePre<State> {
+        &self.inner.ready
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module").field("digest", &self.inner.digest).field("abi", &self.inner.abi).finish()
+    }
+}
+
+impl Traits {
+    fn read(code: &wasmtime::Module) -> Self {
+        let mut traits = Self::default();
+        for import in code.imports() {
+            match import.name() {
+                "proxy_get_header_map_value"
+                | "proxy_get_header_map_pairs"
+                | "proxy_get_header_map_size"
+                | "proxy_get_property" => traits.reads_fields = true,
+                "proxy_set_buffer_bytes" => traits.writes_bodies = true,
+                _ => {}
+            }
+        }
+        traits
+    }
+}
+
+/// The first exported function with a version's name decides.
+fn abi_version(code: &wasmtime::Module) -> Option<AbiVersion> {
+    code.exports()
+        .filter(|export| matches!(export.ty(), ExternType::Func(_)))
+        .find_map(|export| AbiVersion::from_export(export.name()))
+}
+
+/// A function's type as people write it.
+pub(crate) fn describe(ty: &FuncType) -> String {
+    let list = |types: &mut dyn Iterator<Item = wasmtime::ValType>| {
+        types.map(|ty| ty.to_string()).collect::<Vec<_>>()
+    };
+    let (params, results) = (list(&mut ty.params()).join(", "), list(&mut ty.results()).join(", "));
+    format!("({params}) -> ({results})")
+}

@@ -1,0 +1,174 @@
+//! A plugin: a module with its configuration and limits, shared by all workers.
+
+use crate::{Engine, Limits, LoadError, Module, Shared, shared::Space};
+use bytes::Bytes;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+use tidegate_abi::LogLevel;
+
+/// What a plugin is made of.
+#[derive(Debug, Clone)]
+pub struct PluginSpec {
+    /// Its name; shared data, queues and metrics belong to it.
+    pub name: String,
+    /// Which of the module's root contexts; mostly empty.
+    pub root_id: String,
+    /// The code.
+    pub module: Module,
+    /// What the guest reads in its configure callback.
+    pub config: Bytes,
+    /// Environment variables that the guest sees.
+    pub environment: Vec<(String, String)>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Names of the upstreams that it may call.
+    pub callable: Vec<String>,
+}
+
+/// A module with its configuration. Instances are started from it.
+pub struct Plugin {
+    pub(crate) engine: Engine,
+    pub(crate) spec: PluginSpec,
+    pub(crate) space: Space,
+    pub(crate) call_ticks: u64,
+    pub(crate) request_ticks: u64,
+    pub(crate) start_ticks: u64,
+    level: AtomicU32,
+    wants: Wants,
+}
+
+/// Which callbacks the module has.
+#[derive(Debug, Clone, Copy)]
+struct Wants {
+    request_headers: bool,
+    request_body: bool,
+    request_trailers: bool,
+    response_headers: bool,
+    response_body: bool,
+    response_trailers: bool,
+    log: bool,
+}
+
+impl Plugin {
+    /// Puts a plugin together; nothing of the guest runs yet.
+    ///
+    /// # Errors
+    /// When the module needs more memory than the plugin may have.
+    pub fn build(engine: &Engine, spec: PluginSpec, shared: Arc<Shared>) -> Result<Self, LoadError> {
+        let (needed, limit) = (spec.module.memory_bytes(), spec.limits.memory);
+        if usize::try_from(needed).map_or(true, |needed| needed > limit) {
+            return Err(LoadError::MemoryLimit { needed, limit });
+        }
+        let wants = |callback| spec.module.has_export(callback);
+        let wants = Wants {
+            request_headers: wants("proxy_on_request_headers"),
+            request_body: wants("proxy_on_request_body"),
+            request_trailers: wants("proxy_on_request_trailers"),
+            response_headers: wants("proxy_on_response_headers"),
+            response_body: wants("proxy_on_response_body"),
+            response_trailers: wants("proxy_on_response_trailers"),
+            log: wants("proxy_on_log"),
+        };
+        Ok(Self {
+            engine: engine.clone(),
+            space: Space::open(shared, &spec.name),
+            call_ticks: engine.ticks_for(spec.limits.call_time),
+            request_ticks: engine.ticks_for(spec.limits.request_time),
+            start_ticks: engine.ticks_for(spec.limits.call_time.max(crate::limits::START_TIME)),
+            level: AtomicU32::new(LogLevel::Info.number()),
+            wants,
+            spec,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Its code.
+    #[must_use]
+    pub fn module(&self) -> &Module {
+        &self.spec.module
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn spec(&self) -> &PluginSpec {
+        &self.spec
+    }
+
+    /// Least level of log lines that come out; at first `Info`.
+    #[must_use]
+    pub fn log_level(&self) -> LogLevel {
+        LogLevel::from_number(self.level.load(Ordering::Relaxed)).unwrap_or(LogLevel::Info)
+    }
+
+    /// Sets the least level of log lines, at once and for all instances.
+    pub fn set_log_level(&self, level: LogLevel) {
+        self.level.store(level.number(), Ordering::Relaxed);
+    }
+
+    /// Whether the module has a callback for request headers.
+    #[must_use]
+    pub fn wants_request_headers(&self) -> bool {
+        self.wants.request_headers
+    }
+
+    /// Whether the module has a callback for request bodies.
+    #[must_use]
+    pub fn wants_request_body(&self) -> bool {
+        self.wants.request_body
+    }
+
+    /// Whether the module has a callback for request trailers.
+    #[must_use]
+    pub fn wants_request_trailers(&self) -> bool {
+        self.wants.request_trailers
+    }
+
+    /// Whether the module has a callback for response headers.
+    #[must_use]
+    pub fn wants_response_headers(&self) -> bool {
+        self.wants.response_headers
+    }
+
+    /// Whether the module has a callback for response bodies.
+    #[must_use]
+    pub fn wants_response_body(&self) -> bool {
+        self.wants.response_body
+    }
+
+    /// Whether the module has a callback for response trailers.
+    #[must_use]
+    pub fn wants_response_trailers(&self) -> bool {
+        self.wants.response_trailers
+    }
+
+    /// Whether the module has a callback for the end of a request.
+    #[must_use]
+    pub fn wants_log(&self) -> bool {
+        self.wants.log
+    }
+
+    /// Whether the module can change bodies at all; if not, their length stays as announced.
+    #[must_use]
+    pub fn writes_bodies(&self) -> bool {
+        self.spec.module.traits().writes_bodies
+    }
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.spec.name)
+            .field("module", &self.spec.module)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,188 @@
+//! The only state that instances on different workers share: data, queues and metrics of each
+//! plugin. All of it is bounded. Locks are held for a look-up or a copy, never across a call into
+//! a guest; metrics are defined under a lock and counted without one.
+
+mod metrics;
+mod queues;
+
+pub(crate) use metrics::Cell;
+pub use metrics::{Metric, MetricValue};
+use queues::Queues;
+
+use bytes::Bytes;
+use metrics::Metrics;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tidegate_abi::Status;
+
+/// Values of one plugin.
+const KEYS: usize = 65_536;
+
+/// Bytes of keys and values of one plugin.
+const DATA_BYTES: usize = 64 << 20;
+
+/// What all instances of a process share. One for a gateway, made once.
+#[derive(Default)]
+pub struct Shared {
+    spaces: Mutex<HashMap<String, Arc<SpaceState>>>,
+    queues: Mutex<Queues>,
+}
+
+/// What belongs to one plugin's name.
+#[derive(Default)]
+struct SpaceState {
+    data: Mutex<Data>,
+    metrics: Mutex<Metrics>,
+}
+
+#[derive(Default)]
+struct Data {
+    values: HashMap<Box<[u8]>, (Bytes, u32)>,
+    bytes: usize,
+    last_cas: u32,
+}
+
+impl Shared {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All metrics that guests have defined, by plugin and name.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Metric> {
+        let spaces: Vec<_> =
+            lock(&self.spaces).iter().map(|(name, space)| (name.clone(), space.clone())).collect();
+        let mut all: Vec<Metric> =
+            spaces.iter().flat_map(|(plugin, space)| lock(&space.metrics).list(plugin)).collect();
+        all.sort_by(|a, b| (&a.plugin, &a.name).cmp(&(&b.plugin, &b.name)));
+        all
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("plugins", &lock(&self.spaces).len()).finish_non_exhaustive()
+    }
+}
+
+/// A plugin's way to what is shared.
+pub(crate) struct Space {
+    shared: Arc<Shared>,
+    plugin: String,
+    state: Arc<SpaceState>,
+}
+
+impl Space {
+    /// The space of this plugin's name: what an older version of the plugin left is still there.
+    pub(crate) fn open(shared: Arc<Shared>, plugin: &str) -> Self {
+        let state = lock(&shared.spaces).entry(plugin.to_owned()).or_default().clone();
+        Self { shared, plugin: plugin.to_owned(), state }
+    }
+
+    pub(crate) fn value(&self, key: &[u8]) -> Option<(Bytes, u32)> {
+        lock(&self.state.data).values.get(key).cloned()
+    }
+
+    /// Sets a value. A `cas` that is not zero must be the one of the value there is, if there is one.
+    pub(crate) fn set_value(&self, key: &[u8], value: &[u8], cas: u32) -> Result<(), Status> {
+        let mut data = lock(&self.state.data);
+        let old = data.values.get(key);
+        if let Some((_, current)) = old
+            && cas != 0
+            && *current != cas
+        {
+            return Err(Status::CasMismatch);
+        }
+        let freed = old.map_or(0, |(value, _)| key.len() + value.len());
+        let new_key = old.is_none();
+        let bytes = data.bytes - freed + key.len() + value.len();
+        if bytes > DATA_BYTES || new_key && data.values.len() >= KEYS {
+            return Err(Status::InternalFailure);
+        }
+        // Zero means "whatever is there", so no value has it.
+        data.last_cas = data.last_cas.checked_add(1).unwrap_or(1);
+        data.bytes = bytes;
+        let entry = (Bytes::copy_from_slice(value), data.last_cas);
+        data.values.insert(key.into(), entry);
+        Ok(())
+    }
+
+    pub(crate) fn register_queue(&self, name: &[u8]) -> Result<u32, Status> {
+        lock(&self.shared.queues).register(&self.plugin, name)
+    }
+
+    /// A queue of this or another plugin.
+    pub(crate) fn find_queue(&self, plugin: &[u8], name: &[u8]) -> Option<u32> {
+        let plugin = if plugin.is_empty() { self.plugin.as_bytes() } else { plugin };
+        lock(&self.shared.queues).find(plugin, name)
+    }
+
+    /// Appends to a queue; gives the name of the plugin that registered it.
+    pub(crate) fn enqueue(&self, queue: u32, value: &[u8]) -> Result<String, Status> {
+        lock(&self.shared.queues).enqueue(queue, value)
+    }
+
+    pub(crate) fn dequeue(&self, queue: u32) -> Result<Bytes, Status> {
+        lock(&self.shared.queues).dequeue(queue)
+    }
+
+    pub(crate) fn define_metric(&self, kind: tidegate_abi::MetricKind, name: &[u8]) -> Arc<Cell> {
+        lock(&self.state.metrics).define(kind, name)
+    }
+}
+
+/// A panic elsewhere cannot leave these half-changed in a way that matters, so poison is ignored.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_abi::MetricKind;
+
+    #[test]
+    fn values_are_compared_before_they_are_set() {
+        let shared = Arc::new(Shared::new());
+        let (one, other) = (Space::open(shared.clone(), "one"), Space::open(shared.clone(), "other"));
+        assert_eq!(one.set_value(b"k", b"a", 77), Ok(()), "a new key ignores cas");
+        let (value, cas) = one.value(b"k").unwrap();
+        assert_eq!((&value[..], cas), (&b"a"[..], 1));
+        assert_eq!(one.set_value(b"k", b"b", 9), Err(Status::CasMismatch));
+        assert_eq!(one.set_value(b"k", b"b", cas), Ok(()));
+        assert_eq!(one.set_value(b"k", b"c", 0), Ok(()));
+        assert_eq!(Space::open(shared, "one").value(b"k").unwrap().1, 3);
+        assert!(other.value(b"k").is_none());
+    }
+
+    #[test]
+    fn data_is_bounded() {
+        let space = Space::open(Arc::new(Shared::new()), "p");
+        let half = vec![0; DATA_BYTES / 2];
+        assert_eq!(space.set_value(b"a", &half, 0), Ok(()));
+        assert_eq!(space.set_value(b"b", &half, 0), Err(Status::InternalFailure));
+        assert_eq!(space.set_value(b"a", &half, 0), Ok(()), "replacing frees the old value");
+        assert_eq!(space.set_value(b"a", b"", 0), Ok(()));
+        assert_eq!(space.set_value(b"b", &half, 0), Ok(()));
+    }
+
+    #[test]
+    fn metrics_are_listed_by_plugin_and_name() {
+        let shared = Arc::new(Shared::new());
+        let (b, a) = (Space::open(shared.clone(), "b"), Space::open(shared.clone(), "a"));
+        b.define_metric(MetricKind::Counter, b"hits").record(2);
+        a.define_metric(MetricKind::Gauge, b"depth").record(-3);
+        b.define_metric(MetricKind::Counter, b"hits").record(1);
+        let found: Vec<_> = shared.metrics().into_iter().map(|m| (m.plugin, m.name, m.value)).collect();
+        let want = [
+            ("a".to_owned(), "depth".to_owned(), MetricValue::Gauge(-3)),
+            ("b".to_owned(), "hits".to_owned(), MetricValue::Counter(3)),
+        ];
+        assert_eq!(found, want);
+    }
+}

@@ -1,0 +1,97 @@
+//! Queues between plugins, found by the name of the plugin that registered them and their own.
+
+use bytes::Bytes;
+use std::collections::VecDeque;
+use tidegate_abi::Status;
+
+/// Queues of a process.
+const QUEUES: usize = 1024;
+
+/// Entries of a queue.
+const ENTRIES: usize = 65_536;
+
+/// Bytes of all entries of a queue.
+const BYTES: usize = 16 << 20;
+
+#[derive(Default)]
+pub(super) struct Queues {
+    list: Vec<Queue>,
+}
+
+struct Queue {
+    plugin: String,
+    name: Box<[u8]>,
+    entries: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Queues {
+    /// The queue's number, counted from 1; registering again gives the same.
+    pub(super) fn register(&mut self, plugin: &str, name: &[u8]) -> Result<u32, Status> {
+        if let Some(number) = self.find(plugin.as_bytes(), name) {
+            return Ok(number);
+        }
+        if self.list.len() >= QUEUES {
+            return Err(Status::InternalFailure);
+        }
+        self.list.push(Queue {
+            plugin: plugin.into(),
+            name: name.into(),
+            entries: VecDeque::new(),
+            bytes: 0,
+        });
+        u32::try_from(self.list.len()).map_err(|_| Status::InternalFailure)
+    }
+
+    pub(super) fn find(&self, plugin: &[u8], name: &[u8]) -> Option<u32> {
+        let at =
+            self.list.iter().position(|queue| queue.plugin.as_bytes() == plugin && *queue.name == *name)?;
+        u32::try_from(at + 1).ok()
+    }
+
+    pub(super) fn enqueue(&mut self, number: u32, value: &[u8]) -> Result<String, Status> {
+        let queue = self.queue(number)?;
+        if queue.entries.len() >= ENTRIES || queue.bytes + value.len() > BYTES {
+            return Err(Status::InternalFailure);
+        }
+        queue.bytes += value.len();
+        queue.entries.push_back(Bytes::copy_from_slice(value));
+        Ok(queue.plugin.clone())
+    }
+
+    pub(super) fn dequeue(&mut self, number: u32) -> Result<Bytes, Status> {
+        let queue = self.queue(number)?;
+        let value = queue.entries.pop_front().ok_or(Status::Empty)?;
+        queue.bytes -= value.len();
+        Ok(value)
+    }
+
+    fn queue(&mut self, number: u32) -> Result<&mut Queue, Status> {
+        let at = (number as usize).checked_sub(1).ok_or(Status::NotFound)?;
+        self.list.get_mut(at).ok_or(Status::NotFound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_out_in_order() {
+        let mut queues = Queues::default();
+        let number = queues.register("p", b"q").unwrap();
+        assert_eq!(queues.register("p", b"q"), Ok(number));
+        assert_ne!(queues.register("other", b"q"), Ok(number));
+        assert_eq!(queues.find(b"p", b"q"), Some(number));
+        assert_eq!(queues.dequeue(number), Err(Status::Empty));
+        assert_eq!(queues.enqueue(number, b"1").as_deref(), Ok("p"));
+        queues.enqueue(number, b"2").unwrap();
+        assert_eq!(queues.dequeue(number).as_deref(), Ok(&b"1"[..]));
+        assert_eq!(queues.dequeue(number).as_deref(), Ok(&b"2"[..]));
+        for unknown in [0, 99] {
+            assert_eq!(queues.enqueue(unknown, b""), Err(Status::NotFound));
+            assert_eq!(queues.dequeue(unknown), Err(Status::NotFound));
+        }
+        assert_eq!(queues.enqueue(number, &vec![0; BYTES + 1]), Err(Status::InternalFailure));
+    }
+}

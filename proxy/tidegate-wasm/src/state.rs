@@ -1,0 +1,213 @@
+//! What the host functions of one instance see and change.
+
+use crate::{
+    CallResponse, Effect, Now, Plugin, Side, StreamId,
+    limits::{EFFECTS, Limiter, OPEN_CALLS},
+    log::{LineLimit, printable},
+    shared::Cell,
+    stream::{
+        Hold, Stream,
+        table::{ROOT, Streams},
+    },
+    time::nanoseconds,
+};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tidegate_abi::{LogLevel, Status};
+use wasmtime::{Memory, TypedFunc};
+
+/// Which host functions may be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// While the module sets itself up: logs and WASI.
+    Start,
+    /// In callbacks: all.
+    Running,
+    /// While the host asks for memory: logs, clock and yielding, which Go's collector needs.
+    Allocating,
+}
+
+/// The answer to an HTTP call while the guest is told of it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    None,
+    Failed,
+    Response(CallResponse),
+}
+
+pub(crate) struct State {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) malloc: Option<TypedFunc<u32, u32>>,
+    pub(crate) limiter: Limiter,
+    pub(crate) phase: Phase,
+    /// The stream, or the plugin itself, in whose name host functions act.
+    pub(crate) effective: u32,
+    pub(crate) streams: Streams,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) answer: Answer,
+    /// Tokens of the HTTP calls that are not answered yet.
+    pub(crate) calls: Vec<u32>,
+    last_token: u32,
+    pub(crate) tick_period: Option<Duration>,
+    /// The guest has registered queues.
+    pub(crate) listens: bool,
+    /// The guest is in its configure callback.
+    pub(crate) configuring: bool,
+    /// Metrics by kind, in the order of their definition.
+    pub(crate) metrics: [Vec<Arc<Cell>>; 3],
+    /// Bytes on their way into the guest; kept to be used again.
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) lines: LineLimit,
+    now: Now,
+    /// The engine's ticks when the call began.
+    began: u64,
+    /// How often the guest has read the clock in this call.
+    readings: u64,
+}
+
+impl State {
+    pub(crate) fn new(plugin: Arc<Plugin>, now: Now) -> Self {
+        let memory = plugin.spec.limits.memory;
+        Self {
+            plugin,
+            memory: None,
+            malloc: None,
+            limiter: Limiter { memory, refused: false },
+            phase: Phase::Start,
+            effective: 0,
+            streams: Streams::default(),
+            effects: VecDeque::new(),
+            answer: Answer::None,
+            calls: Vec::new(),
+            last_token: 0,
+            tick_period: None,
+            listens: false,
+            configuring: false,
+            metrics: [Vec::new(), Vec::new(), Vec::new()],
+            scratch: Vec::new(),
+            lines: LineLimit::default(),
+            now,
+            began: 0,
+            readings: 0,
+        }
+    }
+
+    /// Prepares for a call into the guest.
+    #[inline]
+    pub(crate) fn begin(&mut self, effective: u32, now: Now, ticks: u64) {
+        self.effective = effective;
+        self.now = now;
+        self.began = ticks;
+        self.readings = 0;
+    }
+
+    pub(crate) fn stream(&self) -> Option<&Stream> {
+        self.streams.get(self.effective)
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> Option<&mut Stream> {
+        self.streams.get_mut(self.effective)
+    }
+
+    /// The stream that the guest acts for, as effects name it.
+    pub(crate) fn stream_id(&self) -> Option<StreamId> {
+        self.stream().map(|stream| StreamId(stream.id))
+    }
+
+    /// How far the clocks have gone on since the call began. A guest that waits by reading the
+    /// clock must see it move, so every reading adds a nanosecond to what the ticks show.
+    fn passed(&mut self) -> Duration {
+        self.readings += 1;
+        let ticks = self.plugin.engine.ticks().saturating_sub(self.began);
+        let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+        self.plugin.engine.epoch_tick().saturating_mul(ticks) + Duration::from_nanos(self.readings)
+    }
+
+    pub(crate) fn wall_clock(&mut self) -> u64 {
+        let passed = self.passed();
+        nanoseconds(self.now.wall.saturating_add(passed))
+    }
+
+    pub(crate) fn monotonic_clock(&mut self) -> u64 {
+        let passed = self.passed();
+        nanoseconds(self.now.monotonic.saturating_add(passed))
+    }
+
+    /// Notes a wish of the guest.
+    pub(crate) fn push(&mut self, effect: Effect) -> Result<(), Status> {
+        if self.effects.len() >= EFFECTS {
+            return Err(Status::InternalFailure);
+        }
+        self.effects.push_back(effect);
+        Ok(())
+    }
+
+    /// A line of the guest.
+    pub(crate) fn log(&mut self, level: LogLevel, bytes: &[u8]) {
+        if level.number() < self.plugin.log_level().number() {
+            return;
+        }
+        let (passes, dropped) = self.lines.admit(self.now.monotonic);
+        if dropped > 0 {
+            let message = format!("{dropped} log lines of the plugin were dropped: too many in a second");
+            self.push_line(LogLevel::Warn, message);
+        }
+        if passes {
+            let message = printable(bytes);
+            self.lines.note(&message);
+            self.push_line(level, message);
+        }
+    }
+
+    /// A line of the host about the guest.
+    pub(crate) fn remark(&mut self, level: LogLevel, message: &str) {
+        self.log(level, message.as_bytes());
+    }
+
+    fn push_line(&mut self, level: LogLevel, message: String) {
+        let stream = self.stream_id();
+        // A full queue has the lines that matter most, the first ones, in it already.
+        let _ = self.push(Effect::Log { level, message, stream });
+    }
+
+    /// A number for a new HTTP call; none when too many are open.
+    pub(crate) fn open_call(&mut self) -> Option<u32> {
+        if self.calls.len() >= OPEN_CALLS {
+            return None;
+        }
+        loop {
+            self.last_token = self.last_token.wrapping_add(1);
+            let token = self.last_token;
+            if token != 0 && !self.calls.contains(&token) {
+                self.calls.push(token);
+                return Some(token);
+            }
+        }
+    }
+
+    /// Whether anything but more of a stream may call the guest, so that it could resume one.
+    pub(crate) fn may_be_woken(&self) -> bool {
+        !self.calls.is_empty() || self.tick_period.is_some() || self.listens
+    }
+
+    /// Offers the rest of their streams to guests that wait for nothing else any more.
+    pub(crate) fn feed(&mut self) {
+        if self.may_be_woken() {
+            return;
+        }
+        for stream in self.streams.iter_mut().filter(|stream| !stream.ended) {
+            for side in [Side::Request, Side::Response] {
+                let flow = stream.flow_mut(side);
+                if flow.hold == Hold::All && self.effects.len() < EFFECTS {
+                    flow.hold = Hold::Parts;
+                    self.effects.push_back(Effect::Feed { stream: StreamId(stream.id), side });
+                }
+            }
+        }
+    }
+
+    /// Whether a guest may act for this number.
+    pub(crate) fn knows(&self, id: u32) -> bool {
+        id == ROOT || self.streams.get(id).is_some()
+    }
+}

@@ -1,0 +1,255 @@
+//! One request inside an instance: its heads, bodies and trailers while the guest may see them,
+//! and what has to stay readable afterwards.
+
+pub(crate) mod body;
+pub(crate) mod fields;
+pub(crate) mod kept;
+pub(crate) mod table;
+
+use crate::{Now, Side};
+use body::Body;
+use http::{HeaderMap, HeaderValue, Version, request, response};
+use kept::Kept;
+use std::{fmt, net::SocketAddr, rc::Rc};
+
+/// Names a stream of one instance. Numbers are not used again while a guest could remember them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamId(pub(crate) u32);
+
+impl StreamId {
+    /// The number that the guest sees.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What the gateway knows about a request; guests read it as properties. Cheap to make: no
+/// text is copied.
+#[derive(Debug, Clone)]
+pub struct StreamInfo {
+    /// The client.
+    pub source: SocketAddr,
+    /// The address that the client connected to.
+    pub destination: SocketAddr,
+    /// Whether the client uses TLS; also decides `:scheme`.
+    pub tls: bool,
+    /// The client's HTTP version.
+    pub protocol: Version,
+    /// The request's id; none: the `x-request-id` header at hand.
+    pub request_id: Option<HeaderValue>,
+    /// Number of the client's connection.
+    pub connection_id: u64,
+    /// Details of the client's TLS, if there are any.
+    pub tls_details: Option<Rc<TlsDetails>>,
+    /// The listener's name.
+    pub listener: Option<Rc<str>>,
+    /// The route's name.
+    pub route: Option<Rc<str>>,
+    /// The rule's name.
+    pub rule: Option<Rc<str>>,
+    /// The upstream's name, as far as it is known.
+    pub upstream: Option<Rc<str>>,
+    /// The upstream server's address, as far as it is known.
+    pub upstream_address: Option<SocketAddr>,
+}
+
+impl StreamInfo {
+    /// A cleartext stream without names.
+    #[must_use]
+    pub fn new(source: SocketAddr, destination: SocketAddr, protocol: Version) -> Self {
+        Self {
+            source,
+            destination,
+            tls: false,
+            protocol,
+            request_id: None,
+            connection_id: 0,
+            tls_details: None,
+            listener: None,
+            route: None,
+            rule: None,
+            upstream: None,
+            upstream_address: None,
+        }
+    }
+}
+
+/// What is known of a TLS connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsDetails {
+    /// The name that the client asked for.
+    pub server_name: String,
+    /// As in `TLSv1.3`.
+    pub version: String,
+    /// Whether the client showed a certificate that was accepted.
+    pub client_authenticated: bool,
+}
+
+/// What is held back of one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Nothing.
+    None,
+    /// What came so far; more may come.
+    Parts,
+    /// What came so far, and more only when nothing else can wake the guest.
+    All,
+    /// What came so far, and more only after the guest has resumed: it said so.
+    Stopped,
+}
+
+/// The part of a side that the guest is being told about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// None right now.
+    Idle,
+    /// Its head.
+    Head,
+    /// A chunk of its body, perhaps the last.
+    Body {
+        /// Whether nothing follows.
+        end: bool,
+    },
+    /// Its trailers.
+    Trailers,
+}
+
+/// One direction of a stream behind its head.
+pub(crate) struct Flow {
+    pub(crate) body: Body,
+    /// Bytes of body that came in.
+    pub(crate) received: u64,
+    pub(crate) trailers: Option<HeaderMap>,
+    pub(crate) hold: Hold,
+    pub(crate) part: Part,
+    /// The guest resumed this side during the call that is going on.
+    pub(crate) resumed: bool,
+}
+
+impl Flow {
+    fn new() -> Self {
+        Self {
+            body: Body::default(),
+            received: 0,
+            trailers: None,
+            hold: Hold::None,
+            part: Part::Idle,
+            resumed: false,
+        }
+    }
+
+    /// Notes what is held after a call, in which the guest may also have resumed.
+    pub(crate) fn settle(&mut self, hold: Hold) {
+        self.part = Part::Idle;
+        self.hold = if self.resumed { Hold::None } else { hold };
+        self.resumed = false;
+    }
+}
+
+/// One request and its response.
+pub(crate) struct Stream {
+    pub(crate) id: u32,
+    /// The guest knows of it.
+    pub(crate) announced: bool,
+    /// It was answered or reset by the guest: no more of the request goes to it.
+    pub(crate) ended: bool,
+    /// In the callbacks at the end everything is readable.
+    pub(crate) closing: bool,
+    pub(crate) info: StreamInfo,
+    pub(crate) opened: Now,
+    /// Here until it is taken.
+    pub(crate) request_head: Option<request::Parts>,
+    pub(crate) response_head: Option<response::Parts>,
+    /// The heads after they were taken, for guests that read them later.
+    pub(crate) request_kept: Kept,
+    pub(crate) response_kept: Kept,
+    pub(crate) request: Flow,
+    pub(crate) response: Flow,
+    /// `:scheme` as the guest wrote it.
+    pub(crate) scheme: Option<&'static str>,
+    /// What the guest set; few, so a list.
+    pub(crate) properties: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub(crate) property_bytes: usize,
+    /// Bytes of header fields that the guest wrote.
+    pub(crate) written: usize,
+    /// Ticks spent in the guest.
+    pub(crate) spent: u64,
+    /// Details of a local reply.
+    pub(crate) details: Option<String>,
+}
+
+impl Stream {
+    pub(crate) fn new(id: u32, info: StreamInfo, now: Now) -> Self {
+        Self {
+            id,
+            announced: false,
+            ended: false,
+            closing: false,
+            info,
+            opened: now,
+            request_head: None,
+            response_head: None,
+            request_kept: Kept::default(),
+            response_kept: Kept::default(),
+            request: Flow::new(),
+            response: Flow::new(),
+            scheme: None,
+            properties: Vec::new(),
+            property_bytes: 0,
+            written: 0,
+            spent: 0,
+            details: None,
+        }
+    }
+
+    /// Makes a used stream a new one, with the buffers it has.
+    pub(crate) fn renew(&mut self, id: u32, info: StreamInfo, now: Now) {
+        self.id = id;
+        self.announced = false;
+        self.ended = false;
+        self.closing = false;
+        self.info = info;
+        self.opened = now;
+        self.spent = 0;
+    }
+
+    /// Drops what the request left behind.
+    pub(crate) fn clear(&mut self) {
+        self.request_head = None;
+        self.response_head = None;
+        self.request_kept.clear();
+        self.response_kept.clear();
+        self.request = Flow::new();
+        self.response = Flow::new();
+        self.scheme = None;
+        self.properties.clear();
+        self.property_bytes = 0;
+        self.written = 0;
+        self.details = None;
+    }
+
+    pub(crate) fn flow(&self, side: Side) -> &Flow {
+        match side {
+            Side::Request => &self.request,
+            Side::Response => &self.response,
+        }
+    }
+
+    pub(crate) fn flow_mut(&mut self, side: Side) -> &mut Flow {
+        match side {
+            Side::Request => &mut self.request,
+            Side::Response => &mut self.response,
+        }
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        self.scheme.unwrap_or(if self.info.tls { "https" } else { "http" })
+    }
+}

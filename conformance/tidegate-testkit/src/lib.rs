@@ -4,6 +4,8 @@
 
 mod client;
 mod frames;
+mod gateway;
+mod load;
 pub mod message;
 mod tls;
 mod upstream;
@@ -11,6 +13,8 @@ mod wire;
 
 pub use client::{PATIENCE, RawClient};
 pub use frames::{Fate, Frame, Frames, flag, kind, literals};
+pub use gateway::{TestGateway, fill};
+pub use load::{Load, LoadOptions};
 pub use message::{Body, Fields, Framing, ReadError, RequestHead, Response};
 pub use tls::{Authority, Certificate};
 pub use upstream::{Answer, Call, Connection, Gate, Received, ScriptedUpstream, State, Step};

@@ -1,0 +1,227 @@
+//! Reloads under load: no request fails, and nothing of an old configuration stays.
+
+use std::sync::Arc;
+
+use tidegate_testkit::{Authority, Load, LoadOptions, RawClient, ScriptedUpstream, TestGateway, fill};
+
+const RELOADS: usize = 100;
+
+fn yaml(upstream: &ScriptedUpstream, number: usize, module: bool) -> String {
+    fill(
+        "
+workers: 2
+listeners:
+  - { name: web, address: '127.0.0.1:0', protocol: http }
+  - name: secure
+    address: 127.0.0.1:0
+    protocol: https
+    tls: { certificates: [{ cert: site.pem, key: site.key }] }
+plugins: { mark: { module: mark.wasm } }
+routes:
+  - name: main
+    rules:
+      - filters: [${filter}{ responseHeaders: { set: { x-number: '${number}' } } }]
+        forward: [{ upstream: up }]
+upstreams: { up: { servers: ['${up}'] } }
+",
+        &[
+            ("up", &upstream.address()),
+            ("number", &number),
+            ("filter", &if module { "{ plugin: mark }, " } else { "" }),
+        ],
+    )
+}
+
+fn module(number: usize) -> Vec<u8> {
+    fill(include_str!("guests/mark.wat"), &[("mark", &format!("{number:08}"))]).into_bytes()
+}
+
+struct Site {
+    upstream: ScriptedUpstream,
+    authority: Arc<Authority>,
+    gateway: TestGateway,
+}
+
+impl Site {
+    fn new(with_module: bool) -> Self {
+        let upstream = ScriptedUpstream::plain();
+        let authority = Arc::new(Authority::new());
+        let certificate = authority.issue(&["a.test"]);
+        let files: [(&str, &[u8]); 3] = [
+            ("site.pem", certificate.cert.as_bytes()),
+            ("site.key", certificate.key.as_bytes()),
+            ("mark.wasm", &module(0)),
+        ];
+        let gateway = TestGateway::start_with(&yaml(&upstream, 0, with_module), &files);
+        Self { upstream, authority, gateway }
+    }
+
+    /// HTTP/1.1 and HTTP/2, in clear text and over TLS.
+    fn load(&self) -> Vec<Load> {
+        let clear = LoadOptions { connections: 1, ..LoadOptions::new(self.gateway.address("web")) };
+        let secure = LoadOptions {
+            connections: 1,
+            reconnect: 10,
+            authority: Some(Arc::clone(&self.authority)),
+            ..LoadOptions::new(self.gateway.address("secure"))
+        };
+        let posts = LoadOptions { body: "some bytes", ..clear.clone() };
+        [
+            clear.clone(),
+            posts,
+            LoadOptions { streams: 4, ..clear },
+            secure.clone(),
+            LoadOptions { streams: 4, ..secure },
+        ]
+        .iter()
+        .map(Load::start)
+        .collect()
+    }
+
+    fn seen(&self, name: &str) -> String {
+        let mut client = RawClient::connect(self.gateway.address("web"));
+        let answer = client.exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        answer.header(name).unwrap_or_default().to_owned()
+    }
+
+    /// Reloads under load; `change` prepares each reload and checks the one before.
+    fn reload(&self, with_module: bool, change: impl Fn(usize), check: impl Fn(usize)) {
+        let loads = self.load();
+        loads.iter().for_each(|load| load.wait_for(20));
+        let mut memory = 0;
+        for number in 1..=RELOADS {
+            change(number);
+            self.gateway.reload(&yaml(&self.upstream, number, with_module));
+            check(number);
+            loads.iter().for_each(|load| load.wait_for(2));
+            self.upstream.forget();
+            if number == RELOADS / 4 {
+                memory = resident();
+            }
+        }
+        let grown = resident().saturating_sub(memory);
+        for load in loads {
+            let (answered, failures) = load.finish();
+            assert!(failures.is_empty(), "{} failures in {answered} requests: {failures:?}", failures.len());
+        }
+        self.gateway.wait("old generations to be freed", |gateway| gateway.generations().len() == 1);
+        assert!(grown < 64 << 20, "{} KiB more after {} reloads", grown >> 10, RELOADS * 3 / 4);
+    }
+}
+
+/// Bytes of memory that this process has.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    number.unwrap_or_default() << 10
+}
+
+#[test]
+fn of_the_configuration() {
+    let site = Site::new(false);
+    site.reload(false, |_| {}, |number| assert_eq!(site.seen("x-number"), number.to_string()));
+}
+
+#[test]
+fn of_a_module() {
+    let site = Site::new(true);
+    assert_eq!(site.seen("x-filter"), "00000000");
+    site.reload(
+        true,
+        |number| site.gateway.put_file("mark.wasm", &module(number)),
+        |number| assert_eq!(site.seen("x-filter"), format!("{number:08}")),
+    );
+}
+
+#[test]
+fn of_a_certificate() {
+    let site = Site::new(false);
+    let latest = std::cell::RefCell::new(Vec::new());
+    site.reload(
+        false,
+        |_| {
+            let certificate = site.authority.issue(&["a.test"]);
+            site.gateway.put_file("site.pem", certificate.cert.as_bytes());
+            site.gateway.put_file("site.key", certificate.key.as_bytes());
+            latest.replace(certificate.leaf());
+        },
+        |_| {
+            let address = site.gateway.address("secure");
+            let client = RawClient::connect_tls(address, &site.authority, "a.test", &["http/1.1"]);
+            assert_eq!(client.expect("trusted").certificates(), vec![latest.borrow().clone()]);
+        },
+    );
+}
+
+/// What cannot be served is refused as a whole.
+#[test]
+fn a_bad_configuration_changes_nothing() {
+    let site = Site::new(false);
+    let good = yaml(&site.upstream, 1, false);
+    let loads = site.load();
+    let taken = site.gateway.address("web");
+    for (name, bad) in [
+        ("unknown key", good.replace("workers: 2", "workerz: 2")),
+        ("dangling upstream", good.replace("upstream: up }", "upstream: down }")),
+        ("no certificate file", good.replace("site.pem", "other.pem")),
+        ("a key that is none", good.replace("key: site.key", "key: mark.wasm")),
+        ("an address in use", good.replace("name: web, address: '127.0.0.1:0'", &format!("name: more, address: '{}'", site.upstream.address()))),
+    ] {
+        assert!(site.gateway.try_reload(&bad).is_err(), "{name}");
+        assert_eq!(site.seen("x-number"), "0", "{name}");
+        assert_eq!(site.gateway.address("web"), taken, "{name}");
+    }
+    for load in loads {
+        let (_, failures) = load.finish();
+        assert!(failures.is_empty(), "{failures:?}");
+    }
+}
+
+/// Listeners come and go; what is in flight on one that goes is answered.
+#[test]
+fn listeners_come_and_go() {
+    let gate = tidegate_testkit::Gate::new();
+    let held = gate.clone();
+    let upstream = ScriptedUpstream::start(move |_| {
+        use tidegate_testkit::{Answer, Step};
+        Answer::steps([Step::Wait(held.clone()), Step::send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")])
+    });
+    let config = |listeners: &str| {
+        fill(
+            "
+listeners: [${listeners}]
+routes: [{ name: r, rules: [{ forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${up}'] } }
+",
+            &[("up", &upstream.address()), ("listeners", &listeners)],
+        )
+    };
+    let web = "{ name: web, address: '127.0.0.1:0', protocol: http }";
+    let more = "{ name: more, address: '127.0.0.1:0', protocol: http }";
+    let gateway = TestGateway::start(&config(web));
+    gateway.reload(&config(&format!("{web}, {more}")));
+    let address = gateway.address("more");
+    let mut client = RawClient::connect(address);
+    client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    upstream.wait("the request", |c| c.iter().any(|c| !c.requests.is_empty()));
+    gateway.reload(&config(web));
+    gateway.wait("the listener to close", |_| std::net::TcpStream::connect(address).is_err());
+    gate.open();
+    let answer = client.response("GET").expect("well formed");
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert_eq!(RawClient::connect(gateway.address("web")).exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").status, 200);
+    gateway.wait("old generations to be freed", |gateway| gateway.generations().len() == 1);
+}
+
+/// Draining answers what is in flight and ends the rest.
+#[test]
+fn draining() {
+    let site = Site::new(false);
+    let mut idle = RawClient::connect(site.gateway.address("web"));
+    assert_eq!(idle.exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").status, 200);
+    let address = site.gateway.address("web");
+    assert!(site.gateway.drain(std::time::Duration::from_secs(5)), "all ended in time");
+    assert!(idle.rest().0.is_empty());
+    assert!(std::net::TcpStream::connect(address).is_err(), "the listener is closed");
+}

@@ -111,7 +111,7 @@ impl Cli {
                 // The demo speaks for itself; the check shows nothing but its results.
                 trace::start(
                     LogFormat::Text,
-                    if args.check { "error" } else { "warn,tidegate::apply=info" },
+                    if args.check { "off" } else { "warn,tidegate::apply=info" },
                 )?;
                 demo::demo(&args)
             }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
-use tidegate_config::Problem;
+use tidegate_config::{Problem, Severity};
 use tidegate_proxy::{Gateway, GatewayOptions};
 use tokio::task::{LocalSet, spawn_blocking, spawn_local};
 use tokio::time::MissedTickBehavior;
@@ -237,7 +237,8 @@ impl Control {
     }
 
     /// Keeps what runs, and tells why, once for the same problems.
-    fn refuse(&self, problems: Vec<Problem>) {
+    fn refuse(&self, mut problems: Vec<Problem>) {
+        problems.retain(|problem| problem.severity == Severity::Error);
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         if self.status.on_rejected(problems) {
             let generation = self.status.generation();

@@ -28,7 +28,7 @@ impl Folder {
 
     /// Writes a file as editors do: under another name first.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        let (path, fresh) = (self.path(name), self.path(&format!(".{name}.new")));
+        let (path, fresh) = (self.path(name), self.path(&format!("{name}.new")));
         fs::write(&fresh, text).expect("the folder can be written");
         fs::rename(&fresh, &path).expect("both are in one folder");
         path

@@ -1,4 +1,6 @@
 //! One request and its response: the walk, in wire order.
+//!
+//! What most requests do not do (filters, new connections, waits) is boxed, so that the future of the others stays small.
 
 pub(crate) mod finish;
 pub(crate) mod forward;
@@ -6,8 +8,10 @@ pub(crate) mod outgoing;
 pub(crate) mod steps;
 pub(crate) mod uplink;
 
+use std::convert::Infallible;
 use std::rc::Rc;
 
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -23,6 +27,7 @@ use crate::http::reply::Reply;
 use crate::http::{headers, sanitize};
 use crate::local::{Client, View};
 use crate::snapshot::{Action, Redirect, Rule};
+use crate::upstream::send::Message;
 
 /// A request from its head to the last byte of its answer.
 pub(crate) struct Exchange {
@@ -32,23 +37,30 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Serves one request. Every request gets an answer.
-    pub(crate) async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Outgoing> {
+    pub(crate) fn run(
+        client: Rc<Client>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Outgoing>, Infallible>> {
+        // Out of the future, which would be copied with all that it holds.
         let version = request.version();
         let mut exchange = Self { record: Record::begin(client, &request) };
-        let mut response = match exchange.proceed(request).await {
-            Ok(response) => response,
-            Err(fail) => exchange.refuse(&fail, version),
-        };
-        // An upgrade is HTTP/1.1; everything else is framed for the client by its own connection.
-        *response.version_mut() = Version::HTTP_11;
-        Outgoing::wrap(response, exchange.record)
+        let (head, body) = request.into_parts();
+        let head = Box::new(head);
+        async move {
+            let mut response = match exchange.proceed(head, body).await {
+                Ok(response) => response,
+                Err(fail) => exchange.refuse(&fail, version),
+            };
+            // An upgrade is HTTP/1.1; everything else is framed for the client by its own connection.
+            *response.version_mut() = Version::HTTP_11;
+            Ok(Outgoing::wrap(response, exchange.record))
+        }
     }
 
-    async fn proceed(&mut self, request: Request<Incoming>) -> Result<Response<Body>, Fail> {
+    async fn proceed(&mut self, mut head: Box<Parts>, body: Incoming) -> Result<Response<Body>, Fail> {
         let view = self.record.view.clone();
         let listener = view.listener(self.record.listener).ok_or_else(|| Fail::gateway(Reason::Internal))?;
 
-        let (mut head, body) = request.into_parts();
         let upgrade = head.extensions.remove::<OnUpgrade>();
         let known = sanitize::request(&mut head)?;
         if head.headers.len() > listener.spec.limits.headers {
@@ -62,9 +74,12 @@ impl Exchange {
 
         // What changes the request before the route is chosen may change the route.
         if !listener.steps.is_empty() {
-            match self.request_steps(&view, &listener.steps, Scope::Listener, head, body, 0).await? {
-                Flow::Go(next, rest) => (head, body) = (*next, rest),
-                Flow::Reply(reply) => return self.respond(&view, None, reply.into_response()).await,
+            match Box::pin(self.request_steps(&view, &listener.steps, Scope::Listener, head, body, 0)).await?
+            {
+                Flow::Go(next, rest) => (head, body) = (next, rest),
+                Flow::Reply(reply) => {
+                    return Box::pin(self.respond(&view, None, reply.into_response())).await;
+                }
             }
         }
 
@@ -74,16 +89,18 @@ impl Exchange {
         self.record.routed(found.rule_id, rule);
         let prefix = found.matched_prefix_len;
         if !rule.steps.is_empty() {
-            match self.request_steps(&view, &rule.steps, Scope::Rule, head, body, prefix).await? {
-                Flow::Go(next, rest) => (head, body) = (*next, rest),
-                Flow::Reply(reply) => return self.respond(&view, Some(rule), reply.into_response()).await,
+            match Box::pin(self.request_steps(&view, &rule.steps, Scope::Rule, head, body, prefix)).await? {
+                Flow::Go(next, rest) => (head, body) = (next, rest),
+                Flow::Reply(reply) => {
+                    return Box::pin(self.respond(&view, Some(rule), reply.into_response())).await;
+                }
             }
         }
 
         let outcome = match &rule.action {
             Action::Forward(targets) => {
                 let forward = Forward { rule, known, client_upgrade: upgrade };
-                self.forward(&view, targets, forward, head, body).await
+                self.forward(&view, targets, forward, Message { head, body }).await
             }
             Action::Redirect(redirect) => Ok(self.redirect(redirect, &head, prefix).into_response()),
             Action::Respond { status, headers, body } => {
@@ -105,12 +122,12 @@ impl Exchange {
         if let Some(rule) = rule
             && !rule.steps.is_empty()
         {
-            response = self.response_steps(&rule.steps, Scope::Rule, response).await?;
+            response = Box::pin(self.response_steps(&rule.steps, Scope::Rule, response)).await?;
         }
         if let Some(listener) = view.listener(self.record.listener)
             && !listener.steps.is_empty()
         {
-            response = self.response_steps(&listener.steps, Scope::Listener, response).await?;
+            response = Box::pin(self.response_steps(&listener.steps, Scope::Listener, response)).await?;
         }
         Ok(response)
     }
@@ -128,7 +145,7 @@ impl Exchange {
         response
     }
 
-    fn redirect(&self, redirect: &Redirect, head: &http::request::Parts, prefix: usize) -> Reply {
+    fn redirect(&self, redirect: &Redirect, head: &Parts, prefix: usize) -> Reply {
         let secure = self.record.client.secure;
         let scheme = redirect.scheme.as_ref().map_or(if secure { "https" } else { "http" }, |s| s.as_str());
         let host = String::from_utf8_lossy(chain::host(head)).into_owned();
@@ -157,5 +174,21 @@ impl Exchange {
             reply.headers.insert(header::LOCATION, location);
         }
         reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Client>, Request<Incoming>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Each request in flight holds one; what is rare is boxed so that it stays small.
+    #[test]
+    fn an_exchange_is_small() {
+        let size = size_of_future(Exchange::run);
+        assert!(size <= 2048, "{size} bytes");
     }
 }

@@ -1,7 +1,7 @@
 //! Time: the clock of a worker and its deadlines.
 //!
 //! A deadline is a slot in a slab, not a timer of the runtime: setting one is a store, and one sleep per worker wakes
-//! those that have passed. Deadlines are exact to about a millisecond and may be moved at no cost.
+//! those that have passed. Deadlines are exact to about ten milliseconds, never early, and may be moved at no cost.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,6 +13,9 @@ use tokio::sync::Notify;
 
 /// Milliseconds since the clock's start.
 type Millis = u64;
+
+/// The least time between two sweeps.
+const GRAIN: Millis = 8;
 
 /// No deadline.
 const NEVER: Millis = Millis::MAX;
@@ -68,6 +71,8 @@ pub(crate) struct Deadlines {
     slots: RefCell<Slab<Slot>>,
     /// The driver sleeps until then; never later than the earliest deadline.
     armed: Cell<Millis>,
+    /// The time when it was last read: not long ago on a busy worker, never ahead.
+    recent: Cell<Duration>,
     earlier: Notify,
 }
 
@@ -78,8 +83,21 @@ impl Deadlines {
             clock,
             slots: RefCell::new(Slab::new()),
             armed: Cell::new(NEVER),
+            recent: Cell::new(Duration::ZERO),
             earlier: Notify::new(),
         })
+    }
+
+    /// The worker's time, read now.
+    pub(crate) fn now(&self) -> Duration {
+        let now = self.clock.now();
+        self.recent.set(now);
+        now
+    }
+
+    /// The worker's time when it was last read, for what may be a little early and must cost nothing.
+    pub(crate) fn recent(&self) -> Duration {
+        self.recent.get()
     }
 
     /// Wakes what has passed, for ever.
@@ -90,12 +108,12 @@ impl Deadlines {
                 self.earlier.notified().await;
                 continue;
             }
-            let now = millis(self.clock.now());
+            let now = millis(self.now());
             if armed > now {
                 let sleep = tokio::time::sleep(Duration::from_millis(armed - now));
                 tokio::select! { () = sleep => {}, () = self.earlier.notified() => continue }
             }
-            self.sweep(millis(self.clock.now()));
+            self.sweep(millis(self.now()));
         }
     }
 
@@ -111,7 +129,8 @@ impl Deadlines {
                 earliest = earliest.min(slot.at);
             }
         }
-        self.armed.set(earliest);
+        // Many deadlines close together are one sweep.
+        self.armed.set(earliest.max(now + GRAIN));
     }
 
     fn arm(&self, at: Millis) {
@@ -138,7 +157,7 @@ impl Deadline {
 
     /// Passes `after` from now; none: never. Replaces what was set before.
     pub(crate) fn set(&self, after: Option<Duration>) {
-        let at = after.map_or(NEVER, |after| millis(self.all.clock.now() + after));
+        let at = after.map_or(NEVER, |after| millis(self.all.now() + after));
         self.set_at(at);
     }
 
@@ -161,7 +180,8 @@ impl Deadline {
         if slot.at == NEVER {
             return Poll::Pending;
         }
-        if slot.at <= millis(self.all.clock.now()) {
+        // The sweep that wakes a task has read the time just before.
+        if slot.at <= millis(self.all.recent()) {
             return Poll::Ready(());
         }
         match &mut slot.waker {

@@ -20,20 +20,40 @@ pub(crate) enum Transport {
     Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
-/// Whether a byte has come since this was last cleared. Read by the task that owns the connection; an atomic only
-/// because hyper wants its streams to be `Send`.
+/// What happened on a stream, for the task that owns its connection. Atomics only because hyper wants its streams to be
+/// `Send`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Heard(Arc<AtomicBool>);
+pub(crate) struct Pulse(Arc<Flags>);
 
-impl Heard {
-    /// Whether something came.
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+#[derive(Debug, Default)]
+struct Flags {
+    heard: AtomicBool,
+    blocked: AtomicBool,
+}
+
+impl Pulse {
+    /// Whether a byte has come since [`Pulse::forget`].
+    pub(crate) fn is_heard(&self) -> bool {
+        self.0.heard.load(Ordering::Relaxed)
     }
 
-    /// Forgets it.
-    pub(crate) fn clear(&self) {
-        self.0.store(false, Ordering::Relaxed);
+    /// Forgets what came.
+    pub(crate) fn forget(&self) {
+        self.0.heard.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether something could not be written yet.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.0.blocked.load(Ordering::Relaxed)
+    }
+
+    fn hear(&self) {
+        self.0.heard.store(true, Ordering::Relaxed);
+    }
+
+    fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {
+        self.0.blocked.store(polled.is_pending(), Ordering::Relaxed);
+        polled
     }
 }
 
@@ -41,19 +61,28 @@ impl Heard {
 #[derive(Debug)]
 pub(crate) struct Stream {
     ahead: Vec<u8>,
-    heard: Heard,
+    pulse: Pulse,
     transport: Transport,
 }
 
 impl Stream {
     /// `ahead` is what was read from `transport` and is to be read again.
     pub(crate) fn new(transport: Transport, ahead: Vec<u8>) -> Self {
-        Self { ahead, heard: Heard::default(), transport }
+        Self { ahead, pulse: Pulse::default(), transport }
     }
 
-    /// A flag that is set whenever bytes come.
-    pub(crate) fn heard(&self) -> Heard {
-        self.heard.clone()
+    /// What happens on the stream from here on.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
+    /// Ready when there is something to read, the end included.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.transport {
+            Transport::Plain(stream) => stream.poll_read_ready(cx),
+            Transport::Server(stream) => stream.get_ref().0.poll_read_ready(cx),
+            Transport::Client(stream) => stream.get_ref().0.poll_read_ready(cx),
+        }
     }
 }
 
@@ -69,7 +98,7 @@ impl AsyncRead for Stream {
             let rest = this.ahead.split_off(n);
             buf.put_slice(&this.ahead);
             this.ahead = rest;
-            this.heard.0.store(true, Ordering::Relaxed);
+            this.pulse.hear();
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -79,7 +108,7 @@ impl AsyncRead for Stream {
             Transport::Client(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if buf.filled().len() > before {
-            this.heard.0.store(true, Ordering::Relaxed);
+            this.pulse.hear();
         }
         polled
     }
@@ -87,11 +116,12 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.transport {
+        let polled = match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Transport::Server(stream) => Pin::new(stream).poll_write(cx, buf),
             Transport::Client(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        };
+        self.pulse.wrote(polled)
     }
 
     fn poll_write_vectored(
@@ -99,11 +129,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.transport {
+        let polled = match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Transport::Server(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Transport::Client(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.pulse.wrote(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -115,11 +146,13 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+        // Clear text has nothing of its own to flush, and must not hide that a write is waiting.
+        let polled = match &mut self.transport {
+            Transport::Plain(_) => return Poll::Ready(Ok(())),
             Transport::Server(stream) => Pin::new(stream).poll_flush(cx),
             Transport::Client(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        };
+        self.pulse.wrote(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -17,7 +17,7 @@ use tidegate_config::plan;
 use tokio::io::AsyncReadExt;
 use tokio::task::spawn_local;
 
-use crate::conn::stream::{Heard, Stream, Transport};
+use crate::conn::stream::{Pulse, Stream, Transport};
 use crate::exchange::Exchange;
 use crate::exchange::outgoing::Outgoing;
 use crate::local::Client;
@@ -27,6 +27,10 @@ use crate::time::Deadline;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long an ended connection may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// An HTTP/1 connection that is idle for longer is taken apart: only its socket stays, without buffers.
+const PARK: Duration = Duration::from_millis(100);
+/// How often the time limit of a busy connection is moved.
+const MOVE: Duration = Duration::from_secs(1);
 
 /// Turns requests of one connection into exchanges. An idle connection holds no exchange, only the place for one.
 #[derive(Clone)]
@@ -38,8 +42,7 @@ impl Service<Request<Incoming>> for Exchanges {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Outgoing>, Infallible>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let client = self.0.clone();
-        Box::pin(async move { Ok(Exchange::run(client, request).await) })
+        Box::pin(Exchange::run(self.0.clone(), request))
     }
 }
 
@@ -57,23 +60,63 @@ pub(crate) async fn serve(
         None => begin(transport, &deadline, &client).await,
     };
     let Some((stream, http2)) = begun else { return };
-    let heard = stream.heard();
-    heard.clear();
-    let watch =
-        Watch { client: client.clone(), deadline, heard, timeouts: spec.timeouts, phase: Phase::Fresh };
-    let io = TokioIo::new(stream);
+    let pulse = stream.pulse();
+    pulse.forget();
+    let watch = Watch {
+        client: client.clone(),
+        deadline,
+        pulse,
+        timeouts: spec.timeouts,
+        phase: Phase::Fresh,
+        parks: true,
+        moved: Duration::ZERO,
+    };
     if http2 {
-        let guarded = Guarded(client.clone());
-        let connection = http2::Builder::new(guarded)
-            .max_concurrent_streams(u32::try_from(spec.limits.streams).unwrap_or(u32::MAX))
-            .max_header_list_size(u32::try_from(spec.limits.header_bytes).unwrap_or(u32::MAX))
-            .serve_connection(io, Exchanges(client));
-        watch.over(connection, |connection| connection.graceful_shutdown()).await;
+        serve_http2(client, stream, watch, &spec.limits).await;
     } else {
+        serve_http1(client, stream, watch, &spec.limits).await;
+    }
+}
+
+async fn serve_http2(client: Rc<Client>, stream: Stream, mut watch: Watch, limits: &plan::ListenerLimits) {
+    watch.parks = false;
+    let mut connection = Box::pin(
+        http2::Builder::new(Guarded(client.clone()))
+            .max_concurrent_streams(u32::try_from(limits.streams).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .serve_connection(TokioIo::new(stream), Exchanges(client)),
+    );
+    watch.over(connection.as_mut(), |connection| connection.graceful_shutdown()).await;
+}
+
+async fn serve_http1(
+    client: Rc<Client>,
+    mut stream: Stream,
+    mut watch: Watch,
+    limits: &plan::ListenerLimits,
+) {
+    loop {
         let mut builder = http1::Builder::new();
-        builder.pipeline_flush(true).max_header_size(spec.limits.header_bytes).half_close(true);
-        let connection = builder.serve_connection(io, Exchanges(client)).with_upgrades();
-        watch.over(connection, |connection| connection.graceful_shutdown()).await;
+        builder.max_header_size(limits.header_bytes).half_close(true);
+        let exchanges = Exchanges(client.clone());
+        let mut connection =
+            Box::new(builder.serve_connection(TokioIo::new(stream), exchanges).with_upgrades());
+        match watch.over(Pin::new(&mut *connection), |connection| connection.graceful_shutdown()).await {
+            Over::Ended => return,
+            Over::Parked => {}
+        }
+        let Some(parts) = connection.into_parts() else { return };
+        stream = parts.io.into_inner();
+        // Nothing was read ahead, or the connection would not have been idle.
+        debug_assert!(parts.read_buf.is_empty(), "an idle connection has read everything");
+        watch.deadline.set(Some(watch.timeouts.idle));
+        let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
+        if !matches!(within(&watch.deadline, &client, readable).await, Some(Ok(()))) {
+            return;
+        }
+        watch.phase = Phase::Fresh;
+        watch.pulse.forget();
+        watch.deadline.set(Some(watch.timeouts.headers));
     }
 }
 
@@ -146,27 +189,38 @@ enum Phase {
     Ending,
 }
 
+/// How watching over a connection ended.
+enum Over {
+    /// The connection is over.
+    Ended,
+    /// It is idle and may be taken apart.
+    Parked,
+}
+
 /// Watches over a connection: its time limits and the drain.
 struct Watch {
     client: Rc<Client>,
     deadline: Deadline,
-    heard: Heard,
+    pulse: Pulse,
     timeouts: plan::ListenerTimeouts,
     phase: Phase,
+    /// Whether idle connections are parked.
+    parks: bool,
+    /// When the limit of a busy connection was last moved.
+    moved: Duration,
 }
 
 impl Watch {
-    /// Runs the connection to its end; `end` tells it to go away.
-    async fn over<C: Future>(mut self, connection: C, end: impl Fn(Pin<&mut C>)) {
-        let mut connection = pin!(connection);
-        let place = self.client.site.drain.enter();
+    /// Runs the connection until it ends or is idle; `end` tells it to go away.
+    async fn over<C: Future>(&mut self, mut connection: Pin<&mut C>, end: impl Fn(Pin<&mut C>)) -> Over {
         let client = self.client.clone();
-        std::future::poll_fn(|cx| {
+        let drain = &client.site.drain;
+        let place = drain.enter();
+        let over = std::future::poll_fn(|cx| {
             loop {
                 if connection.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
+                    return Poll::Ready(Over::Ended);
                 }
-                let drain = &client.site.drain;
                 if drain.is_pulled() && self.phase != Phase::Ending {
                     self.phase = Phase::Ending;
                     self.deadline.set(None);
@@ -179,7 +233,10 @@ impl Watch {
                     return Poll::Pending;
                 }
                 if self.phase != Phase::Idle {
-                    return Poll::Ready(());
+                    return Poll::Ready(Over::Ended);
+                }
+                if self.parks && !self.pulse.is_blocked() {
+                    return Poll::Ready(Over::Parked);
                 }
                 // An idle connection is told before it is cut.
                 self.phase = Phase::Ending;
@@ -188,7 +245,8 @@ impl Watch {
             }
         })
         .await;
-        client.site.drain.leave(place);
+        drain.leave(place);
+        over
     }
 
     /// What the connection does now decides what it is given time for.
@@ -198,21 +256,27 @@ impl Watch {
             Phase::Ending => return,
             _ if busy => Phase::Busy,
             Phase::Busy => {
-                self.heard.clear();
+                self.pulse.forget();
                 Phase::Idle
             }
-            Phase::Fresh | Phase::Idle if self.heard.is_set() => Phase::Head,
+            Phase::Fresh | Phase::Idle if self.pulse.is_heard() => Phase::Head,
             same => same,
         };
+        let now = self.client.local.deadlines.recent();
         if next == Phase::Busy {
-            // Exchanges have their own limits; this one is for a client that takes nothing of an answer.
-            let patience = self.client.patience.get();
-            self.deadline.set(Some(patience.max(self.timeouts.body) + GOODBYE));
+            if self.phase != next || now.saturating_sub(self.moved) > MOVE {
+                self.moved = now;
+                // Exchanges have their own limits; this one is for a client that takes nothing of an answer.
+                let patience = self.client.patience.get().max(self.timeouts.body);
+                self.deadline.set_until(Some(now + patience + MOVE + GOODBYE));
+            }
         } else if next != self.phase {
-            self.deadline.set(Some(match next {
+            let limit = match next {
+                Phase::Idle if self.parks && !self.pulse.is_blocked() => PARK.min(self.timeouts.idle),
                 Phase::Idle => self.timeouts.idle,
                 _ => self.timeouts.headers,
-            }));
+            };
+            self.deadline.set(Some(limit));
         }
         self.phase = next;
     }
@@ -226,7 +290,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Guarded {
     fn execute(&self, future: F) {
         let client = self.0.clone();
         let deadline = Deadline::new(&client.local.deadlines);
-        spawn_local(Stuck { future: Box::pin(future), client, deadline });
+        spawn_local(Stuck { future: Box::pin(future), client, deadline, moved: Duration::ZERO });
     }
 }
 
@@ -236,6 +300,8 @@ struct Stuck<F> {
     future: Pin<Box<F>>,
     client: Rc<Client>,
     deadline: Deadline,
+    /// When the limit was last moved.
+    moved: Duration,
 }
 
 impl<F: Future> Future for Stuck<F> {
@@ -246,7 +312,11 @@ impl<F: Future> Future for Stuck<F> {
         if this.deadline.poll_passed(cx).is_ready() || this.future.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        this.deadline.set(Some(this.client.patience.get() + GOODBYE));
+        let now = this.client.local.deadlines.recent();
+        if now.saturating_sub(this.moved) > MOVE {
+            this.moved = now;
+            this.deadline.set_until(Some(now + this.client.patience.get() + MOVE + GOODBYE));
+        }
         // Registers for the new time; it cannot have passed yet.
         this.deadline.poll_passed(cx)
     }

@@ -76,7 +76,7 @@ impl Record {
             listener: client.site.listener.get(),
             guests: Vec::new(),
             deadline: Deadline::new(&local.deadlines),
-            start: local.clock.now(),
+            start: local.deadlines.now(),
             head_only: request.method() == Method::HEAD,
             version: request.version(),
             target: None,
@@ -142,7 +142,9 @@ impl Record {
     /// The head of the answer is on its way.
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.answered_at.get_or_insert_with(|| self.client.local.clock.now());
+        if self.target.is_some() {
+            self.answered_at.get_or_insert_with(|| self.client.local.clock.now());
+        }
     }
 
     /// Whether an answer with this status has no body whatever its head says.
@@ -179,7 +181,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let local = &self.client.local;
         let shard = &local.shard;
-        let took = local.clock.now().saturating_sub(self.start);
+        let took = local.deadlines.now().saturating_sub(self.start);
         self.client.active.set(self.client.active.get() - 1);
         shard.active.subtract(1);
         shard.took(took);

@@ -6,7 +6,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, TE, UPGRADE};
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use tidegate_config::plan::{RetryOn, UpstreamProtocol};
@@ -19,7 +18,7 @@ use crate::http::sanitize::{self, Sanitized};
 use crate::local::View;
 use crate::snapshot::{Rule, Targets};
 use crate::upstream::pool::Pool;
-use crate::upstream::send::{self, Answer};
+use crate::upstream::send::{self, Answer, Message};
 
 /// What is known of a request that goes to an upstream.
 pub(crate) struct Forward<'a> {
@@ -45,29 +44,31 @@ enum Again {
 }
 
 impl Spare {
-    fn of(request: &Request<Body>) -> Option<Self> {
-        let body = match request.body() {
+    fn of(message: &Message) -> Option<Box<Self>> {
+        let body = match &message.body {
             Body::Empty => Again::Empty,
             Body::Full(bytes) => Again::Full(bytes.clone()),
             Body::Incoming(..) | Body::Stream(_) => return None,
         };
-        Some(Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
+        let head = &message.head;
+        Some(Box::new(Self {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            headers: head.headers.clone(),
             body,
-        })
+        }))
     }
 
-    fn into_request(self) -> Request<Body> {
-        let mut request = Request::new(match self.body {
+    fn into_message(self) -> Message {
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.method = self.method;
+        head.uri = self.uri;
+        head.headers = self.headers;
+        let body = match self.body {
             Again::Empty => Body::Empty,
             Again::Full(bytes) => Body::Full(bytes),
-        });
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
+        };
+        Message { head: Box::new(head), body }
     }
 }
 
@@ -81,50 +82,48 @@ impl Exchange {
         view: &View,
         targets: &Targets,
         forward: Forward<'_>,
-        head: Parts,
-        body: Body,
+        mut message: Message,
     ) -> Result<Response<Body>, Fail> {
         let index = self.choose(targets).ok_or_else(|| Fail::gateway(Reason::NoUpstream))?;
         let pool = view.pools.get(index).ok_or_else(|| Fail::gateway(Reason::Internal))?;
         let asks_upgrade = forward.client_upgrade.is_some()
             && forward.known.upgrade.is_some()
             && pool.cluster.spec.protocol != UpstreamProtocol::Http2;
-        let mut request = Request::from_parts(head, body);
-        prepare(&mut request, &forward.known, asks_upgrade);
+        prepare(&mut message.head.headers, &forward.known, asks_upgrade);
 
         let allowed = forward.rule.retries.attempts.min(ATTEMPTS);
-        let idempotent = request.method().is_idempotent();
+        let idempotent = message.head.method.is_idempotent();
         let mut tried = Vec::new();
         loop {
             let again = self.record.attempts < allowed;
-            let spare = if again && idempotent { Spare::of(&request) } else { None };
+            let spare = if again && idempotent { Spare::of(&message) } else { None };
             let (server, outcome) =
-                self.attempt(index, pool, forward.rule.timeouts.attempt, request, &tried).await;
+                self.attempt(index, pool, forward.rule.timeouts.attempt, message, &tried).await;
             match outcome {
                 Ok(answer) => {
                     let status = answer.response.status();
                     let retry = again && forward.rule.retries.on.contains(&RetryOn::Status(status.as_u16()));
                     match spare {
-                        Some(spare) if retry => request = spare.into_request(),
+                        Some(spare) if retry => message = spare.into_message(),
                         _ => return self.passed_on(answer, asks_upgrade, forward.client_upgrade),
                     }
                 }
                 Err(refused) => {
-                    let next = match (refused.request, spare) {
+                    let next = match (refused.message, spare) {
                         _ if !again || !wanted(&forward.rule.retries.on, &refused.fail) => None,
                         (Some(unsent), _) => Some(unsent),
                         (None, Some(spare)) if refused.fail.retry != Retry::Never => {
-                            Some(spare.into_request())
+                            Some(spare.into_message())
                         }
                         (None, _) => None,
                     };
                     let Some(next) = next else { return Err(refused.fail) };
-                    request = next;
+                    message = next;
                 }
             }
             tried.extend(server);
             pool.cluster.counters.of(self.record.client.local.shard.worker).retries.add(1);
-            self.pause(&forward.rule.retries, tried.len()).await?;
+            Box::pin(self.pause(&forward.rule.retries, tried.len())).await?;
         }
     }
 
@@ -134,28 +133,28 @@ impl Exchange {
         index: usize,
         pool: &std::rc::Rc<Pool>,
         limit: Option<Duration>,
-        request: Request<Body>,
+        message: Message,
         tried: &[usize],
     ) -> (Option<usize>, Result<Answer, send::Refused>) {
         let place = match pool.place(tried) {
             Ok(place) => place,
-            Err(fail) => return (None, Err(send::Refused { fail, request: None })),
+            Err(fail) => return (None, Err(send::Refused { fail, message: None })),
         };
         let server = place.server;
         self.record.attempts += 1;
         self.record.upstream = Some((index, server));
         let lease = match place.idle() {
             Some(lease) => lease,
-            None => match self.wait(place.open()).await {
+            None => match Box::pin(self.wait(place.open())).await {
                 Ok(lease) => lease,
-                Err(fail) => return (Some(server), Err(send::Refused { fail, request: Some(request) })),
+                Err(fail) => return (Some(server), Err(send::Refused { fail, message: Some(message) })),
             },
         };
         let until = limit.map(|limit| self.record.client.local.clock.now() + limit);
-        let sent = self.within(until, send::send(place, lease, request)).await;
+        let sent = self.within(until, send::send(place, lease, message)).await;
         let outcome = match sent {
             Some(outcome) => outcome.map_err(|refused| self.blame(refused)),
-            None => Err(send::Refused { fail: Fail::upstream(Reason::Timeout, Retry::Never), request: None }),
+            None => Err(send::Refused { fail: Fail::upstream(Reason::Timeout, Retry::Never), message: None }),
         };
         (Some(server), outcome)
     }
@@ -238,7 +237,7 @@ impl Exchange {
             if !armed {
                 armed = true;
                 moved();
-                let idle = now() + record.idle;
+                let idle = record.client.local.deadlines.recent() + record.idle;
                 record.deadline.set_until(Some(fixed.map_or(idle, |fixed| fixed.min(idle))));
             }
             loop {
@@ -267,8 +266,7 @@ fn wanted(on: &[RetryOn], fail: &Fail) -> bool {
 }
 
 /// What is for this hop only.
-fn prepare(request: &mut Request<Body>, known: &Sanitized, asks_upgrade: bool) {
-    let headers = request.headers_mut();
+fn prepare(headers: &mut HeaderMap, known: &Sanitized, asks_upgrade: bool) {
     // The gateway itself answers an expectation: it reads the body as soon as the upstream takes it.
     if known.expect_continue {
         headers.remove(EXPECT);

@@ -44,7 +44,7 @@ pub(crate) enum Flow {
 
 /// What one step did to a request.
 enum Stepped {
-    Go(Parts, Body),
+    Go(Box<Parts>, Body),
     Reply(Reply),
 }
 
@@ -55,7 +55,7 @@ impl Exchange {
         view: &View,
         steps: &[Step],
         scope: Scope,
-        head: Parts,
+        head: Box<Parts>,
         body: Body,
         prefix: usize,
     ) -> Result<Flow, Fail> {
@@ -82,7 +82,7 @@ impl Exchange {
         if steps.iter().any(|step| matches!(step, Step::Wasm(_))) {
             sanitize::rewritten(&mut head)?;
         }
-        Ok(Flow::Go(Box::new(head), body))
+        Ok(Flow::Go(head, body))
     }
 
     /// The stream of this request in a plugin; none where the plugin is away and its policy is open.
@@ -97,11 +97,16 @@ impl Exchange {
         }
     }
 
-    async fn request_guest(&mut self, guest: &Rc<Guest>, head: Parts, body: Body) -> Result<Stepped, Fail> {
+    async fn request_guest(
+        &mut self,
+        guest: &Rc<Guest>,
+        head: Box<Parts>,
+        body: Body,
+    ) -> Result<Stepped, Fail> {
         use http_body::Body as _;
         let end = body.is_end_stream();
         let mut body = body;
-        let decision = match guest.request_head(head, end)? {
+        let decision = match guest.request_head(*head, end)? {
             Decision::Hold | Decision::Wait if end => self.wait(guest.resumed(Side::Request)).await?,
             shut @ (Decision::Hold | Decision::Wait) => {
                 // The body goes on into the guest while the head is held: a filter may want it to decide.
@@ -184,7 +189,7 @@ impl Exchange {
 
 fn taken(guest: &Guest, body: Body) -> Result<Stepped, Fail> {
     let head = guest.with(|instance, id| instance.take_request_head(id));
-    Ok(Stepped::Go(head.ok_or_else(|| Fail::gateway(Reason::Internal))?, body))
+    Ok(Stepped::Go(Box::new(head.ok_or_else(|| Fail::gateway(Reason::Internal))?), body))
 }
 
 fn answer(guest: &Guest, body: Body) -> Result<Response<Body>, Fail> {

@@ -22,6 +22,7 @@ use crate::conn::stream::Stream;
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::Reason;
 use crate::upstream::pool::Open;
+use crate::upstream::send::Message;
 
 type Driver = hyper::client::conn::http1::Connection<TokioIo<Stream>, Body>;
 
@@ -69,13 +70,20 @@ impl Http1 {
     }
 
     /// Sends a request; ready with the head of its answer.
-    pub(crate) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
-        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
-        std::future::poll_fn(|cx| {
-            self.poll_driver(cx);
-            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        })
-        .await
+    pub(crate) fn send(
+        &mut self,
+        message: Message,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
+        // Out of the future: it holds the answer's place only.
+        let answer = self.sender.try_send_request(message.into_request());
+        async move {
+            let mut answer = std::pin::pin!(answer);
+            std::future::poll_fn(|cx| {
+                self.poll_driver(cx);
+                answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            })
+            .await
+        }
     }
 
     /// Drives the connection to its end, for a protocol that took it over.

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::HOST;
+use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -15,6 +16,26 @@ use crate::http::body::{Body, BodyError};
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::upstream::http1::{Http1, Lent, upgrade_of};
 use crate::upstream::pool::{Lease, Place, Stream};
+
+/// A request that is to be sent. The head is boxed, since it is handed on many times before it is written.
+pub(crate) struct Message {
+    pub(crate) head: Box<Parts>,
+    pub(crate) body: Body,
+}
+
+impl Message {
+    /// As hyper takes it.
+    pub(crate) fn into_request(self) -> Request<Body> {
+        Request::from_parts(*self.head, self.body)
+    }
+}
+
+impl From<Request<Body>> for Message {
+    fn from(request: Request<Body>) -> Self {
+        let (head, body) = request.into_parts();
+        Self { head: Box::new(head), body }
+    }
+}
 
 /// An answer, its body bound to the connection that it comes from.
 pub(crate) struct Answer {
@@ -34,29 +55,29 @@ pub(crate) struct Tunnel {
 pub(crate) struct Refused {
     pub(crate) fail: Fail,
     /// The request itself where not a byte of it was written.
-    pub(crate) request: Option<Request<Body>>,
+    pub(crate) message: Option<Message>,
 }
 
-/// Sends `request` and waits for the head of its answer.
-pub(crate) async fn send(place: Place, lease: Lease, request: Request<Body>) -> Result<Answer, Refused> {
+/// Sends `message` and waits for the head of its answer.
+pub(crate) async fn send(place: Place, lease: Lease, message: Message) -> Result<Answer, Refused> {
     match lease {
-        Lease::Http1(connection) => send_http1(place, connection, request).await,
-        Lease::Http2(sender, stream) => send_http2(place, sender, stream, request).await,
+        Lease::Http1(connection) => send_http1(place, connection, message).await,
+        Lease::Http2(sender, stream) => Box::pin(send_http2(place, sender, stream, message)).await,
     }
 }
 
 async fn send_http1(
     place: Place,
     mut connection: Box<Http1>,
-    mut request: Request<Body>,
+    mut message: Message,
 ) -> Result<Answer, Refused> {
-    *request.version_mut() = Version::HTTP_11;
-    let mut response = match connection.send(request).await {
+    message.head.version = Version::HTTP_11;
+    let mut response = match connection.send(message).await {
         Ok(response) => response,
         Err(mut error) => {
-            let request = error.take_message();
-            let fail = refusal(error.into_error(), request.is_some(), connection.reused);
-            return Err(Refused { fail, request });
+            let message = error.take_message().map(Message::from);
+            let fail = refusal(error.into_error(), message.is_some(), connection.reused);
+            return Err(Refused { fail, message });
         }
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -64,7 +85,7 @@ async fn send_http1(
             let tunnel = Some(Tunnel { upgrade, connection, place });
             return Ok(Answer { response: response.map(|_| Body::Empty), tunnel });
         }
-        return Err(Refused { fail: Fail::upstream(Reason::Garbage, Retry::Never), request: None });
+        return Err(Refused { fail: Fail::upstream(Reason::Garbage, Retry::Never), message: None });
     }
     let (head, mut incoming) = response.into_parts();
     // Small answers are all here by the time their head is: then the connection is free again at once.
@@ -80,7 +101,7 @@ async fn send_http1(
             Some(Ok(frame)) => Body::stream(Lent::new(Some(frame), incoming, connection, place)),
             Some(Err(error)) => {
                 let fail = Fail::upstream(Reason::Reset, Retry::Idempotent).because(error);
-                return Err(Refused { fail, request: None });
+                return Err(Refused { fail, message: None });
             }
             None => Body::stream(Lent::new(None, incoming, connection, place)),
         }
@@ -92,10 +113,10 @@ async fn send_http2(
     place: Place,
     mut sender: hyper::client::conn::http2::SendRequest<Body>,
     stream: Stream,
-    request: Request<Body>,
+    message: Message,
 ) -> Result<Answer, Refused> {
-    let request = absolute(request, place.pool.cluster.tls.is_some())
-        .map_err(|fail| Refused { fail, request: None })?;
+    let request = absolute(message.into_request(), place.pool.cluster.tls.is_some())
+        .map_err(|fail| Refused { fail, message: None })?;
     match sender.try_send_request(request).await {
         Ok(response) => {
             let response = response.map(|incoming| match Body::incoming(incoming, Reason::Reset) {
@@ -105,9 +126,9 @@ async fn send_http2(
             Ok(Answer { response, tunnel: None })
         }
         Err(mut error) => {
-            let request = error.take_message().map(relative);
-            let fail = refusal(error.into_error(), request.is_some(), true);
-            Err(Refused { fail, request })
+            let message = error.take_message().map(relative).map(Message::from);
+            let fail = refusal(error.into_error(), message.is_some(), true);
+            Err(Refused { fail, message })
         }
     }
 }

@@ -4,6 +4,8 @@
 //! configuration keeps running; the problems are logged once and shown by the admin API.
 
 mod plugins;
+#[cfg(test)]
+mod tests;
 mod workshop;
 
 use std::collections::HashMap;

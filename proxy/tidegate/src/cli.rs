@@ -109,10 +109,7 @@ impl Cli {
             Command::Explain(args) => inspect::explain(&args),
             Command::Demo(args) => {
                 // The demo speaks for itself; the check shows nothing but its results.
-                trace::start(
-                    LogFormat::Text,
-                    if args.check { "off" } else { "warn,tidegate::apply=info" },
-                )?;
+                trace::start(LogFormat::Text, if args.check { "off" } else { "warn,tidegate::run=info" })?;
                 demo::demo(&args)
             }
             Command::Schema => inspect::schema(),

@@ -22,8 +22,13 @@ pub(crate) struct Workshop {
 impl Workshop {
     /// An engine that keeps compiled code where the user's caches are.
     pub(crate) fn open() -> Result<Self> {
+        Self::with_cache(cache_folder())
+    }
+
+    /// An engine that keeps compiled code in this folder.
+    pub(crate) fn with_cache(folder: Option<PathBuf>) -> Result<Self> {
         let engine = |cache_dir| Engine::new(EngineOptions { cache_dir, epoch_tick: EPOCH_TICK });
-        let engine = match engine(cache_folder()) {
+        let engine = match engine(folder) {
             Err(error @ LoadError::Cache { .. }) => {
                 warn!(%error, "compiled modules are not kept");
                 engine(None)

@@ -11,23 +11,23 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// A folder with a configuration, removed with its owner.
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     /// An empty one; `name` must be unique among the tests.
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("tidegate-binary-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).expect("the folder for temporary files can be written");
         Self(path)
     }
 
     /// The path of a file in it.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// Writes a file as editors do: under another name first.
-    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let (path, fresh) = (self.path(name), self.path(&format!("{name}.new")));
         fs::write(&fresh, text).expect("the folder can be written");
         fs::rename(&fresh, &path).expect("both are in one folder");
@@ -42,12 +42,12 @@ impl Drop for Folder {
 }
 
 /// Runs a command to its end.
-pub fn tidegate(folder: &Folder, arguments: &[&str]) -> Output {
+pub(crate) fn tidegate(folder: &Folder, arguments: &[&str]) -> Output {
     command(&folder.0).args(arguments).output().expect("the binary was built")
 }
 
 /// The lines that a command printed.
-pub fn lines(output: &Output) -> Vec<String> {
+pub(crate) fn lines(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
@@ -58,18 +58,18 @@ fn command(folder: &Path) -> Command {
 }
 
 /// A running gateway, killed with its owner.
-pub struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
     log: Receiver<Value>,
     /// Where its listener `web` is.
-    pub web: SocketAddr,
+    pub(crate) web: SocketAddr,
     /// Where its admin API is.
-    pub admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Gateway {
     /// Runs `tidegate run FILE` and waits until it serves. The configuration needs a listener `web` and an admin API.
-    pub fn start(folder: &Folder, file: &str) -> Self {
+    pub(crate) fn start(folder: &Folder, file: &str) -> Self {
         let mut child = command(&folder.0)
             .args(["run", file, "--log-format", "json"])
             .stderr(Stdio::piped())
@@ -93,13 +93,14 @@ impl Gateway {
         gateway
     }
 
-    fn address(&mut self, message: &str) -> SocketAddr {
+    /// Waits for a line of the log and returns its address.
+    pub(crate) fn address(&mut self, message: &str) -> SocketAddr {
         let line = self.wait(message);
         line["address"].as_str().and_then(|address| address.parse().ok()).expect("the line has an address")
     }
 
     /// Waits for a line of the log.
-    pub fn wait(&mut self, message: &str) -> Value {
+    pub(crate) fn wait(&mut self, message: &str) -> Value {
         let deadline = Instant::now() + LONGEST;
         let mut seen = Vec::new();
         loop {
@@ -117,14 +118,14 @@ impl Gateway {
     }
 
     /// Sends a signal.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
         assert!(status.success(), "{kill}");
     }
 
     /// Waits until the process has ended.
-    pub fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         // Its log ends with it.
         let deadline = Instant::now() + LONGEST;
         loop {
@@ -137,17 +138,17 @@ impl Gateway {
     }
 
     /// The status and body that the gateway answers with.
-    pub fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         request(self.web, "GET", path)
     }
 
     /// What the admin API answers.
-    pub fn admin(&self, path: &str) -> (u16, String) {
+    pub(crate) fn admin(&self, path: &str) -> (u16, String) {
         request(self.admin, "GET", path)
     }
 
     /// The admin API's `/config`.
-    pub fn config(&self) -> Value {
+    pub(crate) fn config(&self) -> Value {
         let (status, body) = self.admin("/config");
         assert_eq!(status, 200);
         serde_json::from_str(&body).expect("it is JSON")
@@ -162,7 +163,7 @@ impl Drop for Gateway {
 }
 
 /// Sends a request on a connection of its own.
-pub fn request(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+pub(crate) fn request(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("something listens there");
     stream.set_read_timeout(Some(LONGEST)).expect("not zero");
     let head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");

@@ -130,3 +130,16 @@ fn an_address_that_is_taken_refuses_the_whole_configuration() {
     gateway.wait("configuration rejected");
     assert_eq!(gateway.get("/").1, "one");
 }
+
+#[test]
+fn the_admin_api_follows_its_address() {
+    let folder = Folder::new("reload-admin");
+    folder.write("a.yaml", configuration("one"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    folder.write("a.yaml", configuration("one").replace("127.0.0.1:0 }\nworkers", "127.0.0.2:0 }\nworkers"));
+    let before = gateway.admin;
+    gateway.admin = gateway.address("admin API listening");
+    gateway.wait("configuration live on all workers");
+    assert_eq!(gateway.config()["generation"], 2);
+    assert!(std::net::TcpStream::connect(before).is_err(), "nothing listens at the old address");
+}

@@ -1,5 +1,8 @@
 //! A running gateway: answers, the admin API, the end.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
 use crate::process::{Folder, Gateway, request};
 
 fn configuration(body: &str) -> String {
@@ -83,4 +86,49 @@ routes:
     assert!((500..600).contains(&gateway.get("/closed").0));
     assert_eq!(gateway.get("/open").0, 200);
     assert_eq!(gateway.config()["plugins"]["broken"]["state"], "failed");
+}
+
+#[test]
+fn requests_in_flight_are_finished_and_a_second_signal_ends_at_once() {
+    let folder = Folder::new("serve-drain");
+    let upstream = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = upstream.local_addr().expect("it is bound");
+    folder.write(
+        "a.yaml",
+        format!(
+            "\
+admin: {{ address: 127.0.0.1:0 }}
+listeners: [{{ name: web, address: 127.0.0.1:0, protocol: http }}]
+routes: [{{ name: all, rules: [{{ forward: [{{ upstream: slow }}] }}] }}]
+upstreams: {{ slow: {{ servers: [\"{address}\"] }} }}
+"
+        ),
+    );
+    for second in [false, true] {
+        let mut gateway = Gateway::start(&folder, "a.yaml");
+        let web = gateway.web;
+        let client = std::thread::spawn(move || {
+            let mut stream = TcpStream::connect(web).expect("it listens");
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").expect("the connection is open");
+            let mut answer = Vec::new();
+            // A reset is what a client sees that is cut off.
+            _ = stream.read_to_end(&mut answer);
+            String::from_utf8_lossy(&answer).into_owned()
+        });
+        let (mut asked, _) = upstream.accept().expect("the gateway connects");
+        let mut head = [0; 1024];
+        assert!(asked.read(&mut head).expect("the request comes") > 0);
+        gateway.signal("TERM");
+        gateway.wait("draining");
+        assert_eq!(gateway.admin("/readyz"), (503, "draining\n".to_owned()));
+        if second {
+            gateway.signal("TERM");
+            assert_eq!(gateway.ended().code(), Some(1));
+        } else {
+            asked.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate").expect("the gateway waits");
+            assert_eq!(gateway.ended().code(), Some(0));
+        }
+        let answer = client.join().expect("the client ends");
+        assert_eq!(answer.ends_with("late"), !second, "{answer}");
+    }
 }

@@ -39,7 +39,7 @@ fn main() -> Result<(), Failure> {
     let began = Instant::now();
     let mut instance = Instance::start(&plugin, Now::default())?;
     println!("started in {:?}", began.elapsed());
-    let none = best(rounds, || bare())?;
+    let none = best(rounds, bare)?;
     let with = best(rounds, || exchange(&mut instance))?;
     println!("{:.0} ns a request, of which making and dropping the heads {none:.0} ns", with - none);
     println!("guest memory {} KiB", instance.memory_bytes() >> 10);

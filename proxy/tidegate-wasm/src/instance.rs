@@ -169,7 +169,7 @@ impl Instance {
             }
             None => (0, 0, 0),
         };
-        state.answer = response.map_or(Answer::Failed, Answer::Response);
+        state.answer = response.map_or(Answer::Failed, |response| Answer::Response(Box::new(response)));
         let done = self.call_root(now, |exports, store| match &exports.http_call_response {
             Some(function) => function.call(store, (ROOT, token, headers, body, trailers)),
             None => Ok(()),

@@ -31,7 +31,7 @@ pub(crate) enum Phase {
 pub(crate) enum Answer {
     None,
     Failed,
-    Response(CallResponse),
+    Response(Box<CallResponse>),
 }
 
 pub(crate) struct State {

@@ -153,6 +153,9 @@ impl Flow {
     }
 }
 
+/// Path and value.
+type Property = (Box<[u8]>, Box<[u8]>);
+
 /// One request and its response.
 pub(crate) struct Stream {
     pub(crate) id: u32,
@@ -175,7 +178,7 @@ pub(crate) struct Stream {
     /// `:scheme` as the guest wrote it.
     pub(crate) scheme: Option<&'static str>,
     /// What the guest set; few, so a list.
-    pub(crate) properties: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub(crate) properties: Vec<Property>,
     pub(crate) property_bytes: usize,
     /// Bytes of header fields that the guest wrote.
     pub(crate) written: usize,

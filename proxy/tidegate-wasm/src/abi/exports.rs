@@ -30,6 +30,9 @@ impl OnHeaders {
     }
 }
 
+/// Context, token, headers, bytes of body, trailers.
+type OnHttpCallResponse = TypedFunc<(u32, u32, u32, u32, u32), ()>;
+
 /// Callbacks of a guest, looked up once; each may be missing.
 #[derive(Default)]
 pub(crate) struct Exports {
@@ -44,7 +47,7 @@ pub(crate) struct Exports {
     pub(crate) response_headers: Option<OnHeaders>,
     pub(crate) response_body: Option<TypedFunc<(u32, u32, u32), u32>>,
     pub(crate) response_trailers: Option<TypedFunc<(u32, u32), u32>>,
-    pub(crate) http_call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    pub(crate) http_call_response: Option<OnHttpCallResponse>,
     pub(crate) log: Option<TypedFunc<u32, ()>>,
     pub(crate) done: Option<TypedFunc<u32, u32>>,
     pub(crate) delete: Option<TypedFunc<u32, ()>>,

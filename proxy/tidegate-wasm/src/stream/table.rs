@@ -18,6 +18,7 @@ pub(crate) struct Streams {
     slots: Vec<Option<Box<Stream>>>,
     last: u32,
     live: usize,
+    #[expect(clippy::vec_box, reason = "a stream goes back into its slot without being moved")]
     spare: Vec<Box<Stream>>,
 }
 

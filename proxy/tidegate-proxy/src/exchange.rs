@@ -67,6 +67,9 @@ impl Exchange {
             return Err(Fail::client(Reason::HeadTooLarge));
         }
         let client = &self.record.client;
+        if !client.may_ask_for(listener, chain::host(&head)) {
+            return Err(Fail::client(Reason::Misdirected));
+        }
         headers::forwarded(&mut head.headers, &client.forwarded, known.claims);
         headers::request_id(&mut head.headers, &client.local.request_ids, known.claims);
         self.record.note_target(&head);
@@ -109,7 +112,10 @@ impl Exchange {
         };
         // A failure after the route was found is an answer that passes the response's filters too.
         let response = outcome.unwrap_or_else(|fail| self.refuse(&fail, Version::HTTP_11));
-        self.respond(&view, Some(rule), response).await
+        if rule.steps.is_empty() && listener.steps.is_empty() {
+            return Ok(response);
+        }
+        Box::pin(self.respond(&view, Some(rule), response)).await
     }
 
     /// The response passes the filters that the request has passed, in reverse.
@@ -122,12 +128,12 @@ impl Exchange {
         if let Some(rule) = rule
             && !rule.steps.is_empty()
         {
-            response = Box::pin(self.response_steps(&rule.steps, Scope::Rule, response)).await?;
+            response = self.response_steps(&rule.steps, Scope::Rule, response).await?;
         }
         if let Some(listener) = view.listener(self.record.listener)
             && !listener.steps.is_empty()
         {
-            response = Box::pin(self.response_steps(&listener.steps, Scope::Listener, response)).await?;
+            response = self.response_steps(&listener.steps, Scope::Listener, response).await?;
         }
         Ok(response)
     }
@@ -137,9 +143,12 @@ impl Exchange {
         self.record.failed(fail);
         let mut response = Reply::of(fail).into_response();
         // What could be read in two ways must not be followed by anything on its connection.
-        let ambiguous =
-            matches!(fail.reason, Reason::Framing | Reason::Host | Reason::HeadTooLarge | Reason::Header);
-        if ambiguous && version < Version::HTTP_2 {
+        // CONNECT may be followed by bytes of a tunnel that there is not.
+        let closes = matches!(
+            fail.reason,
+            Reason::Framing | Reason::Host | Reason::HeadTooLarge | Reason::Header | Reason::Method
+        );
+        if closes && version < Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -189,6 +198,6 @@ mod tests {
     #[test]
     fn an_exchange_is_small() {
         let size = size_of_future(Exchange::run);
-        assert!(size <= 2048, "{size} bytes");
+        assert!(size <= 2560, "{size} bytes");
     }
 }

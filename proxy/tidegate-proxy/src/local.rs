@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use crate::filter::plugins::{self, Slot};
-use crate::http::headers;
+use crate::http::{headers, sanitize};
 use crate::shared::{Generation, Shard};
 use crate::snapshot::{Listener, Rule, Snapshot};
 use crate::telemetry::access_log::Writer;
@@ -109,8 +109,21 @@ pub(crate) struct Client {
     pub(crate) secure: bool,
     pub(crate) id: u64,
     pub(crate) forwarded: headers::Client,
+    /// The name that the client asked for by TLS.
+    pub(crate) server_name: Option<String>,
     /// Exchanges in flight.
     pub(crate) active: Cell<u32>,
     /// The longest wait without a byte that any exchange of the connection may have.
     pub(crate) patience: Cell<Duration>,
+}
+
+impl Client {
+    /// Whether this connection may carry requests for `host`: with several certificates, only for those of the
+    /// certificate that the client was shown (RFC 9110, 7.4).
+    pub(crate) fn may_ask_for(&self, listener: &Listener, host: &[u8]) -> bool {
+        let (Some(asked), Some(names)) = (&self.server_name, &listener.names) else { return true };
+        let host = sanitize::host(host);
+        asked.as_bytes().eq_ignore_ascii_case(host)
+            || std::str::from_utf8(host).is_ok_and(|host| names.index(host) == names.index(asked))
+    }
 }

@@ -63,6 +63,8 @@ pub(crate) struct Listener {
     pub(crate) routes: RouteTable,
     /// Present for https.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Which certificate is for which name, where there are several.
+    pub(crate) names: Option<Arc<tls::ByName>>,
     /// Run before a route is chosen.
     pub(crate) steps: Vec<Step>,
 }

@@ -97,7 +97,7 @@ async fn serve_http1(
 ) {
     loop {
         let mut builder = http1::Builder::new();
-        builder.max_header_size(limits.header_bytes).half_close(true);
+        builder.max_header_size(limits.header_bytes);
         let exchanges = Exchanges(client.clone());
         let mut connection =
             Box::new(builder.serve_connection(TokioIo::new(stream), exchanges).with_upgrades());

@@ -1,7 +1,7 @@
 //! To an upstream: pick, connect, send, and again where that is safe.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ impl Exchange {
             },
         };
         let until = limit.map(|limit| self.record.client.local.clock.now() + limit);
-        let sent = self.within(until, send::send(place, lease, message)).await;
+        let sent = self.within(until, pin!(send::send(place, lease, message))).await;
         let outcome = match sent {
             Some(outcome) => outcome.map_err(|refused| self.blame(refused)),
             None => Err(send::Refused { fail: Fail::upstream(Reason::Timeout, Retry::Never), message: None }),
@@ -216,11 +216,11 @@ impl Exchange {
     /// Waits within the rule's time; past it the upstream has timed out.
     pub(crate) async fn wait<T>(&self, future: impl Future<Output = Result<T, Fail>>) -> Result<T, Fail> {
         let timeout = || Fail::upstream(Reason::Timeout, Retry::Never);
-        self.within(None, future).await.ok_or_else(timeout)?
+        self.within(None, pin!(future)).await.ok_or_else(timeout)?
     }
 
     /// None: neither done at `until`, nor within the rule's times.
-    async fn within<T>(&self, until: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
+    async fn within<F: Future>(&self, until: Option<Duration>, mut future: Pin<&mut F>) -> Option<F::Output> {
         let record = &self.record;
         let now = || record.client.local.clock.now();
         let fixed = match (until, record.until) {
@@ -228,7 +228,6 @@ impl Exchange {
             (a, b) => a.or(b),
         };
         let mut armed = false;
-        let mut future = pin!(future);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));

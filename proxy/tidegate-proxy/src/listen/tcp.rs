@@ -56,7 +56,7 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, stream: TcpStream, address: SocketAd
     site.open.set(site.open.get() + 1);
     local.connections.set(local.connections.get() + 1);
     let secure = listener.tls.is_some();
-    let client = Rc::new(Client {
+    let client = Client {
         local: local.clone(),
         site: site.clone(),
         address,
@@ -64,29 +64,32 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, stream: TcpStream, address: SocketAd
         secure,
         id: local.connections.get(),
         forwarded: headers::Client::new(address.ip(), secure, false),
+        server_name: None,
         active: Cell::new(0),
         patience: Cell::new(Duration::ZERO),
-    });
+    };
     let spec = listener.spec.clone();
     let acceptor = listener.tls.clone().map(TlsAcceptor::from);
     let open = Open { local: local.clone(), site: site.clone() };
     spawn_local(async move {
         let _open = open;
         match acceptor {
-            None => tcp::serve(client, Transport::Plain(stream), None, spec).await,
+            None => tcp::serve(Rc::new(client), Transport::Plain(stream), None, spec).await,
             Some(acceptor) => secured(client, acceptor, stream, spec).await,
         }
     });
 }
 
-async fn secured(client: Rc<Client>, acceptor: TlsAcceptor, stream: TcpStream, spec: plan::Listener) {
+async fn secured(mut client: Client, acceptor: TlsAcceptor, stream: TcpStream, spec: plan::Listener) {
     let shaking = tokio::time::timeout(spec.timeouts.handshake, acceptor.accept(stream));
     let Ok(Ok(stream)) = shaking.await else {
         client.local.shard.handshake_failures.add(1);
         return;
     };
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    tcp::serve(client, Transport::Server(Box::new(stream)), Some(http2), spec).await;
+    let session = stream.get_ref().1;
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    client.server_name = session.server_name().map(str::to_owned);
+    tcp::serve(Rc::new(client), Transport::Server(Box::new(stream)), Some(http2), spec).await;
 }
 
 /// Counts an open connection while it lives.

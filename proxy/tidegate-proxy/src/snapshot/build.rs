@@ -69,10 +69,13 @@ impl Snapshot {
         let previous = previous.map(AsRef::as_ref);
         let mut listeners = Vec::with_capacity(plan.listeners.len());
         for (index, spec) in plan.listeners.iter().enumerate() {
+            let tls = spec.tls.as_ref().map(|tls| tls::server(tls, assets)).transpose()?;
+            let (tls, names) = tls.unzip();
             listeners.push(Listener {
                 spec: spec.clone(),
                 routes: RouteTable::build(&plan, index).map_err(BuildError::plan)?,
-                tls: spec.tls.as_ref().map(|tls| tls::server(tls, assets)).transpose()?,
+                tls,
+                names: names.filter(|names| names.is_many()),
                 steps: steps(&spec.filters)?,
             });
         }

@@ -71,7 +71,10 @@ fn certified(assets: &Assets, files: &plan::CertificateFiles) -> Result<Arc<Cert
 }
 
 /// The TLS side of a listener.
-pub(crate) fn server(tls: &plan::ServerTls, assets: &Assets) -> Result<Arc<ServerConfig>, BuildError> {
+pub(crate) fn server(
+    tls: &plan::ServerTls,
+    assets: &Assets,
+) -> Result<(Arc<ServerConfig>, Arc<ByName>), BuildError> {
     let certificates = tls
         .certificates
         .iter()
@@ -89,13 +92,14 @@ pub(crate) fn server(tls: &plan::ServerTls, assets: &Assets) -> Result<Arc<Serve
             builder.with_client_cert_verifier(verifier.build().map_err(|error| wrong(&auth.ca, error))?)
         }
     };
-    let mut config = builder.with_cert_resolver(Arc::new(ByName(certificates)));
+    let names = Arc::new(ByName(certificates));
+    let mut config = builder.with_cert_resolver(names.clone());
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Tickets hold the session, so that nothing is kept in memory for clients that do not come back.
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(BuildError::plan)?;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 1;
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), names))
 }
 
 /// The TLS side towards servers.
@@ -156,14 +160,26 @@ impl Certificate {
 
 /// Picks the first certificate that is for the client's server name, else the first one.
 #[derive(Debug)]
-struct ByName(Vec<Certificate>);
+pub(crate) struct ByName(Vec<Certificate>);
+
+impl ByName {
+    /// Whether the name matters at all.
+    pub(crate) fn is_many(&self) -> bool {
+        self.0.len() > 1
+    }
+
+    /// The certificate that a client is shown which asks for this name.
+    pub(crate) fn index(&self, name: &str) -> usize {
+        self.0.iter().position(|certificate| certificate.is_for(name)).unwrap_or(0)
+    }
+}
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let by_name = match (self.0.len(), hello.server_name()) {
-            (0 | 1, _) | (_, None) => None,
-            (_, Some(name)) => self.0.iter().find(|certificate| certificate.is_for(name)),
+        let index = match hello.server_name() {
+            Some(name) if self.is_many() => self.index(name),
+            _ => 0,
         };
-        by_name.or_else(|| self.0.first()).map(|certificate| certificate.key.clone())
+        self.0.get(index).map(|certificate| certificate.key.clone())
     }
 }

@@ -10,11 +10,12 @@ use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::{Fail, Reason, Retry};
-use crate::upstream::http1::{Http1, Lent, upgrade_of};
+use crate::upstream::http1::{Home, Http1, Lent, SendError, upgrade_of};
 use crate::upstream::pool::{Lease, Place, Stream};
 
 /// A request that is to be sent. The head is boxed, since it is handed on many times before it is written.
@@ -59,20 +60,24 @@ pub(crate) struct Refused {
 }
 
 /// Sends `message` and waits for the head of its answer.
-pub(crate) async fn send(place: Place, lease: Lease, message: Message) -> Result<Answer, Refused> {
+pub(crate) async fn send(place: Place, lease: Lease, mut message: Message) -> Result<Answer, Refused> {
     match lease {
-        Lease::Http1(connection) => send_http1(place, connection, message).await,
+        Lease::Http1(mut connection) => {
+            message.head.version = Version::HTTP_11;
+            let outcome = connection.send(message).await;
+            answered(place, connection, outcome)
+        }
         Lease::Http2(sender, stream) => Box::pin(send_http2(place, sender, stream, message)).await,
     }
 }
 
-async fn send_http1(
+/// What became of a request on an HTTP/1.1 connection.
+fn answered(
     place: Place,
-    mut connection: Box<Http1>,
-    mut message: Message,
+    connection: Box<Http1>,
+    outcome: Result<Response<Incoming>, SendError>,
 ) -> Result<Answer, Refused> {
-    message.head.version = Version::HTTP_11;
-    let mut response = match connection.send(message).await {
+    let mut response = match outcome {
         Ok(response) => response,
         Err(mut error) => {
             let message = error.take_message().map(Message::from);
@@ -90,12 +95,12 @@ async fn send_http1(
     let (head, mut incoming) = response.into_parts();
     // Small answers are all here by the time their head is: then the connection is free again at once.
     let body = if incoming.is_end_stream() {
-        crate::upstream::http1::Home::put(&place, connection);
+        place.put(connection);
         Body::Empty
     } else {
         match Http1::first(&mut incoming) {
             Some(Ok(frame)) if incoming.is_end_stream() && frame.is_data() => {
-                crate::upstream::http1::Home::put(&place, connection);
+                place.put(connection);
                 frame.into_data().map_or(Body::Empty, Body::full)
             }
             Some(Ok(frame)) => Body::stream(Lent::new(Some(frame), incoming, connection, place)),

@@ -63,6 +63,9 @@ impl Exchange {
 
         let upgrade = head.extensions.remove::<OnUpgrade>();
         let known = sanitize::request(&mut head)?;
+        if self.record.version == Version::HTTP_2 {
+            headers::join_cookies(&mut head.headers);
+        }
         if head.headers.len() > listener.spec.limits.headers {
             return Err(Fail::client(Reason::HeadTooLarge));
         }

@@ -69,7 +69,7 @@ struct Worker {
     local: Rc<Local>,
     bound: HashMap<Spot, Bound>,
     /// Sites that are gone and whose connections are not.
-    leaving: Vec<Rc<Site>>,
+    leaving: Vec<Weak<Site>>,
     view: Rc<RefCell<Option<Rc<View>>>>,
 }
 
@@ -152,7 +152,7 @@ impl Worker {
         for (_, gone) in std::mem::replace(&mut self.bound, bound) {
             self.close(gone);
         }
-        self.leaving.retain(|site| site.open.get() > 0);
+        self.leaving.retain(|site| site.strong_count() > 0);
         *self.view.borrow_mut() = Some(view);
     }
 
@@ -171,7 +171,7 @@ impl Worker {
     fn close(&mut self, bound: Bound) {
         bound.accepting.abort();
         bound.site.drain.pull();
-        self.leaving.push(bound.site);
+        self.leaving.push(Rc::downgrade(&bound.site));
     }
 
     fn drain(&mut self, done: oneshot::Sender<()>) {
@@ -180,7 +180,8 @@ impl Worker {
         }
         let sites = std::mem::take(&mut self.leaving);
         spawn_local(async move {
-            while sites.iter().any(|site| site.open.get() > 0) {
+            let open = |site: &Weak<Site>| site.upgrade().is_some_and(|site| site.open.get() > 0);
+            while sites.iter().any(open) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             // Whoever asked may have given up.

@@ -386,7 +386,8 @@ fn settle(
     hold: impl FnOnce(&mut crate::stream::Flow, bool) -> Hold,
 ) -> Step {
     let Some(stream) = state.streams.get_mut(id.0) else { return Step::Wait };
-    let ended = stream.ended;
+    // An answer of the guest's own ends the request's side only: the answer passes the guest like any other.
+    let ended = stream.ended && side == Side::Request;
     let flow = stream.flow_mut(side);
     let hold = hold(flow, ended);
     flow.settle(hold);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 use crate::message::{ReadError, Response, read_response};
 use crate::tls::Authority;
@@ -18,6 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct RawClient {
     wire: Wire,
+    /// For each write.
+    patience: Duration,
 }
 
 impl RawClient {
@@ -28,7 +31,21 @@ impl RawClient {
     pub fn connect(address: SocketAddr) -> Self {
         let socket =
             TcpStream::connect(address).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
-        Self { wire: Wire::new(Transport::Plain(socket), PATIENCE) }
+        Self { wire: Wire::new(Transport::Plain(socket), PATIENCE), patience: PATIENCE }
+    }
+
+    /// Connects with a small receive buffer, so that the gateway soon notices that nothing is read, and takes a write
+    /// that does not end for two seconds as refused.
+    ///
+    /// # Panics
+    /// If nobody listens.
+    pub fn connect_narrow(address: SocketAddr) -> Self {
+        let socket =
+            Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a descriptor is free");
+        socket.set_recv_buffer_size(4096).expect("the system makes it as small as it can");
+        socket.connect(&address.into()).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        let transport = Transport::Plain(socket.into());
+        Self { wire: Wire::new(transport, PATIENCE), patience: Duration::from_secs(2) }
     }
 
     /// Connects with TLS, trusting `authority`, asking for `name` and offering `protocols` by ALPN.
@@ -55,7 +72,7 @@ impl RawClient {
             session.complete_io(&mut socket)?;
         }
         let transport = Transport::Client(Box::new(StreamOwned::new(session, socket)));
-        Ok(Self { wire: Wire::new(transport, PATIENCE) })
+        Ok(Self { wire: Wire::new(transport, PATIENCE), patience: PATIENCE })
     }
 
     /// The protocol that ALPN settled on.
@@ -81,7 +98,7 @@ impl RawClient {
 
     /// Sends the bytes; false when the peer has closed already, which hostile bytes may well cause.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.wire.renew(PATIENCE);
+        self.wire.renew(self.patience);
         self.wire.send(bytes.as_ref()).is_ok()
     }
 

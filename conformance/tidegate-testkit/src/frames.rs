@@ -152,6 +152,8 @@ pub enum Fate {
 #[derive(Debug)]
 pub struct Frames {
     client: RawClient,
+    /// Read while the fate of another stream was waited for.
+    kept: Vec<Frame>,
 }
 
 impl Frames {
@@ -171,11 +173,17 @@ impl Frames {
         Self::begin(client, &[])
     }
 
+    /// [`Frames::connect`] with a small receive buffer, so that a peer soon notices that nothing is read; gives up
+    /// writing soon.
+    pub fn connect_narrow(address: SocketAddr) -> Self {
+        Self::begin(RawClient::connect_narrow(address), &[])
+    }
+
     fn begin(mut client: RawClient, settings: &[(u16, u32)]) -> Self {
         let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         bytes.extend(Frame::settings(settings).bytes());
         client.send(bytes);
-        Self { client }
+        Self { client, kept: Vec::new() }
     }
 
     /// Sends a frame; false when the peer has closed.
@@ -211,27 +219,40 @@ impl Frames {
     pub fn fate(&mut self, stream: u32) -> Fate {
         let (mut status, mut body, mut away) = (0, Vec::new(), None);
         loop {
-            let frame = match self.read() {
+            let frame = match self.next_of(stream) {
                 Ok(frame) => frame,
                 Err(ReadError::Timeout) => panic!("stream {stream} undecided after {PATIENCE:?}"),
                 Err(_) => return Fate::Ended(away),
             };
-            match (frame.kind, frame.stream == stream) {
-                (kind::GOAWAY, _) => away = frame.error(),
-                (kind::RST_STREAM, true) => return Fate::Reset(frame.error().unwrap_or_default(), body),
-                (kind::HEADERS, true) => {
-                    let block = block_status(&frame.payload).unwrap_or(status);
-                    status = if status < 200 { block } else { status };
-                }
-                (kind::DATA, true) => body.extend_from_slice(&frame.payload),
+            match frame.kind {
+                kind::GOAWAY => away = frame.error(),
+                kind::RST_STREAM => return Fate::Reset(frame.error().unwrap_or_default(), body),
+                kind::HEADERS if status < 200 => status = block_status(&frame.payload).unwrap_or(status),
+                kind::DATA => body.extend_from_slice(&frame.payload),
                 _ => {}
             }
+            if frame.ends_stream() {
+                return Fate::Answered(status, body);
+            }
+        }
+    }
+
+    /// The next frame of that stream, or GOAWAY.
+    fn next_of(&mut self, stream: u32) -> Result<Frame, ReadError> {
+        if let Some(at) = self.kept.iter().position(|frame| frame.stream == stream) {
+            return Ok(self.kept.remove(at));
+        }
+        loop {
+            let frame = self.read()?;
             if frame.kind == kind::DATA && !frame.payload.is_empty() {
                 let count = u32::try_from(frame.payload.len()).expect("a frame is small");
-                self.send_all(&[Frame::window(0, count), Frame::window(stream, count)]);
+                self.send_all(&[Frame::window(0, count), Frame::window(frame.stream, count)]);
             }
-            if frame.stream == stream && frame.ends_stream() {
-                return Fate::Answered(status, body);
+            if frame.stream == stream || frame.kind == kind::GOAWAY {
+                return Ok(frame);
+            }
+            if frame.stream != 0 {
+                self.kept.push(frame);
             }
         }
     }

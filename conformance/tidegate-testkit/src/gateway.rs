@@ -158,7 +158,8 @@ impl TestGateway {
         {
             let mut state = self.state();
             plugins = self.plugins(&plan, &mut state, first)?;
-            let files = state.files.iter().map(|(name, bytes)| (Path::new(BASE).join(name), Arc::from(&**bytes)));
+            let files =
+                state.files.iter().map(|(name, bytes)| (Path::new(BASE).join(name), Arc::from(&**bytes)));
             let addresses = plan.upstreams.iter().flat_map(|upstream| &upstream.servers).map(|server| {
                 let address = server.address.parse::<SocketAddr>();
                 address
@@ -167,7 +168,10 @@ impl TestGateway {
             });
             let assets = Assets {
                 files: files.collect(),
-                plugins: plugins.iter().map(|(key, (_, _, plugin))| (key.clone(), Arc::clone(plugin))).collect(),
+                plugins: plugins
+                    .iter()
+                    .map(|(key, (_, _, plugin))| (key.clone(), Arc::clone(plugin)))
+                    .collect(),
                 addresses: addresses.collect::<Result<_, _>>()?,
             };
             let built = Snapshot::build(plan, &assets, state.live.as_ref());

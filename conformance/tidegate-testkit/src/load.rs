@@ -218,7 +218,11 @@ where
     outcome
 }
 
-async fn stream(mut sender: SendRequest<Bytes>, options: LoadOptions, tally: Arc<Tally>) -> Result<(), String> {
+async fn stream(
+    mut sender: SendRequest<Bytes>,
+    options: LoadOptions,
+    tally: Arc<Tally>,
+) -> Result<(), String> {
     let mut sent = 0;
     while tally.runs() && (options.reconnect == 0 || sent < options.reconnect) {
         sent += 1;

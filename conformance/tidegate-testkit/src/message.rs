@@ -141,8 +141,8 @@ pub fn read_request_head(wire: &mut Wire) -> Result<(RequestHead, Framing), Read
     let minor = minor_version(version)?;
     let headers = read_fields(wire, "inside the request head")?;
     let host = headers.all("host");
-    let host_ok =
-        host.len() == 1 && host.iter().all(|h| !h.is_empty() && h.bytes().all(|b| b.is_ascii_graphic()));
+    // Empty where the target had no authority (RFC 9112 section 3.2): an HTTP/1.0 client need not send one.
+    let host_ok = host.len() == 1 && host.iter().all(|h| h.bytes().all(|b| b.is_ascii_graphic()));
     if !host_ok {
         return Err(malformed(format!("host fields {host:?}")));
     }

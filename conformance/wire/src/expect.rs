@@ -32,6 +32,13 @@ pub enum Expect {
         /// The body without framing.
         body: &'static str,
     },
+    /// [`Expect::Forwarded`], and the connection is closed afterwards: what follows is not taken for a request.
+    ForwardedLast {
+        /// The request target.
+        target: &'static str,
+        /// The body without framing.
+        body: &'static str,
+    },
     /// [`Expect::Refused`] with any status, or [`Expect::Broken`], or exactly one complete request with this target.
     Either {
         /// The request target.
@@ -82,15 +89,11 @@ impl Case {
                     format!("status {status:?}, usable: {}", seen.kept_alive)
                 })
             }
-            Expect::Forwarded { target, body } => {
-                let [request] = complete.as_slice() else {
-                    return Err(format!("nothing upstream, status {status:?}, {:?}", seen.ended));
-                };
-                ensure(request.target() == *target, || format!("target {:?}", request.target()))?;
-                ensure(request.body == body.as_bytes(), || {
-                    format!("body {:?}", String::from_utf8_lossy(&request.body))
-                })?;
-                ensure(status == Some(200), || format!("status {status:?}"))
+            Expect::Forwarded { target, body } => forwarded(seen, &complete, target, body),
+            Expect::ForwardedLast { target, body } => {
+                forwarded(seen, &complete, target, body)?;
+                let last = seen.responses.len() == 1 && !seen.kept_alive;
+                ensure(last, || format!("{} answers, usable: {}", seen.responses.len(), seen.kept_alive))
             }
             Expect::Either { target } => match complete.as_slice() {
                 [request] => ensure(request.target() == *target, || format!("target {:?}", request.target())),
@@ -117,6 +120,16 @@ pub fn run(lab: &Lab, cases: &[Case]) {
         })
         .collect();
     assert!(failures.is_empty(), "{} of {} cases:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+fn forwarded(seen: &Observation, complete: &[&Received], target: &str, body: &str) -> Result<(), String> {
+    let status = seen.responses.first().map(|r| r.status);
+    let [request] = complete else {
+        return Err(format!("nothing upstream, status {status:?}, {:?}", seen.ended));
+    };
+    ensure(request.target() == target, || format!("target {:?}", request.target()))?;
+    ensure(request.body == body.as_bytes(), || format!("body {:?}", String::from_utf8_lossy(&request.body)))?;
+    ensure(status == Some(200), || format!("status {status:?}"))
 }
 
 fn none(requests: &[Received]) -> Result<(), String> {

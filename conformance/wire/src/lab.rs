@@ -145,7 +145,6 @@ routes:
         respond: { status: 403, headers: { x-guard: admin }, body: no }
       - name: all
         forward: [{ upstream: up }]
-        timeouts: { request: 8s, attempt: 4s }
 upstreams:
   up: { servers: [\"${up}\"] }
 ";

@@ -13,7 +13,9 @@ const POST: &str = "POST /case HTTP/1.1\r\nhost: a.test\r\ncontent-length: 3\r\n
 fn answering(answer: Answer) -> Lab {
     Lab::scripted(move |call| match call.head.target.as_str() {
         "/case" => answer.clone(),
-        target => Answer::reply(format!("HTTP/1.1 200 OK\r\nx-target: {target}\r\ncontent-length: 2\r\n\r\nok")),
+        target => {
+            Answer::reply(format!("HTTP/1.1 200 OK\r\nx-target: {target}\r\ncontent-length: 2\r\n\r\nok"))
+        }
     })
 }
 
@@ -78,18 +80,44 @@ fn answers_that_are_no_answers_are_502() {
         ("garbage", Answer::reply("garbage\r\n\r\n").then(Step::Close)),
         ("binary", Answer::reply([0x16, 3, 1, 0, 0]).then(Step::Close)),
         ("another version", Answer::reply("HTTP/3.0 200 OK\r\ncontent-length: 0\r\n\r\n").then(Step::Close)),
-        ("a status of letters", Answer::reply("HTTP/1.1 abc OK\r\ncontent-length: 0\r\n\r\n").then(Step::Close)),
-        ("a status of two digits", Answer::reply("HTTP/1.1 20 OK\r\ncontent-length: 0\r\n\r\n").then(Step::Close)),
-        ("a status of four digits", Answer::reply("HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n").then(Step::Close)),
+        (
+            "a status of letters",
+            Answer::reply("HTTP/1.1 abc OK\r\ncontent-length: 0\r\n\r\n").then(Step::Close),
+        ),
+        (
+            "a status of two digits",
+            Answer::reply("HTTP/1.1 20 OK\r\ncontent-length: 0\r\n\r\n").then(Step::Close),
+        ),
+        (
+            "a status of four digits",
+            Answer::reply("HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n").then(Step::Close),
+        ),
         ("status 0", Answer::reply("HTTP/1.1 000 OK\r\ncontent-length: 0\r\n\r\n").then(Step::Close)),
         ("no colon", Answer::reply("HTTP/1.1 200 OK\r\nabc\r\ncontent-length: 0\r\n\r\n").then(Step::Close)),
-        ("empty name", Answer::reply("HTTP/1.1 200 OK\r\n: abc\r\ncontent-length: 0\r\n\r\n").then(Step::Close)),
+        (
+            "empty name",
+            Answer::reply("HTTP/1.1 200 OK\r\n: abc\r\ncontent-length: 0\r\n\r\n").then(Step::Close),
+        ),
         ("NUL", Answer::reply("HTTP/1.1 200 OK\r\nx-a: b\0\r\ncontent-length: 0\r\n\r\n").then(Step::Close)),
-        ("bare CR", Answer::reply("HTTP/1.1 200 OK\r\nx-a: b\rc: d\r\ncontent-length: 0\r\n\r\n").then(Step::Close)),
-        ("unequal lengths", Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab").then(Step::Close)),
-        ("a length with a sign", Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nab").then(Step::Close)),
+        (
+            "bare CR",
+            Answer::reply("HTTP/1.1 200 OK\r\nx-a: b\rc: d\r\ncontent-length: 0\r\n\r\n").then(Step::Close),
+        ),
+        (
+            "unequal lengths",
+            Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab")
+                .then(Step::Close),
+        ),
+        (
+            "a length with a sign",
+            Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nab").then(Step::Close),
+        ),
         ("an empty length", Answer::reply("HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\nab").then(Step::Close)),
-        ("a length past 2^64", Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551618\r\n\r\nab").then(Step::Close)),
+        (
+            "a length past 2^64",
+            Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551618\r\n\r\nab")
+                .then(Step::Close),
+        ),
         ("a head of 1 MiB", Answer::reply(large).then(Step::Close)),
         ("5,000 fields", Answer::reply(many).then(Step::Close)),
     ];
@@ -107,11 +135,23 @@ fn answers_that_are_no_answers_are_502() {
 #[test]
 fn ambiguous_answers_have_one_reading_afterwards() {
     for (name, answer) in [
-        ("length and chunks", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
-        ("chunks and length", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        (
+            "length and chunks",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
+        (
+            "chunks and length",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
         ("equal lengths", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok"),
-        ("chunks twice", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
-        ("gzip and chunks", "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        (
+            "chunks twice",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
+        (
+            "gzip and chunks",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
         ("unknown coding", "HTTP/1.1 200 OK\r\ntransfer-encoding: x\r\n\r\nok"),
         ("bare LF", "HTTP/1.1 200 OK\ncontent-length: 2\n\nok"),
         ("fold", "HTTP/1.1 200 OK\r\nx-a: b\r\n c\r\ncontent-length: 2\r\n\r\nok"),
@@ -119,7 +159,10 @@ fn ambiguous_answers_have_one_reading_afterwards() {
         ("chunks in 1.0", "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
         ("204 with a length", "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n"),
         ("204 with chunks", "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n"),
-        ("a second answer behind it", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nx-evil: 1\r\n\r\n"),
+        (
+            "a second answer behind it",
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nx-evil: 1\r\n\r\n",
+        ),
         ("no reason", "HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nok"),
     ] {
         let lab = answering(Answer::reply(answer).then(Step::Close));
@@ -160,10 +203,13 @@ fn an_upstream_that_stalls_is_504() {
 fn a_request_has_a_limit_of_its_own() {
     let upstream = ScriptedUpstream::start(|call| match call.head.target.as_str() {
         "/head" => Answer::steps([Step::UntilClosed]),
-        _ => Answer::steps([Step::send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"), Step::UntilClosed]),
+        _ => {
+            Answer::steps([Step::send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"), Step::UntilClosed])
+        }
     });
     for timeouts in ["request: 300ms", "idle: 300ms"] {
-        let gateway = gateway(&[upstream.address().to_string()], &format!(", timeouts: {{ {timeouts} }}"), "");
+        let gateway =
+            gateway(&[upstream.address().to_string()], &format!(", timeouts: {{ {timeouts} }}"), "");
         let mut client = RawClient::connect(gateway.address("web"));
         assert_eq!(client.exchange("GET /head HTTP/1.1\r\nhost: a.test\r\n\r\n").status, 504, "{timeouts}");
         client.send("GET /body HTTP/1.1\r\nhost: a.test\r\n\r\n");
@@ -178,7 +224,8 @@ fn a_request_has_a_limit_of_its_own() {
 fn an_idle_connection_that_closes_costs_no_request() {
     let upstream = ScriptedUpstream::start(|call| {
         let target = &call.head.target;
-        let answer = Answer::reply(format!("HTTP/1.1 200 OK\r\nx-target: {target}\r\ncontent-length: 2\r\n\r\nok"));
+        let answer =
+            Answer::reply(format!("HTTP/1.1 200 OK\r\nx-target: {target}\r\ncontent-length: 2\r\n\r\nok"));
         if call.nth % 3 == 2 { answer.then(Step::Close) } else { answer }
     });
     let gateway = gateway(&[upstream.address().to_string()], "", "");
@@ -275,7 +322,9 @@ fn nothing_leaks() {
         "/stall" => Answer::steps([Step::UntilClosed]),
         "/reset" => Answer::steps([Step::ReadBody, Step::Reset]),
         "/cut" => Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc").then(Step::Close),
-        target => Answer::reply(format!("HTTP/1.1 200 OK\r\nx-target: {target}\r\ncontent-length: 2\r\n\r\nok")),
+        target => {
+            Answer::reply(format!("HTTP/1.1 200 OK\r\nx-target: {target}\r\ncontent-length: 2\r\n\r\nok"))
+        }
     });
     let descriptors = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let round = || {
@@ -296,7 +345,8 @@ fn nothing_leaks() {
         lab.collect();
     };
     round();
-    lab.gateway.wait("connections to close", |g| g.metric("tidegate_connections", "") <= 2.0 || descriptors() < 120);
+    lab.gateway
+        .wait("connections to close", |g| g.metric("tidegate_connections", "") <= 2.0 || descriptors() < 120);
     let before = descriptors();
     (0..3).for_each(|_| round());
     // Other tests of the same process open and close descriptors meanwhile, so only growth by whole rounds counts.

@@ -175,6 +175,9 @@ fn resets_provoked_by_the_client_count() {
     lab.collect();
 }
 
+/// More frames than fit into the buffers of the sockets: taking all of them needs memory or answers that nobody reads.
+const MOST: usize = 3_000_000;
+
 #[test]
 fn floods_end_the_connection() {
     let block = literals(&BASE);
@@ -195,17 +198,16 @@ fn floods_end_the_connection() {
     ];
     for (name, first, flood) in rows {
         let lab = Lab::new();
-        let mut frames = connect(&lab);
+        let mut frames = Frames::connect_narrow(lab.gateway.address("web"));
         frames.send_all(&first);
         let mut taken = 0;
-        let block = vec![flood; 1_000];
-        while taken < 400_000 && frames.send_all(&block) {
+        let block = vec![flood; 10_000];
+        while taken < MOST && frames.send_all(&block) {
             taken += block.len();
         }
         let requests = lab.collect();
         assert!(requests.iter().all(|r| r.state != State::Complete), "{name}: {requests:?}");
-        // Control frames may also be taken one by one for as long as the client pays for them with its own reading.
-        assert!(taken < 400_000, "{name}: {taken} frames were taken");
+        assert!(taken < MOST, "{name}: {taken} frames were taken");
     }
 }
 

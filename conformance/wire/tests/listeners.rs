@@ -133,12 +133,16 @@ fn slow_clients_are_not_waited_for() {
         let (answer, end) = client.rest();
         assert_ne!(end, End::Open, "{name}");
         let text = String::from_utf8_lossy(&answer).into_owned();
-        assert!(text.is_empty() || text.starts_with("HTTP/1.1 408") || text.starts_with("HTTP/1.1 400"), "{name}: {text}");
+        assert!(
+            text.is_empty() || text.starts_with("HTTP/1.1 408") || text.starts_with("HTTP/1.1 400"),
+            "{name}: {text}"
+        );
     }
     let mut client = RawClient::connect(gateway.address("web"));
     assert_eq!(client.exchange(GET).status, 200);
     assert_eq!(client.rest(), (Vec::new(), End::Closed), "an idle connection is closed in order");
-    let complete = upstream.requests().iter().filter(|r| r.state == tidegate_testkit::State::Complete).count();
+    let complete =
+        upstream.requests().iter().filter(|r| r.state == tidegate_testkit::State::Complete).count();
     assert_eq!(complete, 1);
 }
 

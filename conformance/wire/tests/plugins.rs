@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_testkit::{Load, LoadOptions, PATIENCE, RawClient, ReadError, Response, ScriptedUpstream, TestGateway, fill};
+use tidegate_testkit::{
+    Load, LoadOptions, PATIENCE, RawClient, ReadError, Response, ScriptedUpstream, TestGateway, fill,
+};
 
 const FAULT: &[u8] = include_bytes!("guests/fault.wat");
 
@@ -96,7 +98,10 @@ fn faults_on_the_way_back() {
     recovers(&gateway, "response headers");
     match ask(&gateway, "/filtered", "b") {
         Ok(answer) => assert!(answer.status >= 500, "{answer:?}"),
-        Err(error) => assert!(matches!(error, ReadError::CutOff(_) | ReadError::Broken(_) | ReadError::Closed), "{error}"),
+        Err(error) => assert!(
+            matches!(error, ReadError::CutOff(_) | ReadError::Broken(_) | ReadError::Closed),
+            "{error}"
+        ),
     }
     recovers(&gateway, "response body");
     assert_eq!(ask(&gateway, "/filtered", "d").expect("well formed").status, 200);
@@ -105,7 +110,9 @@ fn faults_on_the_way_back() {
 
 #[test]
 fn modules_that_do_not_load_follow_the_policy() {
-    let start = |body: &str| format!("(module (memory (export \"memory\") 1) (func (export \"proxy_abi_version_0_2_1\")) {body})");
+    let start = |body: &str| {
+        format!("(module (memory (export \"memory\") 1) (func (export \"proxy_abi_version_0_2_1\")) {body})")
+    };
     let malloc = "(func (export \"proxy_on_memory_allocate\") (param i32) (result i32) (i32.const 1024))";
     let mut truncated = b"\0asm\x01\0\0\0\x01\x7f".to_vec();
     truncated.extend([0; 10]);
@@ -126,7 +133,11 @@ fn modules_that_do_not_load_follow_the_policy() {
         for (policy, status) in [("closed", 503), ("open", 200)] {
             let upstream = ScriptedUpstream::plain();
             let gateway = gateway(&upstream, module, policy);
-            assert_eq!(ask(&gateway, "/filtered", "").expect("well formed").status, status, "{name}, {policy}");
+            assert_eq!(
+                ask(&gateway, "/filtered", "").expect("well formed").status,
+                status,
+                "{name}, {policy}"
+            );
             assert_eq!(ask(&gateway, "/other", "").expect("well formed").status, 200, "{name}, {policy}");
         }
     }

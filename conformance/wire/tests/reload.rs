@@ -166,7 +166,13 @@ fn a_bad_configuration_changes_nothing() {
         ("dangling upstream", good.replace("upstream: up }", "upstream: down }")),
         ("no certificate file", good.replace("site.pem", "other.pem")),
         ("a key that is none", good.replace("key: site.key", "key: mark.wasm")),
-        ("an address in use", good.replace("name: web, address: '127.0.0.1:0'", &format!("name: more, address: '{}'", site.upstream.address()))),
+        (
+            "an address in use",
+            good.replace(
+                "name: web, address: '127.0.0.1:0'",
+                &format!("name: more, address: '{}'", site.upstream.address()),
+            ),
+        ),
     ] {
         assert!(site.gateway.try_reload(&bad).is_err(), "{name}");
         assert_eq!(site.seen("x-number"), "0", "{name}");
@@ -185,7 +191,10 @@ fn listeners_come_and_go() {
     let held = gate.clone();
     let upstream = ScriptedUpstream::start(move |_| {
         use tidegate_testkit::{Answer, Step};
-        Answer::steps([Step::Wait(held.clone()), Step::send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")])
+        Answer::steps([
+            Step::Wait(held.clone()),
+            Step::send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+        ])
     });
     let config = |listeners: &str| {
         fill(
@@ -210,7 +219,10 @@ upstreams: { up: { servers: ['${up}'] } }
     gate.open();
     let answer = client.response("GET").expect("well formed");
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
-    assert_eq!(RawClient::connect(gateway.address("web")).exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").status, 200);
+    assert_eq!(
+        RawClient::connect(gateway.address("web")).exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").status,
+        200
+    );
     gateway.wait("old generations to be freed", |gateway| gateway.generations().len() == 1);
 }
 

@@ -210,7 +210,9 @@ fn header_changes_and_rewrites() {
     let upstream = ScriptedUpstream::start(|_| {
         Answer::steps([
             Step::ReadBody,
-            Step::send("HTTP/1.1 200 OK\r\nserver: secret\r\nx-keep: 1\r\nx-set: old\r\nx-set: older\r\ncontent-length: 0\r\n\r\n"),
+            Step::send(
+                "HTTP/1.1 200 OK\r\nserver: secret\r\nx-keep: 1\r\nx-set: old\r\nx-set: older\r\ncontent-length: 0\r\n\r\n",
+            ),
         ])
     });
     let gateway = TestGateway::start(&fill(
@@ -241,7 +243,10 @@ upstreams: { up: { servers: ['${up}'] } }
         &gateway,
         "GET /headers HTTP/1.1\r\nhost: a.test\r\nx-set: old\r\nX-Set: older\r\nx-add: one\r\nx-remove: 1\r\ncookie: a\r\n\r\n",
     );
-    assert_eq!((answer.header("x-set"), answer.header("x-add"), answer.header("x-keep")), (Some("new"), Some("more"), Some("1")));
+    assert_eq!(
+        (answer.header("x-set"), answer.header("x-add"), answer.header("x-keep")),
+        (Some("new"), Some("more"), Some("1"))
+    );
     assert!(!answer.headers.has("server"));
     let request = upstream.requests().remove(0);
     let headers = request.headers();

@@ -25,10 +25,14 @@ upstreams: { up: { servers: ['${up}'] } }
 ",
         &[
             ("up", &upstream.address()),
-            ("protocol", &if tls { "https, tls: { certificates: [{ cert: b.pem, key: b.key }] }" } else { "http" }),
+            (
+                "protocol",
+                &if tls { "https, tls: { certificates: [{ cert: b.pem, key: b.key }] }" } else { "http" },
+            ),
         ],
     );
-    let files: [(&str, &[u8]); 2] = [("b.pem", certificate.cert.as_bytes()), ("b.key", certificate.key.as_bytes())];
+    let files: [(&str, &[u8]); 2] =
+        [("b.pem", certificate.cert.as_bytes()), ("b.key", certificate.key.as_bytes())];
     let back = TestGateway::start_with(&back, &files);
     let front = fill(
         "
@@ -54,20 +58,28 @@ fn requests_pass_in_every_protocol() {
     for (wire, tls) in WIRES {
         let upstream = ScriptedUpstream::start(|call| {
             Answer::reply(format!(
-                "HTTP/1.1 200 OK\r\nx-target: {}\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nx-target: {}\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n",
                 call.head.target
             ))
         });
         let chain = chain(upstream, wire, tls);
         let mut client = RawClient::connect(chain.front.address("web"));
         let answer = client.exchange(
-            "POST /case?x=1 HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\nx-a: b\r\n\r\n3\r\nabc\r\n0\r\nx-in: 1\r\n\r\n",
+            "POST /case?x=1 HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\ntrailer: x-in\r\nte: trailers\r\nx-a: b\r\n\r\n3\r\nabc\r\n0\r\nx-in: 1\r\n\r\n",
         );
         assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{wire}, {tls}");
         assert_eq!(answer.trailers.get("x-sum"), Some("7"), "{wire}, {tls}");
         let request = chain.upstream.requests().remove(0);
-        assert_eq!((request.target(), request.body.as_slice()), ("/case?x=1", b"abc".as_slice()), "{wire}, {tls}");
-        assert_eq!((request.header("host"), request.header("x-a")), (Some("back.test"), Some("b")), "{wire}, {tls}");
+        assert_eq!(
+            (request.target(), request.body.as_slice()),
+            ("/case?x=1", b"abc".as_slice()),
+            "{wire}, {tls}"
+        );
+        assert_eq!(
+            (request.header("host"), request.header("x-a")),
+            (Some("back.test"), Some("b")),
+            "{wire}, {tls}"
+        );
         assert_eq!(request.trailers.get("x-in"), Some("1"), "{wire}, {tls}");
         for number in 0..20 {
             let target = format!("/{number}");
@@ -111,7 +123,10 @@ fn failures_pass_in_every_protocol() {
         client.send("GET /cut HTTP/1.1\r\nhost: a.test\r\n\r\n");
         match client.response("GET") {
             Ok(answer) => assert!(answer.status >= 500, "{wire}, {tls}: {answer:?}"),
-            Err(error) => assert!(matches!(error, ReadError::CutOff(_) | ReadError::Broken(_)), "{wire}, {tls}: {error}"),
+            Err(error) => assert!(
+                matches!(error, ReadError::CutOff(_) | ReadError::Broken(_)),
+                "{wire}, {tls}: {error}"
+            ),
         }
         let mut client = RawClient::connect(chain.front.address("web"));
         client.send("GET /stall HTTP/1.1\r\nhost: a.test\r\n\r\n");
@@ -121,7 +136,11 @@ fn failures_pass_in_every_protocol() {
         chain.upstream.wait("the request", |c| stalled(c));
         drop(client);
         chain.upstream.wait("its end", |c| !stalled(c));
-        assert_eq!(RawClient::connect(chain.front.address("web")).exchange(GET).text(), "ok", "{wire}, {tls}");
+        assert_eq!(
+            RawClient::connect(chain.front.address("web")).exchange(GET).text(),
+            "ok",
+            "{wire}, {tls}"
+        );
     }
 }
 

@@ -4,8 +4,10 @@
 
 pub(crate) mod finish;
 pub(crate) mod forward;
+pub(crate) mod log_line;
 pub(crate) mod outgoing;
 pub(crate) mod steps;
+pub(crate) mod tunnel;
 pub(crate) mod uplink;
 
 use std::convert::Infallible;

@@ -1,5 +1,7 @@
 //! The gateway as the control thread sees it: starts workers, publishes snapshots, drains, stops.
 
+mod metrics;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,7 +17,6 @@ use crate::listen::bind;
 use crate::shared::{Generation, Shard};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::{self, Writer};
-use crate::telemetry::metrics;
 use crate::worker::{self, Order, Serve, Spot, Start};
 
 /// Orders that may wait for a busy worker.

@@ -16,6 +16,7 @@ mod shared;
 mod snapshot;
 mod telemetry;
 mod time;
+mod transport;
 mod upstream;
 mod worker;
 

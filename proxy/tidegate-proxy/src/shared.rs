@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::http::fail::Reason;
-
 /// A number that one worker writes and anyone reads.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -101,6 +99,9 @@ pub(crate) type PluginCounters = PerWorker<PluginCells>;
 pub(crate) const BUCKETS: [u64; 12] =
     [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
 
+/// How many reasons a failure may have; `http/fail.rs` has them.
+pub(crate) const REASONS: usize = 22;
+
 /// Everything else that one worker counts.
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -119,7 +120,7 @@ pub(crate) struct Shard {
     /// Requests in flight now.
     pub(crate) active: Counter,
     /// Failures by reason.
-    pub(crate) fails: [Counter; Reason::COUNT],
+    pub(crate) fails: [Counter; REASONS],
     /// Requests by duration; not cumulative.
     pub(crate) durations: [Counter; BUCKETS.len() + 1],
     /// Sum of all durations in microseconds.

@@ -8,16 +8,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::header::HeaderValue;
 use http::uri::Scheme;
 use http::{HeaderMap, StatusCode};
 use rustls::ServerConfig;
 use tidegate_config::plan::{self, Plan};
 
 use crate::filter::chain::Step;
+use crate::filter::plugins::Plugin;
 use crate::http::reply::Reply;
 use crate::route::RouteTable;
-use crate::shared::{PluginCounters, RouteCounters};
+use crate::shared::RouteCounters;
 use crate::upstream::cluster::Cluster;
 
 pub use build::BuildError;
@@ -118,27 +118,4 @@ pub(crate) struct Redirect {
     pub(crate) port: Option<u16>,
     pub(crate) path: Option<plan::PathRewrite>,
     pub(crate) status: StatusCode,
-}
-
-/// A plugin and what its failures mean.
-#[derive(Clone)]
-pub(crate) struct Plugin {
-    /// Name in the document.
-    pub(crate) name: Arc<str>,
-    /// None: it could not be loaded.
-    pub(crate) plugin: Option<Arc<tidegate_wasm::Plugin>>,
-    /// What a failure means for a request.
-    pub(crate) on_failure: plan::OnFailure,
-    /// Upstreams that it may call, by name.
-    pub(crate) callable: Vec<(String, plan::UpstreamIndex)>,
-    /// What the metrics show of it.
-    pub(crate) counters: Arc<PluginCounters>,
-}
-
-/// Changes of host and path on the way upstream.
-pub(crate) struct Rewrite {
-    /// The new host.
-    pub(crate) hostname: Option<HeaderValue>,
-    /// The new path.
-    pub(crate) path: Option<plan::PathRewrite>,
 }

@@ -26,7 +26,7 @@ const BELOW: &[(&str, &[&str])] = &[
 ];
 
 /// What every module may import, from the higher to the lower.
-const COMMON: &[&str] = &["http", "telemetry", "shared", "drain", "time"];
+const COMMON: &[&str] = &["http", "telemetry", "shared", "drain", "time", "transport"];
 
 /// Every path in the crate's files that leads upward.
 pub(super) fn check(source: &Path, files: &[PathBuf]) -> Outcome<Vec<String>> {

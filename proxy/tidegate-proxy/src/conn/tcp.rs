@@ -17,11 +17,11 @@ use tidegate_config::plan;
 use tokio::io::AsyncReadExt;
 use tokio::task::spawn_local;
 
-use crate::conn::stream::{Pulse, Stream, Transport};
 use crate::exchange::Exchange;
 use crate::exchange::outgoing::Outgoing;
 use crate::local::Client;
 use crate::time::Deadline;
+use crate::transport::{Pulse, Stream, Transport};
 
 /// What HTTP/2 with prior knowledge begins with (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

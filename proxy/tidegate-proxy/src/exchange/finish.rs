@@ -9,13 +9,13 @@ use hyper::body::Incoming;
 use tidegate_config::plan::PluginIndex;
 use tidegate_wasm::StreamInfo;
 
+use crate::exchange::log_line;
 use crate::exchange::steps::Passed;
 use crate::exchange::uplink::Progress;
 use crate::http::fail::{Fail, Reason};
 use crate::http::headers;
 use crate::local::{Client, View};
 use crate::snapshot::Rule;
-use crate::telemetry::access_log;
 use crate::time::Deadline;
 
 /// All that is known of one exchange.
@@ -196,7 +196,7 @@ impl Drop for Record {
             }
         }
         if self.target.is_some() {
-            access_log::write(self, took);
+            log_line::write(self, took);
         }
     }
 }

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use tidegate_config::plan::{RetryOn, UpstreamProtocol};
 
-use crate::conn::tunnel;
 use crate::exchange::Exchange;
+use crate::exchange::tunnel;
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::http::sanitize::{self, Sanitized};

@@ -7,7 +7,6 @@ use http::uri::PathAndQuery;
 use tidegate_config::plan::{PathRewrite, PluginIndex};
 
 use crate::http::headers::CompiledChanges;
-use crate::snapshot::Rewrite;
 
 /// One step; the response passes them in reverse.
 pub(crate) enum Step {
@@ -19,6 +18,14 @@ pub(crate) enum Step {
     ResponseHeaders(CompiledChanges),
     /// Changes host and path.
     Rewrite(Rewrite),
+}
+
+/// Changes of host and path on the way upstream.
+pub(crate) struct Rewrite {
+    /// The new host.
+    pub(crate) hostname: Option<HeaderValue>,
+    /// The new path.
+    pub(crate) path: Option<PathRewrite>,
 }
 
 /// Applies a rewrite; `prefix` is how much of the path the rule matched.

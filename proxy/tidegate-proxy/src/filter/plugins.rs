@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use rustc_hash::FxHashMap;
-use tidegate_config::plan::Failure;
+use tidegate_config::plan::{Failure, OnFailure, UpstreamIndex};
 use tidegate_wasm::{Effect, Instance, LogLevel, Side, StreamId, Trap};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
-use crate::snapshot::Plugin;
+use crate::shared::PluginCounters;
 use crate::time::Clock;
 use crate::upstream::call;
 use crate::upstream::pool::Pool;
@@ -24,6 +24,21 @@ const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// An instance that lived for this long is not in a crash loop.
 const STEADY: Duration = Duration::from_secs(30);
+
+/// A plugin and what its failures mean.
+#[derive(Clone)]
+pub(crate) struct Plugin {
+    /// Name in the document.
+    pub(crate) name: Arc<str>,
+    /// None: it could not be loaded.
+    pub(crate) plugin: Option<Arc<tidegate_wasm::Plugin>>,
+    /// What a failure means for a request.
+    pub(crate) on_failure: OnFailure,
+    /// Upstreams that it may call, by name.
+    pub(crate) callable: Vec<(String, UpstreamIndex)>,
+    /// What the metrics show of it.
+    pub(crate) counters: Arc<PluginCounters>,
+}
 
 /// One plugin on one worker, across its instances.
 pub(crate) struct Slot {

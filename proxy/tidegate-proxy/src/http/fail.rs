@@ -4,6 +4,8 @@
 
 use std::error::Error;
 
+use crate::shared::REASONS;
+
 /// Whose doing a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -119,11 +121,8 @@ impl Fail {
 }
 
 impl Reason {
-    /// How many there are.
-    pub(crate) const COUNT: usize = Self::ALL.len();
-
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; REASONS] = [
         Self::Framing,
         Self::Host,
         Self::Path,

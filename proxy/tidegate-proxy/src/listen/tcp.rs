@@ -11,10 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tokio_rustls::TlsAcceptor;
 
-use crate::conn::stream::Transport;
 use crate::conn::tcp;
 use crate::http::headers;
 use crate::local::{Client, Local, Site};
+use crate::transport::Transport;
 
 /// The wait after the system had no descriptor or no memory for a connection: trying at once would only spin.
 const BREATH: Duration = Duration::from_millis(50);

@@ -11,11 +11,12 @@ use http::{HeaderMap, StatusCode};
 use rustls::pki_types::ServerName;
 use tidegate_config::plan::{self, Plan};
 
-use crate::filter::chain::Step;
+use crate::filter::chain::{Rewrite, Step};
+use crate::filter::plugins::Plugin;
 use crate::http::headers::CompiledChanges;
 use crate::route::RouteTable;
 use crate::shared::PerWorker;
-use crate::snapshot::{Action, Assets, Listener, Plugin, Redirect, Rewrite, Rule, Snapshot, Targets, tls};
+use crate::snapshot::{Action, Assets, Listener, Redirect, Rule, Snapshot, Targets, tls};
 use crate::upstream::cluster::{Cluster, Server};
 
 /// Why a plan cannot be served.

@@ -9,7 +9,7 @@ use tidegate_config::plan::UpstreamProtocol;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::conn::stream::{Stream, Transport};
+use crate::transport::{Stream, Transport};
 use crate::upstream::cluster::{Cluster, Server};
 
 /// A connection on which nothing was said yet.

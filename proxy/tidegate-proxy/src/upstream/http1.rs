@@ -18,9 +18,9 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use crate::conn::stream::Stream;
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::Reason;
+use crate::transport::Stream;
 use crate::upstream::pool::Open;
 use crate::upstream::send::Message;
 

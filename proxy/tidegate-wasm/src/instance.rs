@@ -9,6 +9,7 @@ mod tests;
 use crate::{
     CallResponse, Effect, Now, Plugin, StartError, StreamId, StreamInfo, Trap,
     abi::exports::{Exports, MALLOC, function},
+    limits::START_TIME,
     state::{Answer, Phase, State},
     stream::table::ROOT,
 };
@@ -51,7 +52,7 @@ impl Instance {
     /// The module's own start, in which it may do next to nothing with the host.
     fn boot(&mut self, now: Now) -> Result<(), Trap> {
         let started = self.plugin.module().ready().instantiate(&mut self.store);
-        let vm = started.map_err(|error| self.poison(&error, self.plugin.spec.limits.call_time))?;
+        let vm = started.map_err(|error| self.poison(&error, self.start_time()))?;
         let memory = vm.get_export(&mut self.store, "memory").and_then(Extern::into_memory);
         self.store.data_mut().memory = memory;
         let malloc = MALLOC.iter().find_map(|name| function(&vm, &mut self.store, name));
@@ -104,8 +105,12 @@ impl Instance {
     ) -> Result<R, Trap> {
         self.store.data_mut().begin(ROOT, now, self.plugin.engine.ticks());
         self.store.set_epoch_deadline(self.plugin.start_ticks);
-        let limit = self.plugin.spec.limits.call_time.max(crate::limits::START_TIME);
+        let limit = self.start_time();
         call(&self.exports, &mut self.store).map_err(|error| self.poison(&error, limit))
+    }
+
+    fn start_time(&self) -> Duration {
+        self.plugin.spec.limits.call_time.max(START_TIME)
     }
 
     /// Calls the guest for the plugin itself.

@@ -2,6 +2,7 @@
 
 use crate::{
     CallResponse, Effect, Now, Plugin, Side, StreamId,
+    abi::memory::Fault,
     limits::{EFFECTS, Limiter, OPEN_CALLS},
     log::{LineLimit, printable},
     shared::Cell,
@@ -12,7 +13,7 @@ use crate::{
     time::nanoseconds,
 };
 use std::{collections::VecDeque, sync::Arc, time::Duration};
-use tidegate_abi::{LogLevel, Status};
+use tidegate_abi::LogLevel;
 use wasmtime::{Memory, TypedFunc};
 
 /// Which host functions may be called.
@@ -99,6 +100,7 @@ impl State {
         self.now = now;
         self.began = ticks;
         self.readings = 0;
+        self.limiter.refused = false;
     }
 
     pub(crate) fn stream(&self) -> Option<&Stream> {
@@ -123,6 +125,11 @@ impl State {
         self.plugin.engine.epoch_tick().saturating_mul(ticks) + Duration::from_nanos(self.readings)
     }
 
+    /// Since when the call goes on.
+    pub(crate) fn now(&self) -> Now {
+        self.now
+    }
+
     pub(crate) fn wall_clock(&mut self) -> u64 {
         let passed = self.passed();
         nanoseconds(self.now.wall.saturating_add(passed))
@@ -133,10 +140,12 @@ impl State {
         nanoseconds(self.now.monotonic.saturating_add(passed))
     }
 
-    /// Notes a wish of the guest.
-    pub(crate) fn push(&mut self, effect: Effect) -> Result<(), Status> {
+    /// Notes a wish of the guest. Thousands of them in one call are no wishes but a runaway guest.
+    pub(crate) fn push(&mut self, effect: Effect) -> Result<(), Fault> {
         if self.effects.len() >= EFFECTS {
-            return Err(Status::InternalFailure);
+            return Err(Fault::Trap(wasmtime::format_err!(
+                "more than {EFFECTS} effects wait to be performed"
+            )));
         }
         self.effects.push_back(effect);
         Ok(())
@@ -166,7 +175,7 @@ impl State {
 
     fn push_line(&mut self, level: LogLevel, message: String) {
         let stream = self.stream_id();
-        // A full queue has the lines that matter most, the first ones, in it already.
+        // Lines alone cannot fill the queue, and in a full one the first ones matter most.
         let _ = self.push(Effect::Log { level, message, stream });
     }
 
@@ -195,8 +204,9 @@ impl State {
         if self.may_be_woken() {
             return;
         }
-        for stream in self.streams.iter_mut().filter(|stream| !stream.ended) {
-            for side in [Side::Request, Side::Response] {
+        for stream in self.streams.iter_mut() {
+            let request = (!stream.ended).then_some(Side::Request);
+            for side in request.into_iter().chain([Side::Response]) {
                 let flow = stream.flow_mut(side);
                 if flow.hold == Hold::All && self.effects.len() < EFFECTS {
                     flow.hold = Hold::Parts;

@@ -121,6 +121,17 @@ pub(crate) enum Part {
     Trailers,
 }
 
+/// Whether a guest has answered or broken off during a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Not now.
+    No,
+    /// For the first time, so what it is shown goes no further.
+    Ended,
+    /// Once more, while it is shown its own answer; this has no effect.
+    Again,
+}
+
 /// One direction of a stream behind its head.
 pub(crate) struct Flow {
     pub(crate) body: Body,
@@ -131,6 +142,8 @@ pub(crate) struct Flow {
     pub(crate) part: Part,
     /// The guest resumed this side during the call that is going on.
     pub(crate) resumed: bool,
+    /// What the guest did to the stream during the call that is going on, which shows it this side.
+    pub(crate) cut: Cut,
 }
 
 impl Flow {
@@ -142,7 +155,13 @@ impl Flow {
             hold: Hold::None,
             part: Part::Idle,
             resumed: false,
+            cut: Cut::No,
         }
+    }
+
+    /// Whether the guest has a body before it: while it is shown some, or while some is held.
+    pub(crate) fn has_body(&self) -> bool {
+        matches!(self.part, Part::Body { .. }) || self.body.len() > 0
     }
 
     /// Notes what is held after a call, in which the guest may also have resumed.
@@ -161,7 +180,8 @@ pub(crate) struct Stream {
     pub(crate) id: u32,
     /// The guest knows of it.
     pub(crate) announced: bool,
-    /// It was answered or reset by the guest: no more of the request goes to it.
+    /// It was answered or reset by the guest: no more of the request goes to it, but the answer
+    /// passes it like any other.
     pub(crate) ended: bool,
     /// In the callbacks at the end everything is readable.
     pub(crate) closing: bool,
@@ -173,6 +193,8 @@ pub(crate) struct Stream {
     /// The heads after they were taken, for guests that read them later.
     pub(crate) request_kept: Kept,
     pub(crate) response_kept: Kept,
+    /// Likewise the response's trailers.
+    pub(crate) trailers_kept: Kept,
     pub(crate) request: Flow,
     pub(crate) response: Flow,
     /// `:scheme` as the guest wrote it.
@@ -201,6 +223,7 @@ impl Stream {
             response_head: None,
             request_kept: Kept::default(),
             response_kept: Kept::default(),
+            trailers_kept: Kept::default(),
             request: Flow::new(),
             response: Flow::new(),
             scheme: None,
@@ -229,6 +252,7 @@ impl Stream {
         self.response_head = None;
         self.request_kept.clear();
         self.response_kept.clear();
+        self.trailers_kept.clear();
         self.request = Flow::new();
         self.response = Flow::new();
         self.scheme = None;
@@ -236,6 +260,16 @@ impl Stream {
         self.property_bytes = 0;
         self.written = 0;
         self.details = None;
+    }
+
+    /// Notes that the guest has answered or broken off; false when it had done so before.
+    pub(crate) fn end(&mut self) -> bool {
+        for flow in [&mut self.request, &mut self.response] {
+            if flow.part != Part::Idle && flow.cut == Cut::No {
+                flow.cut = if self.ended { Cut::Again } else { Cut::Ended };
+            }
+        }
+        !std::mem::replace(&mut self.ended, true)
     }
 
     pub(crate) fn flow(&self, side: Side) -> &Flow {

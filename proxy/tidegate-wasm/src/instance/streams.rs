@@ -6,8 +6,8 @@ use crate::{
     abi::exports::Exports,
     state::State,
     stream::{
-        Hold, Part, Stream,
-        fields::{keep_request, keep_response, request_len},
+        Cut, Flow, Hold, Part, Stream,
+        fields::{keep_request, keep_response, keep_trailers, request_len},
         table::ROOT,
     },
 };
@@ -172,7 +172,13 @@ impl Instance {
 
     /// The response's trailers: those that came, or those that the guest made at the end of the body.
     pub fn take_response_trailers(&mut self, id: StreamId) -> Option<HeaderMap> {
-        self.store.data_mut().streams.get_mut(id.0)?.response.trailers.take()
+        let keep = self.plugin.module().traits().reads_fields && self.poisoned.is_none();
+        let stream = self.store.data_mut().streams.get_mut(id.0)?;
+        let trailers = stream.response.trailers.take()?;
+        if keep {
+            keep_trailers(&trailers, &mut stream.trailers_kept);
+        }
+        Some(trailers)
     }
 
     /// Tells which server the request goes to, for guests that ask.
@@ -296,8 +302,7 @@ impl Instance {
     fn after_head(&mut self, id: StreamId, side: Side, action: u32) -> Step {
         let state = self.store.data_mut();
         let woken = state.may_be_woken();
-        settle(state, id, side, |_, ended| match Action::of_headers(action) {
-            _ if ended => Hold::Stopped,
+        settle(state, id, side, |_| match Action::of_headers(action) {
             Action::PauseAll => Hold::Stopped,
             // With nothing else to wait for, it can only be the body.
             Action::Pause if woken => Hold::All,
@@ -308,8 +313,7 @@ impl Instance {
 
     fn after_body(&mut self, id: StreamId, side: Side, action: u32, before: usize) -> Step {
         let state = self.store.data_mut();
-        settle(state, id, side, |flow, ended| match Action::of_body(action) {
-            _ if ended => Hold::Stopped,
+        settle(state, id, side, |flow| match Action::of_body(action) {
             Action::Continue => Hold::None,
             Action::PauseAll => {
                 flow.body.truncate(before);
@@ -324,8 +328,7 @@ impl Instance {
     fn after_trailers(&mut self, id: StreamId, side: Side, action: u32, before: Hold) -> Step {
         let state = self.store.data_mut();
         let woken = state.may_be_woken();
-        settle(state, id, side, |_, ended| match Action::of_trailers(action) {
-            _ if ended => Hold::Stopped,
+        settle(state, id, side, |_| match Action::of_trailers(action) {
             Action::Continue if before == Hold::None || !woken => Hold::None,
             _ => Hold::All,
         })
@@ -379,17 +382,16 @@ impl Instance {
 }
 
 /// Notes what is held now, as `hold` decides, and says it as a step.
-fn settle(
-    state: &mut State,
-    id: StreamId,
-    side: Side,
-    hold: impl FnOnce(&mut crate::stream::Flow, bool) -> Hold,
-) -> Step {
+fn settle(state: &mut State, id: StreamId, side: Side, hold: impl FnOnce(&mut Flow) -> Hold) -> Step {
     let Some(stream) = state.streams.get_mut(id.0) else { return Step::Wait };
-    // An answer of the guest's own ends the request's side only: the answer passes the guest like any other.
-    let ended = stream.ended && side == Side::Request;
     let flow = stream.flow_mut(side);
-    let hold = hold(flow, ended);
+    let cut = std::mem::replace(&mut flow.cut, Cut::No);
+    if cut != Cut::No {
+        // The answer begins anew; a guest that would answer its own answer must not hold it.
+        flow.settle(Hold::None);
+        return if cut == Cut::Ended { Step::Wait } else { Step::Continue };
+    }
+    let hold = hold(flow);
     flow.settle(hold);
     match hold {
         Hold::None => Step::Continue,

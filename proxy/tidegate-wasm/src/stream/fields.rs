@@ -95,6 +95,12 @@ pub(crate) fn keep_response(head: &response::Parts, kept: &mut Kept) {
     status(head).chain(pairs(&head.headers)).for_each(|(name, value)| kept.push(name, value));
 }
 
+/// Copies trailers, to be read after they have gone on.
+pub(crate) fn keep_trailers(trailers: &HeaderMap, kept: &mut Kept) {
+    kept.clear();
+    pairs(trailers).for_each(|(name, value)| kept.push(name, value));
+}
+
 /// How many fields a guest sees.
 pub(crate) fn request_len(head: &request::Parts) -> usize {
     head.headers.len() + 3 + usize::from(!head.headers.contains_key(header::HOST))

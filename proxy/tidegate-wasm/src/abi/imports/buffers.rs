@@ -27,8 +27,12 @@ pub(super) fn bytes(
     // Bodies are set aside while the guest looks for memory: it cannot touch them in there.
     let stream = caller.data_mut().stream_mut();
     let body = match (kind, stream) {
-        (BufferKind::RequestBody, Some(stream)) => Some(std::mem::take(&mut stream.request.body)),
-        (BufferKind::ResponseBody, Some(stream)) => Some(std::mem::take(&mut stream.response.body)),
+        (BufferKind::RequestBody, Some(stream)) if stream.request.has_body() => {
+            Some(std::mem::take(&mut stream.request.body))
+        }
+        (BufferKind::ResponseBody, Some(stream)) if stream.response.has_body() => {
+            Some(std::mem::take(&mut stream.response.body))
+        }
         _ => None,
     };
     let Some(body) = body else {
@@ -49,8 +53,12 @@ pub(super) fn status(caller: &mut Caller<'_, State>, kind: u32, len: u32, flags:
     let kind = BufferKind::from_number(kind).ok_or(Status::BadArgument)?;
     let (mut memory, state) = split(caller)?;
     let bytes = match (kind, state.stream()) {
-        (BufferKind::RequestBody, Some(stream)) => Some(stream.request.body.len()),
-        (BufferKind::ResponseBody, Some(stream)) => Some(stream.response.body.len()),
+        (BufferKind::RequestBody, Some(stream)) => {
+            stream.request.has_body().then(|| stream.request.body.len())
+        }
+        (BufferKind::ResponseBody, Some(stream)) => {
+            stream.response.has_body().then(|| stream.response.body.len())
+        }
         _ => fixed(state, kind).map(|buffer| buffer.len()),
     };
     let bytes = u32::try_from(bytes.ok_or(Status::NotFound)?).unwrap_or(u32::MAX);
@@ -82,6 +90,9 @@ pub(super) fn set(
         }
         _ => (&mut stream.response, stream.response_head.as_mut().map(|head| &mut head.headers)),
     };
+    if !flow.has_body() {
+        return Err(Status::NotFound.into());
+    }
     flow.body.write(start, len, data)?;
     if let Some(headers) = headers {
         headers.remove(header::CONTENT_LENGTH);

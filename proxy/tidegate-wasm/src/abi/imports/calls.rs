@@ -47,12 +47,7 @@ pub(super) fn http(
     };
     let stream = state.stream_id();
     let token = state.open_call().ok_or(Status::InternalFailure)?;
-    if let Err(status) =
-        state.push(Effect::HttpCall { token, stream, upstream, head, body, trailers, timeout })
-    {
-        state.calls.retain(|open| *open != token);
-        return Err(status.into());
-    }
+    state.push(Effect::HttpCall { token, stream, upstream, head, body, trailers, timeout })?;
     Ok(memory.write_u32(at_token, token)?)
 }
 

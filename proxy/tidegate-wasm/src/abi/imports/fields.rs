@@ -133,7 +133,10 @@ pub(super) fn readable(state: &State, kind: MapKind) -> Option<Fields<'_>> {
             None => kept(&stream.response_kept),
         },
         MapKind::RequestTrailers => stream.request.trailers.as_ref().map(Fields::Plain),
-        _ => stream.response.trailers.as_ref().map(Fields::Plain),
+        _ => match &stream.response.trailers {
+            Some(trailers) => Some(Fields::Plain(trailers)),
+            None => kept(&stream.trailers_kept),
+        },
     }
 }
 

@@ -98,6 +98,9 @@ fn request(state: &State, stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> bo
         b"query" => fields.value(b":path").is_some_and(|path| bytes(out, target(path).1)),
         b"protocol" => text(out, version(stream.info.protocol)),
         b"time" => number(out, nanoseconds(stream.opened.wall)),
+        b"duration" if stream.closing => {
+            number(out, nanoseconds(state.now().monotonic.saturating_sub(stream.opened.monotonic)))
+        }
         b"size" => number(out, length(&fields).unwrap_or(stream.request.received)),
         b"total_size" => number(out, stream.request.received + head_size(&fields)),
         b"headers" => headers(&fields, rest, out),

@@ -63,7 +63,7 @@ pub(super) fn resolve(
 pub(super) fn enqueue(caller: &mut Caller<'_, State>, queue: u32, value: u32, values: u32) -> Answer {
     let (memory, state) = split(caller)?;
     let plugin = state.plugin.space.enqueue(queue, memory.read(value, values)?)?;
-    Ok(state.push(Effect::QueueReady { plugin, queue })?)
+    state.push(Effect::QueueReady { plugin, queue })
 }
 
 /// `proxy_dequeue_shared_queue`.

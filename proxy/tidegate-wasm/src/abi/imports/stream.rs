@@ -35,14 +35,14 @@ pub(super) fn continue_response(caller: &mut Caller<'_, State>) -> Answer {
 fn resume(state: &mut State, side: Side) -> Answer {
     let Some(stream) = state.stream_mut() else { return Ok(()) };
     let id = StreamId(stream.id);
-    // A guest in the middle of answering, or one that has ended its stream, has nothing to resume.
-    if stream.ended {
+    // A request that was answered goes nowhere; the answer, which passes the guest, may.
+    if stream.ended && side == Side::Request {
         return Ok(());
     }
     let flow = stream.flow_mut(side);
     flow.resumed = flow.part != crate::stream::Part::Idle;
     flow.hold = crate::stream::Hold::None;
-    Ok(state.push(Effect::Resume { stream: id, side })?)
+    state.push(Effect::Resume { stream: id, side })
 }
 
 /// `proxy_close_stream`: HTTP streams break off.
@@ -53,11 +53,11 @@ pub(super) fn close_stream(caller: &mut Caller<'_, State>, kind: u32) -> Answer 
     }
     let state = caller.data_mut();
     let Some(stream) = state.stream_mut() else { return Ok(()) };
-    if std::mem::replace(&mut stream.ended, true) {
+    if !stream.end() {
         return Ok(());
     }
     let stream = StreamId(stream.id);
-    Ok(state.push(Effect::Reset { stream })?)
+    state.push(Effect::Reset { stream })
 }
 
 /// `proxy_send_local_response`: the first answer counts.
@@ -80,13 +80,13 @@ pub(super) fn local_response(
     let status = u16::try_from(code).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.filter(|status| (200..600).contains(&status.as_u16())).ok_or(Status::BadArgument)?;
     let Some(stream) = state.stream_mut() else { return Err(Status::BadArgument.into()) };
-    if std::mem::replace(&mut stream.ended, true) {
+    if !stream.end() {
         return Ok(());
     }
     stream.details = Some(details.clone());
     let stream = StreamId(stream.id);
     let grpc_status = (grpc <= 16).then_some(grpc);
-    Ok(state.push(Effect::LocalReply { stream, status, headers, body, grpc_status, details })?)
+    state.push(Effect::LocalReply { stream, status, headers, body, grpc_status, details })
 }
 
 fn reply_headers(
@@ -106,5 +106,5 @@ fn reply_headers(
 pub(super) fn clear_route(caller: &mut Caller<'_, State>) -> Answer {
     let state = caller.data_mut();
     let Some(stream) = state.stream_id() else { return Err(Status::BadArgument.into()) };
-    Ok(state.push(Effect::ClearRoute { stream })?)
+    state.push(Effect::ClearRoute { stream })
 }

@@ -78,6 +78,20 @@ fn buffers_that_are_not_there_or_read_only_say_so() {
 }
 
 #[test]
+fn a_head_has_no_body_yet() {
+    let mut instance = start(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+            (call $say (call $buffer (i32.const 0) (i32.const 0) (i32.const 99) (i32.const 2048) (i32.const 2052)))
+            (call $say (call $set_buffer (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 1)))
+            (i32.const 0))"#,
+    );
+    let id = open(&mut instance);
+    instance.on_request_headers(id, get(), true, NOW).unwrap();
+    assert_eq!(lines(&mut instance), ["001", "001"]);
+    assert_eq!(instance.take_request_body(id).len(), 0);
+}
+
+#[test]
 fn a_head_may_wait_for_its_body() {
     let mut instance = start(&format!(
         r#"(data (i32.const 16) "x-seen")
@@ -150,7 +164,9 @@ fn trailers_are_seen_and_can_be_made() {
         (func (export "proxy_on_request_trailers") (param i32 i32) (result i32)
             (call $say (local.get 1))
             (call $say (call $remove (i32.const 1) (i32.const 0) (i32.const 5)))
-            (i32.const 0))"#,
+            (i32.const 0))
+        (func (export "proxy_on_log") (param i32)
+            (call $say (call $get (i32.const 3) (i32.const 0) (i32.const 5) (i32.const 2048) (i32.const 2052))))"#,
     );
     let id = open(&mut instance);
     let mut trailers = http::HeaderMap::new();
@@ -161,5 +177,6 @@ fn trailers_are_seen_and_can_be_made() {
     assert!(instance.take_response_trailers(id).is_none());
     instance.on_response_body(id, chunk("b"), true, NOW).unwrap();
     assert_eq!(instance.take_response_trailers(id).unwrap()["x-sum"], "x-sum");
-    assert_eq!(lines(&mut instance), ["001", "000", "002", "000"]);
+    instance.close_stream(id, NOW);
+    assert_eq!(lines(&mut instance), ["001", "000", "002", "000", "000"]);
 }

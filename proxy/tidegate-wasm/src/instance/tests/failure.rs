@@ -133,6 +133,16 @@ fn memory_does_not_grow_beyond_its_limit() {
 }
 
 #[test]
+fn endless_wishes_are_a_trap() {
+    let mut instance = start(
+        r#"(func (export "proxy_on_tick") (param i32) (loop $ever (drop (call $tick (i32.const 1))) (br $ever)))"#,
+    );
+    let trap = instance.on_tick(NOW).unwrap_err();
+    assert!(trap.to_string().contains("effects wait"), "{trap}");
+    assert!(!instance.has_effects());
+}
+
+#[test]
 fn deep_recursion_is_a_trap() {
     let mut instance = start(
         r#"(func $deep (param i64) (result i64)

@@ -107,6 +107,27 @@ fn a_guest_answers_itself_once() {
 }
 
 #[test]
+fn an_answer_passes_its_own_guest() {
+    let mut instance = start(
+        r#"(func $deny (result i32) (call $reply (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+                (i32.const 0) (i32.const 0) (i32.const -1)))
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (call $deny))
+        (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+            (call $say (i32.const 1)) (drop (call $deny)) (i32.const 1))
+        (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32)
+            (call $say (local.get 1)) (i32.const 0))"#,
+    );
+    let id = open(&mut instance);
+    assert_eq!(instance.on_request_headers(id, get(), true, NOW).unwrap(), Step::Wait);
+    assert_eq!(wishes(&mut instance), ["reply 403"]);
+    // Answering the answer has no effect, and does not hold it either.
+    assert_eq!(instance.on_response_headers(id, ok(), false, NOW).unwrap(), Step::Continue);
+    assert_eq!(instance.on_response_body(id, Bytes::from_static(b"ab"), true, NOW).unwrap(), Step::Continue);
+    assert_eq!(lines(&mut instance), ["001", "002"]);
+    assert_eq!(instance.take_response_body(id).len(), 2);
+}
+
+#[test]
 fn pairs_come_and_go_as_a_whole() {
     let mut instance = start(
         r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)

@@ -28,7 +28,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long an ended connection may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 /// An HTTP/1 connection that is idle for longer is taken apart: only its socket stays, without buffers.
-const PARK: Duration = Duration::from_millis(100);
+const PARK: Duration = Duration::from_millis(16);
 /// How often the time limit of a busy connection is moved.
 const MOVE: Duration = Duration::from_secs(1);
 
@@ -46,77 +46,76 @@ impl Service<Request<Incoming>> for Exchanges {
     }
 }
 
-/// Serves a connection. `http2`: what ALPN said, where it was asked.
-pub(crate) async fn serve(
-    client: Rc<Client>,
-    transport: Transport,
-    http2: Option<bool>,
-    spec: plan::Listener,
-) {
+/// What a listener says about its connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) timeouts: plan::ListenerTimeouts,
+    pub(crate) limits: plan::ListenerLimits,
+}
+
+/// Serves a connection. `http2`: what ALPN said, where it was asked. The parts are boxed, so that an idle connection
+/// holds the smallest of them only.
+pub(crate) async fn serve(client: Rc<Client>, transport: Transport, http2: Option<bool>, terms: Terms) {
     let deadline = Deadline::new(&client.local.deadlines);
-    deadline.set(Some(spec.timeouts.headers));
+    deadline.set(Some(terms.timeouts.headers));
     let begun = match http2 {
         Some(http2) => Some((Stream::new(transport, Vec::new()), http2)),
-        None => begin(transport, &deadline, &client).await,
+        None => Box::pin(begin(transport, &deadline, &client)).await,
     };
     let Some((stream, http2)) = begun else { return };
-    let pulse = stream.pulse();
-    pulse.forget();
     let watch = Watch {
-        client: client.clone(),
+        pulse: stream.pulse(),
         deadline,
-        pulse,
-        timeouts: spec.timeouts,
+        timeouts: terms.timeouts,
         phase: Phase::Fresh,
-        parks: true,
+        parks: !http2,
         moved: Duration::ZERO,
+        client,
     };
     if http2 {
-        serve_http2(client, stream, watch, &spec.limits).await;
+        Box::pin(serve_http2(stream, watch, terms.limits)).await;
     } else {
-        serve_http1(client, stream, watch, &spec.limits).await;
+        serve_http1(stream, watch, terms.limits.header_bytes).await;
     }
 }
 
-async fn serve_http2(client: Rc<Client>, stream: Stream, mut watch: Watch, limits: &plan::ListenerLimits) {
-    watch.parks = false;
-    let mut connection = Box::pin(
-        http2::Builder::new(Guarded(client.clone()))
-            .max_concurrent_streams(u32::try_from(limits.streams).unwrap_or(u32::MAX))
-            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-            .serve_connection(TokioIo::new(stream), Exchanges(client)),
-    );
-    watch.over(connection.as_mut(), |connection| connection.graceful_shutdown()).await;
+async fn serve_http2(stream: Stream, mut watch: Watch, limits: plan::ListenerLimits) {
+    let client = watch.client.clone();
+    let connection = http2::Builder::new(Guarded(client.clone()))
+        .max_concurrent_streams(u32::try_from(limits.streams).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(stream), Exchanges(client));
+    watch.over(pin!(connection), |connection| connection.graceful_shutdown()).await;
 }
 
-async fn serve_http1(
-    client: Rc<Client>,
-    mut stream: Stream,
-    mut watch: Watch,
-    limits: &plan::ListenerLimits,
-) {
+async fn serve_http1(mut stream: Stream, mut watch: Watch, header_bytes: usize) {
     loop {
-        let mut builder = http1::Builder::new();
-        builder.max_header_size(limits.header_bytes);
-        let exchanges = Exchanges(client.clone());
-        let mut connection =
-            Box::new(builder.serve_connection(TokioIo::new(stream), exchanges).with_upgrades());
-        match watch.over(Pin::new(&mut *connection), |connection| connection.graceful_shutdown()).await {
-            Over::Ended => return,
-            Over::Parked => {}
+        watch.begin();
+        match Box::pin(run_http1(stream, &mut watch, header_bytes)).await {
+            Some(parked) => stream = parked,
+            None => return,
         }
-        let Some(parts) = connection.into_parts() else { return };
-        stream = parts.io.into_inner();
-        // Nothing was read ahead, or the connection would not have been idle.
-        debug_assert!(parts.read_buf.is_empty(), "an idle connection has read everything");
         watch.deadline.set(Some(watch.timeouts.idle));
         let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
-        if !matches!(within(&watch.deadline, &client, readable).await, Some(Ok(()))) {
+        if !matches!(within(&watch.deadline, &watch.client, readable).await, Some(Ok(()))) {
             return;
         }
-        watch.phase = Phase::Fresh;
-        watch.pulse.forget();
-        watch.deadline.set(Some(watch.timeouts.headers));
+    }
+}
+
+/// Runs HTTP/1 until the connection ends, or is idle and gives its stream back.
+async fn run_http1(stream: Stream, watch: &mut Watch, header_bytes: usize) -> Option<Stream> {
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(header_bytes);
+    let exchanges = Exchanges(watch.client.clone());
+    let mut connection = builder.serve_connection(TokioIo::new(stream), exchanges).with_upgrades();
+    match watch.over(Pin::new(&mut connection), |connection| connection.graceful_shutdown()).await {
+        Over::Ended => None,
+        Over::Parked => {
+            let parts = connection.into_parts()?;
+            // Nothing was read ahead, or the connection would not have been idle.
+            parts.read_buf.is_empty().then(|| parts.io.into_inner())
+        }
     }
 }
 
@@ -211,6 +210,13 @@ struct Watch {
 }
 
 impl Watch {
+    /// Waits for a request's head from here on.
+    fn begin(&mut self) {
+        self.phase = Phase::Fresh;
+        self.pulse.forget();
+        self.deadline.set(Some(self.timeouts.headers));
+    }
+
     /// Runs the connection until it ends or is idle; `end` tells it to go away.
     async fn over<C: Future>(&mut self, mut connection: Pin<&mut C>, end: impl Fn(Pin<&mut C>)) -> Over {
         let client = self.client.clone();
@@ -319,5 +325,21 @@ impl<F: Future> Future for Stuck<F> {
         }
         // Registers for the new time; it cannot have passed yet.
         this.deadline.poll_passed(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Client>, Transport, Option<bool>, Terms) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// An idle connection holds one.
+    #[test]
+    fn a_connection_is_small() {
+        let size = size_of_future(serve);
+        assert!(size <= 1024, "{size} bytes");
     }
 }

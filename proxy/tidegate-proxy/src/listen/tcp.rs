@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tidegate_config::plan;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tokio_rustls::TlsAcceptor;
 
-use crate::conn::tcp;
+use crate::conn::tcp::{self, Terms};
 use crate::http::headers;
 use crate::local::{Client, Local, Site};
 use crate::transport::Transport;
@@ -68,28 +67,46 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, stream: TcpStream, address: SocketAd
         active: Cell::new(0),
         patience: Cell::new(Duration::ZERO),
     };
-    let spec = listener.spec.clone();
+    let terms = Terms { timeouts: listener.spec.timeouts, limits: listener.spec.limits };
     let acceptor = listener.tls.clone().map(TlsAcceptor::from);
     let open = Open { local: local.clone(), site: site.clone() };
-    spawn_local(async move {
-        let _open = open;
-        match acceptor {
-            None => tcp::serve(Rc::new(client), Transport::Plain(stream), None, spec).await,
-            Some(acceptor) => secured(client, acceptor, stream, spec).await,
+    match acceptor {
+        None => {
+            let serving = tcp::serve(Rc::new(client), Transport::Plain(stream), None, terms);
+            spawn_local(async move {
+                serving.await;
+                drop(open);
+            });
         }
-    });
+        Some(acceptor) => {
+            spawn_local(async move {
+                if let Some((client, transport, http2)) =
+                    Box::pin(shake(client, acceptor, stream, terms)).await
+                {
+                    tcp::serve(client, transport, Some(http2), terms).await;
+                }
+                drop(open);
+            });
+        }
+    }
 }
 
-async fn secured(mut client: Client, acceptor: TlsAcceptor, stream: TcpStream, spec: plan::Listener) {
-    let shaking = tokio::time::timeout(spec.timeouts.handshake, acceptor.accept(stream));
+/// Shakes hands; true: the client speaks HTTP/2.
+async fn shake(
+    mut client: Client,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    terms: Terms,
+) -> Option<(Rc<Client>, Transport, bool)> {
+    let shaking = tokio::time::timeout(terms.timeouts.handshake, acceptor.accept(stream));
     let Ok(Ok(stream)) = shaking.await else {
         client.local.shard.handshake_failures.add(1);
-        return;
+        return None;
     };
     let session = stream.get_ref().1;
     let http2 = session.alpn_protocol() == Some(b"h2");
     client.server_name = session.server_name().map(str::to_owned);
-    tcp::serve(Rc::new(client), Transport::Server(Box::new(stream)), Some(http2), spec).await;
+    Some((Rc::new(client), Transport::Server(Box::new(stream)), http2))
 }
 
 /// Counts an open connection while it lives.

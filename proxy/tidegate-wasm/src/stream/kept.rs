@@ -19,10 +19,10 @@ impl Kept {
     }
 
     pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
-        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(0).to_ne_bytes();
+        let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(0) & 0xffff_ffff;
+        let lengths = length(name) | length(value) << 32;
         self.bytes.reserve(8 + name.len() + value.len());
-        self.bytes.extend_from_slice(&length(name));
-        self.bytes.extend_from_slice(&length(value));
+        self.bytes.extend_from_slice(&lengths.to_le_bytes());
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
         self.fields += 1;
@@ -46,8 +46,8 @@ impl<'a> Iterator for Fields<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let (name, rest) = self.0.split_first_chunk::<4>()?;
         let (value, rest) = rest.split_first_chunk::<4>()?;
-        let (name, rest) = rest.split_at_checked(u32::from_ne_bytes(*name) as usize)?;
-        let (value, rest) = rest.split_at_checked(u32::from_ne_bytes(*value) as usize)?;
+        let (name, rest) = rest.split_at_checked(u32::from_le_bytes(*name) as usize)?;
+        let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*value) as usize)?;
         self.0 = rest;
         Some((name, value))
     }

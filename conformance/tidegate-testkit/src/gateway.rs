@@ -37,9 +37,11 @@ pub struct TestGateway {
 struct State {
     files: HashMap<String, Vec<u8>>,
     live: Option<Arc<Snapshot>>,
-    /// By module bytes and everything else that makes a plugin what it is.
-    plugins: HashMap<String, (Vec<u8>, plan::Plugin, Arc<Plugin>)>,
+    plugins: Plugins,
 }
+
+/// By key: module bytes and everything else that makes a plugin what it is, and the plugin.
+type Plugins = HashMap<String, (Vec<u8>, plan::Plugin, Arc<Plugin>)>;
 
 impl std::fmt::Debug for TestGateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -186,12 +188,7 @@ impl TestGateway {
         Ok(generation)
     }
 
-    fn plugins(
-        &self,
-        plan: &Plan,
-        state: &mut State,
-        first: bool,
-    ) -> Result<HashMap<String, (Vec<u8>, plan::Plugin, Arc<Plugin>)>, String> {
+    fn plugins(&self, plan: &Plan, state: &mut State, first: bool) -> Result<Plugins, String> {
         let mut plugins = HashMap::new();
         for spec in &plan.plugins {
             let ModuleSource::File(path) = &spec.module else {

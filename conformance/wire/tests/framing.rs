@@ -18,7 +18,7 @@ fn latin1(text: &str) -> Vec<u8> {
 /// Bytes that are a request of their own if the framing before them is misread.
 const HIDDEN: &str = "GET /admin/x HTTP/1.1\r\nhost: a.test\r\n\r\n";
 
-fn forwarded(body: &'static str) -> Expect {
+const fn forwarded(body: &'static str) -> Expect {
     Expect::Forwarded { target: "/case", body }
 }
 
@@ -132,47 +132,44 @@ fn disguised_coding_fields() {
     run(&Lab::new(), &cases);
 }
 
+const CONTENT_LENGTHS: &[(&str, &str, Expect)] = &[
+    ("plain", "content-length: 3", forwarded("abc")),
+    ("space around", "content-length: \t3 \t", forwarded("abc")),
+    ("leading zeros", "content-length: 003", EITHER),
+    ("plus", "content-length: +3", REFUSED),
+    ("minus", "content-length: -3", REFUSED),
+    ("minus zero", "content-length: -0", REFUSED),
+    ("hexadecimal", "content-length: 0x3", REFUSED),
+    ("exponent", "content-length: 3e0", REFUSED),
+    ("point", "content-length: 3.0", REFUSED),
+    ("empty", "content-length:", REFUSED),
+    ("blank", "content-length:  ", REFUSED),
+    ("parameter", "content-length: 3;", REFUSED),
+    ("inner space", "content-length: 0 3", REFUSED),
+    ("underscore in the number", "content-length: 0_3", REFUSED),
+    ("quoted", "content-length: \"3\"", REFUSED),
+    ("vertical tab", "content-length: \u{b}3", REFUSED),
+    ("NUL", "content-length: 3\0", REFUSED),
+    ("list of equal values", "content-length: 3, 3", EITHER),
+    ("list of unequal values", "content-length: 3, 4", REFUSED),
+    ("list with an empty element", "content-length: 3,", REFUSED),
+    ("equal fields", "content-length: 3\r\ncontent-length: 3", EITHER),
+    ("unequal fields", "content-length: 3\r\ncontent-length: 4", REFUSED),
+    ("unequal fields, larger first", "content-length: 40\r\ncontent-length: 3", REFUSED),
+    ("fields equal as numbers", "content-length: 3\r\ncontent-length: 03", EITHER),
+    ("second field empty", "content-length: 3\r\ncontent-length:", REFUSED),
+    ("2^63", "content-length: 9223372036854775808", Expect::Refused(&[400, 413])),
+    ("2^64", "content-length: 18446744073709551616", Expect::Refused(&[400, 413])),
+    ("2^64 + 3", "content-length: 18446744073709551619", Expect::Refused(&[400, 413])),
+    ("2^128 + 3", "content-length: 340282366920938463463374607431768211459", Expect::Refused(&[400, 413])),
+    ("space before the colon", "content-length : 3", REFUSED),
+    ("folded", "content-length:\r\n 3", REFUSED),
+    ("cut short by the fold", "content-length: 3\r\n 0", REFUSED),
+];
+
 #[test]
 fn content_lengths() {
-    let values: &[(&'static str, &str, Expect)] = &[
-        ("plain", "content-length: 3", forwarded("abc")),
-        ("space around", "content-length: \t3 \t", forwarded("abc")),
-        ("leading zeros", "content-length: 003", EITHER),
-        ("plus", "content-length: +3", REFUSED),
-        ("minus", "content-length: -3", REFUSED),
-        ("minus zero", "content-length: -0", REFUSED),
-        ("hexadecimal", "content-length: 0x3", REFUSED),
-        ("exponent", "content-length: 3e0", REFUSED),
-        ("point", "content-length: 3.0", REFUSED),
-        ("empty", "content-length:", REFUSED),
-        ("blank", "content-length:  ", REFUSED),
-        ("parameter", "content-length: 3;", REFUSED),
-        ("inner space", "content-length: 0 3", REFUSED),
-        ("underscore in the number", "content-length: 0_3", REFUSED),
-        ("quoted", "content-length: \"3\"", REFUSED),
-        ("vertical tab", "content-length: \u{b}3", REFUSED),
-        ("NUL", "content-length: 3\0", REFUSED),
-        ("list of equal values", "content-length: 3, 3", EITHER),
-        ("list of unequal values", "content-length: 3, 4", REFUSED),
-        ("list with an empty element", "content-length: 3,", REFUSED),
-        ("equal fields", "content-length: 3\r\ncontent-length: 3", EITHER),
-        ("unequal fields", "content-length: 3\r\ncontent-length: 4", REFUSED),
-        ("unequal fields, larger first", "content-length: 40\r\ncontent-length: 3", REFUSED),
-        ("fields equal as numbers", "content-length: 3\r\ncontent-length: 03", EITHER),
-        ("second field empty", "content-length: 3\r\ncontent-length:", REFUSED),
-        ("2^63", "content-length: 9223372036854775808", Expect::Refused(&[400, 413])),
-        ("2^64", "content-length: 18446744073709551616", Expect::Refused(&[400, 413])),
-        ("2^64 + 3", "content-length: 18446744073709551619", Expect::Refused(&[400, 413])),
-        (
-            "2^128 + 3",
-            "content-length: 340282366920938463463374607431768211459",
-            Expect::Refused(&[400, 413]),
-        ),
-        ("space before the colon", "content-length : 3", REFUSED),
-        ("folded", "content-length:\r\n 3", REFUSED),
-        ("cut short by the fold", "content-length: 3\r\n 0", REFUSED),
-    ];
-    let mut cases: Vec<_> = values
+    let mut cases: Vec<_> = CONTENT_LENGTHS
         .iter()
         .map(|(name, fields, expect)| Case::new(name, post(fields, "abc"), expect.clone()))
         .collect();

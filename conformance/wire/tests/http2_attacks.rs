@@ -16,13 +16,9 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Frame {
     Frame { kind, flags, stream, payload: payload.to_vec() }
 }
 
-/// Each is a connection error of RFC 9113: the connection ends, nothing complete reaches the upstream but what came
-/// before in order, and the gateway serves others.
-#[test]
-fn malformed_connections_end() {
-    let lab = Lab::new();
+fn malformed() -> Vec<(&'static str, Vec<Frame>)> {
     let block = literals(&BASE);
-    let rows: Vec<(&str, Vec<Frame>)> = vec![
+    vec![
         ("DATA on the connection", vec![Frame::data(0, b"abc", false)]),
         ("DATA on an idle stream", vec![Frame::data(1, b"abc", true)]),
         ("HEADERS on the connection", vec![Frame::headers(0, &BASE, true)]),
@@ -64,9 +60,16 @@ fn malformed_connections_end() {
         ("table size past the settings", vec![frame(kind::HEADERS, 5, 1, &[0x3f, 0xff, 0xff, 0x03])]),
         ("bad Huffman code", vec![frame(kind::HEADERS, 5, 1, &[0, 0x84, 0xff, 0xff, 0xff, 0xff, 1, b'a'])]),
         ("padding longer than the frame", vec![frame(kind::HEADERS, 5 | 8, 1, &[200, 1, 2])]),
-    ];
+    ]
+}
+
+/// Each is a connection error of RFC 9113: the connection ends, nothing complete reaches the upstream but what came
+/// before in order, and the gateway serves others.
+#[test]
+fn malformed_connections_end() {
+    let lab = Lab::new();
     let mut failures = Vec::new();
-    for (name, sent) in rows {
+    for (name, sent) in malformed() {
         let mut frames = connect(&lab);
         frames.send_all(&sent);
         let (_, in_time) = frames.ended();

@@ -70,8 +70,11 @@ fn check(lab: &Lab, rows: Vec<Row>) {
     assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.join("\n"));
 }
 
-fn heads(rows: Vec<(&'static str, bool, Vec<(&'static str, &'static str)>)>) -> Vec<Row> {
-    let row = |(name, refuse, fields): (_, _, Vec<_>)| Row {
+/// Name, whether it must be refused, fields.
+type HeadRow = (&'static str, bool, Vec<(&'static str, &'static str)>);
+
+fn heads(rows: Vec<HeadRow>) -> Vec<Row> {
+    let row = |(name, refuse, fields): HeadRow| Row {
         name,
         frames: vec![Frame::headers(1, &fields, true)],
         refuse,

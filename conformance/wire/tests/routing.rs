@@ -205,18 +205,7 @@ routes:
     assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
 }
 
-#[test]
-fn header_changes_and_rewrites() {
-    let upstream = ScriptedUpstream::start(|_| {
-        Answer::steps([
-            Step::ReadBody,
-            Step::send(
-                "HTTP/1.1 200 OK\r\nserver: secret\r\nx-keep: 1\r\nx-set: old\r\nx-set: older\r\ncontent-length: 0\r\n\r\n",
-            ),
-        ])
-    });
-    let gateway = TestGateway::start(&fill(
-        "
+const CHANGES: &str = "
 listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
 routes:
   - name: r
@@ -236,9 +225,19 @@ routes:
         filters: [{ rewrite: { path: { full: /all } } }]
         forward: [{ upstream: up }]
 upstreams: { up: { servers: ['${up}'] } }
-",
-        &[("up", &upstream.address())],
-    ));
+";
+
+#[test]
+fn header_changes_and_rewrites() {
+    let upstream = ScriptedUpstream::start(|_| {
+        Answer::steps([
+            Step::ReadBody,
+            Step::send(
+                "HTTP/1.1 200 OK\r\nserver: secret\r\nx-keep: 1\r\nx-set: old\r\nx-set: older\r\ncontent-length: 0\r\n\r\n",
+            ),
+        ])
+    });
+    let gateway = TestGateway::start(&fill(CHANGES, &[("up", &upstream.address())]));
     let answer = ask(
         &gateway,
         "GET /headers HTTP/1.1\r\nhost: a.test\r\nx-set: old\r\nX-Set: older\r\nx-add: one\r\nx-remove: 1\r\ncookie: a\r\n\r\n",

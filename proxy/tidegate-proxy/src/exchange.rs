@@ -64,6 +64,7 @@ impl Exchange {
         let listener = view.listener(self.record.listener).ok_or_else(|| Fail::gateway(Reason::Internal))?;
 
         let upgrade = head.extensions.remove::<OnUpgrade>();
+        self.record.note_target(&head);
         let known = sanitize::request(&mut head)?;
         if self.record.version == Version::HTTP_2 {
             headers::join_cookies(&mut head.headers);
@@ -182,8 +183,12 @@ impl Exchange {
             location.push_str(itoa::Buffer::new().format(port));
         }
         location.push_str(path.as_ref().map_or("/", |path| path.as_str()));
-        let mut reply =
-            Reply { status: redirect.status, headers: http::HeaderMap::new(), body: bytes::Bytes::new() };
+        let mut reply = Reply {
+            status: redirect.status,
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+            details: String::new(),
+        };
         if let Ok(location) = HeaderValue::try_from(location) {
             reply.headers.insert(header::LOCATION, location);
         }

@@ -40,6 +40,14 @@ pub(crate) struct View {
     pub(crate) pools: Vec<Rc<Pool>>,
     /// By the plan's plugins.
     pub(crate) plugins: Vec<Rc<Slot>>,
+    /// Of the rules, as guests read them; empty without plugins.
+    pub(crate) names: Vec<Names>,
+}
+
+/// The names of a rule.
+pub(crate) struct Names {
+    pub(crate) route: Rc<str>,
+    pub(crate) rule: Rc<str>,
 }
 
 impl View {
@@ -60,7 +68,10 @@ impl View {
                 })
             })
             .collect();
-        let plugins = snapshot
+        let names = |rule: &Rule| Names { route: (&*rule.route).into(), rule: (&*rule.name).into() };
+        let names =
+            if snapshot.plugins.is_empty() { Vec::new() } else { snapshot.rules.iter().map(names).collect() };
+        let plugins: Vec<_> = snapshot
             .plugins
             .iter()
             .map(|entry| {
@@ -76,7 +87,7 @@ impl View {
                     .unwrap_or_else(|| Slot::start(entry.clone(), local.shard.worker, local.clock, lent))
             })
             .collect();
-        Rc::new(Self { snapshot, _generation: generation, pools, plugins })
+        Rc::new(Self { snapshot, _generation: generation, pools, plugins, names })
     }
 
     /// A listener by its number.

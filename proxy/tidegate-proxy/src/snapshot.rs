@@ -63,6 +63,8 @@ pub(crate) struct Listener {
     pub(crate) routes: RouteTable,
     /// Present for https.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// What the TLS side was made of: when it is the same again, so is the side, with the sessions of its clients.
+    pub(crate) made_of: Vec<Arc<[u8]>>,
     /// Which certificate is for which name, where there are several.
     pub(crate) names: Option<Arc<tls::ByName>>,
     /// Run before a route is chosen.
@@ -99,7 +101,7 @@ pub(crate) enum Action {
 impl Action {
     /// The answer of [`Action::Respond`].
     pub(crate) fn fixed(status: StatusCode, headers: &HeaderMap, body: &bytes::Bytes) -> Reply {
-        Reply { status, headers: headers.clone(), body: body.clone() }
+        Reply { status, headers: headers.clone(), body: body.clone(), details: String::new() }
     }
 }
 

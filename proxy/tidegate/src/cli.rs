@@ -73,7 +73,7 @@ pub(crate) struct ExplainArgs {
     pub(crate) file: PathBuf,
     /// The method, such as GET.
     pub(crate) method: String,
-    /// The whole address, such as https://shop.example.com/orders?x=1.
+    /// The whole address, such as `https://shop.example.com/orders?x=1`.
     pub(crate) url: String,
     /// A request header as `name: value`; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "HEADER")]

@@ -14,6 +14,7 @@ use crate::exchange::steps::Passed;
 use crate::exchange::uplink::Progress;
 use crate::http::fail::{Fail, Reason};
 use crate::http::headers;
+use crate::http::reply::Reply;
 use crate::local::{Client, View};
 use crate::snapshot::Rule;
 use crate::time::Deadline;
@@ -42,6 +43,8 @@ pub(crate) struct Record {
     pub(crate) reason: Option<Reason>,
     /// The plugin that answered.
     pub(crate) replied: Option<PluginIndex>,
+    /// Why it did, in its own words.
+    pub(crate) details: String,
     pub(crate) sent: u64,
     pub(crate) progress: Option<Rc<Progress>>,
     /// The whole answer was handed over.
@@ -87,6 +90,7 @@ impl Record {
             status: None,
             reason: None,
             replied: None,
+            details: String::new(),
             sent: 0,
             progress: None,
             complete: false,
@@ -119,7 +123,8 @@ impl Record {
     }
 
     /// A plugin gave the answer.
-    pub(crate) fn answered_by(&mut self, view: &View, plugin: PluginIndex) {
+    pub(crate) fn answered_by(&mut self, view: &View, plugin: PluginIndex, reply: &mut Reply) {
+        self.details = std::mem::take(&mut reply.details);
         self.replied = Some(plugin);
         if let Some(slot) = view.plugins.get(plugin) {
             slot.entry.counters.of(self.client.local.shard.worker).replies.add(1);
@@ -164,7 +169,10 @@ impl Record {
     /// What a guest may know of the request's surroundings.
     pub(crate) fn stream_info(&self) -> StreamInfo {
         let client = &self.client;
+        let names = self.rule.and_then(|rule| self.view.names.get(rule));
         StreamInfo {
+            route: names.map(|names| names.route.clone()),
+            rule: names.map(|names| names.rule.clone()),
             tls: client.secure,
             connection_id: client.id,
             ..StreamInfo::new(client.address, client.here, self.version)

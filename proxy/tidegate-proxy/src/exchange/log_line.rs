@@ -50,6 +50,9 @@ fn line(record: &Record, took: Duration) -> Line {
     if let Some(slot) = record.replied.and_then(|plugin| record.view.plugins.get(plugin)) {
         line.text("answered_by", slot.entry.name.as_bytes());
     }
+    if !record.details.is_empty() {
+        line.text("details", record.details.as_bytes());
+    }
     if let Some(reason) = record.reason {
         line.text("reason", reason.word().as_bytes());
     }

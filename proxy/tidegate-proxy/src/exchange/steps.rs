@@ -70,8 +70,8 @@ impl Exchange {
                     self.record.guests.push(Passed { scope, step: index, guest: guest.clone() });
                     match self.request_guest(&guest, head, body).await? {
                         Stepped::Go(next, rest) => (head, body) = (next, rest),
-                        Stepped::Reply(reply) => {
-                            self.record.answered_by(view, *plugin);
+                        Stepped::Reply(mut reply) => {
+                            self.record.answered_by(view, *plugin, &mut reply);
                             return Ok(Flow::Reply(reply));
                         }
                     }

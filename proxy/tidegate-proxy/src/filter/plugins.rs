@@ -277,11 +277,11 @@ impl Host {
 
     fn perform_one(self: &Rc<Self>, effect: Effect) {
         match effect {
-            Effect::LocalReply { stream, status, headers, body, .. } => self.tell(stream, |held| {
+            Effect::LocalReply { stream, status, headers, body, details, .. } => self.tell(stream, |held| {
                 let headers: HeaderMap = headers.into_iter().collect();
                 let mut reply = held.reply.borrow_mut();
                 if reply.is_none() {
-                    *reply = Some(Reply { status, headers, body });
+                    *reply = Some(Reply { status, headers, body, details });
                 }
             }),
             Effect::Resume { stream, side: Side::Request } => {
@@ -294,13 +294,14 @@ impl Host {
             Effect::ClearRoute { stream } => self.tell(stream, |held| held.clear_route.set(true)),
             Effect::Log { level, message, .. } => self.log(level, &message),
             Effect::TickPeriod(period) => self.tick_every(period),
-            Effect::HttpCall { token, upstream, head, body, timeout, .. } => {
+            Effect::HttpCall { token, upstream, head, body, trailers, timeout, .. } => {
                 let pool = self.slot.upgrade().and_then(|slot| slot.pools.get(&upstream).cloned());
                 let host = self.clone();
                 spawn_local(async move {
                     let answer = match pool {
                         Some(pool) => {
-                            call::answer(pool, http::Request::from_parts(head, body), timeout).await
+                            call::answer(pool, http::Request::from_parts(head, (body, trailers)), timeout)
+                                .await
                         }
                         None => None,
                     };

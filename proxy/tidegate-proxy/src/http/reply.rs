@@ -16,6 +16,8 @@ pub(crate) struct Reply {
     pub(crate) headers: HeaderMap,
     /// All of its body.
     pub(crate) body: Bytes,
+    /// For the access log: why, in the words of the filter that answers.
+    pub(crate) details: String,
 }
 
 impl Reply {
@@ -23,7 +25,7 @@ impl Reply {
     pub(crate) fn text(status: StatusCode, text: &'static str) -> Self {
         let mut headers = HeaderMap::with_capacity(2);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        Self { status, headers, body: Bytes::from_static(text.as_bytes()) }
+        Self { status, headers, body: Bytes::from_static(text.as_bytes()), details: String::new() }
     }
 
     /// What a client is told of a failure: never more than the reason's own words.

@@ -70,12 +70,20 @@ impl Snapshot {
         let previous = previous.map(AsRef::as_ref);
         let mut listeners = Vec::with_capacity(plan.listeners.len());
         for (index, spec) in plan.listeners.iter().enumerate() {
-            let tls = spec.tls.as_ref().map(|tls| tls::server(tls, assets)).transpose()?;
-            let (tls, names) = tls.unzip();
+            let made_of = spec.tls.as_ref().map_or_else(Vec::new, |tls| tls::files_of_server(tls, assets));
+            let before = previous
+                .and_then(|previous| previous.listeners.iter().find(|before| before.spec.name == spec.name))
+                .filter(|before| before.spec.tls == spec.tls && before.made_of == made_of);
+            let (tls, names) = match (&spec.tls, before) {
+                (None, _) => (None, None),
+                (Some(_), Some(before)) => (before.tls.clone(), before.names.clone()),
+                (Some(tls), None) => tls::server(tls, assets).map(|(tls, names)| (Some(tls), Some(names)))?,
+            };
             listeners.push(Listener {
                 spec: spec.clone(),
                 routes: RouteTable::build(&plan, index).map_err(BuildError::plan)?,
                 tls,
+                made_of,
                 names: names.filter(|names| names.is_many()),
                 steps: steps(&spec.filters)?,
             });
@@ -213,17 +221,18 @@ fn cluster(
             servers.push(Server { address, weight: server.weight, name: name.clone() });
         }
     }
-    let tls = spec.tls.as_ref().map(|tls| tls::client(tls, spec.protocol, assets)).transpose()?;
+    let made_of = spec.tls.as_ref().map_or_else(Vec::new, |tls| tls::files_of_client(tls, assets));
     let before = previous.and_then(|previous| previous.clusters.iter().find(|c| c.spec.name == spec.name));
     if let Some(before) = before
         && before.spec == *spec
         && before.servers == servers
-        && spec.tls.is_none()
+        && before.made_of == made_of
     {
         return Ok(before.clone());
     }
+    let tls = spec.tls.as_ref().map(|tls| tls::client(tls, spec.protocol, assets)).transpose()?;
     let counters = before.map_or_else(|| Arc::new(PerWorker::new(WORKERS)), |before| before.counters.clone());
-    Ok(Arc::new(Cluster { spec: spec.clone(), servers, tls, counters }))
+    Ok(Arc::new(Cluster { spec: spec.clone(), servers, tls, made_of, counters }))
 }
 
 fn server_name(tls: &plan::ClientTls, address: &str) -> Result<ServerName<'static>, BuildError> {

@@ -1,6 +1,6 @@
 //! PEM files -> TLS configurations, with errors that say which file and what would be right.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -68,6 +68,22 @@ fn certified(assets: &Assets, files: &plan::CertificateFiles) -> Result<Arc<Cert
     let certified = CertifiedKey::from_der(chain, key(assets, &files.key)?, &provider())
         .map_err(|error| wrong(&files.key, format!("does not go with {}: {error}", files.cert.display())))?;
     Ok(Arc::new(certified))
+}
+
+fn contents<'a>(assets: &Assets, paths: impl Iterator<Item = &'a PathBuf>) -> Vec<Arc<[u8]>> {
+    paths.filter_map(|path| assets.files.get(path).cloned()).collect()
+}
+
+/// The files that [`server`] reads.
+pub(crate) fn files_of_server(tls: &plan::ServerTls, assets: &Assets) -> Vec<Arc<[u8]>> {
+    let pairs = tls.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
+    contents(assets, pairs.chain(tls.client_auth.iter().map(|auth| &auth.ca)))
+}
+
+/// The files that [`client`] reads.
+pub(crate) fn files_of_client(tls: &plan::ClientTls, assets: &Assets) -> Vec<Arc<[u8]>> {
+    let pair = tls.certificate.iter().flat_map(|files| [&files.cert, &files.key]);
+    contents(assets, pair.chain(&tls.ca))
 }
 
 /// The TLS side of a listener.

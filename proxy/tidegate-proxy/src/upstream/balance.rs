@@ -40,7 +40,7 @@ impl Balancer {
             Balance::RoundRobin => self.next_turn(allowed),
             Balance::Random => self.by_weight(allowed),
             Balance::LeastRequest => {
-                let a = self.by_weight(&allowed)?;
+                let a = self.by_weight(allowed)?;
                 // A different one, so that a stuck server is never both.
                 let Some(b) = self.by_weight(|i| i != a && allowed(i)) else { return Some(a) };
                 // Loads are compared per unit of weight, without dividing.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use tidegate_wasm::CallResponse;
 
 use crate::http::body::{Body, Piece, piece};
@@ -22,16 +22,27 @@ const TIME: Duration = Duration::from_secs(30);
 /// 503 and 504. None: the answer broke off.
 pub(crate) async fn answer(
     pool: Rc<Pool>,
-    request: Request<Bytes>,
+    request: Request<(Bytes, HeaderMap)>,
     timeout: Option<Duration>,
 ) -> Option<CallResponse> {
-    let exchange = tokio::time::timeout(timeout.unwrap_or(TIME), whole(pool, request.map(Body::full)));
+    let exchange = tokio::time::timeout(
+        timeout.unwrap_or(TIME),
+        whole(pool, request.map(|(bytes, trailers)| body(bytes, trailers))),
+    );
     match exchange.await {
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(fail)) if fail.reason == Reason::Reset => None,
         Ok(Err(_)) => Some(made_up(StatusCode::SERVICE_UNAVAILABLE, "upstream connection failed")),
         Err(_) => Some(made_up(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout")),
     }
+}
+
+fn body(bytes: Bytes, trailers: HeaderMap) -> Body {
+    if trailers.is_empty() {
+        return Body::full(bytes);
+    }
+    let whole = Full::new(bytes).map_err(|never| match never {});
+    Body::stream(whole.with_trailers(std::future::ready(Some(Ok(trailers)))))
 }
 
 fn made_up(status: StatusCode, text: &'static str) -> CallResponse {

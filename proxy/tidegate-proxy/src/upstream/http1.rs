@@ -69,6 +69,11 @@ impl Http1 {
         self.driver.is_some() && self.sender.is_ready()
     }
 
+    /// As [`Http1::is_usable`] for a connection that was driven just now.
+    pub(crate) fn is_free(&mut self) -> bool {
+        self.driver.is_some() && (self.sender.is_ready() || self.is_usable())
+    }
+
     /// Sends a request; ready with the head of its answer.
     pub(crate) fn send(
         &mut self,

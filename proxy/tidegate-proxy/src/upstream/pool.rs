@@ -48,6 +48,7 @@ struct Share {
 #[derive(Default)]
 struct Member {
     in_flight: Cell<u32>,
+    #[expect(clippy::vec_box, reason = "connections are lent and given back: only their addresses move")]
     idle: RefCell<Vec<Box<Http1>>>,
     http2: RefCell<Vec<Rc<Http2>>>,
 }
@@ -56,6 +57,20 @@ struct Member {
 pub(crate) struct Http2 {
     sender: http2::SendRequest<Body>,
     streams: Cell<u32>,
+    /// When `tidy` first saw it without a stream.
+    idle_since: Cell<Option<Duration>>,
+}
+
+impl Http2 {
+    fn is_over(&self, now: Duration, limit: Duration) -> bool {
+        if self.streams.get() > 0 {
+            self.idle_since.set(None);
+            return self.sender.is_closed();
+        }
+        let since = self.idle_since.get().unwrap_or(now);
+        self.idle_since.set(Some(since));
+        self.sender.is_closed() || now.saturating_sub(since) >= limit
+    }
 }
 
 /// A connection for one request.
@@ -130,7 +145,7 @@ impl Pool {
             member.idle.borrow_mut().retain_mut(|connection| {
                 now.saturating_sub(connection.idle_since) < limit && connection.is_usable()
             });
-            member.http2.borrow_mut().retain(|connection| !connection.sender.is_closed());
+            member.http2.borrow_mut().retain(|connection| !connection.is_over(now, limit));
         }
     }
 }
@@ -194,7 +209,7 @@ impl Place {
             let _open = open;
             drop(driver.await);
         });
-        let connection = Rc::new(Http2 { sender, streams: Cell::new(0) });
+        let connection = Rc::new(Http2 { sender, streams: Cell::new(0), idle_since: Cell::new(None) });
         let lease = stream_on(&connection);
         if let Some(member) = self.member() {
             member.http2.borrow_mut().push(connection);
@@ -205,12 +220,13 @@ impl Place {
 
 fn stream_on(connection: &Rc<Http2>) -> Lease {
     connection.streams.set(connection.streams.get() + 1);
+    connection.idle_since.set(None);
     Lease::Http2(connection.sender.clone(), Stream(connection.clone()))
 }
 
 impl Home for Place {
     fn put(&self, mut connection: Box<Http1>) {
-        if connection.is_usable()
+        if connection.is_free()
             && let Some(member) = self.member()
             && member.idle.borrow().len() < IDLE
         {

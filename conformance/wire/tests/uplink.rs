@@ -124,7 +124,7 @@ fn failures_pass_in_every_protocol() {
         match client.response("GET") {
             Ok(answer) => assert!(answer.status >= 500, "{wire}, {tls}: {answer:?}"),
             Err(error) => assert!(
-                matches!(error, ReadError::CutOff(_) | ReadError::Broken(_)),
+                matches!(error, ReadError::CutOff(_) | ReadError::Broken(_) | ReadError::Closed),
                 "{wire}, {tls}: {error}"
             ),
         }

@@ -6,9 +6,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
+use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -34,7 +37,30 @@ pub(crate) struct Http1 {
     pub(crate) idle_since: Duration,
     /// Whether an exchange has used it before: then a failure may be the server closing an idle connection.
     pub(crate) reused: bool,
+    /// Wakes the task of the exchange that drives the connection.
+    gate: Arc<Gate>,
+    waker: Waker,
     _open: Open,
+}
+
+/// Passes wake-ups on to the task, but for those that the task causes itself by taking a piece of the answer: it drives
+/// the connection anyway before it takes the next one.
+#[derive(Default)]
+struct Gate {
+    task: AtomicWaker,
+    muted: AtomicBool,
+}
+
+impl Wake for Gate {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.muted.load(Ordering::Relaxed) {
+            self.task.wake();
+        }
+    }
 }
 
 /// How sending failed: the error, and the request when no byte of it was written.
@@ -45,7 +71,10 @@ impl Http1 {
     pub(crate) async fn handshake(stream: Stream, open: Open) -> hyper::Result<Box<Self>> {
         let (sender, driver): (SendRequest<Body>, Driver) =
             Builder::new().max_header_size(128 * 1024).handshake(TokioIo::new(stream)).await?;
+        let gate = Arc::new(Gate::default());
         Ok(Box::new(Self {
+            waker: gate.clone().into(),
+            gate,
             sender,
             driver: Some(Box::pin(driver.with_upgrades())),
             idle_since: Duration::ZERO,
@@ -54,18 +83,31 @@ impl Http1 {
         }))
     }
 
-    /// Drives the connection as far as it goes now.
+    /// Drives the connection as far as it goes now; the task is woken when it goes on.
     fn poll_driver(&mut self, cx: &mut Context<'_>) {
+        self.gate.task.register(cx.waker());
         if let Some(driver) = &mut self.driver
-            && driver.as_mut().poll(cx).is_ready()
+            && driver.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready()
         {
             self.driver = None;
         }
     }
 
+    /// Takes from an answer without waking the task for it.
+    fn poll_answer(&self, incoming: &mut Incoming) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.gate.muted.store(true, Ordering::Relaxed);
+        let polled = Pin::new(incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+        self.gate.muted.store(false, Ordering::Relaxed);
+        polled
+    }
+
     /// Whether another request can be sent: the last one is over on both sides and the server has not closed.
     pub(crate) fn is_usable(&mut self) -> bool {
-        self.poll_driver(&mut Context::from_waker(Waker::noop()));
+        if let Some(driver) = &mut self.driver
+            && driver.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        {
+            self.driver = None;
+        }
         self.driver.is_some() && self.sender.is_ready()
     }
 
@@ -99,8 +141,8 @@ impl Http1 {
     }
 
     /// The first piece of an answer's body where it has come with the head.
-    pub(crate) fn first(incoming: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
-        match Pin::new(incoming).poll_frame(&mut Context::from_waker(Waker::noop())) {
+    pub(crate) fn first(&self, incoming: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+        match self.poll_answer(incoming) {
             Poll::Ready(frame) => frame,
             Poll::Pending => None,
         }
@@ -151,10 +193,9 @@ impl<H: Home + Unpin> HttpBody for Lent<H> {
         if let Some(frame) = this.first.take() {
             return Poll::Ready(Some(Ok(frame)));
         }
-        if let Some(connection) = &mut this.connection {
-            connection.poll_driver(cx);
-        }
-        let frame = ready!(Pin::new(&mut this.incoming).poll_frame(&mut Context::from_waker(Waker::noop())));
+        let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
+        connection.poll_driver(cx);
+        let frame = ready!(connection.poll_answer(&mut this.incoming));
         match frame {
             Some(Ok(frame)) => {
                 if this.incoming.is_end_stream() {

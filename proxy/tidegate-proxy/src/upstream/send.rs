@@ -98,7 +98,7 @@ fn answered(
         place.put(connection);
         Body::Empty
     } else {
-        match Http1::first(&mut incoming) {
+        match connection.first(&mut incoming) {
             Some(Ok(frame)) if incoming.is_end_stream() && frame.is_data() => {
                 place.put(connection);
                 frame.into_data().map_or(Body::Empty, Body::full)

@@ -5,11 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 use crate::message::{ReadError, Response, read_response};
-use crate::tls::Authority;
+use crate::tls::{Authority, Certificate};
 use crate::wire::{End, Transport, Wire};
 
 /// How long a test waits for something that must happen.
@@ -63,11 +63,36 @@ impl RawClient {
     ) -> io::Result<Self> {
         let socket =
             TcpStream::connect(address).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
-        socket.set_read_timeout(Some(PATIENCE))?;
         let server = ServerName::try_from(name.to_owned()).expect("a test uses valid names");
-        let config = authority.client_config(protocols);
+        Self::shake_hands(socket, authority.client_config(protocols), server)
+    }
+
+    /// The same, showing a certificate to the gateway.
+    ///
+    /// # Errors
+    /// When the handshake fails. With TLS 1.3 a refusal may show only when something is read.
+    ///
+    /// # Panics
+    /// If nobody listens, or the name is none.
+    pub fn connect_with(
+        address: SocketAddr,
+        authority: &Authority,
+        name: &str,
+        certificate: &Certificate,
+    ) -> io::Result<Self> {
+        let socket =
+            TcpStream::connect(address).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        let server = ServerName::try_from(name.to_owned()).expect("a test uses valid names");
+        Self::shake_hands(socket, authority.client_config_with(certificate), server)
+    }
+
+    fn shake_hands(
+        mut socket: TcpStream,
+        config: ClientConfig,
+        server: ServerName<'static>,
+    ) -> io::Result<Self> {
+        socket.set_read_timeout(Some(PATIENCE))?;
         let mut session = ClientConnection::new(config.into(), server).map_err(io::Error::other)?;
-        let mut socket = socket;
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
         }

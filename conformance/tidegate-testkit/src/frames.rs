@@ -196,7 +196,7 @@ impl Frames {
         self.client.send(frames.iter().flat_map(Frame::bytes).collect::<Vec<_>>())
     }
 
-    /// Reads the next frame; settings are acknowledged on the way.
+    /// Reads the next frame; settings and pings are acknowledged on the way.
     ///
     /// # Errors
     /// When the connection ended or nothing came in time.
@@ -206,8 +206,9 @@ impl Frames {
         let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
         let payload = self.client.wire().exactly(length as usize)?;
         let frame = Frame { kind: head[3], flags: head[4], stream, payload };
-        if frame.kind == kind::SETTINGS && frame.flags & flag::ACK == 0 {
-            self.send(&Frame { kind: kind::SETTINGS, flags: flag::ACK, stream: 0, payload: Vec::new() });
+        if matches!(frame.kind, kind::SETTINGS | kind::PING) && frame.flags & flag::ACK == 0 {
+            let payload = if frame.kind == kind::PING { frame.payload.clone() } else { Vec::new() };
+            self.send(&Frame { kind: frame.kind, flags: flag::ACK, stream: 0, payload });
         }
         Ok(frame)
     }

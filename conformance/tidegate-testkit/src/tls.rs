@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::client::WantsClientCert;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
 
 /// A certificate authority of one test.
 pub struct Authority {
@@ -65,19 +66,29 @@ impl Authority {
     }
 
     /// A client's configuration that trusts this authority.
+    pub fn client_config(&self, protocols: &[&str]) -> ClientConfig {
+        let mut config = self.client_builder().with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
+    }
+
+    /// The same for HTTP/1.1 with a certificate of the client's own.
     ///
     /// # Panics
-    /// If rustls has no protocol version.
-    pub fn client_config(&self, protocols: &[&str]) -> ClientConfig {
+    /// If the certificate was changed.
+    pub fn client_config_with(&self, certificate: &Certificate) -> ClientConfig {
+        let (chain, key) = certificate.parts();
+        let config = self.client_builder().with_client_auth_cert(chain, key);
+        config.expect("key and certificate belong together")
+    }
+
+    fn client_builder(&self) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("the authority is a certificate");
-        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("there are default versions")
             .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        config
     }
 }
 
@@ -95,10 +106,7 @@ impl Certificate {
     /// # Panics
     /// If rustls has no protocol version.
     pub fn server_config(&self, protocols: &[&str]) -> ServerConfig {
-        let chain = CertificateDer::pem_slice_iter(self.cert.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .expect("made by this module");
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("made by this module");
+        let (chain, key) = self.parts();
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("there are default versions")
@@ -107,5 +115,11 @@ impl Certificate {
             .expect("key and certificate belong together");
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         config
+    }
+
+    fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let chain = CertificateDer::pem_slice_iter(self.cert.as_bytes()).collect::<Result<_, _>>();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes());
+        (chain.expect("made by this module"), key.expect("made by this module"))
     }
 }

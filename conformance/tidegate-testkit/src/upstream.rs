@@ -324,6 +324,8 @@ impl Session<'_> {
                     self.shared.note(self.connection, |c| c.stalled_at = c.stalled_at.or(Some(at)));
                     true
                 };
+                // A stall is what such a step is for: the gateway decides how long it lasts.
+                wire.renew(PATIENCE * 6);
                 let written = wire.fill(total, QUIET, stalled).map_err(ReadError::Broken)?;
                 self.shared.note(self.connection, |c| c.filled += written);
             }

@@ -124,11 +124,19 @@ pub(crate) struct Client {
     pub(crate) server_name: Option<String>,
     /// Exchanges in flight.
     pub(crate) active: Cell<u32>,
-    /// The longest wait without a byte that any exchange of the connection may have.
+    /// The longest that the rules of its exchanges have named; see [`Client::patience`].
     pub(crate) patience: Cell<Duration>,
 }
 
+/// The wait where no rule has said another one.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 impl Client {
+    /// The longest wait without a byte that an exchange of the connection may have.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.patience.get().is_zero() { PATIENCE } else { self.patience.get() }
+    }
+
     /// Whether this connection may carry requests for `host`: with several certificates, only for those of the
     /// certificate that the client was shown (RFC 9110, 7.4).
     pub(crate) fn may_ask_for(&self, listener: &Listener, host: &[u8]) -> bool {

@@ -28,6 +28,7 @@ pub(crate) struct Pulse(Arc<Flags>);
 #[derive(Debug, Default)]
 struct Flags {
     heard: AtomicBool,
+    moved: AtomicBool,
     blocked: AtomicBool,
 }
 
@@ -47,11 +48,24 @@ impl Pulse {
         self.0.blocked.load(Ordering::Relaxed)
     }
 
-    fn hear(&self) {
-        self.0.heard.store(true, Ordering::Relaxed);
+    /// Whether a byte has gone either way since this was last asked.
+    pub(crate) fn take_moved(&self) -> bool {
+        self.0.moved.swap(false, Ordering::Relaxed)
     }
 
-    fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {
+    fn hear(&self) {
+        self.0.heard.store(true, Ordering::Relaxed);
+        self.0.moved.store(true, Ordering::Relaxed);
+    }
+
+    fn wrote(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if polled.is_ready() {
+            self.0.moved.store(true, Ordering::Relaxed);
+        }
+        self.flushed(polled)
+    }
+
+    fn flushed<T>(&self, polled: Poll<T>) -> Poll<T> {
         self.0.blocked.store(polled.is_pending(), Ordering::Relaxed);
         polled
     }
@@ -152,7 +166,7 @@ impl AsyncWrite for Stream {
             Transport::Server(stream) => Pin::new(stream).poll_flush(cx),
             Transport::Client(stream) => Pin::new(stream).poll_flush(cx),
         };
-        self.pulse.wrote(polled)
+        self.pulse.flushed(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -67,7 +67,8 @@ pub(crate) async fn serve(client: Rc<Client>, transport: Transport, http2: Optio
         pulse: stream.pulse(),
         deadline,
         timeouts: terms.timeouts,
-        phase: Phase::Fresh,
+        // HTTP/2 has said its preface: from here on it is between requests.
+        phase: if http2 { Phase::Idle } else { Phase::Fresh },
         parks: !http2,
         moved: Duration::ZERO,
         client,
@@ -81,6 +82,7 @@ pub(crate) async fn serve(client: Rc<Client>, transport: Transport, http2: Optio
 
 async fn serve_http2(stream: Stream, mut watch: Watch, limits: plan::ListenerLimits) {
     let client = watch.client.clone();
+    watch.deadline.set(Some(watch.timeouts.idle));
     let connection = http2::Builder::new(Guarded(client.clone()))
         .max_concurrent_streams(u32::try_from(limits.streams).unwrap_or(u32::MAX))
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
@@ -265,15 +267,17 @@ impl Watch {
                 self.pulse.forget();
                 Phase::Idle
             }
-            Phase::Fresh | Phase::Idle if self.pulse.is_heard() => Phase::Head,
+            // A head is HTTP/1's: HTTP/2 also hears pings and windows between requests.
+            Phase::Fresh | Phase::Idle if self.parks && self.pulse.is_heard() => Phase::Head,
             same => same,
         };
         let now = self.client.local.deadlines.recent();
         if next == Phase::Busy {
-            if self.phase != next || now.saturating_sub(self.moved) > MOVE {
+            let late = now.saturating_sub(self.moved) > MOVE;
+            if self.phase != next || (late && self.pulse.take_moved()) {
                 self.moved = now;
                 // Exchanges have their own limits; this one is for a client that takes nothing of an answer.
-                let patience = self.client.patience.get().max(self.timeouts.body);
+                let patience = self.client.patience().max(self.timeouts.body);
                 self.deadline.set_until(Some(now + patience + MOVE + GOODBYE));
             }
         } else if next != self.phase {
@@ -283,6 +287,9 @@ impl Watch {
                 _ => self.timeouts.headers,
             };
             self.deadline.set(Some(limit));
+        } else if next == Phase::Idle && !self.parks && self.pulse.take_moved() {
+            // The rest of an answer may be on its way still, and a client that asks whether we live does so too.
+            self.deadline.set(Some(self.timeouts.idle));
         }
         self.phase = next;
     }
@@ -296,7 +303,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Guarded {
     fn execute(&self, future: F) {
         let client = self.0.clone();
         let deadline = Deadline::new(&client.local.deadlines);
-        spawn_local(Stuck { future: Box::pin(future), client, deadline, moved: Duration::ZERO });
+        spawn_local(Stuck { future: Box::pin(future), client, deadline, moved: None });
     }
 }
 
@@ -306,8 +313,8 @@ struct Stuck<F> {
     future: Pin<Box<F>>,
     client: Rc<Client>,
     deadline: Deadline,
-    /// When the limit was last moved.
-    moved: Duration,
+    /// When the limit was last moved; none: it is not set yet.
+    moved: Option<Duration>,
 }
 
 impl<F: Future> Future for Stuck<F> {
@@ -319,9 +326,9 @@ impl<F: Future> Future for Stuck<F> {
             return Poll::Ready(());
         }
         let now = this.client.local.deadlines.recent();
-        if now.saturating_sub(this.moved) > MOVE {
-            this.moved = now;
-            this.deadline.set_until(Some(now + this.client.patience.get() + MOVE + GOODBYE));
+        if this.moved.is_none_or(|moved| now.saturating_sub(moved) > MOVE) {
+            this.moved = Some(now);
+            this.deadline.set_until(Some(now + this.client.patience() + MOVE + GOODBYE));
         }
         // Registers for the new time; it cannot have passed yet.
         this.deadline.poll_passed(cx)

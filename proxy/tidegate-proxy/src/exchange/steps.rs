@@ -3,8 +3,8 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use http::Response;
 use http::request::Parts;
+use http::{HeaderMap, Response};
 use tidegate_config::plan::{Failure, PluginIndex};
 use tidegate_wasm::Side;
 
@@ -105,7 +105,6 @@ impl Exchange {
     ) -> Result<Stepped, Fail> {
         use http_body::Body as _;
         let end = body.is_end_stream();
-        let mut body = body;
         let decision = match guest.request_head(*head, end)? {
             Decision::Hold | Decision::Wait if end => self.wait(guest.resumed(Side::Request)).await?,
             shut @ (Decision::Hold | Decision::Wait) => {
@@ -114,9 +113,8 @@ impl Exchange {
                 let mut through = GuestBody::held(body, guest.clone(), Side::Request, shut);
                 match self.wait(poll_fn(|cx| through.poll_released(cx))).await? {
                     Released::Reply(reply) => return Ok(Stepped::Reply(reply)),
-                    Released::Go => body = Body::stream(through),
+                    Released::Go => return taken(guest, Err(through)),
                 }
-                return taken(guest, body);
             }
             decision => decision,
         };
@@ -124,9 +122,9 @@ impl Exchange {
             return Ok(Stepped::Reply(reply));
         }
         if !end && !guest.is_out() {
-            body = Body::stream(GuestBody::new(body, guest.clone(), Side::Request));
+            return taken(guest, Err(GuestBody::new(body, guest.clone(), Side::Request)));
         }
-        taken(guest, body)
+        taken(guest, Ok(body))
     }
 
     /// The response passes `steps` in reverse.
@@ -161,7 +159,7 @@ impl Exchange {
         response: Response<Body>,
     ) -> Result<Response<Body>, Fail> {
         use http_body::Body as _;
-        let (head, mut body) = response.into_parts();
+        let (head, body) = response.into_parts();
         // The answer to HEAD, 204 and 304 have no body whatever their length says.
         let end = body.is_end_stream() || self.record.bodiless(head.status);
         let decision = match guest.response_head(head, end)? {
@@ -171,9 +169,8 @@ impl Exchange {
                 let mut through = GuestBody::held(body, guest.clone(), Side::Response, shut);
                 match self.wait(poll_fn(|cx| through.poll_released(cx))).await? {
                     Released::Reply(reply) => return Ok(reply.into_response()),
-                    Released::Go => body = Body::stream(through),
+                    Released::Go => return answer(guest, Err(through)),
                 }
-                return answer(guest, body);
             }
             decision => decision,
         };
@@ -181,18 +178,31 @@ impl Exchange {
             return Ok(reply.into_response());
         }
         if !end && !guest.is_out() {
-            body = Body::stream(GuestBody::new(body, guest.clone(), Side::Response));
+            return answer(guest, Err(GuestBody::new(body, guest.clone(), Side::Response)));
         }
-        answer(guest, body)
+        answer(guest, Ok(body))
     }
 }
 
-fn taken(guest: &Guest, body: Body) -> Result<Stepped, Fail> {
+/// The request as the guest leaves it; its body goes past the guest (`Ok`) or through it.
+fn taken(guest: &Guest, body: Result<Body, GuestBody>) -> Result<Stepped, Fail> {
     let head = guest.with(|instance, id| instance.take_request_head(id));
-    Ok(Stepped::Go(Box::new(head.ok_or_else(|| Fail::gateway(Reason::Internal))?), body))
+    let mut head = Box::new(head.ok_or_else(|| Fail::gateway(Reason::Internal))?);
+    let body = promised(body, &mut head.headers);
+    Ok(Stepped::Go(head, body))
 }
 
-fn answer(guest: &Guest, body: Body) -> Result<Response<Body>, Fail> {
+/// As [`taken`] for the response.
+fn answer(guest: &Guest, body: Result<Body, GuestBody>) -> Result<Response<Body>, Fail> {
     let head = guest.with(|instance, id| instance.take_response_head(id));
-    Ok(Response::from_parts(head.ok_or_else(|| Fail::gateway(Reason::Internal))?, body))
+    let mut head = head.ok_or_else(|| Fail::gateway(Reason::Internal))?;
+    let body = promised(body, &mut head.headers);
+    Ok(Response::from_parts(head, body))
+}
+
+fn promised(body: Result<Body, GuestBody>, headers: &mut HeaderMap) -> Body {
+    body.unwrap_or_else(|mut through| {
+        through.promise(headers);
+        Body::stream(through)
+    })
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tidegate_wasm::Side;
 
@@ -30,6 +31,8 @@ pub(crate) struct GuestBody {
     past: Bytes,
     /// The guest has seen the end of the body.
     ended: bool,
+    /// Bytes that the head still promises.
+    promised: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,13 +60,42 @@ pub(crate) enum Released {
 impl GuestBody {
     /// `inner` will pass `guest`.
     pub(crate) fn new(inner: Body, guest: Rc<Guest>, side: Side) -> Self {
-        Self { inner, guest, side, state: State::Open, trailers: None, past: Bytes::new(), ended: false }
+        Self {
+            inner,
+            guest,
+            side,
+            state: State::Open,
+            trailers: None,
+            past: Bytes::new(),
+            ended: false,
+            promised: None,
+        }
     }
 
     /// As [`GuestBody::new`] for a guest that holds the head back; `shut`: and wants nothing more for now.
     pub(crate) fn held(inner: Body, guest: Rc<Guest>, side: Side, shut: bool) -> Self {
         let state = if shut { State::Shut } else { State::Held };
         Self { state, ..Self::new(inner, guest, side) }
+    }
+
+    /// The length in the head that goes before this body. More than it promises is refused instead of cut off; less is
+    /// noticed by the connection. A length that the guest could not correct is taken out.
+    pub(crate) fn promise(&mut self, headers: &mut HeaderMap) {
+        if self.guest.rewrites_unseen(self.side) {
+            headers.remove(CONTENT_LENGTH);
+        }
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        self.promised = length.and_then(|length| length.parse().ok());
+    }
+
+    fn passed(&mut self, data: Bytes) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(promised) = &mut self.promised {
+            match promised.checked_sub(data.len() as u64) {
+                Some(rest) => *promised = rest,
+                None => return self.fail(BodyError::new(Reason::TooLarge)),
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
     /// Feeds the guest, which holds the head back, until it lets go.
@@ -200,7 +232,7 @@ impl HttpBody for GuestBody {
                 State::Open => {
                     let held = this.take();
                     if !held.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(held))));
+                        return this.passed(held);
                     }
                     let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
                     if let Some(Err(error)) = frame {
@@ -225,7 +257,7 @@ impl HttpBody for GuestBody {
                 State::Finishing => {
                     let held = this.take();
                     if !held.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(held))));
+                        return this.passed(held);
                     }
                     this.state = State::Done;
                     return Poll::Ready(this.take_trailers().map(|trailers| Ok(Frame::trailers(trailers))));

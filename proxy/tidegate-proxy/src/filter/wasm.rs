@@ -70,6 +70,19 @@ impl Guest {
         self.host.with(|instance| read(instance, self.id))
     }
 
+    /// Whether the guest may change this side's body without having seen its head, and so could not have said that
+    /// the length is another one.
+    pub(crate) fn rewrites_unseen(&self, side: Side) -> bool {
+        self.host.with(|instance| {
+            let plugin = instance.plugin();
+            plugin.writes_bodies()
+                && match side {
+                    Side::Request => !plugin.wants_request_headers(),
+                    Side::Response => !plugin.wants_response_headers(),
+                }
+        })
+    }
+
     /// Whether the guest takes part still.
     pub(crate) fn is_out(&self) -> bool {
         self.out.get()

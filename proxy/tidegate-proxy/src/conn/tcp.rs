@@ -277,7 +277,7 @@ impl Watch {
             if self.phase != next || (late && self.pulse.take_moved()) {
                 self.moved = now;
                 // Exchanges have their own limits; this one is for a client that takes nothing of an answer.
-                let patience = self.client.patience().max(self.timeouts.body);
+                let patience = self.client.patience();
                 self.deadline.set_until(Some(now + patience + MOVE + GOODBYE));
             }
         } else if next != self.phase {

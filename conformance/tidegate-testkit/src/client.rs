@@ -35,7 +35,7 @@ impl RawClient {
     }
 
     /// Connects with a small receive buffer, so that the gateway soon notices that nothing is read, and takes a write
-    /// that does not end for two seconds as refused.
+    /// that does not end for 700 ms as refused.
     ///
     /// # Panics
     /// If nobody listens.
@@ -45,7 +45,7 @@ impl RawClient {
         socket.set_recv_buffer_size(4096).expect("the system makes it as small as it can");
         socket.connect(&address.into()).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
         let transport = Transport::Plain(socket.into());
-        Self { wire: Wire::new(transport, PATIENCE), patience: Duration::from_secs(2) }
+        Self { wire: Wire::new(transport, PATIENCE), patience: Duration::from_millis(700) }
     }
 
     /// Connects with TLS, trusting `authority`, asking for `name` and offering `protocols` by ALPN.

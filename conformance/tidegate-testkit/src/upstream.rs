@@ -178,7 +178,15 @@ impl ScriptedUpstream {
     /// # Panics
     /// If it does not before the test's patience ends.
     pub fn wait(&self, what: &str, condition: impl Fn(&[Connection]) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE, what, condition);
+    }
+
+    /// The same with a patience of its own.
+    ///
+    /// # Panics
+    /// If it does not before that ends.
+    pub fn wait_within(&self, patience: Duration, what: &str, condition: impl Fn(&[Connection]) -> bool) {
+        let deadline = Instant::now() + patience;
         let mut book = self.shared.book();
         while !condition(&book.connections) {
             let remaining = deadline.saturating_duration_since(Instant::now());

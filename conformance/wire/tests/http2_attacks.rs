@@ -72,9 +72,9 @@ fn malformed_connections_end() {
     for (name, sent) in malformed() {
         let mut frames = connect(&lab);
         frames.send_all(&sent);
-        let (_, in_time) = frames.ended();
-        if !in_time {
-            failures.push(format!("{name}: the connection stayed"));
+        let (error, in_time) = frames.ended();
+        if !in_time || error.is_none_or(|error| error == 0) {
+            failures.push(format!("{name}: ended: {in_time}, GOAWAY: {error:?}"));
         }
         let requests = lab.collect();
         if !requests.is_empty() {

@@ -207,7 +207,7 @@ struct Watch {
     phase: Phase,
     /// Whether idle connections are parked.
     parks: bool,
-    /// When the limit of a busy connection was last moved.
+    /// When a byte of a busy connection last went either way.
     moved: Duration,
 }
 
@@ -240,6 +240,10 @@ impl Watch {
                 if self.deadline.poll_passed(cx).is_pending() {
                     return Poll::Pending;
                 }
+                if self.phase == Phase::Busy && self.busy_until() > self.client.local.deadlines.recent() {
+                    self.deadline.set_until(Some(self.busy_until()));
+                    continue;
+                }
                 if self.phase != Phase::Idle {
                     return Poll::Ready(Over::Ended);
                 }
@@ -257,6 +261,11 @@ impl Watch {
         over
     }
 
+    /// Exchanges have their own limits; this one is for a client that takes nothing of an answer.
+    fn busy_until(&self) -> Duration {
+        self.moved + self.client.patience() + GOODBYE
+    }
+
     /// What the connection does now decides what it is given time for.
     fn advance(&mut self) {
         let busy = self.client.active.get() > 0;
@@ -271,14 +280,14 @@ impl Watch {
             Phase::Fresh | Phase::Idle if self.parks && self.pulse.is_heard() => Phase::Head,
             same => same,
         };
-        let now = self.client.local.deadlines.recent();
         if next == Phase::Busy {
-            let late = now.saturating_sub(self.moved) > MOVE;
-            if self.phase != next || (late && self.pulse.take_moved()) {
-                self.moved = now;
-                // Exchanges have their own limits; this one is for a client that takes nothing of an answer.
-                let patience = self.client.patience();
-                self.deadline.set_until(Some(now + patience + MOVE + GOODBYE));
+            let deadlines = &self.client.local.deadlines;
+            if self.phase != next {
+                // The exchange that made it busy has read the time just now.
+                self.moved = deadlines.recent();
+                self.deadline.set_until(Some(self.busy_until()));
+            } else if self.pulse.take_moved() {
+                self.moved = deadlines.now();
             }
         } else if next != self.phase {
             let limit = match next {

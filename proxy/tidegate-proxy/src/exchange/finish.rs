@@ -162,7 +162,7 @@ impl Record {
 
     /// Waits for a body's next byte at most as long as the rule allows.
     pub(crate) fn arm_for_body(&self) {
-        let idle = self.client.local.clock.now() + self.idle;
+        let idle = self.client.local.deadlines.now() + self.idle;
         self.deadline.set_until(Some(self.until.map_or(idle, |until| until.min(idle))));
     }
 

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -73,7 +73,7 @@ struct Inner {
     log: Writer,
     state: Mutex<Published>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    ticking: Arc<std::sync::atomic::AtomicBool>,
+    ticking: Ticking,
 }
 
 #[derive(Default)]
@@ -95,7 +95,7 @@ impl Gateway {
         let (live_sender, live) = watch::channel(0);
         let mut orders = Vec::with_capacity(workers);
         let mut shards = Vec::with_capacity(workers);
-        let mut threads = Vec::with_capacity(workers + 1);
+        let mut threads = Vec::with_capacity(workers);
         for number in 0..workers {
             let (sender, receiver) = mpsc::channel(ORDERS);
             let shard = Shard::new(number);
@@ -114,8 +114,7 @@ impl Gateway {
             shards.push(shard);
             threads.push(thread);
         }
-        let ticking = Arc::new(std::sync::atomic::AtomicBool::new(true));
-        threads.push(tick(options, ticking.clone())?);
+        let ticking = Ticking::start(options)?;
         Ok(Self(Arc::new(Inner {
             orders,
             shards,
@@ -154,6 +153,9 @@ impl Gateway {
         }
         let generation = state.generation + 1;
         let held = Arc::new(Generation(generation));
+        if !snapshot.plugins.is_empty() {
+            self.0.ticking.begin();
+        }
         if let Some(log) = &snapshot.plan.access_log {
             self.0.log.open(&log.path);
         }
@@ -252,7 +254,7 @@ impl Gateway {
             // A worker that takes no order has ended already.
             drop(orders.try_send(Order::Stop));
         }
-        self.0.ticking.store(false, Ordering::Relaxed);
+        self.0.ticking.end();
         let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {
@@ -277,15 +279,49 @@ fn open(
     Ok(actual)
 }
 
-/// Ticks the engine's epoch until told to end.
-#[allow(clippy::disallowed_methods, reason = "a thread whose only work is to wait and tick")]
-fn tick(options: GatewayOptions, ticking: Arc<std::sync::atomic::AtomicBool>) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("epoch".into()).stack_size(64 * 1024).spawn(move || {
-        while ticking.load(Ordering::Relaxed) {
-            std::thread::sleep(options.epoch_tick);
-            options.engine.tick();
+/// The thread that ticks the engine's epoch from the first plugin on.
+struct Ticking {
+    state: Arc<AtomicU8>,
+    thread: Thread,
+}
+
+/// No plugin yet; ticking; to end.
+const WAITING: u8 = 0;
+const RUNNING: u8 = 1;
+const ENDED: u8 = 2;
+
+impl Ticking {
+    #[allow(clippy::disallowed_methods, reason = "a thread whose only work is to wait and tick")]
+    fn start(options: GatewayOptions) -> io::Result<Self> {
+        let state = Arc::new(AtomicU8::new(WAITING));
+        let told = state.clone();
+        let tick = move || {
+            loop {
+                match told.load(Ordering::Relaxed) {
+                    WAITING => std::thread::park(),
+                    RUNNING => {
+                        std::thread::sleep(options.epoch_tick);
+                        options.engine.tick();
+                    }
+                    _ => return,
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("epoch".into()).stack_size(64 * 1024).spawn(tick)?;
+        Ok(Self { state, thread: thread.thread().clone() })
+    }
+
+    fn begin(&self) {
+        let begun = self.state.compare_exchange(WAITING, RUNNING, Ordering::Relaxed, Ordering::Relaxed);
+        if begun.is_ok() {
+            self.thread.unpark();
         }
-    })
+    }
+
+    fn end(&self) {
+        self.state.store(ENDED, Ordering::Relaxed);
+        self.thread.unpark();
+    }
 }
 
 /// A number that differs between workers and starts.

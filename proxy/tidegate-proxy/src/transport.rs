@@ -9,6 +9,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+/// Bytes up to which several buffers are written as one.
+const TOGETHER: usize = 1024;
+
 /// TCP, or TLS over it.
 #[derive(Debug)]
 pub(crate) enum Transport {
@@ -143,6 +146,20 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // A short head and a short body are cheaper copied together than written from two places.
+        let whole: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if whole <= TOGETHER {
+            if let [only] = bufs {
+                return self.poll_write(cx, only);
+            }
+            let mut together = [0; TOGETHER];
+            let mut rest = &mut together[..];
+            for buf in bufs {
+                // Cannot fail: there is room for all of them.
+                _ = io::Write::write(&mut rest, buf)?;
+            }
+            return self.poll_write(cx, together.get(..whole).unwrap_or_default());
+        }
         let polled = match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Transport::Server(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -73,7 +73,7 @@ struct Inner {
     log: Writer,
     state: Mutex<Published>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    ticking: Ticking,
+    ticking: Arc<std::sync::atomic::AtomicBool>,
 }
 
 #[derive(Default)]
@@ -95,7 +95,7 @@ impl Gateway {
         let (live_sender, live) = watch::channel(0);
         let mut orders = Vec::with_capacity(workers);
         let mut shards = Vec::with_capacity(workers);
-        let mut threads = Vec::with_capacity(workers);
+        let mut threads = Vec::with_capacity(workers + 1);
         for number in 0..workers {
             let (sender, receiver) = mpsc::channel(ORDERS);
             let shard = Shard::new(number);
@@ -114,7 +114,8 @@ impl Gateway {
             shards.push(shard);
             threads.push(thread);
         }
-        let ticking = Ticking::start(options)?;
+        let ticking = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        threads.push(tick(options, ticking.clone())?);
         Ok(Self(Arc::new(Inner {
             orders,
             shards,
@@ -153,9 +154,6 @@ impl Gateway {
         }
         let generation = state.generation + 1;
         let held = Arc::new(Generation(generation));
-        if !snapshot.plugins.is_empty() {
-            self.0.ticking.begin();
-        }
         if let Some(log) = &snapshot.plan.access_log {
             self.0.log.open(&log.path);
         }
@@ -254,7 +252,7 @@ impl Gateway {
             // A worker that takes no order has ended already.
             drop(orders.try_send(Order::Stop));
         }
-        self.0.ticking.end();
+        self.0.ticking.store(false, Ordering::Relaxed);
         let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {
@@ -279,49 +277,15 @@ fn open(
     Ok(actual)
 }
 
-/// The thread that ticks the engine's epoch from the first plugin on.
-struct Ticking {
-    state: Arc<AtomicU8>,
-    thread: Thread,
-}
-
-/// No plugin yet; ticking; to end.
-const WAITING: u8 = 0;
-const RUNNING: u8 = 1;
-const ENDED: u8 = 2;
-
-impl Ticking {
-    #[allow(clippy::disallowed_methods, reason = "a thread whose only work is to wait and tick")]
-    fn start(options: GatewayOptions) -> io::Result<Self> {
-        let state = Arc::new(AtomicU8::new(WAITING));
-        let told = state.clone();
-        let tick = move || {
-            loop {
-                match told.load(Ordering::Relaxed) {
-                    WAITING => std::thread::park(),
-                    RUNNING => {
-                        std::thread::sleep(options.epoch_tick);
-                        options.engine.tick();
-                    }
-                    _ => return,
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("epoch".into()).stack_size(64 * 1024).spawn(tick)?;
-        Ok(Self { state, thread: thread.thread().clone() })
-    }
-
-    fn begin(&self) {
-        let begun = self.state.compare_exchange(WAITING, RUNNING, Ordering::Relaxed, Ordering::Relaxed);
-        if begun.is_ok() {
-            self.thread.unpark();
+/// Ticks the engine's epoch until told to end.
+#[allow(clippy::disallowed_methods, reason = "a thread whose only work is to wait and tick")]
+fn tick(options: GatewayOptions, ticking: Arc<std::sync::atomic::AtomicBool>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("epoch".into()).stack_size(64 * 1024).spawn(move || {
+        while ticking.load(Ordering::Relaxed) {
+            std::thread::sleep(options.epoch_tick);
+            options.engine.tick();
         }
-    }
-
-    fn end(&self) {
-        self.state.store(ENDED, Ordering::Relaxed);
-        self.thread.unpark();
-    }
+    })
 }
 
 /// A number that differs between workers and starts.

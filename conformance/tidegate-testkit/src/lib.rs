@@ -2,6 +2,7 @@
 //! sockets with ports that the system chooses.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test kit fails by panicking")]
 
+mod bytes;
 mod client;
 mod frames;
 mod gateway;
@@ -11,6 +12,7 @@ mod tls;
 mod upstream;
 mod wire;
 
+pub use bytes::{ByteServer, LogFile};
 pub use client::{PATIENCE, RawClient};
 pub use frames::{Fate, Frame, Frames, flag, kind, literals};
 pub use gateway::{TestGateway, fill};

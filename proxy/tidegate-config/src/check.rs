@@ -9,6 +9,7 @@ mod overlap;
 mod plugin;
 mod reach;
 mod route;
+mod stream;
 mod upstream;
 
 pub(crate) use names::Names;
@@ -54,6 +55,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
             let fault = Fault::new("there is no listener, so nothing is served");
             check.warn(&root, fault.hint("listeners: [{ name: web, address: 0.0.0.0:8080 }]"));
         }
+        stream::reach(&mut check, &routes, &listeners);
         reach::hostnames(&mut check, &routes, &listeners);
         reach::rules(&mut check, &routes);
     }

@@ -44,7 +44,7 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Only requests for these hosts are served; empty: all.
     pub hostnames: Vec<HostPattern>,
-    /// Present exactly when the protocol is [`Protocol::Https`].
+    /// Present exactly when the protocol [is secure](Protocol::is_secure).
     pub tls: Option<ServerTls>,
     /// Run before a route is chosen.
     pub filters: Vec<Filter>,
@@ -61,6 +61,35 @@ pub enum Protocol {
     Http,
     /// HTTP/1.1 and HTTP/2 by ALPN, over TLS.
     Https,
+    /// Bytes in clear text.
+    Tcp,
+    /// Bytes over TLS, which ends at the listener.
+    Tls,
+}
+
+impl Protocol {
+    /// As it is written.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+
+    /// Whether requests are served; else connections are.
+    #[must_use]
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+
+    /// Whether the listener has certificates.
+    #[must_use]
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::Https | Self::Tls)
+    }
 }
 
 /// The TLS side of a listener.
@@ -185,11 +214,11 @@ pub struct PluginLimits {
 pub struct Route {
     /// Unique name.
     pub name: String,
-    /// Listeners that have the route; never empty.
+    /// Listeners that have the route; never empty. Either all serve requests or all serve bytes.
     pub listeners: Vec<ListenerIndex>,
     /// Hosts that the route is for; empty: all hosts of the listener.
     pub hostnames: Vec<HostPattern>,
-    /// In the order of the document.
+    /// In the order of the document. On listeners of bytes one, that matches all and forwards.
     pub rules: Vec<Rule>,
 }
 

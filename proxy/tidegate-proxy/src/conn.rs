@@ -1,2 +1,3 @@
-//! Connections of clients: what speaks HTTP to them. Nothing below knows the version.
+//! Connections of clients: what speaks HTTP to them, so that nothing below knows the version, and what forwards bytes.
+pub(crate) mod stream;
 pub(crate) mod tcp;

@@ -12,6 +12,7 @@ mod explain;
 mod host;
 mod matching;
 mod path;
+mod stream;
 mod table;
 
 #[cfg(test)]
@@ -20,4 +21,5 @@ mod speed;
 mod tests;
 
 pub use self::explain::{Choice, ExplainRequest, Explanation, Loser, explain};
+pub(crate) use self::stream::StreamTable;
 pub(crate) use self::table::RouteTable;

@@ -71,6 +71,43 @@ pub(crate) struct UpstreamCells {
 pub(crate) struct RouteCells {
     /// Answers by class: 1xx to 5xx.
     pub(crate) classes: [Counter; 5],
+    /// Connections, of a route for these.
+    pub(crate) connections: Counter,
+}
+
+/// Ways in which a forwarded connection can end other than by both sides' wish.
+pub(crate) const TCP_ENDS: [&str; 16] = [
+    "client_reset",
+    "upstream_reset",
+    "idle",
+    "stopped",
+    "no_route",
+    "no_upstream",
+    "no_server",
+    "overflow",
+    "upstream_connect",
+    "upstream_timeout",
+    "too_large",
+    "plugin_missing",
+    "plugin_trap",
+    "plugin_timeout",
+    "plugin_closed",
+    "internal",
+];
+
+/// What a worker counts of forwarded connections.
+#[derive(Debug, Default)]
+pub(crate) struct TcpCells {
+    /// Connections begun.
+    pub(crate) connections: Counter,
+    /// Connections now.
+    pub(crate) active: Counter,
+    /// Bytes from clients.
+    pub(crate) received: Counter,
+    /// Bytes to clients.
+    pub(crate) sent: Counter,
+    /// By [`TCP_ENDS`].
+    pub(crate) ends: [Counter; TCP_ENDS.len()],
 }
 
 /// Counters of a plugin.
@@ -127,6 +164,8 @@ pub(crate) struct Shard {
     pub(crate) duration_sum: Counter,
     /// Log lines that were dropped because the writer is behind.
     pub(crate) log_dropped: Counter,
+    /// Of forwarded connections.
+    pub(crate) tcp: TcpCells,
     /// Generation that the worker serves.
     pub(crate) generation: AtomicU64,
 }
@@ -146,6 +185,7 @@ impl Shard {
             durations: Default::default(),
             duration_sum: Counter::default(),
             log_dropped: Counter::default(),
+            tcp: TcpCells::default(),
             generation: AtomicU64::new(0),
         })
     }

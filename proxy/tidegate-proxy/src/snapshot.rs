@@ -16,7 +16,7 @@ use tidegate_config::plan::{self, Plan};
 use crate::filter::chain::Step;
 use crate::filter::plugins::Plugin;
 use crate::http::reply::Reply;
-use crate::route::RouteTable;
+use crate::route::{RouteTable, StreamTable};
 use crate::shared::RouteCounters;
 use crate::upstream::cluster::Cluster;
 
@@ -61,7 +61,9 @@ pub(crate) struct Listener {
     pub(crate) spec: plan::Listener,
     /// Its routes.
     pub(crate) routes: RouteTable,
-    /// Present for https.
+    /// Its routes for connections; present for tcp and tls.
+    pub(crate) streams: Option<StreamTable>,
+    /// Present for https and tls.
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// What the TLS side was made of: when it is the same again, so is the side, with the sessions of its clients.
     pub(crate) made_of: Vec<Arc<[u8]>>,

@@ -103,6 +103,19 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Makes the end of this stream a reset: the peer must not take what it got for all there is.
+    pub(crate) fn reset_when_dropped(&self) {
+        let tcp = match &self.transport {
+            Transport::Plain(stream) => stream,
+            Transport::Server(stream) => stream.get_ref().0,
+            Transport::Client(stream) => stream.get_ref().0,
+        };
+        // A connection that is gone already needs none.
+        drop(tcp.set_zero_linger());
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,

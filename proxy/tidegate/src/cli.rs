@@ -27,7 +27,7 @@ enum Command {
         /// The configuration, or a folder of them.
         file: PathBuf,
     },
-    /// Tell what would become of a request, and why the other rules lost.
+    /// Tell what would become of a request or of a connection, and why the other rules lost.
     Explain(ExplainArgs),
     /// Run a gateway with sample upstreams and a sample configuration, nothing to prepare.
     Demo(DemoArgs),
@@ -71,10 +71,11 @@ pub(crate) enum LogFormat {
 pub(crate) struct ExplainArgs {
     /// The configuration, or a folder of them.
     pub(crate) file: PathBuf,
-    /// The method, such as GET.
+    /// The method, such as GET; none for a connection.
+    #[arg(value_name = "METHOD")]
     pub(crate) method: String,
-    /// The whole address, such as `https://shop.example.com/orders?x=1`.
-    pub(crate) url: String,
+    /// The whole address, such as `https://shop.example.com/orders?x=1`, or `tcp://127.0.0.1:5432`.
+    pub(crate) url: Option<String>,
     /// A request header as `name: value`; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub(crate) headers: Vec<String>,

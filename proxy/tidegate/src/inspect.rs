@@ -58,12 +58,19 @@ pub(crate) fn schema() -> Result<ExitCode> {
 
 /// The request that the command line describes.
 fn request(args: &ExplainArgs) -> Result<ExplainRequest> {
-    let url: Uri = args.url.parse().with_context(|| format!("{:?} is not a URL", args.url))?;
-    let (Some(scheme), Some(host)) = (url.scheme_str(), url.host()) else {
-        bail!("{:?} is not a whole URL, as https://shop.example.com/orders is", args.url);
+    let (method, text) = match &args.url {
+        Some(url) => (args.method.as_str(), url),
+        None => ("", &args.method),
     };
-    if scheme != "http" && scheme != "https" {
-        bail!("the URL's scheme is {scheme:?}; it must be http or https");
+    let url: Uri = text.parse().with_context(|| format!("{text:?} is not a URL"))?;
+    let (Some(scheme), Some(host)) = (url.scheme_str(), url.host()) else {
+        bail!("{text:?} is not a whole URL, as https://shop.example.com/orders is");
+    };
+    match (scheme, method) {
+        ("http" | "https", "") => bail!("{text:?} needs a method before it, as GET is"),
+        ("tcp" | "tls", "") | ("http" | "https", _) => {}
+        ("tcp" | "tls", method) => bail!("a connection has no method: leave {method:?} out"),
+        _ => bail!("the URL's scheme is {scheme:?}; it must be http, https, tcp or tls"),
     }
     let header = |text: &String| match text.split_once(':') {
         Some((name, value)) if !name.trim().is_empty() => {
@@ -72,7 +79,7 @@ fn request(args: &ExplainArgs) -> Result<ExplainRequest> {
         _ => bail!("{text:?} is not a header, as 'x-env: staging' is"),
     };
     Ok(ExplainRequest {
-        method: args.method.clone(),
+        method: method.to_owned(),
         scheme: scheme.to_owned(),
         host: host.to_owned(),
         port: url.port_u16(),
@@ -89,7 +96,7 @@ mod tests {
         ExplainArgs {
             file: "a.yaml".into(),
             method: "GET".to_owned(),
-            url: url.to_owned(),
+            url: Some(url.to_owned()),
             headers: headers.iter().map(|header| (*header).to_owned()).collect(),
         }
     }
@@ -101,6 +108,21 @@ mod tests {
         assert_eq!((request.scheme.as_str(), request.host.as_str()), ("https", "shop.example.com"));
         assert_eq!((request.port, request.path_and_query.as_str()), (Some(8443), "/orders?x=1"));
         assert_eq!(request.headers, [("x-env".to_owned(), "staging".to_owned())]);
+    }
+
+    #[test]
+    fn a_connection_has_no_method() {
+        let args = |first: &str, url: Option<&str>| ExplainArgs {
+            method: first.to_owned(),
+            url: url.map(str::to_owned),
+            ..args("", &[])
+        };
+        let connection = request(&args("tls://db.example.com:5432", None)).expect("valid");
+        assert_eq!((connection.scheme.as_str(), connection.host.as_str()), ("tls", "db.example.com"));
+        assert_eq!((connection.port, connection.method.as_str()), (Some(5432), ""));
+        for (first, url) in [("GET", Some("tcp://a:1")), ("http://a/", None), ("GET", None)] {
+            assert!(request(&args(first, url)).is_err(), "{first} {url:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::Check;
 use super::filter::{Place, listener_filters};
 use super::plugin::Plugins;
+use super::stream;
 use crate::document::{
     Addresses, ClientAuthMode, Document, ListenerDocument, ListenerLimitsDocument, ListenerProtocol,
     ListenerTimeoutsDocument, ListenerTls,
@@ -85,10 +86,11 @@ fn listener(
     }
     let filters = path.key("filters");
     let place = Place { owner: &written.name, path: &filters };
+    let protocol = protocol(check, path, written);
     Listener {
         name: written.name.clone(),
         addresses: addresses(check, &path.key("address"), &written.address),
-        protocol: protocol(check, path, written),
+        protocol,
         hostnames: hostnames(check, &path.key("hostnames"), written.hostnames.as_deref().unwrap_or_default()),
         tls: written.tls.as_ref().map(|tls| server_tls(check, &path.key("tls"), tls)),
         filters: listener_filters(check, place, &written.filters, plugins),
@@ -98,28 +100,29 @@ fn listener(
 }
 
 fn protocol(check: &mut Check<'_>, path: &Path<'_>, written: &ListenerDocument) -> Protocol {
-    let place = path.key("protocol");
     let protocol = match written.protocol {
         Some(ListenerProtocol::Https) => Protocol::Https,
         Some(ListenerProtocol::Http) | None => Protocol::Http,
-        Some(other) => {
-            let name = if other == ListenerProtocol::Tcp { "tcp" } else { "tls" };
-            check.unsupported(&place, &format!("the protocol {name:?}"), "http or https");
-            return Protocol::Http;
-        }
+        Some(ListenerProtocol::Tcp) => Protocol::Tcp,
+        Some(ListenerProtocol::Tls) => Protocol::Tls,
     };
     // A protocol or a tls that was dropped has been reported; what remains does not show what was meant.
     if check.intact(path) {
-        match (protocol, &written.tls) {
-            (Protocol::Https, None) => {
+        let word = protocol.word();
+        match (protocol.is_secure(), &written.tls) {
+            (true, None) => {
                 let hint = "tls: { certificates: [{ cert: site.pem, key: site.key }] }";
-                check.fault(path, Fault::new("the protocol \"https\" needs certificates").hint(hint));
+                check.fault(path, Fault::new(format!("the protocol {word:?} needs certificates")).hint(hint));
             }
-            (Protocol::Http, Some(_)) => {
-                let fault = Fault::new("certificates have no meaning with the protocol \"http\"");
-                check.fault(&path.key("tls"), fault.hint("protocol: https, or leave tls out"));
+            (false, Some(_)) => {
+                let fault = Fault::new(format!("certificates have no meaning with the protocol {word:?}"));
+                let other = if protocol == Protocol::Tcp { "tls" } else { "https" };
+                check.fault(&path.key("tls"), fault.hint(format!("protocol: {other}, or leave tls out")));
             }
             _ => {}
+        }
+        if !protocol.is_http() {
+            stream::listener_keys(check, path, written, protocol);
         }
     }
     protocol

@@ -27,13 +27,18 @@ pub(super) fn matches(
     written: &RuleDocument,
     expressions: &mut Expressions,
 ) -> Vec<Match> {
-    let all = Match { path: root_prefix(), method: None, headers: Vec::new(), query: Vec::new() };
+    let all = everything();
     let Some(written) = &written.matches else { return vec![all] };
     let mut matches = Vec::with_capacity(written.len());
     for (index, one) in written.iter().enumerate() {
         matches.push(conditions(check, &path.index(index), one, expressions));
     }
     if matches.is_empty() { vec![all] } else { matches }
+}
+
+/// What fits all.
+pub(super) fn everything() -> Match {
+    Match { path: root_prefix(), method: None, headers: Vec::new(), query: Vec::new() }
 }
 
 fn root_prefix() -> PathPattern {

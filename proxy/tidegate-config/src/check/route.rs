@@ -6,6 +6,7 @@ use super::listener::{Listeners, Seen, hostnames, unique_name};
 use super::matching::{Expressions, matches};
 use super::names::Kind;
 use super::plugin::Plugins;
+use super::stream;
 use super::upstream::Upstreams;
 use crate::document::{
     Document, ForwardDocument, RedirectDocument, RedirectScheme, RespondDocument, RetriesDocument,
@@ -21,10 +22,10 @@ use crate::types::{Timeout, parse_new_host};
 use std::time::Duration;
 
 /// What routes refer to.
-struct Parts<'a> {
+pub(super) struct Parts<'a> {
     listeners: &'a Listeners,
-    upstreams: &'a Upstreams,
-    plugins: &'a mut Plugins,
+    pub(super) upstreams: &'a Upstreams,
+    pub(super) plugins: &'a mut Plugins,
     expressions: Expressions,
 }
 
@@ -55,17 +56,25 @@ fn route(check: &mut Check<'_>, path: &Path<'_>, written: &RouteDocument, parts:
         .enumerate()
         .map(|(index, rule)| rule.name.clone().unwrap_or_else(|| index.to_string()))
         .collect();
+    let listeners = route_listeners(check, path, written, parts.listeners);
+    let bytes = stream::is_for_bytes(&listeners, parts.listeners);
+    if bytes {
+        stream::route_keys(check, path, written, (&listeners, parts.listeners));
+    }
     let mut seen = Seen::new();
     let mut rules = Vec::with_capacity(written.rules.len());
     for (index, (one, name)) in written.rules.iter().zip(&names).enumerate() {
         unique_name(check, (&section, index), "rule of this route", (name, &mut seen));
         let owner = format!("{}/{name}", written.name);
         let place = Place { owner: &owner, path: &section.index(index) };
-        rules.push(rule(check, place, (one, name), parts));
+        rules.push(match bytes {
+            true => stream::rule(check, place, (one, name), parts),
+            false => rule(check, place, (one, name), parts),
+        });
     }
     Route {
         name: written.name.clone(),
-        listeners: route_listeners(check, path, written, parts.listeners),
+        listeners,
         hostnames: hostnames(check, &path.key("hostnames"), written.hostnames.as_deref().unwrap_or_default()),
         rules,
     }
@@ -82,7 +91,13 @@ fn route_listeners(
             let fault = Fault::new("there is no listener that the route could be on");
             check.fault(path, fault.hint("listeners: [{ name: web, address: 0.0.0.0:8080 }]"));
         }
-        return (0..listeners.list.len()).collect();
+        let is_http = |index: &usize| listeners.list.get(*index).is_some_and(|own| own.protocol.is_http());
+        let all: Vec<_> = (0..listeners.list.len()).filter(is_http).collect();
+        if let (Some(first), true) = (listeners.list.first(), all.is_empty() && !check.report.has_errors()) {
+            let fault = Fault::new("the route names no listener, and there is no HTTP listener");
+            check.fault(path, fault.hint(format!("listeners: [{}]", first.name)));
+        }
+        return all;
     };
     let mut found: Vec<ListenerIndex> = Vec::with_capacity(names.len());
     let section = path.key("listeners");
@@ -158,14 +173,15 @@ fn action(check: &mut Check<'_>, path: &Path<'_>, written: &RuleDocument, upstre
         return Action::Respond(respond(check, &path.key("respond"), written));
     }
     let written = written.forward.as_deref().unwrap_or_default();
-    Action::Forward(forward(check, &path.key("forward"), written, upstreams))
+    let without_weight = "every request is answered with 500";
+    Action::Forward(forward(check, &path.key("forward"), (written, upstreams), without_weight))
 }
 
-fn forward(
+pub(super) fn forward(
     check: &mut Check<'_>,
     path: &Path<'_>,
-    written: &[ForwardDocument],
-    upstreams: &Upstreams,
+    (written, upstreams): (&[ForwardDocument], &Upstreams),
+    without_weight: &str,
 ) -> Vec<WeightedUpstream> {
     let mut shares = Vec::with_capacity(written.len());
     for (index, share) in written.iter().enumerate() {
@@ -174,7 +190,7 @@ fn forward(
     }
     let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
     if !shares.is_empty() && total == 0 {
-        let fault = Fault::new("all weights are 0, so every request is answered with 500");
+        let fault = Fault::new(format!("all weights are 0, so {without_weight}"));
         check.warn(path, fault.hint("give one of them a weight"));
     }
     if u32::try_from(total).is_err() {
@@ -225,7 +241,7 @@ fn timeouts(check: &mut Check<'_>, path: &Path<'_>, written: Option<&RuleTimeout
     RuleTimeouts { request, attempt, idle: check.positive(&path.key("idle"), idle, Duration::from_secs(60)) }
 }
 
-fn retries(check: &mut Check<'_>, path: &Path<'_>, written: Option<&RetriesDocument>) -> Retries {
+pub(super) fn retries(check: &mut Check<'_>, path: &Path<'_>, written: Option<&RetriesDocument>) -> Retries {
     let backoff = written.and_then(|retries| retries.backoff.as_ref());
     let time =
         |chosen: Option<Timeout>, default| chosen.map_or(Duration::from_millis(default), |time| time.0);

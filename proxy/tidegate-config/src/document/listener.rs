@@ -16,16 +16,17 @@ pub struct ListenerDocument {
     pub address: Addresses,
     /// What is spoken. Default: `http`.
     pub protocol: Option<ListenerProtocol>,
-    /// Only requests for these hosts are served: `shop.example.com` or `*.example.com`. Default: all.
+    /// Only requests (with `tls`: connections) for these hosts are served: `shop.example.com` or `*.example.com`; not
+    /// with `tcp`. Default: all.
     #[schemars(length(min = 1))]
     pub hostnames: Option<Vec<String>>,
     /// Also serve HTTP/3 on the same port (`https` only). Default: `false`.
     pub http3: Option<bool>,
     /// Read PROXY protocol headers. Default: `false`.
     pub proxy_protocol: Option<bool>,
-    /// Certificates; needed exactly for the protocol `https`.
+    /// Certificates; needed exactly for the protocols `https` and `tls`.
     pub tls: Option<ListenerTls>,
-    /// Run before a route is chosen: plugin names or filters.
+    /// Run before a route is chosen: plugin names or filters; with `tcp` and `tls` plugins only.
     #[serde(default)]
     pub filters: Vec<ListenerFilter>,
     /// How long a client may take.
@@ -52,9 +53,9 @@ pub enum ListenerProtocol {
     Http,
     /// HTTP/1.1 and HTTP/2 by ALPN, over TLS.
     Https,
-    /// Bytes.
+    /// Bytes in clear text.
     Tcp,
-    /// Bytes over TLS.
+    /// Bytes over TLS, which ends at the listener.
     Tls,
 }
 

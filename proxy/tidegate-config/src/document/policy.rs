@@ -13,7 +13,7 @@ pub struct RuleTimeoutsDocument {
     pub request: Option<Timeout>,
     /// From sending to the head of the answer, for each attempt; `0s`: no limit. Default: no limit.
     pub attempt: Option<Timeout>,
-    /// Longest wait without a byte in either direction. Default: `60s`.
+    /// Longest wait without a byte in either direction. Default: `60s`; on `tcp` and `tls` listeners `1h`.
     pub idle: Option<Timeout>,
 }
 
@@ -25,7 +25,8 @@ pub struct RetriesDocument {
     /// Further attempts after the first; 0: none. Default: 1.
     #[schemars(range(min = 0, max = 100))]
     pub attempts: Option<u32>,
-    /// After which outcomes: `connect`, `reset` or a status. Default: `[connect, reset]`.
+    /// After which outcomes: `connect`, `reset` or a status. Default: `[connect, reset]`; on `tcp` and `tls` listeners
+    /// only `connect`.
     pub on: Option<Vec<RetryCondition>>,
     /// How long to wait before another attempt.
     pub backoff: Option<Backoff>,

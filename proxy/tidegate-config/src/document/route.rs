@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 pub struct RouteDocument {
     /// Unique name.
     pub name: String,
-    /// Names of listeners. Default: all HTTP listeners.
+    /// Names of listeners, either HTTP or `tcp` and `tls`. Default: all HTTP listeners.
     #[schemars(length(min = 1))]
     pub listeners: Option<Vec<String>>,
     /// Hosts that the route is for: `shop.example.com` or `*.example.com`. Default: all hosts of the listeners.
     #[schemars(length(min = 1))]
     pub hostnames: Option<Vec<String>>,
-    /// What is done with which requests.
+    /// What is done with which requests. On listeners that speak `tcp` or `tls` one rule, which forwards.
     #[schemars(length(min = 1))]
     pub rules: Vec<RuleDocument>,
 }

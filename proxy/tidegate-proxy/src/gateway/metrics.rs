@@ -3,14 +3,17 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use tidegate_config::plan;
+
 use crate::http::fail::Reason;
-use crate::shared::{BUCKETS, Counter, PluginCells, Shard, UpstreamCells};
+use crate::shared::{BUCKETS, Counter, PluginCells, Shard, TCP_ENDS, UpstreamCells};
 use crate::snapshot::Snapshot;
 
 /// Writes everything.
 pub(crate) fn write(out: &mut String, shards: &[Arc<Shard>], snapshot: Option<&Snapshot>, generation: u64) {
     let mut page = Page(out);
     page.workers(shards);
+    page.tcp(shards);
     page.head("tidegate_generation", "gauge", "Generation of the configuration that was published last.");
     page.line("tidegate_generation", &[], generation);
     if let Some(snapshot) = snapshot {
@@ -66,6 +69,29 @@ impl Page<'_> {
         self.durations(shards);
     }
 
+    /// Of connections that are forwarded as bytes.
+    fn tcp(&mut self, shards: &[Arc<Shard>]) {
+        type Row = (&'static str, &'static str, &'static str, fn(&Shard) -> &Counter);
+        let rows: [Row; 4] = [
+            ("tidegate_tcp_connections_total", "counter", "Connections taken to be forwarded.", |s| {
+                &s.tcp.connections
+            }),
+            ("tidegate_tcp_connections_active", "gauge", "Forwarded connections now.", |s| &s.tcp.active),
+            ("tidegate_tcp_received_bytes_total", "counter", "Bytes from clients.", |s| &s.tcp.received),
+            ("tidegate_tcp_sent_bytes_total", "counter", "Bytes from servers to clients.", |s| &s.tcp.sent),
+        ];
+        for (name, kind, help, of) in rows {
+            self.head(name, kind, help);
+            self.line(name, &[], shards.iter().map(|shard| of(shard).value()).fold(0, u64::wrapping_add));
+        }
+        let name = "tidegate_tcp_failures_total";
+        self.head(name, "counter", "Forwarded connections that were cut or came to nothing, by reason.");
+        for (index, reason) in TCP_ENDS.into_iter().enumerate() {
+            let count = |shard: &Arc<Shard>| shard.tcp.ends.get(index).map_or(0, Counter::value);
+            self.line(name, &[("reason", reason)], shards.iter().map(count).sum());
+        }
+    }
+
     fn fails(&mut self, shards: &[Arc<Shard>]) {
         self.head("tidegate_request_failures_total", "counter", "Requests that failed, by reason.");
         for reason in Reason::ALL {
@@ -91,14 +117,25 @@ impl Page<'_> {
     }
 
     fn routes(&mut self, snapshot: &Snapshot) {
+        let is_http = |route: &plan::Route| {
+            let first = route.listeners.first().and_then(|index| snapshot.plan.listeners.get(*index));
+            first.is_none_or(|listener| listener.protocol.is_http())
+        };
+        let mut first = 0;
+        let rules = snapshot.plan.routes.iter().filter_map(|route| {
+            let rule = snapshot.rules.get(first);
+            first += route.rules.len();
+            rule.filter(|_| !route.rules.is_empty()).map(|rule| (route, rule))
+        });
+        let (http, bytes): (Vec<_>, Vec<_>) = rules.partition(|(route, _)| is_http(route));
+        let name = "tidegate_route_connections_total";
+        self.head(name, "counter", "Forwarded connections by route.");
+        for (_, rule) in bytes {
+            self.line(name, &[("route", &rule.route)], rule.counters.sum(|cells| &cells.connections));
+        }
         let name = "tidegate_route_responses_total";
         self.head(name, "counter", "Answers by route and status class.");
-        let mut last: Option<&str> = None;
-        for rule in &snapshot.rules {
-            if last == Some(&*rule.route) {
-                continue;
-            }
-            last = Some(&rule.route);
+        for (_, rule) in http {
             for (i, class) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
                 let value = rule.counters.sum(|cells| cells.classes.get(i).unwrap_or(&cells.classes[0]));
                 self.line(name, &[("route", &rule.route), ("class", class)], value);

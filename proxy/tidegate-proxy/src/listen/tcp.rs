@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tokio_rustls::TlsAcceptor;
 
+use crate::conn::stream;
 use crate::conn::tcp::{self, Terms};
 use crate::http::headers;
 use crate::local::{Client, Local, Site};
@@ -40,7 +41,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn take(local: &Rc<Local>, site: &Rc<Site>, stream: TcpStream, address: SocketAddr) {
+fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAddr) {
     let shard = &local.shard;
     let view = site.view.borrow().clone();
     let Some(listener) = view.listener(site.listener.get()) else { return };
@@ -49,7 +50,7 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, stream: TcpStream, address: SocketAd
         shard.refused.add(1);
         return;
     }
-    let (Ok(()), Ok(here)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+    let (Ok(()), Ok(here)) = (socket.set_nodelay(true), socket.local_addr()) else { return };
     shard.accepted.add(1);
     shard.open.add(1);
     site.open.set(site.open.get() + 1);
@@ -69,10 +70,18 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, stream: TcpStream, address: SocketAd
     };
     let terms = Terms { timeouts: listener.spec.timeouts, limits: listener.spec.limits };
     let acceptor = listener.tls.clone().map(TlsAcceptor::from);
+    let is_http = listener.spec.protocol.is_http();
     let open = Open { local: local.clone(), site: site.clone() };
     match acceptor {
+        None if !is_http => {
+            let serving = stream::serve(Rc::new(client), Transport::Plain(socket));
+            spawn_local(async move {
+                serving.await;
+                drop(open);
+            });
+        }
         None => {
-            let serving = tcp::serve(Rc::new(client), Transport::Plain(stream), None, terms);
+            let serving = tcp::serve(Rc::new(client), Transport::Plain(socket), None, terms);
             spawn_local(async move {
                 serving.await;
                 drop(open);
@@ -81,9 +90,12 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, stream: TcpStream, address: SocketAd
         Some(acceptor) => {
             spawn_local(async move {
                 if let Some((client, transport, http2)) =
-                    Box::pin(shake(client, acceptor, stream, terms)).await
+                    Box::pin(shake(client, acceptor, socket, terms)).await
                 {
-                    tcp::serve(client, transport, Some(http2), terms).await;
+                    match is_http {
+                        true => tcp::serve(client, transport, Some(http2), terms).await,
+                        false => Box::pin(stream::serve(client, transport)).await,
+                    }
                 }
                 drop(open);
             });

@@ -3,6 +3,7 @@
 //! The winner comes from the same [`RouteTable`] that serves requests; the reasons come from looking at each match alone.
 
 mod listener;
+mod stream;
 mod text;
 mod verdict;
 
@@ -23,7 +24,7 @@ use crate::http::sanitize;
 pub struct ExplainRequest {
     /// The method, upper case.
     pub method: String,
-    /// `http` or `https`.
+    /// `http` or `https`; for a connection `tcp` or `tls`, where method, path and headers do not count.
     pub scheme: String,
     /// The host, maybe with a port.
     pub host: String,
@@ -46,7 +47,7 @@ pub struct Explanation {
     pub other_listeners: Vec<Loser>,
     /// The target that rules are matched on and that is sent upstream, where it is not the one of the request.
     pub canonical: Option<String>,
-    /// Why the request is refused before a rule is looked for.
+    /// Why the request is refused before a rule is looked for, or the connection closed.
     pub refused: Option<String>,
     /// The rule for the request; none: the answer is 404.
     pub chosen: Option<Choice>,
@@ -85,6 +86,9 @@ pub struct Loser {
 /// Explains what a gateway with this plan would do with a request. Pure: nothing is connected or read.
 #[must_use]
 pub fn explain(plan: &Plan, request: &ExplainRequest) -> Explanation {
+    if matches!(request.scheme.as_str(), "tcp" | "tls") {
+        return stream::explain(plan, request);
+    }
     let mut explanation = Explanation {
         request: format!(
             "{} {}://{}{}",

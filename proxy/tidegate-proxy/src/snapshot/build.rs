@@ -14,7 +14,7 @@ use tidegate_config::plan::{self, Plan};
 use crate::filter::chain::{Rewrite, Step};
 use crate::filter::plugins::Plugin;
 use crate::http::headers::CompiledChanges;
-use crate::route::RouteTable;
+use crate::route::{RouteTable, StreamTable};
 use crate::shared::PerWorker;
 use crate::snapshot::{Action, Assets, Listener, Redirect, Rule, Snapshot, Targets, tls};
 use crate::upstream::cluster::{Cluster, Server};
@@ -73,15 +73,19 @@ impl Snapshot {
             let made_of = spec.tls.as_ref().map_or_else(Vec::new, |tls| tls::files_of_server(tls, assets));
             let before = previous
                 .and_then(|previous| previous.listeners.iter().find(|before| before.spec.name == spec.name))
-                .filter(|before| before.spec.tls == spec.tls && before.made_of == made_of);
+                .filter(|before| before.spec.tls == spec.tls && before.made_of == made_of)
+                .filter(|before| before.spec.protocol == spec.protocol);
             let (tls, names) = match (&spec.tls, before) {
                 (None, _) => (None, None),
                 (Some(_), Some(before)) => (before.tls.clone(), before.names.clone()),
-                (Some(tls), None) => tls::server(tls, assets).map(|(tls, names)| (Some(tls), Some(names)))?,
+                (Some(tls), None) => {
+                    tls::server(tls, spec.protocol, assets).map(|(tls, names)| (Some(tls), Some(names)))?
+                }
             };
             listeners.push(Listener {
                 spec: spec.clone(),
                 routes: RouteTable::build(&plan, index).map_err(BuildError::plan)?,
+                streams: (!spec.protocol.is_http()).then(|| StreamTable::build(&plan, index)),
                 tls,
                 made_of,
                 names: names.filter(|names| names.is_many()),
@@ -232,7 +236,8 @@ fn cluster(
     }
     let tls = spec.tls.as_ref().map(|tls| tls::client(tls, spec.protocol, assets)).transpose()?;
     let counters = before.map_or_else(|| Arc::new(PerWorker::new(WORKERS)), |before| before.counters.clone());
-    Ok(Arc::new(Cluster { spec: spec.clone(), servers, tls, made_of, counters }))
+    let tls_for_bytes = tls.as_deref().map(tls::client_for_bytes);
+    Ok(Arc::new(Cluster { spec: spec.clone(), servers, tls, tls_for_bytes, made_of, counters }))
 }
 
 fn server_name(tls: &plan::ClientTls, address: &str) -> Result<ServerName<'static>, BuildError> {

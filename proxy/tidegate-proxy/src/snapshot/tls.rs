@@ -89,6 +89,7 @@ pub(crate) fn files_of_client(tls: &plan::ClientTls, assets: &Assets) -> Vec<Arc
 /// The TLS side of a listener.
 pub(crate) fn server(
     tls: &plan::ServerTls,
+    protocol: plan::Protocol,
     assets: &Assets,
 ) -> Result<(Arc<ServerConfig>, Arc<ByName>), BuildError> {
     let certificates = tls
@@ -110,7 +111,9 @@ pub(crate) fn server(
     };
     let names = Arc::new(ByName(certificates));
     let mut config = builder.with_cert_resolver(names.clone());
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if protocol.is_http() {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
     // Tickets hold the session, so that nothing is kept in memory for clients that do not come back.
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(BuildError::plan)?;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
@@ -150,6 +153,15 @@ pub(crate) fn client(
         UpstreamProtocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
     Ok(Arc::new(config))
+}
+
+/// The same without a protocol: what the bytes are is between client and server.
+pub(crate) fn client_for_bytes(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols.clear();
+    // A session of one protocol must not be resumed for another.
+    config.resumption = rustls::client::Resumption::default();
+    Arc::new(config)
 }
 
 /// A certificate with the names that it is for.

@@ -18,6 +18,8 @@ pub(crate) struct Cluster {
     pub(crate) servers: Vec<Server>,
     /// TLS towards the servers.
     pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// The same for clients' bytes, of which nobody knows what they speak.
+    pub(crate) tls_for_bytes: Option<Arc<ClientConfig>>,
     /// The files that TLS was made of.
     pub(crate) made_of: Vec<Arc<[u8]>>,
     /// What the metrics show of it.

@@ -1,5 +1,7 @@
 //! This worker's connections to the servers of one cluster.
 
+mod bytes;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;

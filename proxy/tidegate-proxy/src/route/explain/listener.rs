@@ -40,9 +40,11 @@ pub(super) fn choose(plan: &Plan, request: &ExplainRequest) -> (Option<ListenerI
 }
 
 fn fit(listener: &Listener, request: &ExplainRequest) -> Result<Fit, String> {
-    let (scheme, usual) = match listener.protocol {
-        Protocol::Http => ("http", 80),
-        Protocol::Https => ("https", 443),
+    let scheme = listener.protocol.word();
+    let usual = match listener.protocol {
+        Protocol::Http => Some(80),
+        Protocol::Https | Protocol::Tls => Some(443),
+        Protocol::Tcp => None,
     };
     if !scheme.eq_ignore_ascii_case(&request.scheme) {
         return Err(format!("speaks {scheme}, not {}", request.scheme));
@@ -57,5 +59,5 @@ fn fit(listener: &Listener, request: &ExplainRequest) -> Result<Fit, String> {
     let host = with_normal(request.host.as_bytes(), |host| {
         intersect(&[], &listener.hostnames).into_iter().filter(|key| key.has(host)).max()
     });
-    Ok(Fit { host, usual_port: has(usual) })
+    Ok(Fit { host, usual_port: usual.is_some_and(has) })
 }

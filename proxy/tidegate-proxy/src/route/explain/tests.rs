@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidegate_config::plan::{
-    Balance, Filter, HeaderChanges, PathRewrite, Protocol, RetryOn, Rewrite, Server, Upstream,
+    Action, Balance, Filter, HeaderChanges, PathRewrite, Protocol, RetryOn, Rewrite, Server, Upstream,
     UpstreamLimits, UpstreamProtocol, WeightedUpstream,
 };
 
@@ -201,4 +201,36 @@ fn long_lists_are_cut() {
     let explanation = explain(&plan(&[], vec![route("r", &[], &rules)]), &request("GET", "h", "/r5", &[]));
     assert_eq!(explanation.others.len(), 99);
     assert!(explanation.to_string().ends_with("- and 69 more\n"));
+}
+
+#[test]
+fn connections_are_explained() {
+    let mut plan = plan(&[], vec![route("db", &[], &[&["/"]]), route("a", &["a.test"], &[&["/"]])]);
+    plan.listeners.push(listener("names", &["*.test", "other.example"]));
+    plan.listeners[0].protocol = Protocol::Tcp;
+    plan.listeners[1].protocol = Protocol::Tls;
+    plan.routes[1].listeners = vec![1];
+    plan.routes.push(route("rest", &["*.test"], &[&["/"]]));
+    plan.routes[2].listeners = vec![1];
+    for own in &mut plan.routes {
+        own.rules[0].action = Action::Forward(vec![WeightedUpstream { upstream: 0, weight: 1 }]);
+    }
+    let of =
+        |scheme: &str, host: &str| ExplainRequest { scheme: scheme.to_owned(), ..request("", host, "", &[]) };
+    for (scheme, host, listener, rule) in [
+        ("tcp", "127.0.0.1", Some("web"), "db/0"),
+        ("tls", "a.test", Some("names"), "a/0"),
+        ("tls", "b.test", Some("names"), "rest/0"),
+        ("tls", "other.example", Some("names"), "none"),
+        ("http", "a.test", None, "none"),
+    ] {
+        let explanation = explain(&plan, &of(scheme, host));
+        assert_eq!(explanation.listener.as_deref(), listener, "{scheme} {host}");
+        assert_eq!(chosen(&explanation), rule, "{scheme} {host}");
+    }
+    let explanation = explain(&plan, &of("tls", "a.test"));
+    assert_eq!(why(&explanation.others, "rest/0"), "its host is less specific");
+    assert_eq!(why(&explanation.others, "db/0"), "the route is not on this listener");
+    let text = explain(&plan, &of("tls", "other.example")).to_string();
+    assert!(text.contains("no route is for the host other.example: the connection is closed"), "{text}");
 }

@@ -142,6 +142,22 @@ pub(super) fn choice(plan: &Plan, listener: ListenerIndex, own: &Verdict) -> Cho
     }
 }
 
+/// As [`choice`] for a connection.
+pub(super) fn connection(plan: &Plan, listener: ListenerIndex, own: &Verdict, matched: String) -> Choice {
+    let idle = plan.routes[own.route].rules[own.rule].timeouts.idle;
+    let mut choice = choice(plan, listener, own);
+    let Action::Forward(targets) = &plan.routes[own.route].rules[own.rule].action else { return choice };
+    if targets.iter().all(|target| target.weight == 0) {
+        choice.action = vec!["the connection is closed: no upstream has any weight".to_owned()];
+    }
+    let connect: Vec<Duration> = targets
+        .iter()
+        .filter_map(|target| plan.upstreams.get(target.upstream).map(|upstream| upstream.connect_timeout))
+        .collect();
+    let connect = connect.iter().max().map(|time| format!("connect {time:?}, ")).unwrap_or_default();
+    Choice { matched, timeouts: format!("{connect}idle {idle:?}"), ..choice }
+}
+
 fn matched(own: &Match) -> String {
     let mut parts = vec![path(&own.path)];
     parts.extend(own.method.as_ref().map(|method| format!("method {method}")));

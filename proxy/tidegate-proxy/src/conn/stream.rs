@@ -1,0 +1,124 @@
+//! A connection of a client that is forwarded byte by byte: route, server, then both directions until both have ended.
+//!
+//! One task for each connection. It holds no buffer while nothing flows, and follows the snapshot that it began with.
+
+mod record;
+mod splice;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidegate_config::plan::{Retries, RetryOn};
+
+use crate::http::fail::{Fail, Reason};
+use crate::local::Client;
+use crate::snapshot::{Action, Rule, Targets};
+use crate::transport::{Stream, Transport};
+use crate::upstream::pool::{Open, Place};
+use record::{End, Record};
+use splice::Splice;
+
+/// Servers that one connection tries at most, whatever the rule says.
+const ATTEMPTS: u32 = 16;
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(client: Rc<Client>, transport: Transport) {
+    let mut record = Record::begin(client);
+    let stream = Stream::new(transport, Vec::new());
+    let end = run(&mut record, stream).await;
+    record.ended(end);
+}
+
+async fn run(record: &mut Record, mut stream: Stream) -> End {
+    let view = record.view.clone();
+    let Some(listener) = view.listener(record.listener) else { return End::of(Reason::Internal) };
+    let name = record.client.server_name.as_deref().unwrap_or_default();
+    let found = listener.streams.as_ref().and_then(|streams| streams.find(name.as_bytes()));
+    let Some((id, rule)) = found.and_then(|id| Some((id, view.rule(id)?))) else {
+        return End::of(Reason::NoRoute);
+    };
+    record.routed(id, rule);
+    if !listener.steps.is_empty() || !rule.steps.is_empty() {
+        return End::of(Reason::PluginMissing);
+    }
+    let server = match connect(record, rule).await {
+        Ok(server) => server,
+        Err(fail) => return record.failed(&fail),
+    };
+    let Connected { stream: mut upstream, _open, _place } = server;
+    Splice::new(record, rule.timeouts.idle).run(&mut stream, &mut upstream).await
+}
+
+/// A server that takes the client's bytes.
+struct Connected {
+    stream: Stream,
+    _open: Open,
+    _place: Place,
+}
+
+/// Connects to a server of one of the rule's upstreams, as often as the rule allows.
+async fn connect(record: &mut Record, rule: &Rule) -> Result<Connected, Fail> {
+    let Action::Forward(targets) = &rule.action else { return Err(Fail::gateway(Reason::Internal)) };
+    let index = choose(record, targets).ok_or_else(|| Fail::gateway(Reason::NoUpstream))?;
+    let view = record.view.clone();
+    let pool = view.pools.get(index).ok_or_else(|| Fail::gateway(Reason::Internal))?;
+    let allowed = rule.retries.attempts.min(ATTEMPTS);
+    let mut tried = Vec::new();
+    loop {
+        let place = pool.place(&tried)?;
+        record.attempt(index, place.server);
+        match place.bytes().await {
+            Ok((stream, open)) => {
+                record.connected();
+                return Ok(Connected { stream, _open: open, _place: place });
+            }
+            Err(fail) => {
+                let again = fail.reason == Reason::Connect && rule.retries.on.contains(&RetryOn::Connect);
+                if !again || record.attempts > allowed {
+                    return Err(fail);
+                }
+                tried.push(place.server);
+                pool.cluster.counters.of(record.client.local.shard.worker).retries.add(1);
+                pause(record, &rule.retries, tried.len()).await;
+            }
+        }
+    }
+}
+
+fn choose(record: &Record, targets: &Targets) -> Option<usize> {
+    match targets.until.as_slice() {
+        [] => None,
+        [(only, _)] => Some(*only),
+        many => {
+            let at = record.client.local.random.below(targets.total);
+            many.iter().find(|(_, until)| at < *until).map(|(index, _)| *index)
+        }
+    }
+}
+
+/// Waits before another attempt: exponential, with jitter; the first one goes at once.
+async fn pause(record: &Record, retries: &Retries, failures: usize) {
+    let doubled = retries.backoff_base.saturating_mul(1 << failures.saturating_sub(2).min(16));
+    let most = doubled.min(retries.backoff_max);
+    if failures < 2 || most.is_zero() {
+        return;
+    }
+    let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(1);
+    tokio::time::sleep(Duration::from_millis(record.client.local.random.below(millis) + 1)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Client>, Transport) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Each connection holds one, idle or not.
+    #[test]
+    fn a_connection_is_small() {
+        let size = size_of_future(serve);
+        assert!(size <= 2048, "{size} bytes");
+    }
+}

@@ -1,0 +1,214 @@
+//! The record of a forwarded connection. It is dropped exactly once, on every path, and then counted and logged.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::http::fail::{Fail, Reason};
+use crate::local::{Client, View};
+use crate::shared::TCP_ENDS;
+use crate::snapshot::Rule;
+use crate::telemetry::access_log::Line;
+
+/// All that is known of one connection.
+pub(super) struct Record {
+    pub(super) client: Rc<Client>,
+    pub(super) view: Rc<View>,
+    pub(super) listener: usize,
+    pub(super) attempts: u32,
+    start: Duration,
+    rule: Option<usize>,
+    /// The upstream and the server of the last attempt.
+    upstream: Option<(usize, usize)>,
+    connected_at: Option<Duration>,
+    /// From the client and to it.
+    received: u64,
+    sent: u64,
+    /// Who ended first.
+    pub(super) closed_by: Option<Party>,
+    end: End,
+}
+
+/// One of the two that talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Party {
+    /// Who connected to the gateway.
+    Client,
+    /// Whom the gateway connected to.
+    Server,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Both directions to their ends.
+    Closed,
+    /// The client broke it off.
+    ClientReset,
+    /// The server did.
+    ServerReset,
+    /// No byte for too long.
+    Idle,
+    /// The gateway ended before it.
+    Stopped,
+    /// As the reason says; see [`Reason::word`].
+    Failed(Reason),
+}
+
+impl End {
+    /// It failed for a reason that requests have too.
+    pub(super) fn of(reason: Reason) -> Self {
+        Self::Failed(reason)
+    }
+
+    /// Whether the other side must not take what it got for all there is.
+    pub(super) fn is_abrupt(self) -> bool {
+        !matches!(self, Self::Closed | Self::Idle | Self::Stopped)
+    }
+
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Closed => None,
+            Self::ClientReset => Some("client_reset"),
+            Self::ServerReset => Some("upstream_reset"),
+            Self::Idle => Some("idle"),
+            Self::Stopped => Some("stopped"),
+            Self::Failed(reason) => Some(reason.word()),
+        }
+    }
+}
+
+impl Record {
+    /// A connection has come.
+    pub(super) fn begin(client: Rc<Client>) -> Self {
+        let local = &client.local;
+        local.shard.tcp.connections.add(1);
+        local.shard.tcp.active.add(1);
+        let view = client.site.view.borrow().clone();
+        Self {
+            view,
+            listener: client.site.listener.get(),
+            start: local.deadlines.now(),
+            rule: None,
+            upstream: None,
+            attempts: 0,
+            connected_at: None,
+            received: 0,
+            sent: 0,
+            closed_by: None,
+            end: End::Stopped,
+            client,
+        }
+    }
+
+    /// The rule is known.
+    pub(super) fn routed(&mut self, id: usize, rule: &Rule) {
+        self.rule = Some(id);
+        rule.counters.of(self.client.local.shard.worker).connections.add(1);
+    }
+
+    /// A server is tried.
+    pub(super) fn attempt(&mut self, upstream: usize, server: usize) {
+        self.attempts += 1;
+        self.upstream = Some((upstream, server));
+    }
+
+    /// The server took the connection.
+    pub(super) fn connected(&mut self) {
+        self.connected_at = Some(self.client.local.deadlines.now());
+    }
+
+    /// Bytes came from a party.
+    pub(super) fn came(&mut self, from: Party, bytes: usize) {
+        let tcp = &self.client.local.shard.tcp;
+        let bytes = bytes as u64;
+        match from {
+            Party::Client => {
+                self.received += bytes;
+                tcp.received.add(bytes);
+            }
+            Party::Server => {
+                self.sent += bytes;
+                tcp.sent.add(bytes);
+            }
+        }
+    }
+
+    /// A party has said that it is done; the first one counts.
+    pub(super) fn closed(&mut self, by: Party) {
+        self.closed_by.get_or_insert(by);
+    }
+
+    /// The end of a connection that came to nothing.
+    pub(super) fn failed(&self, fail: &Fail) -> End {
+        if let Some(source) = &fail.source {
+            tracing::debug!(origin = ?fail.origin, reason = fail.reason.word(), error = %source, "connection failed");
+        }
+        End::of(fail.reason)
+    }
+
+    /// It is over.
+    pub(super) fn ended(mut self, end: End) {
+        self.end = end;
+    }
+
+    fn line(&self, took: Duration) -> Line {
+        let mut line = Line::begin();
+        let local = &self.client.local;
+        line.number("time_ms", u64::try_from(local.clock.wall().as_millis()).unwrap_or(0));
+        line.text("client", self.client.address.to_string().as_bytes());
+        if let Some(listener) = self.view.listener(self.listener) {
+            line.text("listener", listener.spec.name.as_bytes());
+            line.text("protocol", listener.spec.protocol.word().as_bytes());
+        }
+        if let Some(name) = &self.client.server_name {
+            line.text("server_name", name.as_bytes());
+        }
+        if let Some(rule) = self.rule.and_then(|rule| self.view.rule(rule)) {
+            line.text("route", rule.route.as_bytes());
+            line.text("rule", rule.name.as_bytes());
+        }
+        if let Some((upstream, server)) = self.upstream
+            && let Some(pool) = self.view.pools.get(upstream)
+        {
+            line.text("upstream", pool.cluster.spec.name.as_bytes());
+            if let Some(server) = pool.cluster.servers.get(server) {
+                line.text("server", server.address.to_string().as_bytes());
+            }
+        }
+        line.number("attempts", u64::from(self.attempts));
+        line.number("bytes_received", self.received);
+        line.number("bytes_sent", self.sent);
+        if let Some(party) = self.closed_by {
+            line.text("closed_by", if party == Party::Client { b"client" } else { b"upstream" });
+        }
+        if let Some(word) = self.end.word() {
+            line.text("reason", word.as_bytes());
+        }
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        if let Some(at) = self.connected_at {
+            line.number("connect_us", micros(at.saturating_sub(self.start)));
+        }
+        line.number("duration_us", micros(took));
+        line
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let local = self.client.local.clone();
+        let shard = &local.shard;
+        shard.tcp.active.subtract(1);
+        if let Some(word) = self.end.word() {
+            let place = TCP_ENDS.iter().position(|known| *known == word);
+            if let Some(counter) = place.and_then(|place| shard.tcp.ends.get(place)) {
+                counter.add(1);
+            }
+        }
+        if self.view.snapshot.plan.access_log.is_some() {
+            let took = local.deadlines.now().saturating_sub(self.start);
+            if !local.log.write(self.line(took)) {
+                shard.log_dropped.add(1);
+            }
+        }
+    }
+}

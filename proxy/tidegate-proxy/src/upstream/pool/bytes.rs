@@ -1,0 +1,45 @@
+//! Connections to servers that carry one client's bytes: opened for it, never shared, never kept.
+
+use std::io;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::http::fail::{Fail, Reason, Retry};
+use crate::transport::{Stream, Transport};
+use crate::upstream::cluster::{Cluster, Server};
+use crate::upstream::pool::{Open, Place};
+
+impl Place {
+    /// Opens a connection on which nothing is said but what the client says. It counts as long as its [`Open`] lives.
+    pub(crate) async fn bytes(&self) -> Result<(Stream, Open), Fail> {
+        let pool = &self.pool;
+        if pool.connections.get() >= pool.limits.connections {
+            pool.cluster.counters.of(pool.shard).overflow.add(1);
+            return Err(Fail::upstream(Reason::Overflow, Retry::Never));
+        }
+        let server = pool.cluster.servers.get(self.server).ok_or_else(|| Fail::gateway(Reason::Internal))?;
+        let open = Open::new(&pool.connections);
+        let connecting = connect(&pool.cluster, server);
+        match tokio::time::timeout(pool.cluster.spec.connect_timeout, connecting).await {
+            Ok(Ok(transport)) => {
+                pool.cluster.counters.of(pool.shard).connections.add(1);
+                Ok((Stream::new(transport, Vec::new()), open))
+            }
+            Ok(Err(error)) => Err(self.no_connection().because(error)),
+            Err(elapsed) => Err(self.no_connection().because(elapsed)),
+        }
+    }
+}
+
+async fn connect(cluster: &Cluster, server: &Server) -> io::Result<Transport> {
+    let tcp = TcpStream::connect(server.address).await?;
+    tcp.set_nodelay(true)?;
+    match (&cluster.tls_for_bytes, &server.name) {
+        (Some(config), Some(name)) => {
+            let tls = TlsConnector::from(config.clone()).connect(name.clone(), tcp).await?;
+            Ok(Transport::Client(Box::new(tls)))
+        }
+        _ => Ok(Transport::Plain(tcp)),
+    }
+}

@@ -8,6 +8,7 @@ mod examples;
 mod filters;
 mod schema;
 mod shell;
+mod suites;
 mod test;
 mod tidy;
 mod tools;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
 
 /// Runs one command. `Ok(false)` means that it has told what failed.
 fn run(name: &str, rest: &[String]) -> Outcome<bool> {
-    if name != "demo" && !rest.is_empty() {
+    if !matches!(name, "demo" | "suites") && !rest.is_empty() {
         return Err(format!("takes no arguments, but \"{}\" was given", rest.join(" ")).into());
     }
     match name {
@@ -44,6 +45,7 @@ fn run(name: &str, rest: &[String]) -> Outcome<bool> {
         "demo" => demo::run(rest),
         "filters" => filters::build().map(|_| true),
         "schema" => schema::write(),
+        "suites" => suites::run(rest),
         "test" => Ok(test::test()),
         "tidy" => tidy::run(),
         "help" | "-h" | "--help" => {
@@ -61,4 +63,5 @@ cargo xtask ci               test, then demo --check
 cargo xtask filters          build the Wasm filters into target/filters
 cargo xtask tidy             import edges, file sizes, the list of dependencies
 cargo xtask schema           write docs/tidegate.schema.json
+cargo xtask suites [NAME]    long suites and those that need outside programs; without a name: which there are
 ";

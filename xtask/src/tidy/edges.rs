@@ -30,6 +30,7 @@ const RULES: &[Rule] = &[
     },
     rule("tidegate-testkit", GATEWAY),
     Rule { in_tests: GATEWAY, ..rule("tidegate-wire", &["tidegate-testkit"]) },
+    rule("tidegate-suites", &["tidegate-testkit"]),
     rule("xtask", &[]),
 ];
 

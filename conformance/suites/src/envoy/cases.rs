@@ -1,0 +1,84 @@
+//! The cases: a request, and what the guest does with it. The guest's own page (`guest/src/script.rs`) has the language.
+
+mod body;
+mod calls;
+mod failure;
+mod heads;
+mod pairs;
+mod replies;
+
+/// One exchange.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) listener: String,
+    /// The client speaks HTTP/2.
+    pub(crate) http2: bool,
+    pub(crate) method: &'static str,
+    /// The upstream answers by it, see `traffic.rs`.
+    pub(crate) target: &'static str,
+    pub(crate) headers: Vec<(&'static str, &'static str)>,
+    /// The body; each piece is sent when the guest has spoken about the one before.
+    pub(crate) pieces: Vec<&'static str>,
+    /// With a content-length instead of chunks.
+    pub(crate) sized: bool,
+    pub(crate) trailers: Vec<(&'static str, &'static str)>,
+}
+
+/// A GET for `/ok` whose script is `script`.
+pub(crate) fn get(name: &str, script: &'static str) -> Case {
+    Case {
+        name: name.to_owned(),
+        listener: "web".to_owned(),
+        http2: false,
+        method: "GET",
+        target: "/ok",
+        headers: vec![("x-script", script)],
+        pieces: Vec::new(),
+        sized: false,
+        trailers: Vec::new(),
+    }
+}
+
+/// A POST with three chunks.
+pub(crate) fn post(name: &str, script: &'static str) -> Case {
+    Case { method: "POST", pieces: vec!["ab", "cd", "ef"], ..get(name, script) }
+}
+
+impl Case {
+    pub(crate) fn to(self, target: &'static str) -> Self {
+        Self { target, ..self }
+    }
+
+    pub(crate) fn by(self, method: &'static str) -> Self {
+        Self { method, ..self }
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(crate) fn pieces(self, pieces: &[&'static str]) -> Self {
+        Self { pieces: pieces.to_vec(), ..self }
+    }
+
+    pub(crate) fn sized(self) -> Self {
+        Self { sized: true, ..self }
+    }
+
+    pub(crate) fn ends_with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.trailers.push((name, value));
+        self
+    }
+}
+
+/// Every case, each by HTTP/1.1 and by HTTP/2.
+pub(crate) fn all() -> Vec<Case> {
+    let once = [heads::cases(), body::cases(), calls::cases(), replies::cases(), pairs::cases()].concat();
+    let again =
+        once.iter().cloned().map(|case| Case { name: format!("{}, h2", case.name), http2: true, ..case });
+    let mut cases: Vec<Case> = once.iter().cloned().chain(again).collect();
+    cases.extend(failure::cases());
+    cases
+}

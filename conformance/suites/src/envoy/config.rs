@@ -1,0 +1,133 @@
+//! The same set-up for both: listeners that differ in how the guest stands in them, upstreams that answer, are dead, or
+//! say nothing.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// Listeners on which the guest of a case may break off: each has a VM of its own.
+pub(crate) const FRAGILE: usize = 12;
+
+/// Where the servers behind both are.
+pub(crate) struct Servers {
+    pub(crate) up: SocketAddr,
+    pub(crate) dead: SocketAddr,
+    pub(crate) silent: SocketAddr,
+}
+
+/// All listeners by name, with the plugins on them (name, configuration, VM).
+fn listeners() -> Vec<(String, Vec<(String, &'static str)>)> {
+    let web = |name: &str| (name.to_owned(), vec![("guest".to_owned(), "")]);
+    let pair = vec![("first".to_owned(), "a"), ("second".to_owned(), "b")];
+    let fragile = (0..FRAGILE).map(|nth| (format!("fragile{nth}"), vec![(format!("fragile{nth}"), "")]));
+    [web("web"), ("pair".to_owned(), pair)].into_iter().chain(fragile).collect()
+}
+
+/// Tidegate's configuration.
+pub(crate) fn tidegate(guest: &Path, servers: &Servers) -> String {
+    let mut text = String::from("admin: { address: '127.0.0.1:0' }\nworkers: 1\nlisteners:\n");
+    for (listener, _) in listeners() {
+        text += &format!("  - {{ name: {listener}, address: '127.0.0.1:0', protocol: http }}\n");
+    }
+    text += "plugins:\n";
+    for (plugin, config) in listeners().into_iter().flat_map(|(_, plugins)| plugins) {
+        text += &format!(
+            "  {plugin}: {{ module: {}, config: '{config}', capabilities: {{ upstreams: [up, dead, silent] }}, \
+             limits: {{ callTime: 2s, requestTime: 5s }} }}\n",
+            guest.display()
+        );
+    }
+    text += "routes:\n";
+    for (listener, plugins) in listeners() {
+        let filters: Vec<String> = plugins.iter().map(|(name, _)| format!("{{ plugin: {name} }}")).collect();
+        text += &format!(
+            "  - name: {listener}\n    listeners: [{listener}]\n    rules:\n      \
+             - {{ name: all, filters: [{}], forward: [{{ upstream: up }}] }}\n",
+            filters.join(", ")
+        );
+    }
+    text += "upstreams:\n";
+    for (name, address) in [("up", servers.up), ("dead", servers.dead), ("silent", servers.silent)] {
+        text += &format!("  {name}: {{ servers: ['{address}'] }}\n");
+    }
+    text
+}
+
+/// Envoy's.
+pub(crate) fn envoy(guest: &Path, servers: &Servers) -> String {
+    let mut text = String::from(
+        "admin: { address: { socket_address: { address: 127.0.0.1, port_value: 0 } } }\n\
+         static_resources:\n  listeners:\n",
+    );
+    for (listener, plugins) in listeners() {
+        let filters: String = plugins
+            .iter()
+            .map(|(name, config)| envoy_filter(guest, name, config, listener.starts_with("fragile")))
+            .collect();
+        text += &format!(
+            "  - name: {listener}
+    address: {{ socket_address: {{ address: 127.0.0.1, port_value: 0 }} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          \"@type\": {API}filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: {listener}
+          codec_type: AUTO
+          generate_request_id: false
+          http_protocol_options: {{ enable_trailers: true }}
+          route_config:
+            virtual_hosts:
+            - {{ name: all, domains: ['*'], routes: [{{ match: {{ prefix: / }}, route: {{ cluster: up }} }}] }}
+          http_filters:
+{filters}          - {{ name: router, typed_config: {{ \"@type\": {API}filters.http.router.v3.Router }} }}
+"
+        );
+    }
+    text += "  clusters:\n";
+    for (name, address) in [("up", servers.up), ("dead", servers.dead), ("silent", servers.silent)] {
+        text += &envoy_cluster(name, address);
+    }
+    text
+}
+
+fn envoy_filter(guest: &Path, name: &str, config: &str, own_vm: bool) -> String {
+    let vm = if own_vm { name } else { "vm" };
+    format!(
+        "          - name: {name}
+            typed_config:
+              \"@type\": {API}filters.http.wasm.v3.Wasm
+              config:
+                name: {name}
+                root_id: {name}
+                allow_on_headers_stop_iteration: true
+                configuration: {{ \"@type\": type.googleapis.com/google.protobuf.StringValue, value: '{config}' }}
+                vm_config:
+                  vm_id: {vm}
+                  runtime: envoy.wasm.runtime.v8
+                  code: {{ local: {{ filename: {} }} }}
+",
+        guest.display()
+    )
+}
+
+fn envoy_cluster(name: &str, address: SocketAddr) -> String {
+    format!(
+        "  - name: {name}
+    type: STATIC
+    connect_timeout: 1s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        \"@type\": {API}upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{ http_protocol_options: {{ enable_trailers: true }} }}
+    load_assignment:
+      cluster_name: {name}
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }}
+",
+        address.ip(),
+        address.port()
+    )
+}
+
+const API: &str = "type.googleapis.com/envoy.extensions.";

@@ -1,0 +1,128 @@
+//! What is known to differ, and why it stays so.
+
+/// A difference that is meant.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    /// Cases whose name begins with this.
+    case: &'static str,
+    /// Every differing line must contain one of these; none: the whole case goes another way.
+    lines: &'static [&'static str],
+    pub(crate) what: &'static str,
+    pub(crate) why: &'static str,
+}
+
+impl Expected {
+    /// Whether these differences are nothing but the expected ones.
+    pub(crate) fn explains(&self, differences: &[String]) -> bool {
+        let expected = |line: &String| self.lines.iter().any(|part| line.contains(part));
+        self.lines.is_empty() || differences.iter().all(expected)
+    }
+}
+
+/// The entry for a case.
+pub(crate) fn known(case: &str) -> Option<&'static Expected> {
+    KNOWN.iter().find(|expected| case.starts_with(expected.case))
+}
+
+/// A guest that reads what it saw before gets it, where Envoy has let go of it.
+const READABLE: &str = "the request's head stays readable to the stream's end: guests need not keep copies, and SDKs \
+                        that break off at status 2 do not";
+/// Envoy's codec for HTTP/1 tells of the end by a call of its own.
+const TOGETHER: &str = "the last bytes and the end of the stream come in one call when both are known, as in HTTP/2: \
+                        one call less";
+/// Envoy ends.
+const CRASH: &str = "Envoy 1.40 crashes";
+/// A failure's answer says so.
+const NAMED: &str = "a failure's answer has a body that says what failed, as all answers of the gateway have";
+
+const KNOWN: &[Expected] = &[
+    Expected {
+        case: "the request's map in response callbacks",
+        lines: &[],
+        what: "Envoy answers 2",
+        why: READABLE,
+    },
+    Expected {
+        case: "the request's properties in response callbacks",
+        lines: &["rsh propst request"],
+        what: "Envoy answers 1",
+        why: READABLE,
+    },
+    Expected {
+        case: "maps at the end",
+        lines: &["done has 0 :path"],
+        what: "Envoy answers 2 in on_done",
+        why: READABLE,
+    },
+    Expected {
+        case: "map sizes at the end",
+        lines: &["log size"],
+        what: "Envoy answers 2 in on_log",
+        why: READABLE,
+    },
+    Expected {
+        case: "changing a head that is gone",
+        lines: &[],
+        what: "reading it is 2 in Envoy",
+        why: READABLE,
+    },
+    Expected {
+        case: "all pairs of the request",
+        lines: &[],
+        what: "Envoy answers 404",
+        why: "Envoy picks the route again with a head that for a moment had no path; here the new head counts",
+    },
+    Expected { case: "a body with a length", lines: &["rqb"], what: "fewer calls", why: TOGETHER },
+    Expected { case: "a response with a length", lines: &["rsb"], what: "one call less", why: TOGETHER },
+    Expected {
+        case: "a call",
+        lines: &["call has 7 a", "call size 6"],
+        what: "maps of a call's answer: trailers that are not there are 1, their size is 0; Envoy says 2",
+        why: "SDKs break off at status 2",
+    },
+    Expected {
+        case: "reading beside the call's answer",
+        lines: &["call size 6"],
+        what: "the size of the answer's head is given; Envoy says 2",
+        why: "it is known",
+    },
+    Expected {
+        case: "a call to a dead server",
+        lines: &["call headers=1 size="],
+        what: "the 503's text",
+        why: "texts of failures are each proxy's own",
+    },
+    Expected { case: "continuing what is not paused", lines: &[], what: CRASH, why: "here it does nothing" },
+    Expected { case: "a reply at the end", lines: &[], what: CRASH, why: "here it does nothing" },
+    Expected { case: "breaking off at the end", lines: &[], what: CRASH, why: "here it does nothing" },
+    Expected {
+        case: "a reply whose body is rewritten",
+        lines: &["rewrit", "client: envoy 403"],
+        what: "Envoy cuts the new body to the old length, or breaks HTTP/2 streams off",
+        why: "here the length is made right",
+    },
+    Expected {
+        case: "the second one answers the response",
+        lines: &["tidegate .a:", "envoy .a:", ".b:log", ".a:log"],
+        what: "the first guest sees the second one's answer as it would see the upstream's",
+        why: "a filter that must see every answer (an access log, say) does",
+    },
+    Expected {
+        case: "a reply when the head is gone, h2",
+        lines: &["client:"],
+        what: "whether the head reaches the client before the reset",
+        why: "a matter of timing",
+    },
+    Expected {
+        case: "breaking off in the middle of a body, h2",
+        lines: &["client:"],
+        what: "whether the head reaches the client before the reset",
+        why: "a matter of timing",
+    },
+    Expected {
+        case: "a trap",
+        lines: &["client:"],
+        what: "the answer's body, and that there is one at once",
+        why: NAMED,
+    },
+];

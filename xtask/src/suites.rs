@@ -1,0 +1,36 @@
+//! `cargo xtask suites [NAME [ARGUMENT…]]`: long suites and those that need outside programs, which are installed below
+//! `target/tools`, and nowhere else.
+
+mod envoy;
+
+use crate::Outcome;
+
+/// A suite by name.
+struct Suite {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Outcome<bool>,
+}
+
+const SUITES: &[Suite] = &[Suite {
+    name: "envoy",
+    about: "the same requests through the same module in Envoy and in Tidegate, compared; [--only TEXT] [--verbose]",
+    run: envoy::run,
+}];
+
+/// Runs the suite that is named first; names them all when none is.
+pub(crate) fn run(arguments: &[String]) -> Outcome<bool> {
+    let Some((name, rest)) = arguments.split_first() else {
+        for suite in SUITES {
+            println!("{:10} {}", suite.name, suite.about);
+        }
+        return Ok(true);
+    };
+    match SUITES.iter().find(|suite| suite.name == name) {
+        Some(suite) => (suite.run)(rest),
+        None => {
+            let names: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
+            Err(format!("no suite of the name {name:?}; there are: {}", names.join(", ")).into())
+        }
+    }
+}

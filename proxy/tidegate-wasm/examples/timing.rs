@@ -1,4 +1,5 @@
-//! Times what a filter adds to a request: `timing FILTER.wasm [ROUNDS]`.
+//! Times what a filter adds to a request: `timing FILTER.wasm [ROUNDS]`, with one instance for all and with an
+//! instance of its own for each.
 //!
 //! Each round is one GET without a body, from the stream's opening to its end, with the head of a
 //! usual browser request; the time of the same round without a filter is taken off. The least of
@@ -24,7 +25,8 @@ fn main() -> Result<(), Failure> {
     let rounds: u32 = arguments.next().map_or(Ok(200_000), |text| text.parse())?;
     let engine = Engine::new(EngineOptions { cache_dir: None, epoch_tick: Duration::from_millis(1) })?;
     let began = Instant::now();
-    let module = engine.compile(&std::fs::read(&path)?)?;
+    let wasm = std::fs::read(&path)?;
+    let module = engine.compile(&wasm)?;
     println!("compiled in {:?}", began.elapsed());
     let spec = PluginSpec {
         name: "timing".into(),
@@ -43,7 +45,25 @@ fn main() -> Result<(), Failure> {
     let with = best(rounds, || exchange(&mut instance))?;
     println!("{:.0} ns a request, of which making and dropping the heads {none:.0} ns", with - none);
     println!("guest memory {} KiB", instance.memory_bytes() >> 10);
+    let began = Instant::now();
+    plugin.take_image(&wasm, Now::default())?;
+    println!("image taken in {:?}", began.elapsed());
+    let start = best(rounds, || Ok(drop(black_box(Instance::isolated(&plugin, Now::default())?))))?;
+    let before = resident()?;
+    let alone = best(rounds, || exchange(&mut Instance::isolated(&plugin, Now::default())?))?;
+    println!(
+        "{:.0} ns a request with an instance of its own, whose start and end are {start:.0} ns",
+        alone - none
+    );
+    println!("resident memory grew by {} KiB meanwhile", resident()?.saturating_sub(before));
     Ok(())
+}
+
+/// KiB of memory that the process has.
+fn resident() -> Result<u64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// Nanoseconds of a round in the best of ten runs.

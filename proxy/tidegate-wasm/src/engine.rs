@@ -2,15 +2,18 @@
 //! are counted in, and the way from bytes to a [`Module`].
 
 mod cache;
+mod isolated;
 
 use crate::{LoadError, Module, abi::imports::Imports};
 use cache::Cache;
+use isolated::Isolated;
+pub(crate) use isolated::PLACES;
 use sha2::{Digest, Sha256};
 use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -39,6 +42,8 @@ pub struct Engine {
 struct Inner {
     wasm: wasmtime::Engine,
     imports: [Imports; 3],
+    /// For instances from images; made for the first of them.
+    isolated: OnceLock<Result<Isolated, String>>,
     ticks: AtomicU64,
     epoch_tick: Duration,
     cache: Option<Cache>,
@@ -61,15 +66,12 @@ impl Engine {
     pub fn with_random(options: EngineOptions, random: fn(&mut [u8])) -> Result<Self, LoadError> {
         let wasm =
             wasmtime::Engine::new(&settings()).map_err(|error| LoadError::Engine(format!("{error:#}")))?;
-        let imports = |abi| {
-            Imports::link(&wasm, abi).map_err(|error| LoadError::Engine(format!("host functions: {error:#}")))
-        };
-        let [first, second, third] = AbiVersion::ALL;
-        let imports = [imports(first)?, imports(second)?, imports(third)?];
+        let imports = link(&wasm).map_err(LoadError::Engine)?;
         let cache = options.cache_dir.map(|folder| Cache::open(folder, &wasm)).transpose()?;
         let inner = Inner {
             wasm,
             imports,
+            isolated: OnceLock::new(),
             ticks: AtomicU64::new(0),
             epoch_tick: options.epoch_tick.max(Duration::from_micros(100)),
             cache,
@@ -83,6 +85,9 @@ impl Engine {
     pub fn tick(&self) {
         self.inner.ticks.fetch_add(1, Ordering::Relaxed);
         self.inner.wasm.increment_epoch();
+        if let Some(Ok(isolated)) = self.inner.isolated.get() {
+            isolated.wasm().increment_epoch();
+        }
     }
 
     /// Checks and compiles a module, or takes the compiled code from the cache. May take seconds of
@@ -106,6 +111,15 @@ impl Engine {
             cache.store(module.digest(), &compiled);
         }
         Ok(module)
+    }
+
+    /// Compiles an image for the engine of isolated instances. Nothing of it is kept on disk: it may hold secrets.
+    pub(crate) fn compile_image(&self, wasm: &[u8], digest: &str) -> Result<Module, LoadError> {
+        let isolated = self.inner.isolated.get_or_init(Isolated::open).as_ref();
+        let isolated = isolated.map_err(|problem| LoadError::Engine(problem.clone()))?;
+        let code = wasmtime::Module::new(isolated.wasm(), wasm)
+            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        Module::check(code, digest.to_owned(), |abi| by_version(isolated.imports(), abi))
     }
 
     #[cfg(test)]
@@ -138,18 +152,29 @@ impl Engine {
     }
 
     fn imports(&self, abi: AbiVersion) -> &Imports {
-        let [first, second, third] = &self.inner.imports;
-        match abi {
-            AbiVersion::V0_1_0 => first,
-            AbiVersion::V0_2_0 => second,
-            AbiVersion::V0_2_1 => third,
-        }
+        by_version(&self.inner.imports, abi)
     }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("epoch_tick", &self.inner.epoch_tick).finish_non_exhaustive()
+    }
+}
+
+/// The host functions of each version of the ABI.
+fn link(wasm: &wasmtime::Engine) -> Result<[Imports; 3], String> {
+    let imports = |abi| Imports::link(wasm, abi).map_err(|error| format!("host functions: {error:#}"));
+    let [first, second, third] = AbiVersion::ALL;
+    Ok([imports(first)?, imports(second)?, imports(third)?])
+}
+
+fn by_version(imports: &[Imports; 3], abi: AbiVersion) -> &Imports {
+    let [first, second, third] = imports;
+    match abi {
+        AbiVersion::V0_1_0 => first,
+        AbiVersion::V0_2_0 => second,
+        AbiVersion::V0_2_1 => third,
     }
 }
 

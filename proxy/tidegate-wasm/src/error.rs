@@ -86,6 +86,12 @@ pub enum StartError {
         /// Last lines that the guest logged.
         log: Vec<String>,
     },
+    /// All places for isolated instances are taken.
+    #[error("no place for another isolated instance, {limit} are taken")]
+    Full {
+        /// How many there are.
+        limit: u32,
+    },
     /// The guest's `proxy_on_configure` answered false.
     #[error("proxy_on_configure answered false{}", last_lines(log))]
     Configure {

@@ -1,6 +1,7 @@
 //! One VM on one worker: its start, its life, its end. What it does for each stream is in
 //! `instance/streams.rs`.
 
+mod isolated;
 mod streams;
 
 #[cfg(test)]
@@ -25,6 +26,8 @@ pub struct Instance {
     store: Store<State>,
     exports: Exports,
     plugin: Arc<Plugin>,
+    /// None until the module is instantiated.
+    vm: Option<wasmtime::Instance>,
     poisoned: Option<Trap>,
 }
 
@@ -35,29 +38,28 @@ impl Instance {
     /// # Errors
     /// When the guest breaks off or refuses its configuration.
     pub fn start(plugin: &Arc<Plugin>, now: Now) -> Result<Self, StartError> {
-        let mut store = Store::new(plugin.engine.wasm(), State::new(plugin.clone(), now));
-        store.limiter(|state| &mut state.limiter);
-        store.epoch_deadline_trap();
-        store.set_epoch_deadline(plugin.start_ticks);
-        store.data_mut().begin(ROOT, now, plugin.engine.ticks());
-        store.data_mut().lines.keep_last();
-        let mut instance =
-            Self { store, exports: Exports::default(), plugin: plugin.clone(), poisoned: None };
+        let mut instance = Self::new(plugin, plugin.engine.wasm(), now);
+        instance.store.data_mut().lines.keep_last();
         instance.boot(now)?;
         instance.configure(now)?;
         instance.store.data_mut().lines.take_last();
         Ok(instance)
     }
 
+    fn new(plugin: &Arc<Plugin>, engine: &wasmtime::Engine, now: Now) -> Self {
+        let mut store = Store::new(engine, State::new(plugin.clone(), now));
+        store.limiter(|state| &mut state.limiter);
+        store.epoch_deadline_trap();
+        store.set_epoch_deadline(plugin.start_ticks);
+        store.data_mut().begin(ROOT, now, plugin.engine.ticks());
+        Self { store, exports: Exports::default(), plugin: plugin.clone(), vm: None, poisoned: None }
+    }
+
     /// The module's own start, in which it may do next to nothing with the host.
     fn boot(&mut self, now: Now) -> Result<(), Trap> {
         let started = self.plugin.module().ready().instantiate(&mut self.store);
         let vm = started.map_err(|error| self.poison(&error, self.start_time()))?;
-        let memory = vm.get_export(&mut self.store, "memory").and_then(Extern::into_memory);
-        self.store.data_mut().memory = memory;
-        let malloc = MALLOC.iter().find_map(|name| function(&vm, &mut self.store, name));
-        self.store.data_mut().malloc = malloc;
-        self.exports = Exports::find(&vm, &mut self.store, self.plugin.module().abi());
+        self.look_up(vm);
         let name = if self.plugin.module().has_export("_initialize") { "_initialize" } else { "_start" };
         if let Some(start) = function::<(), ()>(&vm, &mut self.store, name) {
             self.call_at_start(now, |_, store| start.call(store, ()))?;
@@ -71,6 +73,16 @@ impl Instance {
         }
         self.store.data_mut().phase = Phase::Running;
         Ok(())
+    }
+
+    /// Finds what the guest exports.
+    fn look_up(&mut self, vm: wasmtime::Instance) {
+        let memory = vm.get_export(&mut self.store, "memory").and_then(Extern::into_memory);
+        self.store.data_mut().memory = memory;
+        let malloc = MALLOC.iter().find_map(|name| function(&vm, &mut self.store, name));
+        self.store.data_mut().malloc = malloc;
+        self.exports = Exports::find(&vm, &mut self.store, self.plugin.module().abi());
+        self.vm = Some(vm);
     }
 
     fn configure(&mut self, now: Now) -> Result<(), StartError> {

@@ -1,7 +1,8 @@
 //! Runs proxy-wasm filters without doing any I/O.
 //!
 //! An [`Engine`] compiles a [`Module`]; a [`Plugin`] is a module with its configuration; an
-//! [`Instance`] is one VM on one worker. Feed it events (`on_*`), read the [`Step`] that each
+//! [`Instance`] is one VM on one worker, or, from the plugin's [`Image`], one of a connection or
+//! a request. Feed it events (`on_*`), read the [`Step`] that each
 //! returns, perform the [`Effect`]s that [`Instance::poll_effect`] hands out, take what is to go
 //! on (`take_*`). Time comes in as [`Now`]; nothing here reads a clock, waits or starts a thread.
 
@@ -9,6 +10,7 @@ mod abi;
 mod effect;
 mod engine;
 mod error;
+mod image;
 mod instance;
 mod limits;
 mod log;
@@ -22,6 +24,7 @@ mod time;
 pub use effect::{CallResponse, Effect, Side, Step};
 pub use engine::{Engine, EngineOptions};
 pub use error::{LoadError, StartError, Trap};
+pub use image::{Image, ImageError};
 pub use instance::Instance;
 pub use limits::Limits;
 pub use module::Module;

@@ -1,11 +1,11 @@
 //! A plugin: a module with its configuration and limits, shared by all workers.
 
-use crate::{Engine, Limits, LoadError, Module, Shared, shared::Space};
+use crate::{Engine, Image, ImageError, Limits, LoadError, Module, Now, Shared, shared::Space};
 use bytes::Bytes;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -39,6 +39,7 @@ pub struct Plugin {
     pub(crate) request_ticks: u64,
     pub(crate) start_ticks: u64,
     level: AtomicU32,
+    image: OnceLock<Image>,
     wants: Wants,
 }
 
@@ -81,9 +82,31 @@ impl Plugin {
             request_ticks: engine.ticks_for(spec.limits.request_time),
             start_ticks: engine.ticks_for(spec.limits.call_time.max(crate::limits::START_TIME)),
             level: AtomicU32::new(LogLevel::Info.number()),
+            image: OnceLock::new(),
             wants,
             spec,
         })
+    }
+
+    /// Takes the image that isolated instances begin as: an instance is started and configured for
+    /// it. `wasm` is what the module was compiled from. May take as long as compiling it, so not to
+    /// be called on a worker. A plugin has one image for ever; a second call does nothing.
+    ///
+    /// # Errors
+    /// When no image can be taken: isolated instances are then started and configured one by one.
+    pub fn take_image(&self, wasm: &[u8], now: Now) -> Result<(), ImageError> {
+        if self.image.get().is_none() {
+            let image = Image::take(self, wasm, now)?;
+            // Of two that were taken at the same time one stays.
+            let _ = self.image.set(image);
+        }
+        Ok(())
+    }
+
+    /// What isolated instances begin as; none: each is started and configured.
+    #[must_use]
+    pub fn image(&self) -> Option<&Image> {
+        self.image.get()
     }
 
     /// Its name.

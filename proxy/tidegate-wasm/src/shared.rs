@@ -84,6 +84,10 @@ impl Space {
         Self { shared, plugin: plugin.to_owned(), state }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     pub(crate) fn value(&self, key: &[u8]) -> Option<(Bytes, u32)> {
         lock(&self.state.data).values.get(key).cloned()
     }

@@ -35,6 +35,9 @@ pub(crate) enum Answer {
     Response(Box<CallResponse>),
 }
 
+/// Metrics by kind, in the order of their definition.
+pub(crate) type Metrics = [Vec<Arc<Cell>>; 3];
+
 pub(crate) struct State {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) memory: Option<Memory>,
@@ -54,8 +57,8 @@ pub(crate) struct State {
     pub(crate) listens: bool,
     /// The guest is in its configure callback.
     pub(crate) configuring: bool,
-    /// Metrics by kind, in the order of their definition.
-    pub(crate) metrics: [Vec<Arc<Cell>>; 3],
+    /// Those that the guest has defined; instances of one image share what was defined before.
+    pub(crate) metrics: Arc<Metrics>,
     /// Bytes on their way into the guest; kept to be used again.
     pub(crate) scratch: Vec<u8>,
     pub(crate) lines: LineLimit,
@@ -84,7 +87,7 @@ impl State {
             tick_period: None,
             listens: false,
             configuring: false,
-            metrics: [Vec::new(), Vec::new(), Vec::new()],
+            metrics: Arc::default(),
             scratch: Vec::new(),
             lines: LineLimit::default(),
             now,

@@ -4,6 +4,7 @@ mod body;
 mod calls;
 mod failure;
 mod headers;
+mod isolated;
 mod load;
 mod shared;
 mod start;

@@ -16,7 +16,8 @@ pub(super) fn define(caller: &mut Caller<'_, State>, kind: u32, name: u32, names
     let kind = MetricKind::from_number(kind).ok_or(Status::BadArgument)?;
     let (mut memory, state) = split(caller)?;
     memory.write_u32(at, 0)?;
-    let list = state.metrics.get_mut(kind.number() as usize).ok_or(Status::BadArgument)?;
+    let list =
+        Arc::make_mut(&mut state.metrics).get_mut(kind.number() as usize).ok_or(Status::BadArgument)?;
     if list.len() < NUMBERS {
         list.push(state.plugin.space.define_metric(kind, memory.read(name, names)?));
     }

@@ -1,0 +1,83 @@
+//! The image of a configured instance: a second module whose memory, globals and tables begin as the first one's were
+//! after `proxy_on_configure`. Its instances need neither start nor configuration, so that each connection or request
+//! can have one of its own.
+//!
+//! The image is made in three steps, off the workers: the module is compiled with its state exported (`parts.rs`), an
+//! instance of that is started and configured, and what it holds is written into a module of the same code
+//! (`rewrite.rs`) that is compiled for the engine of isolated instances. Images are never kept on disk: configurations
+//! hold secrets.
+
+mod parts;
+mod rewrite;
+mod snapshot;
+
+use crate::{
+    Instance, LoadError, Module, Now, Plugin, StartError,
+    state::{Metrics, State},
+};
+use parts::Parts;
+use std::sync::Arc;
+use wasmtime::InstancePre;
+
+/// Bytes of memory that an image may have: each plugin has its own.
+const IMAGE_BYTES: usize = 256 << 20;
+
+/// Why there is no image of a plugin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The module keeps state that cannot be read from outside.
+    #[error("no image can be taken of the module: {0}")]
+    Unfit(String),
+    /// The module with its state exported, or the image, was refused.
+    #[error("the image cannot be compiled: {0}")]
+    Load(#[from] LoadError),
+    /// The instance whose image was to be taken did not start.
+    #[error("the image cannot be taken: {0}")]
+    Start(#[from] StartError),
+}
+
+/// What instances of a plugin begin as.
+pub struct Image {
+    module: Module,
+    metrics: Arc<Metrics>,
+}
+
+impl Image {
+    /// Takes the image of `plugin`, of whose module `wasm` are the bytes.
+    ///
+    /// # Errors
+    /// When none can be taken.
+    pub(crate) fn take(plugin: &Plugin, wasm: &[u8], now: Now) -> Result<Self, ImageError> {
+        let parts = Parts::read(wasm).map_err(ImageError::Unfit)?;
+        let engine = &plugin.engine;
+        let open = engine.compile(&rewrite::opened(&parts))?;
+        let spec = crate::PluginSpec { module: open, ..plugin.spec.clone() };
+        let model = Arc::new(Plugin::build(engine, spec, plugin.space.shared().clone())?);
+        let mut instance = Instance::start(&model, now)?;
+        if instance.memory_bytes() > IMAGE_BYTES {
+            let bytes = instance.memory_bytes();
+            return Err(ImageError::Unfit(format!(
+                "it has {bytes} bytes of memory once it is configured, an image may have {IMAGE_BYTES}"
+            )));
+        }
+        let taken = snapshot::take(&parts, &mut instance).map_err(ImageError::Unfit)?;
+        let wasm = rewrite::filled(&parts, &taken).map_err(ImageError::Unfit)?;
+        let module = engine.compile_image(&wasm, plugin.module().digest())?;
+        Ok(Self { module, metrics: instance.metrics() })
+    }
+
+    pub(crate) fn ready(&self) -> &InstancePre<State> {
+        self.module.ready()
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Image").field("module", &self.module).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,56 @@
+//! Instances of one connection or one request: their start from the image, or without one.
+
+use super::Instance;
+use crate::{
+    Now, Plugin, StartError, Trap,
+    engine::PLACES,
+    state::{Metrics, Phase, State},
+};
+use std::sync::Arc;
+use wasmtime::{PoolConcurrencyLimitError, Store};
+
+impl Instance {
+    /// An instance that is as the plugin's first one was once it was configured. From the plugin's
+    /// image it costs some microseconds; without one it is started and configured.
+    ///
+    /// What the guest wished for while it was configured (ticks, calls, log lines) is the matter of
+    /// the instance that [`Instance::start`] gave, not of this one.
+    ///
+    /// # Errors
+    /// When there is no place for it, or, without an image, as for [`Instance::start`].
+    pub fn isolated(plugin: &Arc<Plugin>, now: Now) -> Result<Self, StartError> {
+        let Some(image) = plugin.image() else {
+            let mut instance = Self::start(plugin, now)?;
+            let state = instance.store.data_mut();
+            state.effects.clear();
+            state.calls.clear();
+            state.tick_period = None;
+            state.listens = false;
+            return Ok(instance);
+        };
+        let ready = image.ready();
+        let mut instance = Self::new(plugin, ready.module().engine(), now);
+        instance.store.data_mut().metrics = image.metrics().clone();
+        let vm = ready.instantiate(&mut instance.store).map_err(|error| refused(&error))?;
+        instance.look_up(vm);
+        instance.store.data_mut().phase = Phase::Running;
+        Ok(instance)
+    }
+
+    /// The metrics that the guest has defined.
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        self.store.data().metrics.clone()
+    }
+
+    /// What the guest's state can be read from.
+    pub(crate) fn parts(&mut self) -> (&mut Store<State>, Option<wasmtime::Instance>) {
+        (&mut self.store, self.vm)
+    }
+}
+
+fn refused(error: &wasmtime::Error) -> StartError {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return StartError::Full { limit: PLACES };
+    }
+    StartError::Trap(Trap::from_engine(error))
+}

@@ -396,3 +396,20 @@ fn a_client_that_resets_a_stream_ends_the_request_upstream() {
     frames.send(&Frame::headers(3, &with(":path", "/other"), true));
     assert!(matches!(frames.fate(3), Fate::Answered(200, _)));
 }
+
+/// What the gateway itself answers to HEAD has no body on the wire, whatever the same answer to GET has.
+#[test]
+fn answers_to_head_have_no_body() {
+    let lab = Lab::new();
+    for (path, status) in [("/admin/x", 403), ("/case", 200)] {
+        let mut fields = with(":method", "HEAD");
+        fields.iter_mut().for_each(|field| {
+            if field.0 == ":path" {
+                field.1 = path;
+            }
+        });
+        let mut frames = connect(&lab);
+        frames.send(&Frame::headers(1, &fields, true));
+        assert_eq!(frames.fate(1), Fate::Answered(status, Vec::new()), "{path}");
+    }
+}

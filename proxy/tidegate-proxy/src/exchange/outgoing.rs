@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::exchange::finish::Record;
@@ -21,9 +21,14 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// Makes the answer carry its record.
     pub(crate) fn wrap(response: Response<Body>, mut record: Box<Record>) -> Response<Self> {
-        let (head, body) = response.into_parts();
+        let (head, mut body) = response.into_parts();
         record.answered(head.status);
-        record.complete = body.is_end_stream() || record.bodiless(head.status);
+        let bodiless = record.bodiless(head.status);
+        // HTTP/1's codec leaves such a body out and still tells its length; HTTP/2's would send it.
+        if bodiless && record.version == Version::HTTP_2 {
+            body = Body::Empty;
+        }
+        record.complete = body.is_end_stream() || bodiless;
         Response::from_parts(head, Self { body, record, waiting: false })
     }
 }

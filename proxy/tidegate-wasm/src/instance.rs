@@ -1,11 +1,15 @@
 //! One VM on one worker: its start, its life, its end. What it does for each stream is in
 //! `instance/streams.rs`.
 
+mod connections;
+mod ended;
 mod isolated;
 mod streams;
 
 #[cfg(test)]
 mod tests;
+
+pub use ended::Ended;
 
 use crate::{
     CallResponse, Effect, Now, Plugin, StartError, StreamId, StreamInfo, Trap,

@@ -174,6 +174,31 @@ impl Plugin {
         self.wants.response_trailers
     }
 
+    /// Whether the module has a callback for requests or responses.
+    #[must_use]
+    pub fn serves_requests(&self) -> bool {
+        let wants = self.wants;
+        wants.request_headers
+            || wants.request_body
+            || wants.request_trailers
+            || wants.response_headers
+            || wants.response_body
+            || wants.response_trailers
+    }
+
+    /// Whether the module has a callback for connections of bytes.
+    #[must_use]
+    pub fn serves_connections(&self) -> bool {
+        let callbacks = [
+            "proxy_on_new_connection",
+            "proxy_on_downstream_data",
+            "proxy_on_upstream_data",
+            "proxy_on_downstream_connection_close",
+            "proxy_on_upstream_connection_close",
+        ];
+        callbacks.iter().any(|callback| self.spec.module.has_export(callback))
+    }
+
     /// Whether the module has a callback for the end of a request.
     #[must_use]
     pub fn wants_log(&self) -> bool {

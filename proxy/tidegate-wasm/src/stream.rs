@@ -11,6 +11,7 @@ use body::Body;
 use http::{HeaderMap, HeaderValue, Version, request, response};
 use kept::Kept;
 use std::{fmt, net::SocketAddr, rc::Rc};
+use tidegate_abi::BufferKind;
 
 /// Names a stream of one instance. Numbers are not used again while a guest could remember them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -185,6 +186,8 @@ pub(crate) struct Stream {
     pub(crate) ended: bool,
     /// In the callbacks at the end everything is readable.
     pub(crate) closing: bool,
+    /// It is a connection: its sides carry bytes, without heads and trailers.
+    pub(crate) of_bytes: bool,
     pub(crate) info: StreamInfo,
     pub(crate) opened: Now,
     /// Here until it is taken.
@@ -217,6 +220,7 @@ impl Stream {
             announced: false,
             ended: false,
             closing: false,
+            of_bytes: false,
             info,
             opened: now,
             request_head: None,
@@ -260,6 +264,16 @@ impl Stream {
         self.property_bytes = 0;
         self.written = 0;
         self.details = None;
+        self.of_bytes = false;
+    }
+
+    /// The side whose bytes a buffer holds, if this stream has such a buffer.
+    pub(crate) fn side_of(&self, kind: BufferKind) -> Option<Side> {
+        match (kind, self.of_bytes) {
+            (BufferKind::RequestBody, false) | (BufferKind::DownstreamData, true) => Some(Side::Request),
+            (BufferKind::ResponseBody, false) | (BufferKind::UpstreamData, true) => Some(Side::Response),
+            _ => None,
+        }
     }
 
     /// Notes that the guest has answered or broken off; false when it had done so before.

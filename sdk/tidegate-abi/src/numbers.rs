@@ -200,6 +200,15 @@ impl Action {
         }
     }
 
+    /// Reads the answer of a callback for connections and their bytes.
+    #[must_use]
+    pub const fn of_connection(number: u32) -> Self {
+        match number {
+            0 => Self::Continue,
+            _ => Self::Pause,
+        }
+    }
+
     /// Reads the answer of a trailers callback.
     #[must_use]
     pub const fn of_trailers(number: u32) -> Self {
@@ -269,6 +278,7 @@ mod tests {
         assert_eq!(Action::of_body(2), Action::Pause);
         assert_eq!(Action::of_body(9), Action::PauseAll);
         assert_eq!(Action::of_trailers(5), Action::Pause);
+        assert_eq!(Action::of_connection(7), Action::Pause);
     }
 
     #[test]

@@ -196,12 +196,12 @@ impl Instance {
         if stream.announced && self.poisoned.is_none() {
             stream.closing = true;
             // A trap is kept in `poisoned`.
-            let _ = self.end(id, now);
+            let _ = if stream.of_bytes { self.end_connection(id, now) } else { self.end(id, now) };
         }
         self.store.data_mut().streams.close(id.0);
     }
 
-    fn end(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
+    pub(super) fn end(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
         if self.exports.log.is_some() {
             self.call(id, now, |exports, store| {
                 exports.log.as_ref().map_or(Ok(()), |f| f.call(store, id.0))
@@ -274,7 +274,7 @@ impl Instance {
     }
 
     /// The step for a part that the guest has no callback for, or must not see now.
-    fn unasked(&mut self, id: StreamId, side: Side) -> Result<Step, Trap> {
+    pub(super) fn unasked(&mut self, id: StreamId, side: Side) -> Result<Step, Trap> {
         if let Some(trap) = &self.poisoned {
             return Err(trap.clone());
         }
@@ -285,7 +285,7 @@ impl Instance {
 
     /// Before a callback: an instance that works, a guest that knows the stream, and a note of
     /// what it is shown.
-    fn enter(&mut self, id: StreamId, side: Side, part: Part, now: Now) -> Result<(), Trap> {
+    pub(super) fn enter(&mut self, id: StreamId, side: Side, part: Part, now: Now) -> Result<(), Trap> {
         if let Some(trap) = &self.poisoned {
             return Err(trap.clone());
         }
@@ -341,7 +341,7 @@ impl Instance {
         }
     }
 
-    fn stream_mut(&mut self, id: StreamId) -> Result<&mut Stream, Trap> {
+    pub(super) fn stream_mut(&mut self, id: StreamId) -> Result<&mut Stream, Trap> {
         let unknown =
             || Trap::Trapped { message: format!("there is no stream {id}").into(), backtrace: "".into() };
         self.store.data_mut().streams.get_mut(id.0).ok_or_else(unknown)
@@ -349,7 +349,7 @@ impl Instance {
 
     /// Calls the guest for a stream, within what is left of the stream's time.
     #[inline]
-    fn call<R>(
+    pub(super) fn call<R>(
         &mut self,
         id: StreamId,
         now: Now,
@@ -382,7 +382,12 @@ impl Instance {
 }
 
 /// Notes what is held now, as `hold` decides, and says it as a step.
-fn settle(state: &mut State, id: StreamId, side: Side, hold: impl FnOnce(&mut Flow) -> Hold) -> Step {
+pub(super) fn settle(
+    state: &mut State,
+    id: StreamId,
+    side: Side,
+    hold: impl FnOnce(&mut Flow) -> Hold,
+) -> Step {
     let Some(stream) = state.streams.get_mut(id.0) else { return Step::Wait };
     let flow = stream.flow_mut(side);
     let cut = std::mem::replace(&mut flow.cut, Cut::No);
@@ -400,6 +405,6 @@ fn settle(state: &mut State, id: StreamId, side: Side, hold: impl FnOnce(&mut Fl
     }
 }
 
-fn count(count: usize) -> u32 {
+pub(super) fn count(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -2,6 +2,8 @@
 
 mod body;
 mod calls;
+mod connections;
+mod ended;
 mod failure;
 mod headers;
 mod isolated;

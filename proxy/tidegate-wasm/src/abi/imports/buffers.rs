@@ -1,6 +1,7 @@
-//! Buffers: bodies, configurations, the body of a call's answer.
+//! Buffers: bodies, bytes of connections, configurations, the body of a call's answer.
 
 use super::Answer;
+use crate::Side;
 use crate::abi::memory::{Fault, give, split};
 use crate::state::{Answer as CallAnswer, State};
 use bytes::Bytes;
@@ -26,24 +27,19 @@ pub(super) fn bytes(
     };
     // Bodies are set aside while the guest looks for memory: it cannot touch them in there.
     let stream = caller.data_mut().stream_mut();
-    let body = match (kind, stream) {
-        (BufferKind::RequestBody, Some(stream)) if stream.request.has_body() => {
-            Some(std::mem::take(&mut stream.request.body))
-        }
-        (BufferKind::ResponseBody, Some(stream)) if stream.response.has_body() => {
-            Some(std::mem::take(&mut stream.response.body))
-        }
-        _ => None,
-    };
+    let side = stream.as_ref().and_then(|stream| stream.side_of(kind));
+    let body = stream.zip(side).and_then(|(stream, side)| {
+        let flow = stream.flow_mut(side);
+        flow.has_body().then(|| std::mem::take(&mut flow.body))
+    });
     let Some(body) = body else {
         let buffer = fixed(caller.data(), kind).ok_or(Status::NotFound)?;
         return give(caller, buffer.get(part(&buffer)).unwrap_or_default(), pointer, size);
     };
     let slice = body.as_slice();
     let given = give(caller, slice.get(part(slice)).unwrap_or_default(), pointer, size);
-    if let Some(stream) = caller.data_mut().stream_mut() {
-        let flow = if kind == BufferKind::RequestBody { &mut stream.request } else { &mut stream.response };
-        flow.body = body;
+    if let (Some(stream), Some(side)) = (caller.data_mut().stream_mut(), side) {
+        stream.flow_mut(side).body = body;
     }
     given
 }
@@ -52,21 +48,17 @@ pub(super) fn bytes(
 pub(super) fn status(caller: &mut Caller<'_, State>, kind: u32, len: u32, flags: u32) -> Answer {
     let kind = BufferKind::from_number(kind).ok_or(Status::BadArgument)?;
     let (mut memory, state) = split(caller)?;
-    let bytes = match (kind, state.stream()) {
-        (BufferKind::RequestBody, Some(stream)) => {
-            stream.request.has_body().then(|| stream.request.body.len())
-        }
-        (BufferKind::ResponseBody, Some(stream)) => {
-            stream.response.has_body().then(|| stream.response.body.len())
-        }
-        _ => fixed(state, kind).map(|buffer| buffer.len()),
+    let side = state.stream().and_then(|stream| Some(stream.flow(stream.side_of(kind)?)));
+    let bytes = match side {
+        Some(flow) => flow.has_body().then(|| flow.body.len()),
+        None => fixed(state, kind).map(|buffer| buffer.len()),
     };
     let bytes = u32::try_from(bytes.ok_or(Status::NotFound)?).unwrap_or(u32::MAX);
     memory.write_u32(len, bytes)?;
     Ok(memory.write_u32(flags, 0)?)
 }
 
-/// `proxy_set_buffer_bytes`: only bodies can be written. The announced length is then wrong, so it
+/// `proxy_set_buffer_bytes`: only bodies and bytes of connections can be written. The announced length is then wrong, so it
 /// is taken out of a head that is still here.
 pub(super) fn set(
     caller: &mut Caller<'_, State>,
@@ -79,16 +71,18 @@ pub(super) fn set(
     let kind = BufferKind::from_number(kind).ok_or(Status::BadArgument)?;
     let (memory, state) = split(caller)?;
     let data = memory.read(data, size)?;
-    if !matches!(kind, BufferKind::RequestBody | BufferKind::ResponseBody) {
+    let Some(side) = state.stream().and_then(|stream| stream.side_of(kind)) else {
         let absent = fixed(state, kind).is_none();
         return Err(Fault::Status(if absent { Status::NotFound } else { Status::BadArgument }));
-    }
+    };
     let stream = state.stream_mut().ok_or(Status::NotFound)?;
-    let (flow, headers) = match kind {
-        BufferKind::RequestBody => {
-            (&mut stream.request, stream.request_head.as_mut().map(|head| &mut head.headers))
-        }
-        _ => (&mut stream.response, stream.response_head.as_mut().map(|head| &mut head.headers)),
+    let headers = match side {
+        Side::Request => stream.request_head.as_mut().map(|head| &mut head.headers),
+        Side::Response => stream.response_head.as_mut().map(|head| &mut head.headers),
+    };
+    let flow = match side {
+        Side::Request => &mut stream.request,
+        Side::Response => &mut stream.response,
     };
     if !flow.has_body() {
         return Err(Status::NotFound.into());

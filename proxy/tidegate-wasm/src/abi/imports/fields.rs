@@ -166,7 +166,7 @@ fn writable(stream: &mut Stream, kind: MapKind) -> Result<Target<'_>, Status> {
                 MapKind::RequestTrailers => &mut stream.request,
                 _ => &mut stream.response,
             };
-            if flow.trailers.is_none() && flow.part == (Part::Body { end: true }) {
+            if flow.trailers.is_none() && flow.part == (Part::Body { end: true }) && !stream.of_bytes {
                 flow.trailers = Some(HeaderMap::new());
             }
             flow.trailers.as_mut().map(Target::Trailers)

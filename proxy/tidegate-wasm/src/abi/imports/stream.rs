@@ -13,7 +13,10 @@ use wasmtime::Caller;
 
 /// `proxy_continue_stream`.
 pub(super) fn continue_stream(caller: &mut Caller<'_, State>, kind: u32) -> Answer {
+    let of_bytes = caller.data().stream().is_some_and(|stream| stream.of_bytes);
     match StreamKind::from_number(kind) {
+        Some(StreamKind::Downstream) if of_bytes => resume(caller.data_mut(), Side::Request),
+        Some(_) if of_bytes && kind < 2 => Ok(()),
         Some(StreamKind::Request) => resume(caller.data_mut(), Side::Request),
         Some(StreamKind::Response) => resume(caller.data_mut(), Side::Response),
         Some(StreamKind::Downstream) => Ok(()),
@@ -45,15 +48,13 @@ fn resume(state: &mut State, side: Side) -> Answer {
     state.push(Effect::Resume { stream: id, side })
 }
 
-/// `proxy_close_stream`: HTTP streams break off.
+/// `proxy_close_stream`: HTTP streams break off, connections end once what they let through is written.
 pub(super) fn close_stream(caller: &mut Caller<'_, State>, kind: u32) -> Answer {
     let kind = StreamKind::from_number(kind).ok_or(Status::BadArgument)?;
-    if !matches!(kind, StreamKind::Request | StreamKind::Response) {
-        return Ok(());
-    }
+    let of_http = matches!(kind, StreamKind::Request | StreamKind::Response);
     let state = caller.data_mut();
     let Some(stream) = state.stream_mut() else { return Ok(()) };
-    if !stream.end() {
+    if of_http == stream.of_bytes || !stream.end() {
         return Ok(());
     }
     let stream = StreamId(stream.id);
@@ -80,7 +81,8 @@ pub(super) fn local_response(
     let status = u16::try_from(code).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.filter(|status| (200..600).contains(&status.as_u16())).ok_or(Status::BadArgument)?;
     let Some(stream) = state.stream_mut() else { return Err(Status::BadArgument.into()) };
-    if !stream.end() {
+    // A connection has no requests that could be answered.
+    if stream.of_bytes || !stream.end() {
         return Ok(());
     }
     stream.details = Some(details.clone());

@@ -31,7 +31,7 @@ pub(crate) struct Ready {
     pub(crate) warnings: Vec<Problem>,
     pub(crate) plugins: Plugins,
     pub(crate) addresses: Addresses,
-    /// Names that could not be looked up, but have earlier addresses.
+    /// Names that could not be looked up.
     pub(crate) name_failures: Vec<NameFailure>,
     files: HashMap<PathBuf, Digest>,
 }
@@ -81,6 +81,17 @@ impl Before {
             Before::Live(live) => live.plugins.failed().contains_key(key),
         }
     }
+
+    /// Whether a configuration is accepted although this server's name has no address; until it has one, the server
+    /// takes no requests.
+    fn tolerates_name(&self, server: &str) -> bool {
+        match self {
+            Before::Check => false,
+            // A name server that is late must not keep the other upstreams down.
+            Before::Start => true,
+            Before::Live(live) => live.addresses.contains_key(server),
+        }
+    }
 }
 
 /// Reads the configuration and builds everything that it needs. Blocks: on files, on name servers, on compilation.
@@ -112,7 +123,8 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
 
     let bytes = assets::read_files(&plan, files, &mut reporter);
     let (addresses, name_failures) = assets::resolve(&plan.upstreams, live.map(|live| &live.addresses));
-    for failure in name_failures.iter().filter(|failure| !failure.kept) {
+    let refused = |failure: &&NameFailure| !failure.kept && !before.tolerates_name(&failure.server);
+    for failure in name_failures.iter().filter(refused) {
         let NameFailure { upstream, server, why, .. } = failure;
         reporter.report(
             format!("upstreams.{upstream}.servers"),

@@ -292,7 +292,8 @@ fn log_name_failures(failures: &[NameFailure]) {
         warn!(
             upstream = failure.upstream,
             server = failure.server,
-            "cannot look up a server's name, keeping its addresses: {}",
+            "cannot look up a server's name, {}: {}",
+            if failure.kept { "keeping its addresses" } else { "it takes no requests until that works" },
             failure.why
         );
     }

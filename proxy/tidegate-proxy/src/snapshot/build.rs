@@ -36,8 +36,8 @@ pub enum BuildError {
         /// What is wrong, and what would be right.
         problem: String,
     },
-    /// A server's name has no address.
-    #[error("upstream \"{upstream}\": server \"{server}\" has no address")]
+    /// A server's name was not looked up.
+    #[error("upstream \"{upstream}\": the name of server \"{server}\" was not looked up")]
     Address {
         /// Which upstream.
         upstream: String,
@@ -215,11 +215,9 @@ fn cluster(
         let address = || BuildError::Address { upstream: spec.name.clone(), server: server.address.clone() };
         let addresses = match server.address.parse() {
             Ok(address) => vec![address],
-            Err(_) => assets.addresses.get(&server.address).cloned().unwrap_or_default(),
+            // None found is no error here: the server takes no requests until its name has an address.
+            Err(_) => assets.addresses.get(&server.address).cloned().ok_or_else(address)?,
         };
-        if addresses.is_empty() {
-            return Err(address());
-        }
         let name = spec.tls.as_ref().map(|tls| server_name(tls, &server.address)).transpose()?;
         for address in addresses {
             servers.push(Server { address, weight: server.weight, name: name.clone() });

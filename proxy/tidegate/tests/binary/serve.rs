@@ -88,6 +88,35 @@ routes:
     assert_eq!(gateway.config()["plugins"]["broken"]["state"], "failed");
 }
 
+/// A name server may come up later than the gateway; what has an address is served meanwhile.
+#[test]
+fn a_server_without_an_address_costs_only_its_upstream() {
+    let folder = Folder::new("serve-nameless");
+    // No name server has names below `invalid` (RFC 6761, section 6.4).
+    let text = "\
+admin: { address: 127.0.0.1:0 }
+listeners: [{ name: web, address: 127.0.0.1:0, protocol: http }]
+routes:
+  - name: all
+    rules:
+      - { matches: [{ path: { prefix: /lost } }], forward: [{ upstream: lost }] }
+      - { respond: { status: 200, body: fine } }
+upstreams: { lost: { servers: [\"NAME:80\"] } }
+";
+    folder.write("a.yaml", text.replace("NAME", "a.invalid"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    assert_eq!(gateway.get("/"), (200, "fine".to_owned()));
+    assert_eq!(gateway.get("/lost").0, 503);
+    // The next configuration is taken over although the name is still lost.
+    folder.write("a.yaml", text.replace("NAME", "a.invalid").replace("fine", "better"));
+    gateway.wait("configuration live on all workers");
+    assert_eq!(gateway.get("/"), (200, "better".to_owned()));
+    // A new name that does not work replaces nothing.
+    folder.write("a.yaml", text.replace("NAME", "b.invalid"));
+    gateway.wait("configuration rejected");
+    assert_eq!(gateway.get("/"), (200, "better".to_owned()));
+}
+
 #[test]
 fn requests_in_flight_are_finished_and_a_second_signal_ends_at_once() {
     let folder = Folder::new("serve-drain");

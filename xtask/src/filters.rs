@@ -56,16 +56,16 @@ fn module_names() -> Outcome<Vec<String>> {
 }
 
 /// Puts a module in place by a rename, so that a gateway that watches the file never reads half of it.
-fn install(from: &Path, to: &Path) -> Outcome<()> {
+pub(crate) fn install(from: &Path, to: &Path) -> Outcome<()> {
     let bytes = std::fs::read(from).map_err(|error| format!("cannot read {}: {error}", from.display()))?;
     let size = bytes.len().div_ceil(1024);
     if std::fs::read(to).is_ok_and(|old| old == bytes) {
-        say(&format!("filters: {} is up to date ({size} KiB)", to.display()));
+        say(&format!("{} is up to date ({size} KiB)", to.display()));
         return Ok(());
     }
     let fresh = to.with_extension("wasm.new");
     std::fs::write(&fresh, bytes).map_err(|error| format!("cannot write {}: {error}", fresh.display()))?;
     std::fs::rename(&fresh, to).map_err(|error| format!("cannot replace {}: {error}", to.display()))?;
-    say(&format!("filters: {} built ({size} KiB)", to.display()));
+    say(&format!("{} built ({size} KiB)", to.display()));
     Ok(())
 }

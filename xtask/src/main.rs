@@ -6,6 +6,7 @@
 mod demo;
 mod examples;
 mod filters;
+mod guests;
 mod schema;
 mod shell;
 mod suites;
@@ -44,6 +45,7 @@ fn run(name: &str, rest: &[String]) -> Outcome<bool> {
         "ci" => Ok(test::ci()),
         "demo" => demo::run(rest),
         "filters" => filters::build().map(|_| true),
+        "guests" => guests::build().map(|()| true),
         "schema" => schema::write(),
         "suites" => suites::run(rest),
         "test" => Ok(test::test()),
@@ -61,6 +63,7 @@ cargo xtask demo [--check]   build everything and run the demo; --check tries it
 cargo xtask test             every check: formatting, tidiness, lints, documentation, tests
 cargo xtask ci               test, then demo --check
 cargo xtask filters          build the Wasm filters into target/filters
+cargo xtask guests           build the guests in other languages into target/guests
 cargo xtask tidy             import edges, file sizes, the list of dependencies
 cargo xtask schema           write docs/tidegate.schema.json
 cargo xtask suites [NAME]    long suites and those that need outside programs; without a name: which there are

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::shell::{self, say};
-use crate::{Outcome, demo, examples, filters, schema, tidy, tools};
+use crate::{Outcome, demo, examples, filters, guests, schema, tidy, tools};
 
 /// What was counted so far.
 #[derive(Default)]
@@ -38,10 +38,14 @@ fn checks(tally: &mut Tally) {
     tally.step("formatting", || {
         let workspace = shell::passes(shell::cargo().args(["fmt", "--all", "--check"]))?;
         let filters = shell::passes(in_filters("fmt").args(["--all", "--check"]))?;
-        Ok(workspace && filters)
+        let mut guests = shell::cargo();
+        let guests =
+            shell::passes(guests.args(["fmt", "--all", "--check", "--manifest-path", guests::MANIFEST]))?;
+        Ok(workspace && filters && guests)
     });
     tally.step("tidy", tidy::run);
     tally.step("filters to Wasm", || filters::build().map(|_| true));
+    tally.step("guests in other languages", || guests::build().map(|()| true));
     tally.step("clippy", || {
         shell::passes(shell::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     });

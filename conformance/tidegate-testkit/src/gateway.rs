@@ -220,9 +220,10 @@ impl TestGateway {
         let module: Module = self.engine.compile(&wasm).map_err(|error| text(&error))?;
         let parts = PluginSpec {
             name: spec.name.clone(),
-            root_id: String::new(),
+            root_id: spec.root_id.clone(),
             module,
             config: spec.config.clone().into(),
+            vm_config: spec.vm_config.clone().into(),
             environment: spec.environment.clone(),
             limits: Limits {
                 call_time: spec.limits.call_time,

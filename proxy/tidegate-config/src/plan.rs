@@ -159,6 +159,10 @@ pub struct Plugin {
     pub sha256: Option<String>,
     /// What the guest is configured with.
     pub config: Vec<u8>,
+    /// Which of the module's root contexts is meant; mostly empty.
+    pub root_id: String,
+    /// What the guest reads when its VM starts.
+    pub vm_config: Vec<u8>,
     /// WASI environment variables.
     pub environment: Vec<(String, String)>,
     /// What happens to requests when the plugin cannot do its work.

@@ -10,7 +10,7 @@ pub(crate) fn redact(document: &mut Value) {
     for plugin in
         document.get_mut("plugins").and_then(Value::as_object_mut).into_iter().flat_map(|m| m.values_mut())
     {
-        for part in ["config", "environment"] {
+        for part in ["config", "vmConfig", "environment"] {
             if let Some(part) = plugin.get_mut(part) {
                 redact_config(part);
             }

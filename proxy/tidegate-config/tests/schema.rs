@@ -20,7 +20,7 @@ impl Secrets for Anything {
 }
 
 /// Every key that users rely on.
-const KEYS: [&str; 105] = [
+const KEYS: [&str; 107] = [
     "admin",
     "address",
     "workers",
@@ -51,6 +51,8 @@ const KEYS: [&str; 105] = [
     "module",
     "sha256",
     "config",
+    "rootId",
+    "vmConfig",
     "environment",
     "isolation",
     "onFailure",

@@ -94,14 +94,16 @@ impl Instance {
             Some(create) => create.call(store, (ROOT, 0)),
             None => Ok(()),
         })?;
+        let size = |bytes: &bytes::Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let vm_size = size(&self.plugin.spec.vm_config);
         let started = self.call_at_start(now, |exports, store| match &exports.vm_start {
-            Some(start) => start.call(store, (ROOT, 0)),
+            Some(start) => start.call(store, (ROOT, vm_size)),
             None => Ok(1),
         })?;
         if started == 0 {
             return Err(StartError::VmStart { log: self.store.data_mut().lines.take_last() });
         }
-        let size = u32::try_from(self.plugin.spec.config.len()).unwrap_or(u32::MAX);
+        let size = size(&self.plugin.spec.config);
         self.store.data_mut().configuring = true;
         let configured = self.call_at_start(now, |exports, store| match &exports.configure {
             Some(configure) => configure.call(store, (ROOT, size)),

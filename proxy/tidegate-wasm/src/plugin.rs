@@ -22,6 +22,8 @@ pub struct PluginSpec {
     pub module: Module,
     /// What the guest reads in its configure callback.
     pub config: Bytes,
+    /// What the guest reads when its VM starts.
+    pub vm_config: Bytes,
     /// Environment variables that the guest sees.
     pub environment: Vec<(String, String)>,
     /// What it may use.

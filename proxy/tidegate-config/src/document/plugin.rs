@@ -17,6 +17,12 @@ pub struct PluginDocument {
     /// Handed to the module as JSON; text is handed over as it is.
     #[serde(default)]
     pub config: Option<serde_json::Value>,
+    /// Which of the module's root contexts is meant, where it registers several. Default: the one without a name.
+    #[serde(default)]
+    pub root_id: String,
+    /// What the module reads when its VM starts, like `config`.
+    #[serde(default)]
+    pub vm_config: Option<serde_json::Value>,
     /// Environment variables that the module sees.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,

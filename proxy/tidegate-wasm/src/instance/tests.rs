@@ -96,6 +96,7 @@ fn spec(module: crate::Module) -> PluginSpec {
         root_id: "root".into(),
         module,
         config: Bytes::from_static(b"the config"),
+        vm_config: Bytes::from_static(b"the VM's"),
         environment: vec![("REGION".into(), "eu".into())],
         limits: Limits::default(),
         callable: vec!["auth".into()],

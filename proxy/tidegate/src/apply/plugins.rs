@@ -141,9 +141,10 @@ fn start(
     };
     let parts = PluginSpec {
         name: spec.name.clone(),
-        root_id: String::new(),
+        root_id: spec.root_id.clone(),
         module,
         config: spec.config.clone().into(),
+        vm_config: spec.vm_config.clone().into(),
         environment: spec.environment.clone(),
         limits,
         callable,
@@ -170,6 +171,8 @@ fn identity(spec: &plan::Plugin, module: &Digest, callable: &[String]) -> Digest
     add(module);
     add(spec.name.as_bytes());
     add(&spec.config);
+    add(spec.root_id.as_bytes());
+    add(&spec.vm_config);
     add(&spec.limits.call_time.as_nanos().to_le_bytes());
     add(&spec.limits.request_time.as_nanos().to_le_bytes());
     add(&(spec.limits.memory as u64).to_le_bytes());
@@ -196,6 +199,8 @@ mod tests {
             module: ModuleSource::Builtin("a".to_owned()),
             sha256: None,
             config: b"{}".to_vec(),
+            root_id: String::new(),
+            vm_config: Vec::new(),
             environment: Vec::new(),
             on_failure: plan::OnFailure {
                 load: plan::Failure::Closed,
@@ -222,6 +227,8 @@ mod tests {
         assert_ne!(plain, identity(&spec(), &[1; 32], &[]), "module");
         assert_ne!(plain, identity(&spec(), &[0; 32], &["u".to_owned()]), "callable upstreams");
         assert_ne!(plain, changed(&|spec| spec.config = b"{ }".to_vec()), "configuration");
+        assert_ne!(plain, changed(&|spec| spec.root_id = "root".to_owned()), "root context");
+        assert_ne!(plain, changed(&|spec| spec.vm_config = b"{ }".to_vec()), "configuration of the VM");
         assert_ne!(plain, changed(&|spec| spec.environment.push(("A".into(), "b".into()))), "environment");
         assert_ne!(plain, changed(&|spec| spec.limits.memory = 1), "memory limit");
         assert_ne!(plain, changed(&|spec| spec.limits.call_time = Duration::ZERO), "time of a call");

@@ -94,17 +94,19 @@ pub(super) fn set(
     Ok(())
 }
 
-/// `proxy_get_configuration` of 0.1.0.
+/// `proxy_get_configuration` of 0.1.0: the plugin's while it is configured, otherwise the VM's.
 pub(super) fn configuration(caller: &mut Caller<'_, State>, pointer: u32, size: u32) -> Answer {
-    let config = fixed(caller.data(), BufferKind::PluginConfiguration).unwrap_or_default();
+    let state = caller.data();
+    let own = fixed(state, BufferKind::PluginConfiguration);
+    let config = own.unwrap_or_else(|| state.plugin.spec.vm_config.clone());
     give(caller, &config, pointer, size)
 }
 
-/// A buffer that guests only read. The VM has no configuration of its own.
+/// A buffer that guests only read.
 fn fixed(state: &State, kind: BufferKind) -> Option<Bytes> {
     match kind {
         BufferKind::PluginConfiguration if state.configuring => Some(state.plugin.spec.config.clone()),
-        BufferKind::VmConfiguration if state.stream().is_none() => Some(Bytes::new()),
+        BufferKind::VmConfiguration if state.stream().is_none() => Some(state.plugin.spec.vm_config.clone()),
         BufferKind::CallBody => match &state.answer {
             CallAnswer::None => None,
             CallAnswer::Failed => Some(Bytes::new()),

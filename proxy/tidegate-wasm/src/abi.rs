@@ -3,3 +3,4 @@
 pub(crate) mod exports;
 pub(crate) mod imports;
 pub(crate) mod memory;
+pub(crate) mod protobuf;

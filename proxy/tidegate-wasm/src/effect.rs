@@ -1,6 +1,6 @@
 //! What a guest decides (a step) and what it wishes (effects, which the gateway performs).
 
-use crate::StreamId;
+use crate::{GrpcCall, StreamId};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request, response};
 use std::time::Duration;
@@ -83,6 +83,13 @@ pub enum Effect {
         trailers: HeaderMap,
         /// How long to wait for the whole answer.
         timeout: Option<Duration>,
+    },
+    /// Open a gRPC call or stream.
+    GrpcCall(Box<GrpcCall>),
+    /// Break a gRPC call or stream off; nothing more of it is told.
+    GrpcCancel {
+        /// Names the call.
+        token: u32,
     },
     /// A log line.
     Log {

@@ -3,6 +3,7 @@
 
 mod connections;
 mod ended;
+mod grpc;
 mod isolated;
 mod streams;
 
@@ -19,6 +20,7 @@ use crate::{
     stream::table::ROOT,
 };
 use std::{fmt, sync::Arc, time::Duration};
+use tidegate_abi::Status;
 use wasmtime::{Extern, Store};
 
 /// A running plugin. It belongs to one thread; all its streams share it.
@@ -192,6 +194,10 @@ impl Instance {
             }
             None => (0, 0, 0),
         };
+        if response.is_none() {
+            state.last_status = Status::BrokenConnection.number();
+            state.status_message = "reset".into();
+        }
         state.answer = response.map_or(Answer::Failed, |response| Answer::Response(Box::new(response)));
         let done = self.call_root(now, |exports, store| match &exports.http_call_response {
             Some(function) => function.call(store, (ROOT, token, headers, body, trailers)),
@@ -199,6 +205,7 @@ impl Instance {
         });
         let state = self.store.data_mut();
         state.answer = Answer::None;
+        state.status_message.clear();
         done?;
         self.store.data_mut().feed();
         Ok(())
@@ -273,10 +280,10 @@ impl Instance {
         self.store.data().streams.len()
     }
 
-    /// How many HTTP calls are not answered.
+    /// How many HTTP and gRPC calls are not over.
     #[must_use]
     pub fn open_calls(&self) -> usize {
-        self.store.data().calls.len()
+        self.store.data().open_calls()
     }
 
     /// Bytes of the guest's memory.

@@ -31,8 +31,14 @@ pub(crate) const START_TIME: Duration = Duration::from_secs(1);
 /// Most elements of all tables.
 const TABLE_ELEMENTS: usize = 100_000;
 
-/// HTTP calls of one instance that are not answered yet.
+/// HTTP and gRPC calls of one instance that are not over.
 pub(crate) const OPEN_CALLS: usize = 1024;
+
+/// Bytes of one gRPC message that a guest sends.
+pub(crate) const GRPC_MESSAGE_BYTES: usize = 4 << 20;
+
+/// Bytes of gRPC messages of one call that the server has not taken yet.
+pub(crate) const GRPC_QUEUED_BYTES: usize = 4 << 20;
 
 /// Fields of one map.
 pub(crate) const FIELDS: usize = 1024;

@@ -3,6 +3,7 @@
 use crate::{
     CallResponse, Effect, Now, Plugin, Side, StreamId,
     abi::memory::Fault,
+    grpc::{self, Kind},
     limits::{EFFECTS, Limiter, OPEN_CALLS},
     log::{LineLimit, printable},
     shared::Cell,
@@ -12,6 +13,8 @@ use crate::{
     },
     time::nanoseconds,
 };
+use bytes::Bytes;
+use http::{HeaderMap, response};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tidegate_abi::LogLevel;
 use wasmtime::{Memory, TypedFunc};
@@ -27,12 +30,15 @@ pub(crate) enum Phase {
     Allocating,
 }
 
-/// The answer to an HTTP call while the guest is told of it.
+/// The answer to a call while the guest is told of it.
 #[derive(Debug)]
 pub(crate) enum Answer {
     None,
     Failed,
     Response(Box<CallResponse>),
+    GrpcHead(Box<response::Parts>),
+    GrpcMessage(Bytes),
+    GrpcTrailers(Box<HeaderMap>),
 }
 
 /// Metrics by kind, in the order of their definition.
@@ -51,7 +57,10 @@ pub(crate) struct State {
     pub(crate) answer: Answer,
     /// Tokens of the HTTP calls that are not answered yet.
     pub(crate) calls: Vec<u32>,
-    last_token: u32,
+    pub(crate) grpc: grpc::Calls,
+    /// How the last call that failed did; the text is there only while the guest is told.
+    pub(crate) last_status: u32,
+    pub(crate) status_message: String,
     pub(crate) tick_period: Option<Duration>,
     /// The guest has registered queues.
     pub(crate) listens: bool,
@@ -83,7 +92,9 @@ impl State {
             effects: VecDeque::new(),
             answer: Answer::None,
             calls: Vec::new(),
-            last_token: 0,
+            grpc: grpc::Calls::default(),
+            last_status: 0,
+            status_message: String::new(),
             tick_period: None,
             listens: false,
             configuring: false,
@@ -184,22 +195,24 @@ impl State {
 
     /// A number for a new HTTP call; none when too many are open.
     pub(crate) fn open_call(&mut self) -> Option<u32> {
-        if self.calls.len() >= OPEN_CALLS {
-            return None;
-        }
-        loop {
-            self.last_token = self.last_token.wrapping_add(1);
-            let token = self.last_token;
-            if token != 0 && !self.calls.contains(&token) {
-                self.calls.push(token);
-                return Some(token);
-            }
-        }
+        let token = self.new_token(Kind::Http)?;
+        self.calls.push(token);
+        Some(token)
+    }
+
+    /// A number for a new call of this kind; none when too many are open.
+    pub(crate) fn new_token(&mut self, kind: Kind) -> Option<u32> {
+        (self.open_calls() < OPEN_CALLS).then(|| self.grpc.next_token(kind, &self.calls))
+    }
+
+    /// HTTP and gRPC calls that are not over.
+    pub(crate) fn open_calls(&self) -> usize {
+        self.calls.len() + self.grpc.len()
     }
 
     /// Whether anything but more of a stream may call the guest, so that it could resume one.
     pub(crate) fn may_be_woken(&self) -> bool {
-        !self.calls.is_empty() || self.tick_period.is_some() || self.listens
+        self.open_calls() > 0 || self.tick_period.is_some() || self.listens
     }
 
     /// Offers the rest of their streams to guests that wait for nothing else any more.

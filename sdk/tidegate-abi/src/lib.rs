@@ -8,5 +8,7 @@ extern crate alloc;
 mod numbers;
 mod pairs;
 
-pub use numbers::{AbiVersion, Action, BufferKind, LogLevel, MapKind, MetricKind, Peer, Status, StreamKind};
+pub use numbers::{
+    AbiVersion, Action, BufferKind, GrpcStatus, LogLevel, MapKind, MetricKind, Peer, Status, StreamKind,
+};
 pub use pairs::{MAX_PAIRS, MAX_PAIRS_BYTES, PairsError, PairsReader, encode_pairs, encoded_len};

@@ -219,6 +219,25 @@ impl Action {
     }
 }
 
+/// Statuses of gRPC that hosts make up themselves; servers may send others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrpcStatus;
+
+impl GrpcStatus {
+    /// Done.
+    pub const OK: u32 = 0;
+    /// Nobody said how it ended.
+    pub const UNKNOWN: u32 = 2;
+    /// It took too long.
+    pub const DEADLINE_EXCEEDED: u32 = 4;
+    /// A limit is reached.
+    pub const RESOURCE_EXHAUSTED: u32 = 8;
+    /// What came is not gRPC.
+    pub const INTERNAL: u32 = 13;
+    /// The server cannot be reached, or went away.
+    pub const UNAVAILABLE: u32 = 14;
+}
+
 /// A version of the ABI, which a module names by exporting a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AbiVersion {

@@ -33,6 +33,9 @@ impl OnHeaders {
 /// Context, token, headers, bytes of body, trailers.
 type OnHttpCallResponse = TypedFunc<(u32, u32, u32, u32, u32), ()>;
 
+/// Context, token, and a size, a number of fields or a status.
+pub(crate) type OnGrpc = TypedFunc<(u32, u32, u32), ()>;
+
 /// Callbacks of a guest, looked up once; each may be missing.
 #[derive(Default)]
 pub(crate) struct Exports {
@@ -53,6 +56,10 @@ pub(crate) struct Exports {
     pub(crate) downstream_close: Option<TypedFunc<(u32, u32), ()>>,
     pub(crate) upstream_close: Option<TypedFunc<(u32, u32), ()>>,
     pub(crate) http_call_response: Option<OnHttpCallResponse>,
+    pub(crate) grpc_initial_metadata: Option<OnGrpc>,
+    pub(crate) grpc_receive: Option<OnGrpc>,
+    pub(crate) grpc_trailing_metadata: Option<OnGrpc>,
+    pub(crate) grpc_close: Option<OnGrpc>,
     pub(crate) log: Option<TypedFunc<u32, ()>>,
     pub(crate) done: Option<TypedFunc<u32, u32>>,
     pub(crate) delete: Option<TypedFunc<u32, ()>>,
@@ -83,6 +90,10 @@ impl Exports {
             downstream_close: function(instance, store, "proxy_on_downstream_connection_close"),
             upstream_close: function(instance, store, "proxy_on_upstream_connection_close"),
             http_call_response: function(instance, store, "proxy_on_http_call_response"),
+            grpc_initial_metadata: function(instance, store, "proxy_on_grpc_receive_initial_metadata"),
+            grpc_receive: function(instance, store, "proxy_on_grpc_receive"),
+            grpc_trailing_metadata: function(instance, store, "proxy_on_grpc_receive_trailing_metadata"),
+            grpc_close: function(instance, store, "proxy_on_grpc_close"),
             log: function(instance, store, "proxy_on_log"),
             done: function(instance, store, "proxy_on_done"),
             delete: function(instance, store, "proxy_on_delete"),

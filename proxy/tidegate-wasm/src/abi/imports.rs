@@ -4,6 +4,7 @@
 mod buffers;
 mod calls;
 mod fields;
+mod grpc;
 mod metrics;
 mod property;
 mod shared;
@@ -115,13 +116,15 @@ impl Imports {
             "proxy_http_call" = calls::http,
                 (to: u32, tos: u32, pairs: u32, pair: u32, body: u32, bodies: u32, trailers: u32, trailer: u32,
                  timeout: u32, token: u32);
-            "proxy_grpc_call" = calls::grpc,
-                (a: u32, b: u32, c: u32, d: u32, e: u32, f: u32, g: u32, h: u32, i: u32, j: u32, k: u32, l: u32);
-            "proxy_grpc_stream" = calls::grpc_stream,
-                (a: u32, b: u32, c: u32, d: u32, e: u32, f: u32, g: u32, h: u32, i: u32);
-            "proxy_grpc_send" = calls::grpc_send, (token: u32, data: u32, size: u32, end: u32);
-            "proxy_grpc_cancel" = calls::grpc_end, (token: u32);
-            "proxy_grpc_close" = calls::grpc_end, (token: u32);
+            "proxy_grpc_call" = grpc::call,
+                (to: u32, tos: u32, service: u32, services: u32, method: u32, methods: u32, pairs: u32, pair: u32,
+                 message: u32, messages: u32, timeout: u32, token: u32);
+            "proxy_grpc_stream" = grpc::stream,
+                (to: u32, tos: u32, service: u32, services: u32, method: u32, methods: u32, pairs: u32, pair: u32,
+                 token: u32);
+            "proxy_grpc_send" = grpc::send, (token: u32, data: u32, size: u32, end: u32);
+            "proxy_grpc_cancel" = grpc::cancel, (token: u32);
+            "proxy_grpc_close" = grpc::close, (token: u32);
         }
         Ok(())
     }

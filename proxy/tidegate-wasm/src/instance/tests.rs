@@ -5,6 +5,7 @@ mod calls;
 mod connections;
 mod ended;
 mod failure;
+mod grpc;
 mod headers;
 mod isolated;
 mod load;
@@ -59,7 +60,13 @@ const COMMON: &str = r#"
     (import "env" "proxy_get_current_time_nanoseconds" (func $time (param i32) (result i32)))
     (import "env" "proxy_call_foreign_function"
         (func $foreign (param i32 i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_grpc_call"
+        (func $grpc_call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_grpc_stream"
+        (func $grpc_stream (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_grpc_send" (func $grpc_send (param i32 i32 i32 i32) (result i32)))
     (import "env" "proxy_grpc_cancel" (func $grpc_cancel (param i32) (result i32)))
+    (import "env" "proxy_grpc_close" (func $grpc_close (param i32) (result i32)))
     (memory (export "memory") 2)
     (global $next (mut i32) (i32.const 4096))
     (global $saved (mut i32) (i32.const 0))
@@ -165,6 +172,8 @@ fn wishes(instance: &mut Instance) -> Vec<String> {
             Effect::Reset { .. } => "reset".into(),
             Effect::LocalReply { status, .. } => format!("reply {}", status.as_u16()),
             Effect::HttpCall { token, upstream, .. } => format!("call {token} {upstream}"),
+            Effect::GrpcCall(call) => format!("grpc {} {} {}", call.token, call.upstream, call.head.uri),
+            Effect::GrpcCancel { token } => format!("grpc cancel {token}"),
             Effect::TickPeriod(period) => format!("tick {period:?}"),
             Effect::ClearRoute { .. } => "clear route".into(),
             Effect::QueueReady { plugin, queue } => format!("queue {queue} {plugin}"),

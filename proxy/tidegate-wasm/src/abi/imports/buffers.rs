@@ -108,9 +108,13 @@ fn fixed(state: &State, kind: BufferKind) -> Option<Bytes> {
         BufferKind::PluginConfiguration if state.configuring => Some(state.plugin.spec.config.clone()),
         BufferKind::VmConfiguration if state.stream().is_none() => Some(state.plugin.spec.vm_config.clone()),
         BufferKind::CallBody => match &state.answer {
-            CallAnswer::None => None,
             CallAnswer::Failed => Some(Bytes::new()),
             CallAnswer::Response(response) => Some(response.body.clone()),
+            _ => None,
+        },
+        BufferKind::GrpcMessage => match &state.answer {
+            CallAnswer::GrpcMessage(message) => Some(message.clone()),
+            _ => None,
         },
         _ => None,
     }

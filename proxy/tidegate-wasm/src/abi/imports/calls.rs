@@ -1,4 +1,4 @@
-//! Calls to other servers.
+//! HTTP calls to other servers.
 
 use super::Answer;
 use crate::Effect;
@@ -64,51 +64,4 @@ fn call_trailers(memory: &GuestMemory<'_>, at: u32, size: u32) -> Result<HeaderM
         }
     }
     Ok(map)
-}
-
-/// `proxy_grpc_call`: no gRPC service can be called, which is what this status says to guests.
-#[expect(clippy::too_many_arguments, reason = "the ABI has that many")]
-pub(super) fn grpc(
-    _: &mut Caller<'_, State>,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-) -> Answer {
-    Err(Status::ParseFailure.into())
-}
-
-/// `proxy_grpc_stream`: likewise.
-#[expect(clippy::too_many_arguments, reason = "the ABI has that many")]
-pub(super) fn grpc_stream(
-    _: &mut Caller<'_, State>,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-    _: u32,
-) -> Answer {
-    Err(Status::ParseFailure.into())
-}
-
-/// `proxy_grpc_send`: there is no such stream.
-pub(super) fn grpc_send(_: &mut Caller<'_, State>, _: u32, _: u32, _: u32, _: u32) -> Answer {
-    Err(Status::NotFound.into())
-}
-
-/// `proxy_grpc_cancel` and `proxy_grpc_close`: there is no such call.
-pub(super) fn grpc_end(_: &mut Caller<'_, State>, _: u32) -> Answer {
-    Err(Status::NotFound.into())
 }

@@ -118,7 +118,14 @@ pub(super) fn readable(state: &State, kind: MapKind) -> Option<Fields<'_>> {
     match kind {
         MapKind::CallHeaders => return call(state, |response| Fields::Response(&response.head)),
         MapKind::CallTrailers => return call(state, |response| Fields::Plain(&response.trailers)),
-        MapKind::GrpcInitialMetadata | MapKind::GrpcTrailingMetadata => return None,
+        MapKind::GrpcInitialMetadata => {
+            let CallAnswer::GrpcHead(head) = &state.answer else { return None };
+            return Some(Fields::Response(head));
+        }
+        MapKind::GrpcTrailingMetadata => {
+            let CallAnswer::GrpcTrailers(trailers) = &state.answer else { return None };
+            return Some(Fields::Plain(trailers));
+        }
         _ => {}
     }
     let stream = state.stream()?;
@@ -146,9 +153,9 @@ fn call<'a>(
     fields: impl FnOnce(&'a crate::CallResponse) -> Fields<'a>,
 ) -> Option<Fields<'a>> {
     match &state.answer {
-        CallAnswer::None => None,
         CallAnswer::Failed => Some(Fields::Empty),
         CallAnswer::Response(response) => Some(fields(response)),
+        _ => None,
     }
 }
 

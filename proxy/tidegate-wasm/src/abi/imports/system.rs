@@ -3,7 +3,7 @@
 use super::{Answer, Imports, stream};
 use crate::Effect;
 use crate::abi::memory::{give, split};
-use crate::state::{Answer as CallAnswer, Phase, State};
+use crate::state::{Phase, State};
 use std::time::Duration;
 use tidegate_abi::{LogLevel, Status};
 use wasmtime::Caller;
@@ -68,12 +68,12 @@ pub(super) fn done(_: &mut Caller<'_, State>) -> Answer {
     Err(Status::NotFound.into())
 }
 
-/// `proxy_get_status`: whether the call whose answer is at hand failed.
+/// `proxy_get_status`: how the last call failed, or how the last gRPC call ended.
 pub(super) fn status(caller: &mut Caller<'_, State>, code: u32, pointer: u32, size: u32) -> Answer {
     let (mut memory, state) = split(caller)?;
-    let failed = matches!(state.answer, CallAnswer::Failed);
-    memory.write_u32(code, if failed { Status::BrokenConnection.number() } else { 0 })?;
-    give(caller, if failed { b"reset" } else { b"" }, pointer, size)
+    memory.write_u32(code, state.last_status)?;
+    let message = state.status_message.clone();
+    give(caller, message.as_bytes(), pointer, size)
 }
 
 /// `proxy_call_foreign_function`.

@@ -211,6 +211,17 @@ pub(crate) fn new_request(pairs: PairsReader<'_>) -> Result<request::Parts, Stat
     if complete { Ok(head) } else { Err(Status::BadArgument) }
 }
 
+/// The head of a gRPC call, origin-form and with `host`.
+pub(crate) fn new_grpc_request(target: &[u8], host: &[u8]) -> Option<request::Parts> {
+    let (mut head, ()) = http::Request::new(()).into_parts();
+    head.method = Method::POST;
+    head.uri = path(target)?;
+    head.headers.insert(header::HOST, authority(host)?);
+    head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    Some(head)
+}
+
 /// Fields that only the gateway writes, besides `content-length`.
 const FRAMING: [HeaderName; 8] = [
     header::CONNECTION,

@@ -1,5 +1,6 @@
 //! What a request passes on its way: built-in steps and Wasm plugins.
 pub(crate) mod chain;
+pub(crate) mod grpc;
 pub(crate) mod guest_body;
 pub(crate) mod plugins;
 pub(crate) mod wasm;

@@ -42,12 +42,16 @@ pub struct Outbox {
     queue: RefCell<VecDeque<Bytes>>,
     bytes: Cell<usize>,
     ended: Cell<bool>,
+    cancelled: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Outbox {
-    /// The next message as it stands on the wire; none after the last.
+    /// The next message as it stands on the wire; none after the last, or when the call is cancelled.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.cancelled.get() {
+            return Poll::Ready(None);
+        }
         if let Some(message) = self.queue.borrow_mut().pop_front() {
             self.bytes.set(self.bytes.get() - message.len());
             return Poll::Ready(Some(message));
@@ -59,10 +63,22 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// Whether nothing comes any more.
+    /// Whether all messages were taken and nothing follows.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.ended.get() && self.queue.borrow().is_empty()
+    }
+
+    /// The call is over: what has not gone yet stays here.
+    pub fn cancel(&self) {
+        self.cancelled.set(!self.is_done());
+        self.end();
+    }
+
+    /// Whether the call was over before the guest had ended its side.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
     }
 
     /// Puts a message behind the others.
@@ -221,7 +237,7 @@ mod tests {
         let call = calls.next_token(Kind::Call, &[]);
         calls.add(call, Rc::default());
         assert_eq!((call, calls.next_token(Kind::Call, &[]), calls.next_token(Kind::Stream, &[])), (5, 9, 6));
-        calls.last = [u32::MAX & !3; 3];
+        calls.last = [!3; 3];
         assert_eq!(calls.next_token(Kind::Call, &[]), 9, "numbers begin anew, without those in use");
         assert_eq!(
             [4, 5, 6, 7].map(Kind::of),

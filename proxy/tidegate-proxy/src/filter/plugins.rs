@@ -12,6 +12,7 @@ use tidegate_config::plan::{Failure, OnFailure, UpstreamIndex};
 use tidegate_wasm::{Effect, Instance, LogLevel, Side, StreamId, Trap};
 use tokio::task::{AbortHandle, spawn_local};
 
+use crate::filter::grpc;
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
 use crate::shared::PluginCounters;
@@ -102,6 +103,7 @@ impl Slot {
                     slot: Rc::downgrade(self),
                     tick: RefCell::new(None),
                     performing: Cell::new(false),
+                    grpc: grpc::Calls::default(),
                 });
                 host.perform();
                 State::Running { host, since: now }
@@ -173,6 +175,7 @@ pub(crate) struct Host {
     slot: Weak<Slot>,
     tick: RefCell<Option<AbortHandle>>,
     performing: Cell<bool>,
+    pub(crate) grpc: grpc::Calls,
 }
 
 /// What a guest wants of one request, until the exchange takes it.
@@ -233,6 +236,7 @@ impl Host {
         if let Some(tick) = self.tick.borrow_mut().take() {
             tick.abort();
         }
+        self.grpc.cancel_all();
         let running =
             matches!(&*slot.state.borrow(), State::Running { host, .. } if std::ptr::eq(&**host, self));
         if running {
@@ -309,6 +313,11 @@ impl Host {
                     _ = host.call(|instance, now| instance.on_http_call_response(token, answer, now));
                 });
             }
+            Effect::GrpcCall(call) => {
+                let pool = self.slot.upgrade().and_then(|slot| slot.pools.get(&call.upstream).cloned());
+                self.call_grpc(pool, *call);
+            }
+            Effect::GrpcCancel { token } => self.grpc.cancel(token),
             Effect::Feed { stream, side: Side::Request } => {
                 self.tell(stream, |held| held.feed_request.set(true))
             }

@@ -26,6 +26,11 @@ impl BodyError {
         Self { reason, source: None }
     }
 
+    /// Whoever made the body wants the whole exchange to end (RFC 9113, 8.1: RST_STREAM with CANCEL).
+    pub(crate) fn cancelled() -> Self {
+        Self { reason: Reason::ClientGone, source: Some(h2::Error::from(h2::Reason::CANCEL).into()) }
+    }
+
     /// The sender of the body failed.
     pub(crate) fn broken(reason: Reason, source: hyper::Error) -> Self {
         Self { reason, source: Some(source.into()) }

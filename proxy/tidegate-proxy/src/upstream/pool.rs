@@ -166,7 +166,12 @@ impl Place {
                 return Some(Lease::Http1(connection));
             }
         }
-        let mut open = member.http2.borrow_mut();
+        self.idle_http2()
+    }
+
+    /// A stream on an HTTP/2 connection that is open already.
+    pub(crate) fn idle_http2(&self) -> Option<Lease> {
+        let mut open = self.member()?.http2.borrow_mut();
         open.retain(|connection| !connection.sender.is_closed());
         let connection = open.iter().find(|connection| connection.streams.get() < STREAMS)?;
         Some(stream_on(connection))

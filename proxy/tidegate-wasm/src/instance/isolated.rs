@@ -24,6 +24,7 @@ impl Instance {
             let state = instance.store.data_mut();
             state.effects.clear();
             state.calls.clear();
+            state.grpc = crate::grpc::Calls::default();
             state.tick_period = None;
             state.listens = false;
             return Ok(instance);

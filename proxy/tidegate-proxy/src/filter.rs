@@ -2,5 +2,6 @@
 pub(crate) mod chain;
 pub(crate) mod grpc;
 pub(crate) mod guest_body;
+pub(crate) mod network;
 pub(crate) mod plugins;
 pub(crate) mod wasm;

@@ -104,6 +104,14 @@ impl Stream {
 }
 
 impl Stream {
+    /// The TLS session with a client.
+    pub(crate) fn server_session(&self) -> Option<&rustls::ServerConnection> {
+        match &self.transport {
+            Transport::Server(stream) => Some(stream.get_ref().1),
+            Transport::Plain(_) | Transport::Client(_) => None,
+        }
+    }
+
     /// Makes the end of this stream a reset: the peer must not take what it got for all there is.
     pub(crate) fn reset_when_dropped(&self) {
         let tcp = match &self.transport {

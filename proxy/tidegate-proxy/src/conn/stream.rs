@@ -2,6 +2,7 @@
 //!
 //! One task for each connection. It holds no buffer while nothing flows, and follows the snapshot that it began with.
 
+mod chain;
 mod record;
 mod splice;
 
@@ -13,8 +14,10 @@ use tidegate_config::plan::{Retries, RetryOn};
 use crate::http::fail::{Fail, Reason};
 use crate::local::Client;
 use crate::snapshot::{Action, Rule, Targets};
+use crate::time::Deadline;
 use crate::transport::{Stream, Transport};
 use crate::upstream::pool::{Open, Place};
+use chain::Chain;
 use record::{End, Record};
 use splice::Splice;
 
@@ -38,15 +41,29 @@ async fn run(record: &mut Record, mut stream: Stream) -> End {
         return End::of(Reason::NoRoute);
     };
     record.routed(id, rule);
-    if !listener.steps.is_empty() || !rule.steps.is_empty() {
-        return End::of(Reason::PluginMissing);
+    let deadline = Deadline::new(&record.client.local.deadlines);
+    let steps = listener.steps.iter().chain(&rule.steps);
+    let mut chain = match Chain::build(record, &stream, steps) {
+        Ok(chain) => chain,
+        Err(end) => return end,
+    };
+    if let Some(chain) = &mut chain {
+        deadline.set(Some(rule.timeouts.idle));
+        if let Err(end) = Box::pin(chain.opened(&mut stream, record, &deadline)).await {
+            chain.finish(record.closed_by, end);
+            return end;
+        }
     }
     let server = match connect(record, rule).await {
         Ok(server) => server,
         Err(fail) => return record.failed(&fail),
     };
+    if let Some(chain) = &mut chain {
+        chain.connected(record);
+    }
     let Connected { stream: mut upstream, _open, _place } = server;
-    Splice::new(record, rule.timeouts.idle).run(&mut stream, &mut upstream).await
+    let splice = Splice::new(record, chain, (deadline, rule.timeouts.idle));
+    splice.run(&mut stream, &mut upstream).await
 }
 
 /// A server that takes the client's bytes.

@@ -1,13 +1,17 @@
 //! The record of a forwarded connection. It is dropped exactly once, on every path, and then counted and logged.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
+
+use tidegate_wasm::{StreamInfo, TlsDetails};
 
 use crate::http::fail::{Fail, Reason};
 use crate::local::{Client, View};
 use crate::shared::TCP_ENDS;
 use crate::snapshot::Rule;
 use crate::telemetry::access_log::Line;
+use crate::transport::Stream;
 
 /// All that is known of one connection.
 pub(super) struct Record {
@@ -50,6 +54,8 @@ pub(super) enum End {
     Idle,
     /// The gateway ended before it.
     Stopped,
+    /// A plugin closed it.
+    PluginClosed,
     /// As the reason says; see [`Reason::word`].
     Failed(Reason),
 }
@@ -62,7 +68,7 @@ impl End {
 
     /// Whether the other side must not take what it got for all there is.
     pub(super) fn is_abrupt(self) -> bool {
-        !matches!(self, Self::Closed | Self::Idle | Self::Stopped)
+        !matches!(self, Self::Closed | Self::Idle | Self::Stopped | Self::PluginClosed)
     }
 
     fn word(self) -> Option<&'static str> {
@@ -72,6 +78,7 @@ impl End {
             Self::ServerReset => Some("upstream_reset"),
             Self::Idle => Some("idle"),
             Self::Stopped => Some("stopped"),
+            Self::PluginClosed => Some("plugin_closed"),
             Self::Failed(reason) => Some(reason.word()),
         }
     }
@@ -115,6 +122,29 @@ impl Record {
     /// The server took the connection.
     pub(super) fn connected(&mut self) {
         self.connected_at = Some(self.client.local.deadlines.now());
+    }
+
+    /// The upstream's name and the server's address.
+    pub(super) fn server(&self) -> Option<(Rc<str>, SocketAddr)> {
+        let (upstream, server) = self.upstream?;
+        let cluster = &self.view.pools.get(upstream)?.cluster;
+        Some((cluster.spec.name.as_str().into(), cluster.servers.get(server)?.address))
+    }
+
+    /// What a guest may know of the connection's surroundings.
+    pub(super) fn stream_info(&self, stream: &Stream) -> StreamInfo {
+        let client = &self.client;
+        let names = self.rule.and_then(|rule| self.view.names.get(rule));
+        let listener = self.view.listener(self.listener).map(|listener| listener.spec.name.as_str().into());
+        StreamInfo {
+            listener,
+            route: names.map(|names| names.route.clone()),
+            rule: names.map(|names| names.rule.clone()),
+            tls: client.secure,
+            tls_details: tls_details(client, stream),
+            connection_id: client.id,
+            ..StreamInfo::new(client.address, client.here, http::Version::HTTP_11)
+        }
     }
 
     /// Bytes came from a party.
@@ -191,6 +221,20 @@ impl Record {
         line.number("duration_us", micros(took));
         line
     }
+}
+
+fn tls_details(client: &Client, stream: &Stream) -> Option<Rc<TlsDetails>> {
+    let session = stream.server_session()?;
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        _ => "",
+    };
+    Some(Rc::new(TlsDetails {
+        server_name: client.server_name.clone().unwrap_or_default(),
+        version: version.to_owned(),
+        client_authenticated: session.peer_certificates().is_some(),
+    }))
 }
 
 impl Drop for Record {

@@ -1,7 +1,7 @@
 //! Two byte streams joined: each direction on its own, with its own end, until both have ended or one has broken.
 //!
 //! Bytes are read onto the stack and written at once; only what the other side does not take yet is kept, and nothing
-//! more is read before it is gone.
+//! more is read before it is gone. Where there are plugins, the bytes go through the chain between reading and writing.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,14 +11,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use tidegate_wasm::Side;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::chain::Chain;
 use super::record::{End, Party, Record};
 use crate::time::Deadline;
 use crate::transport::Stream;
 
 /// Bytes that are read at once, and the most that one direction keeps.
-const CHUNK: usize = 32 * 1024;
+pub(super) const CHUNK: usize = 32 * 1024;
+
+/// How long what was let through may take after a plugin has closed the connection.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Both directions of a connection.
 pub(super) struct Splice<'a> {
@@ -29,6 +34,7 @@ pub(super) struct Splice<'a> {
     moved_at: Duration,
     up: Way,
     down: Way,
+    chain: Option<Box<Chain>>,
 }
 
 /// One direction.
@@ -42,8 +48,13 @@ struct Way {
     done: bool,
 }
 
-/// Who broke a direction: the one that is read or the one that is written.
-struct Broken(Party);
+/// Why a direction does not go on.
+enum Cut {
+    /// One of both broke: the one that is read or the one that is written.
+    Broken(Party),
+    /// A plugin did.
+    Failed(End),
+}
 
 impl Party {
     fn other(self) -> Self {
@@ -59,39 +70,61 @@ impl Way {
         Self { from, left: Bytes::new(), ended: false, done: false }
     }
 
+    fn side(&self) -> Side {
+        match self.from {
+            Party::Client => Side::Request,
+            Party::Server => Side::Response,
+        }
+    }
+
     /// Moves bytes until one of the sides has to be waited for. Ready: this direction is over.
     fn poll(
         &mut self,
         (from, to): (&mut Stream, &mut Stream),
         record: &mut Record,
-        other_done: bool,
+        (mut chain, other_done): (Option<&mut Chain>, bool),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<(), Cut>> {
         let (reader, writer) = (self.from, self.from.other());
         while !self.done {
             while self.left.has_remaining() {
-                let written = ready!(write(to, &self.left, cx)).map_err(|_| Broken(writer))?;
+                let written = ready!(write(to, &self.left, cx)).map_err(|_| Cut::Broken(writer))?;
                 self.left.advance(written);
+            }
+            if let Some(chain) = &mut chain {
+                if let Some(next) = chain.next(self.side()) {
+                    self.left = next;
+                    continue;
+                }
+                self.ended |= chain.is_over(self.side());
             }
             if self.ended {
                 self.left = Bytes::new();
-                ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(|_| Broken(writer))?;
+                ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(|_| Cut::Broken(writer))?;
                 self.done = true;
                 break;
+            }
+            if chain.as_ref().is_some_and(|chain| chain.is_blocked(self.side())) {
+                ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(|_| Cut::Broken(writer))?;
+                return Poll::Pending;
             }
             let mut raw = [MaybeUninit::uninit(); CHUNK];
             let mut buffer = ReadBuf::uninit(&mut raw);
             let Poll::Ready(read) = Pin::new(&mut *from).poll_read(cx, &mut buffer) else {
                 // What TLS holds back to be sent goes out before anything is waited for.
-                ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(|_| Broken(writer))?;
+                ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(|_| Cut::Broken(writer))?;
                 return Poll::Pending;
             };
             match read {
                 // Who has been told the end of TLS often only closes the connection below it.
                 Err(error) if other_done && error.kind() == io::ErrorKind::UnexpectedEof => {}
-                other => other.map_err(|_| Broken(reader))?,
+                other => other.map_err(|_| Cut::Broken(reader))?,
             }
             let mut fresh = buffer.filled();
+            if let Some(chain) = &mut chain {
+                chain.came(self.side(), fresh, record).map_err(Cut::Failed)?;
+                continue;
+            }
             if fresh.is_empty() {
                 self.ended = true;
                 record.closed(self.from);
@@ -100,7 +133,7 @@ impl Way {
             record.came(self.from, fresh.len());
             while !fresh.is_empty() {
                 match write(to, fresh, cx) {
-                    Poll::Ready(written) => fresh.advance(written.map_err(|_| Broken(writer))?),
+                    Poll::Ready(written) => fresh.advance(written.map_err(|_| Cut::Broken(writer))?),
                     Poll::Pending => {
                         self.left = Bytes::copy_from_slice(fresh);
                         return Poll::Pending;
@@ -120,13 +153,16 @@ fn write(to: &mut Stream, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result
 }
 
 impl<'a> Splice<'a> {
-    /// Ends after `idle` without a byte in either direction.
-    pub(super) fn new(record: &'a mut Record, idle: Duration) -> Self {
-        let deadlines = &record.client.local.deadlines;
-        let deadline = Deadline::new(deadlines);
+    /// Ends after `idle` without a byte in either direction, of which `deadline` reminds.
+    pub(super) fn new(
+        record: &'a mut Record,
+        chain: Option<Box<Chain>>,
+        (deadline, idle): (Deadline, Duration),
+    ) -> Self {
         deadline.set(Some(idle));
-        let moved_at = deadlines.now();
-        Self { deadline, idle, moved_at, up: Way::new(Party::Client), down: Way::new(Party::Server), record }
+        let moved_at = record.client.local.deadlines.recent();
+        let (up, down) = (Way::new(Party::Client), Way::new(Party::Server));
+        Self { deadline, idle, moved_at, up, down, chain, record }
     }
 
     /// Runs both directions to their ends.
@@ -135,9 +171,11 @@ impl<'a> Splice<'a> {
         let mut broken = None;
         let end = poll_fn(|cx| {
             loop {
-                self.poll_both(client, server, &mut broken, cx);
+                if let Err(end) = self.poll_both(client, server, &mut broken, cx) {
+                    return Poll::Ready(end);
+                }
                 if self.up.done && self.down.done {
-                    return Poll::Ready(broken.unwrap_or(End::Closed));
+                    return Poll::Ready(broken.unwrap_or(self.at_last()));
                 }
                 let moved = pulses.iter().fold(false, |moved, pulse| pulse.take_moved() | moved);
                 if moved {
@@ -148,7 +186,10 @@ impl<'a> Splice<'a> {
                 }
                 let until = self.moved_at + self.idle;
                 if until <= self.record.client.local.deadlines.recent() {
-                    return Poll::Ready(End::Idle);
+                    return Poll::Ready(match self.at_last() {
+                        End::Closed => End::Idle,
+                        end => end,
+                    });
                 }
                 self.deadline.set_until(Some(until));
             }
@@ -158,7 +199,18 @@ impl<'a> Splice<'a> {
             client.reset_when_dropped();
             server.reset_when_dropped();
         }
+        if let Some(chain) = &mut self.chain {
+            chain.finish(self.record.closed_by, end);
+        }
         end
+    }
+
+    /// How a connection ends whose directions have ended in order.
+    fn at_last(&self) -> End {
+        match &self.chain {
+            Some(chain) if chain.closing => End::PluginClosed,
+            _ => End::Closed,
+        }
     }
 
     fn poll_both(
@@ -167,7 +219,17 @@ impl<'a> Splice<'a> {
         server: &mut Stream,
         broken: &mut Option<End>,
         cx: &mut Context<'_>,
-    ) {
+    ) -> Result<(), End> {
+        if let Some(chain) = &mut self.chain {
+            let before = chain.closing;
+            chain.poll_woken(cx)?;
+            if chain.closing && !before {
+                // What has passed the plugins is written still, but not for ever.
+                self.idle = self.idle.min(GOODBYE);
+                self.moved_at = self.record.client.local.deadlines.now();
+                self.deadline.set(Some(self.idle));
+            }
+        }
         for party in [Party::Client, Party::Server] {
             let (way, other, between) = match party {
                 Party::Client => (&mut self.up, &mut self.down, (&mut *client, &mut *server)),
@@ -176,8 +238,11 @@ impl<'a> Splice<'a> {
             if way.done {
                 continue;
             }
-            let Poll::Ready(Err(Broken(by))) = way.poll(between, self.record, other.done, cx) else {
-                continue;
+            let chain = self.chain.as_deref_mut();
+            let by = match way.poll(between, self.record, (chain, other.done), cx) {
+                Poll::Ready(Err(Cut::Broken(by))) => by,
+                Poll::Ready(Err(Cut::Failed(end))) => return Err(end),
+                Poll::Ready(Ok(())) | Poll::Pending => continue,
             };
             // What the other side has still sent is passed on: it may be why this one broke off.
             way.done = true;
@@ -190,5 +255,6 @@ impl<'a> Splice<'a> {
             // Nothing can be written to a side that reading has found broken.
             other.done |= by == party;
         }
+        Ok(())
     }
 }

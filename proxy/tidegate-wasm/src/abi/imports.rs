@@ -1,6 +1,7 @@
 //! The functions that a guest may call, one each, by subject. This file links them for each
 //! version of the ABI.
 
+mod assemblyscript;
 mod buffers;
 mod calls;
 mod fields;
@@ -49,6 +50,7 @@ impl Imports {
     pub(crate) fn link(engine: &Engine, abi: AbiVersion) -> wasmtime::Result<Self> {
         let mut imports = Self { linker: Linker::new(engine), names: HashSet::new() };
         system::link(&mut imports)?;
+        assemblyscript::link(&mut imports)?;
         imports.link_fields()?;
         imports.link_stream()?;
         imports.link_calls()?;

@@ -19,6 +19,9 @@ const NOTSUP: u32 = 58;
 
 const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
+/// Stands for an answer that depends on the file: the two outputs take it, there are no others.
+const OUTPUTS: u32 = u32::MAX;
+
 /// Most random bytes at once.
 const RANDOM_BYTES: u32 = 64 << 10;
 
@@ -31,21 +34,21 @@ type Wasi = Result<(), u32>;
 const EMPTY: [(&str, &str, u32); 33] = [
     ("args_get", "ii", OK),
     ("fd_advise", "iIIi", OK),
-    ("fd_allocate", "iII", BADF),
+    ("fd_allocate", "iII", OUTPUTS),
     ("fd_close", "i", OK),
-    ("fd_datasync", "i", BADF),
+    ("fd_datasync", "i", OUTPUTS),
     ("fd_fdstat_set_flags", "ii", NOSYS),
-    ("fd_fdstat_set_rights", "iII", BADF),
+    ("fd_fdstat_set_rights", "iII", OUTPUTS),
     ("fd_filestat_get", "ii", BADF),
-    ("fd_filestat_set_size", "iI", BADF),
-    ("fd_filestat_set_times", "iIIi", BADF),
+    ("fd_filestat_set_size", "iI", OUTPUTS),
+    ("fd_filestat_set_times", "iIIi", OUTPUTS),
     ("fd_pread", "iiiIi", NOSYS),
     ("fd_prestat_dir_name", "iii", NOSYS),
     ("fd_prestat_get", "ii", BADF),
     ("fd_read", "iiii", NOSYS),
     ("fd_readdir", "iiiIi", NOTDIR),
     ("fd_renumber", "ii", BADF),
-    ("fd_sync", "i", BADF),
+    ("fd_sync", "i", OUTPUTS),
     ("path_create_directory", "iii", NOTSUP),
     ("path_filestat_get", "iiiii", NOTSUP),
     ("path_filestat_set_times", "iiiiIIi", NOTSUP),
@@ -119,10 +122,15 @@ fn link_empty(
 ) -> wasmtime::Result<()> {
     let params = params.chars().map(|kind| if kind == 'I' { ValType::I64 } else { ValType::I32 });
     let ty = FuncType::new(imports.linker.engine(), params, [ValType::I32]);
-    imports.linker.func_new(module, name, ty, move |caller, _, results| {
+    imports.linker.func_new(module, name, ty, move |caller, params, results| {
         if caller.data().phase == Phase::Allocating {
             return Err(restricted(name));
         }
+        let answer = match (answer, params.first()) {
+            (OUTPUTS, Some(Val::I32(1 | 2))) => OK,
+            (OUTPUTS, _) => BADF,
+            _ => answer,
+        };
         if let Some(result) = results.first_mut() {
             *result = Val::I32(answer.cast_signed());
         }

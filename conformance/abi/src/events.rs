@@ -1,0 +1,136 @@
+//! What happens to a guest: heads, bodies, trailers, answers. And what its wishes look like as text.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, request, response};
+use tidegate_wasm::{CallResponse, Effect, StreamInfo, TlsDetails};
+
+use crate::token::Token;
+
+/// The client and what is known of its request.
+pub(crate) fn info(words: &[Token]) -> StreamInfo {
+    let mut info =
+        StreamInfo::new(([10, 0, 0, 1], 4000).into(), ([10, 0, 0, 2], 80).into(), Version::HTTP_11);
+    info.connection_id = 77;
+    if has(words, "bare") {
+        return info;
+    }
+    info.listener = Some("web".into());
+    info.route = Some("shop".into());
+    info.rule = Some("first".into());
+    if has(words, "tls") {
+        info.tls = true;
+        info.tls_details = Some(
+            TlsDetails {
+                server_name: "h.test".to_owned(),
+                version: "TLSv1.3".to_owned(),
+                client_authenticated: true,
+                ..TlsDetails::default()
+            }
+            .into(),
+        );
+    }
+    info
+}
+
+pub(crate) fn has(words: &[Token], wanted: &str) -> bool {
+    words.iter().any(|word| matches!(word, Token::Word(word) if word == wanted))
+}
+
+/// `POST /path?query`, with fields of every kind and those that are named.
+pub(crate) fn request_head(words: &[Token]) -> request::Parts {
+    let method = if has(words, "get") { "GET" } else { "POST" };
+    let head = Request::builder().method(method).uri("/path?query").header("host", "h.test");
+    let head = head.header("x-two", "one").header("x-two", "two").header("x-empty", "");
+    let head = head.header("x-byte", HeaderValue::from_bytes(b"\xff").unwrap());
+    let mut head = head.body(()).unwrap().into_parts().0;
+    head.headers.extend(fields(words));
+    head
+}
+
+/// 200, with a server's name and the fields that are named.
+pub(crate) fn response_head(words: &[Token]) -> response::Parts {
+    let status = words.iter().find_map(|word| match word {
+        Token::Number(status, _) => u16::try_from(*status).ok(),
+        _ => None,
+    });
+    let head = Response::builder().status(status.unwrap_or(200)).header("server", "s");
+    let mut head = head.body(()).unwrap().into_parts().0;
+    head.headers.extend(fields(words));
+    head
+}
+
+/// The words `name=value` as fields.
+pub(crate) fn fields(words: &[Token]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for word in words {
+        if let Token::Word(word) = word
+            && let Some((name, value)) = word.split_once('=')
+        {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+    }
+    map
+}
+
+/// The bytes among the words.
+pub(crate) fn bytes(words: &[Token]) -> Bytes {
+    let found = words.iter().find_map(|word| match word {
+        Token::Bytes(bytes) => Some(Bytes::from(bytes.clone())),
+        _ => None,
+    });
+    found.unwrap_or_default()
+}
+
+/// The answer to an HTTP call; `none`: there is none. Fields after `|` are trailers.
+pub(crate) fn answer(words: &[Token]) -> Option<CallResponse> {
+    let bar = words.iter().position(|word| *word == Token::Word("|".to_owned())).unwrap_or(words.len());
+    let (head, trailers) = words.split_at(bar);
+    (!has(head, "none")).then(|| CallResponse {
+        head: response_head(head),
+        body: bytes(head),
+        trailers: fields(trailers),
+    })
+}
+
+/// A wish of the guest, in short.
+pub(crate) fn wish(effect: &Effect) -> String {
+    match effect {
+        Effect::LocalReply { status, headers, body, grpc_status, details, .. } => {
+            let pair =
+                |(name, value): &(HeaderName, HeaderValue)| format!("{name}={}", text(value.as_bytes()));
+            let headers: Vec<String> = headers.iter().map(pair).collect();
+            let grpc = grpc_status.map_or(String::new(), |status| format!(" grpc={status}"));
+            let (headers, body) = (headers.join(","), text(body));
+            format!("reply {} [{headers}] body={body} details={details}{grpc}", status.as_u16())
+        }
+        Effect::Resume { side, .. } => format!("resume {side:?}"),
+        Effect::Feed { side, .. } => format!("feed {side:?}"),
+        Effect::Reset { .. } => "reset".to_owned(),
+        Effect::HttpCall { token, upstream, head, body, timeout, stream, trailers } => {
+            let by = if stream.is_some() { "stream" } else { "root" };
+            let (method, uri, body) = (&head.method, &head.uri, text(body));
+            let host = head.headers.get("host").map_or(String::new(), |host| text(host.as_bytes()));
+            let trailers = trailers.len();
+            format!(
+                "call {token} {upstream} {method} {host}{uri} body={body} trailers={trailers} timeout={timeout:?} by={by}"
+            )
+        }
+        Effect::GrpcCall(call) => {
+            let by = if call.stream.is_some() { "stream" } else { "root" };
+            format!(
+                "grpc {} {} {} timeout={:?} by={by}",
+                call.token, call.upstream, call.head.uri, call.timeout
+            )
+        }
+        Effect::GrpcCancel { token } => format!("grpc cancel {token}"),
+        Effect::TickPeriod(period) => format!("tick {period:?}"),
+        Effect::ClearRoute { .. } => "clear route".to_owned(),
+        Effect::QueueReady { plugin, queue } => format!("queue {queue} of {plugin}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -49,6 +49,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
     let listeners = listener::listeners(&mut check, document, &mut plugins);
     overlap::addresses(&mut check, document, admin);
     let routes = route::routes(&mut check, document, &listeners, &upstreams, &mut plugins);
+    let access_log = document.access_log.as_ref().map(|log| access_log(&mut check, log, &plugins));
     // Where parts were taken out, what cannot be reached may only seem so.
     if !check.report.has_errors() {
         if document.listeners.is_empty() {
@@ -66,15 +67,26 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
         plugins: plugins.into_inner(),
         routes,
         upstreams: upstreams.into_inner(),
-        access_log: document.access_log.as_ref().map(|log| access_log(&mut check, log)),
+        access_log,
     }
 }
 
-fn access_log(check: &mut Check<'_>, log: &AccessLogDocument) -> AccessLog {
+fn access_log(check: &mut Check<'_>, log: &AccessLogDocument, all: &plugin::Plugins) -> AccessLog {
     let root = Path::ROOT;
     let path = root.key("accessLog");
     let file = log.path.as_deref().unwrap_or("/dev/stdout");
-    AccessLog { path: check.file(&path.key("path"), file) }
+    let section = path.key("plugins");
+    let mut plugins = Vec::new();
+    for (index, name) in log.plugins.iter().flatten().enumerate() {
+        let place = section.index(index);
+        match all.find(check, &place, name) {
+            Some(plugin) if plugins.contains(&plugin) => {
+                check.warn(&place, Fault::new(format!("the plugin {name:?} is there twice")));
+            }
+            found => plugins.extend(found),
+        }
+    }
+    AccessLog { path: check.file(&path.key("path"), file), plugins }
 }
 
 /// What all checks need.

@@ -78,6 +78,9 @@ pub struct AccessLogDocument {
     pub format: Option<AccessLogFormat>,
     /// File to append to. Default: `/dev/stdout`.
     pub path: Option<String>,
+    /// Names of plugins that are shown each exchange when it is over, whatever became of it. Default: none.
+    #[schemars(length(min = 1))]
+    pub plugins: Option<Vec<String>>,
 }
 
 /// Form of an access log line.

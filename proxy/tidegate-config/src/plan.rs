@@ -171,6 +171,8 @@ pub struct Plugin {
     pub limits: PluginLimits,
     /// Upstreams that the guest may call.
     pub callable: Vec<UpstreamIndex>,
+    /// One instance in the process; no request meets it.
+    pub background: bool,
 }
 
 /// Where a module comes from.
@@ -487,4 +489,6 @@ pub struct UpstreamLimits {
 pub struct AccessLog {
     /// File to append to; `/dev/stdout` and `/dev/stderr` are the process's own.
     pub path: PathBuf,
+    /// Plugins that are shown each exchange when it is over.
+    pub plugins: Vec<PluginIndex>,
 }

@@ -5,6 +5,7 @@
 pub(crate) mod finish;
 pub(crate) mod forward;
 pub(crate) mod log_line;
+pub(crate) mod logged;
 pub(crate) mod outgoing;
 pub(crate) mod steps;
 pub(crate) mod tunnel;
@@ -106,6 +107,9 @@ impl Exchange {
             }
         }
 
+        if let Some(heads) = &mut self.record.heads {
+            heads.note_request(&head);
+        }
         let outcome = match &rule.action {
             Action::Forward(targets) => {
                 let forward = Forward { rule, known, client_upgrade: upgrade };

@@ -75,6 +75,10 @@ impl View {
             .plugins
             .iter()
             .map(|entry| {
+                // In the background there is one instance, on the first worker.
+                let elsewhere = entry.background && local.shard.worker != 0;
+                let here = elsewhere.then(|| plugins::Plugin { plugin: None, ..entry.clone() });
+                let entry = here.as_ref().unwrap_or(entry);
                 let lent: FxHashMap<_, _> = entry
                     .callable
                     .iter()
@@ -88,6 +92,15 @@ impl View {
             })
             .collect();
         Rc::new(Self { snapshot, _generation: generation, pools, plugins, names })
+    }
+
+    /// Ends the background instances that a later view did not take over; requests may hold this one for long.
+    pub(crate) fn retire(&self, next: &Self) {
+        let kept = |slot: &Rc<Slot>| next.plugins.iter().any(|other| Rc::ptr_eq(slot, other));
+        self.plugins
+            .iter()
+            .filter(|slot| slot.entry.background && !kept(slot))
+            .for_each(|slot| slot.retire());
     }
 
     /// A listener by its number.

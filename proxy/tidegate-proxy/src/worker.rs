@@ -135,6 +135,9 @@ impl Worker {
     fn switch(&mut self, serve: Serve) {
         let before = self.view.borrow().clone();
         let view = View::new(serve.snapshot, &self.local, before.as_deref(), serve.held);
+        if let Some(before) = &before {
+            before.retire(&view);
+        }
         let mut sockets: HashMap<_, _> = serve.sockets.into_iter().collect();
         let mut bound = HashMap::with_capacity(serve.spots.len());
         for (spot, listener) in serve.spots {

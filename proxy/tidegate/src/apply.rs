@@ -3,6 +3,7 @@
 //! Everything that can fail is done off the workers and before anything changes. Whatever fails, the last good
 //! configuration keeps running; the problems are logged once and shown by the admin API.
 
+mod places;
 mod plugins;
 #[cfg(test)]
 mod tests;
@@ -140,6 +141,12 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
         return Outcome::Refused(problems);
     }
 
+    let mut warnings = loaded.warnings;
+    warnings.extend(places::misplaced(&plan, &plugins.ready()).into_iter().map(|found| Problem {
+        hint: Some(found.hint.to_owned()),
+        severity: Severity::Warning,
+        ..problem(main, found.path, found.message)
+    }));
     let digests = bytes.iter().map(|(path, bytes)| (path.clone(), assets::digest(bytes))).collect();
     if live.is_some_and(|live| live.is_same(&plan, &digests, &plugins, &addresses)) {
         return Outcome::Unchanged;
@@ -148,7 +155,7 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
         Ok(snapshot) => Outcome::Ready(Box::new(Ready {
             snapshot,
             document: loaded.redacted,
-            warnings: loaded.warnings,
+            warnings,
             plugins,
             addresses,
             name_failures,

@@ -28,6 +28,11 @@ impl Plugins {
         if found.is_none() {
             check.dangling(path, Kind::Plugin, name);
         }
+        let plugin = found.and_then(|found| self.list.get(found));
+        if plugin.is_some_and(|plugin| plugin.background) {
+            let fault = Fault::new(format!("the plugin {name:?} works in the background: nothing passes it"));
+            check.fault(path, fault.hint("leave its background out, or define it a second time without"));
+        }
         found
     }
 
@@ -100,6 +105,7 @@ fn plugin(
         on_failure: on_failure(written.on_failure.as_ref()),
         limits: limits(check, &path.key("limits"), written.limits.as_ref()),
         callable,
+        background: written.background == Some(true),
     }
 }
 

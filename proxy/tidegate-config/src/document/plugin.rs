@@ -28,6 +28,8 @@ pub struct PluginDocument {
     pub environment: BTreeMap<String, String>,
     /// How many requests share an instance. Default: `worker`.
     pub isolation: Option<Isolation>,
+    /// One instance in the process that works without requests: by ticks, queues and calls. Default: `false`.
+    pub background: Option<bool>,
     /// What happens to requests when the plugin cannot do its work. Default: `closed`.
     pub on_failure: Option<FailurePolicy>,
     /// Time and memory that the module may use.

@@ -10,6 +10,7 @@ use tidegate_config::plan::PluginIndex;
 use tidegate_wasm::StreamInfo;
 
 use crate::exchange::log_line;
+use crate::exchange::logged::{self, Heads};
 use crate::exchange::steps::Passed;
 use crate::exchange::uplink::Progress;
 use crate::http::fail::{Fail, Reason};
@@ -33,6 +34,8 @@ pub(crate) struct Record {
     pub(crate) version: http::Version,
     /// Kept for the access log only.
     pub(crate) target: Option<Target>,
+    /// Kept for plugins of the access log only.
+    pub(crate) heads: Option<Box<Heads>>,
     pub(crate) rule: Option<usize>,
     /// The upstream and the server of the last attempt.
     pub(crate) upstream: Option<(usize, usize)>,
@@ -83,6 +86,7 @@ impl Record {
             head_only: request.method() == Method::HEAD,
             version: request.version(),
             target: None,
+            heads: None,
             rule: None,
             upstream: None,
             attempts: 0,
@@ -102,7 +106,10 @@ impl Record {
 
     /// Keeps what the access log will say, where there is one.
     pub(crate) fn note_target(&mut self, head: &Parts) {
-        if self.view.snapshot.plan.access_log.is_some() {
+        if let Some(log) = &self.view.snapshot.plan.access_log {
+            if !log.plugins.is_empty() {
+                self.heads.get_or_insert_default().note_request(head);
+            }
             self.target = Some(Target {
                 method: head.method.clone(),
                 uri: head.uri.clone(),
@@ -205,6 +212,9 @@ impl Drop for Record {
         }
         if self.target.is_some() {
             log_line::write(self, took);
+        }
+        if let Some(heads) = self.heads.take() {
+            logged::tell(self, &heads, took);
         }
     }
 }

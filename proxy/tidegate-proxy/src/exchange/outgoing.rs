@@ -23,6 +23,9 @@ impl Outgoing {
     pub(crate) fn wrap(response: Response<Body>, mut record: Box<Record>) -> Response<Self> {
         let (head, mut body) = response.into_parts();
         record.answered(head.status);
+        if let Some(heads) = &mut record.heads {
+            heads.note_response(&head);
+        }
         let bodiless = record.bodiless(head.status);
         // HTTP/1's codec leaves such a body out and still tells its length; HTTP/2's would send it.
         if bodiless && record.version == Version::HTTP_2 {
@@ -47,6 +50,9 @@ impl HttpBody for Outgoing {
                 this.waiting = false;
                 this.record.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
                 this.record.complete = this.body.is_end_stream() || frame.is_trailers();
+                if let (Some(heads), Some(trailers)) = (&mut this.record.heads, frame.trailers_ref()) {
+                    heads.note_trailers(trailers);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {

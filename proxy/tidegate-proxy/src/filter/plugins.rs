@@ -39,6 +39,8 @@ pub(crate) struct Plugin {
     pub(crate) callable: Vec<(String, UpstreamIndex)>,
     /// What the metrics show of it.
     pub(crate) counters: Arc<PluginCounters>,
+    /// One instance in the process, which must run without being asked for.
+    pub(crate) background: bool,
 }
 
 /// One plugin on one worker, across its instances.
@@ -110,10 +112,16 @@ impl Slot {
             }
             Err(error) => {
                 tracing::error!(plugin = %self.entry.name, %error, "plugin instance did not start");
+                self.revive();
                 State::Down { until: now + self.backoff() }
             }
         };
         *self.state.borrow_mut() = state;
+    }
+
+    /// One more stream comes to the plugin.
+    pub(crate) fn count_stream(&self) {
+        self.entry.counters.of(self.worker).streams.add(1);
     }
 
     fn backoff(&self) -> Duration {
@@ -159,6 +167,40 @@ impl Slot {
             self.failures.set(0);
         }
         *self.state.borrow_mut() = State::Down { until: now + self.backoff() };
+    }
+
+    /// Starts an instance again after the wait that follows a failure: nothing else asks for one in the background.
+    fn revive(self: &Rc<Self>) {
+        if !self.entry.background {
+            return;
+        }
+        let slot = Rc::downgrade(self);
+        spawn_local(async move {
+            while let Some(this) = slot.upgrade() {
+                let until = match &*this.state.borrow() {
+                    State::Down { until } => *until,
+                    State::Running { .. } | State::Missing => return,
+                };
+                let wait = until.saturating_sub(this.clock.now());
+                if wait.is_zero() {
+                    // One that fails again revives itself.
+                    drop(this.host());
+                    return;
+                }
+                drop(this);
+                tokio::time::sleep(wait).await;
+            }
+        });
+    }
+
+    /// Ends the instance, whoever still holds the slot.
+    pub(crate) fn retire(&self) {
+        let State::Running { host, .. } = self.state.replace(State::Missing) else { return };
+        if let Some(tick) = host.tick.borrow_mut().take() {
+            tick.abort();
+        }
+        host.instance.borrow_mut().shut_down(self.clock.guest());
+        host.perform();
     }
 
     /// Whether the slot's guest calls exactly these pools.
@@ -222,6 +264,7 @@ impl Host {
         }
         result.map_err(|trap| {
             self.fail(&slot, &trap);
+            slot.revive();
             reason_of(&trap)
         })
     }
@@ -390,5 +433,5 @@ pub(crate) fn same(a: &Plugin, b: &Plugin) -> bool {
         (None, None) => true,
         _ => false,
     };
-    plugin && a.on_failure == b.on_failure && a.callable == b.callable
+    plugin && a.on_failure == b.on_failure && a.callable == b.callable && a.background == b.background
 }

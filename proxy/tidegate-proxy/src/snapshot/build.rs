@@ -202,6 +202,7 @@ fn plugin(spec: &plan::Plugin, plan: &Plan, assets: &Assets, previous: Option<&S
         on_failure: spec.on_failure,
         callable,
         counters,
+        background: spec.background,
     }
 }
 

@@ -213,6 +213,7 @@ mod tests {
                 memory: 1 << 25,
             },
             callable: Vec::new(),
+            background: false,
         }
     }
 

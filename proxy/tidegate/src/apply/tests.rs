@@ -127,3 +127,78 @@ fn a_missing_file_names_its_place() {
         assert!(problems.contains(place), "{problems}");
     }
 }
+
+#[test]
+fn a_module_where_its_callbacks_are_never_called_is_a_warning() {
+    let text = "\
+listeners:
+  - { name: web, address: 127.0.0.1:0, filters: [bytes] }
+  - { name: db, address: 127.0.0.1:0, protocol: tcp, filters: [requests, both, neither] }
+plugins:
+  requests: { module: requests.wasm }
+  bytes: { module: bytes.wasm }
+  both: { module: both.wasm }
+  neither: { module: neither.wasm }
+routes:
+  - { name: all, rules: [{ filters: [{ plugin: requests }], respond: {} }] }
+  - { name: db, listeners: [db], rules: [{ filters: [{ plugin: requests }], forward: [{ upstream: up }] }] }
+upstreams: { up: { servers: [127.0.0.1:1] } }
+";
+    let bench = Bench::new("places", text);
+    let (headers, data) = (("proxy_on_request_headers", 3), ("proxy_on_downstream_data", 3));
+    for (name, exports) in
+        [("requests", &[headers][..]), ("bytes", &[data]), ("both", &[headers, data]), ("neither", &[])]
+    {
+        let path = bench.scratch.path().join(format!("{name}.wasm"));
+        std::fs::write(path, module(exports)).expect("writable");
+    }
+    let Outcome::Ready(ready) = bench.prepare(&Before::Check) else { panic!("refused") };
+    let warnings: Vec<String> =
+        ready.warnings.iter().map(|warning| format!("{}: {}", warning.path, warning.message)).collect();
+    let requests = "the plugin \"requests\" has callbacks for requests only, and here come connections";
+    assert_eq!(
+        warnings,
+        [
+            "listeners[0].filters[0]: the plugin \"bytes\" has callbacks for connections only, and here come requests"
+                .to_owned(),
+            format!("listeners[1].filters[0]: {requests}"),
+            format!("routes[1].rules[0].filters[0]: {requests}"),
+        ]
+    );
+}
+
+/// A module of ABI 0.2.1 with these callbacks, each with its number of parameters and one result.
+fn module(callbacks: &[(&str, u8)]) -> Vec<u8> {
+    let section = |id: u8, body: Vec<u8>| {
+        let length = u8::try_from(body.len()).expect("a small section");
+        // Two bytes of LEB128, whatever the length.
+        [vec![id, (length & 0x7f) | 0x80, length >> 7], body].concat()
+    };
+    let count = u8::try_from(callbacks.len()).expect("few callbacks");
+    let i32s = |count: u8| vec![0x7f; usize::from(count)];
+    let mut types = vec![2 + count, 0x60, 0, 0, 0x60, 1, 0x7f, 1, 0x7f];
+    let mut functions = vec![2 + count, 0, 1];
+    let name = |name: &str| [vec![u8::try_from(name.len()).expect("a short name")], name.into()].concat();
+    let mut exports = vec![3 + count];
+    exports.extend([name("proxy_abi_version_0_2_1"), vec![0, 0]].concat());
+    exports.extend([name("malloc"), vec![0, 1]].concat());
+    exports.extend([name("memory"), vec![2, 0]].concat());
+    let mut code = vec![2 + count, 2, 0, 0x0b, 4, 0, 0x41, 0, 0x0b];
+    for (index, (callback, parameters)) in callbacks.iter().enumerate() {
+        let number = 2 + u8::try_from(index).expect("few callbacks");
+        types.extend([vec![0x60, *parameters], i32s(*parameters), vec![1, 0x7f]].concat());
+        functions.push(number);
+        exports.extend([name(callback), vec![0, number]].concat());
+        code.extend([4, 0, 0x41, 0, 0x0b]);
+    }
+    let header = b"\0asm\x01\0\0\0".to_vec();
+    [
+        header,
+        section(1, types),
+        section(3, functions),
+        section(5, vec![1, 0, 1]),
+        section(7, exports),
+        section(10, code),
+    ]
+    .concat()
+}

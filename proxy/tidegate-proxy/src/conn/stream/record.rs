@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tidegate_wasm::{StreamInfo, TlsDetails};
+use tidegate_config::plan::PluginIndex;
+use tidegate_wasm::{Ended, Now, StreamInfo, TlsDetails};
 
+use crate::filter::log;
 use crate::http::fail::{Fail, Reason};
 use crate::local::{Client, View};
 use crate::shared::TCP_ENDS;
@@ -30,6 +32,8 @@ pub(super) struct Record {
     /// Who ended first.
     pub(super) closed_by: Option<Party>,
     end: End,
+    /// Kept for plugins of the access log only.
+    tls: Option<Rc<TlsDetails>>,
 }
 
 /// One of the two that talk.
@@ -86,12 +90,15 @@ impl End {
 
 impl Record {
     /// A connection has come.
-    pub(super) fn begin(client: Rc<Client>) -> Self {
+    pub(super) fn begin(client: Rc<Client>, stream: &Stream) -> Self {
         let local = &client.local;
         local.shard.tcp.connections.add(1);
         local.shard.tcp.active.add(1);
         let view = client.site.view.borrow().clone();
+        let log = view.snapshot.plan.access_log.as_ref();
+        let tls = log.filter(|log| !log.plugins.is_empty()).and_then(|_| tls_details(&client, stream));
         Self {
+            tls,
             view,
             listener: client.site.listener.get(),
             start: local.deadlines.now(),
@@ -133,6 +140,10 @@ impl Record {
 
     /// What a guest may know of the connection's surroundings.
     pub(super) fn stream_info(&self, stream: &Stream) -> StreamInfo {
+        StreamInfo { tls_details: tls_details(&self.client, stream), ..self.surroundings() }
+    }
+
+    fn surroundings(&self) -> StreamInfo {
         let client = &self.client;
         let names = self.rule.and_then(|rule| self.view.names.get(rule));
         let listener = self.view.listener(self.listener).map(|listener| listener.spec.name.as_str().into());
@@ -141,7 +152,6 @@ impl Record {
             route: names.map(|names| names.route.clone()),
             rule: names.map(|names| names.rule.clone()),
             tls: client.secure,
-            tls_details: tls_details(client, stream),
             connection_id: client.id,
             ..StreamInfo::new(client.address, client.here, http::Version::HTTP_11)
         }
@@ -237,6 +247,30 @@ fn tls_details(client: &Client, stream: &Stream) -> Option<Rc<TlsDetails>> {
     }))
 }
 
+impl Record {
+    /// Shows plugins of the access log a connection that is over.
+    #[cold]
+    fn tell(&self, plugins: &[PluginIndex], took: Duration) {
+        let server = self.server();
+        let info = StreamInfo {
+            tls_details: self.tls.clone(),
+            upstream_address: server.as_ref().map(|(_, address)| *address),
+            upstream: server.map(|(name, _)| name),
+            ..self.surroundings()
+        };
+        let wall = self.client.local.clock.wall().saturating_sub(took);
+        let ended = Ended {
+            opened: Now { monotonic: self.start, wall },
+            details: self.end.word().unwrap_or_default(),
+            received: self.received,
+            sent: self.sent,
+            of_bytes: true,
+            ..Ended::default()
+        };
+        log::tell(&self.view.plugins, plugins, &info, &ended);
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         let local = self.client.local.clone();
@@ -248,8 +282,12 @@ impl Drop for Record {
                 counter.add(1);
             }
         }
-        if self.view.snapshot.plan.access_log.is_some() {
+        let view = self.view.clone();
+        if let Some(log) = &view.snapshot.plan.access_log {
             let took = local.deadlines.now().saturating_sub(self.start);
+            if !log.plugins.is_empty() {
+                self.tell(&log.plugins, took);
+            }
             if !local.log.write(self.line(took)) {
                 shard.log_dropped.add(1);
             }

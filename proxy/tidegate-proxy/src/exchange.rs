@@ -113,7 +113,7 @@ impl Exchange {
         let outcome = match &rule.action {
             Action::Forward(targets) => {
                 let forward = Forward { rule, known, client_upgrade: upgrade };
-                self.forward(&view, targets, forward, Message { head, body }).await
+                self.forward(&view, targets, forward, Message::new(head, body)).await
             }
             Action::Redirect(redirect) => Ok(self.redirect(redirect, &head, prefix).into_response()),
             Action::Respond { status, headers, body } => {

@@ -88,6 +88,11 @@ impl Stream {
         Self { ahead, pulse: Pulse::default(), transport }
     }
 
+    /// `bytes` were read and are to be read once more.
+    pub(crate) fn read_again(&mut self, bytes: &[u8]) {
+        self.ahead.splice(..0, bytes.iter().copied());
+    }
+
     /// What happens on the stream from here on.
     pub(crate) fn pulse(&self) -> Pulse {
         self.pulse.clone()

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, TE, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tidegate_config::plan::{RetryOn, UpstreamProtocol};
 
@@ -26,50 +26,6 @@ pub(crate) struct Forward<'a> {
     pub(crate) known: Sanitized,
     /// The client's side of an upgrade.
     pub(crate) client_upgrade: Option<OnUpgrade>,
-}
-
-/// A request's head, to send it once more.
-#[derive(Clone)]
-struct Spare {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Again,
-}
-
-#[derive(Clone)]
-enum Again {
-    Empty,
-    Full(bytes::Bytes),
-}
-
-impl Spare {
-    fn of(message: &Message) -> Option<Box<Self>> {
-        let body = match &message.body {
-            Body::Empty => Again::Empty,
-            Body::Full(bytes) => Again::Full(bytes.clone()),
-            Body::Incoming(..) | Body::Stream(_) => return None,
-        };
-        let head = &message.head;
-        Some(Box::new(Self {
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            headers: head.headers.clone(),
-            body,
-        }))
-    }
-
-    fn into_message(self) -> Message {
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.method = self.method;
-        head.uri = self.uri;
-        head.headers = self.headers;
-        let body = match self.body {
-            Again::Empty => Body::Empty,
-            Again::Full(bytes) => Body::Full(bytes),
-        };
-        Message { head: Box::new(head), body }
-    }
 }
 
 /// Attempts that one request may make at most, whatever the rule says: servers that were tried are remembered.
@@ -96,29 +52,37 @@ impl Exchange {
         let mut tried = Vec::new();
         loop {
             let again = self.record.attempts < allowed;
-            let spare = if again && idempotent { Spare::of(&message) } else { None };
-            let (server, outcome) =
-                self.attempt(index, pool, forward.rule.timeouts.attempt, message, &tried).await;
+            let (server, outcome) = self
+                .attempt(
+                    index,
+                    pool,
+                    forward.rule.timeouts.attempt,
+                    &mut message,
+                    again && idempotent,
+                    &tried,
+                )
+                .await;
             match outcome {
                 Ok(answer) => {
                     let status = answer.response.status();
-                    let retry = again && forward.rule.retries.on.contains(&RetryOn::Status(status.as_u16()));
-                    match spare {
-                        Some(spare) if retry => message = spare.into_message(),
-                        _ => return self.passed_on(answer, asks_upgrade, forward.client_upgrade),
+                    let retry = again
+                        && idempotent
+                        && message.is_whole()
+                        && forward.rule.retries.on.contains(&RetryOn::Status(status.as_u16()));
+                    if !retry {
+                        pool.reuse_fields(std::mem::take(&mut message.head.headers));
+                        return self.passed_on(answer, asks_upgrade, forward.client_upgrade);
                     }
                 }
-                Err(refused) => {
-                    let next = match (refused.message, spare) {
-                        _ if !again || !wanted(&forward.rule.retries.on, &refused.fail) => None,
-                        (Some(unsent), _) => Some(unsent),
-                        (None, Some(spare)) if refused.fail.retry != Retry::Never => {
-                            Some(spare.into_message())
-                        }
-                        (None, _) => None,
+                Err(fail) => {
+                    let safe = match fail.retry {
+                        Retry::Safe => message.is_whole(),
+                        Retry::Idempotent => idempotent && message.is_whole(),
+                        Retry::Never => false,
                     };
-                    let Some(next) = next else { return Err(refused.fail) };
-                    message = next;
+                    if !again || !safe || !wanted(&forward.rule.retries.on, &fail) {
+                        return Err(fail);
+                    }
                 }
             }
             tried.extend(server);
@@ -133,12 +97,13 @@ impl Exchange {
         index: usize,
         pool: &std::rc::Rc<Pool>,
         limit: Option<Duration>,
-        message: Message,
+        message: &mut Message,
+        again: bool,
         tried: &[usize],
-    ) -> (Option<usize>, Result<Answer, send::Refused>) {
+    ) -> (Option<usize>, Result<Answer, Fail>) {
         let place = match pool.place(tried) {
             Ok(place) => place,
-            Err(fail) => return (None, Err(send::Refused { fail, message: None })),
+            Err(fail) => return (None, Err(fail)),
         };
         let server = place.server;
         self.record.attempts += 1;
@@ -147,24 +112,22 @@ impl Exchange {
             Some(lease) => lease,
             None => match Box::pin(self.wait(place.open())).await {
                 Ok(lease) => lease,
-                Err(fail) => return (Some(server), Err(send::Refused { fail, message: Some(message) })),
+                Err(fail) => return (Some(server), Err(fail)),
             },
         };
         let until = limit.map(|limit| self.record.client.local.clock.now() + limit);
-        let sent = self.within(until, pin!(send::send(place, lease, message))).await;
+        let sent = self.within(until, pin!(send::send(place, lease, message, again))).await;
         let outcome = match sent {
-            Some(outcome) => outcome.map_err(|refused| self.blame(refused)),
-            None => Err(send::Refused { fail: Fail::upstream(Reason::Timeout, Retry::Never), message: None }),
+            Some(outcome) => outcome.map_err(|fail| self.blame(fail)),
+            None => Err(Fail::upstream(Reason::Timeout, Retry::Never)),
         };
         (Some(server), outcome)
     }
 
     /// A connection that broke because the client's body did is the client's doing.
-    fn blame(&self, mut refused: send::Refused) -> send::Refused {
-        if let Some(reason) = self.record.progress.as_ref().and_then(|progress| progress.broken.get()) {
-            refused.fail = Fail::client(reason);
-        }
-        refused
+    fn blame(&self, fail: Fail) -> Fail {
+        let broken = self.record.progress.as_ref().and_then(|progress| progress.broken.get());
+        broken.map_or(fail, Fail::client)
     }
 
     fn choose(&self, targets: &Targets) -> Option<usize> {

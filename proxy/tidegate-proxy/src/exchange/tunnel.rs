@@ -18,17 +18,16 @@ use crate::upstream::send::Tunnel;
 /// Joins the client and the server once both have switched; ends after `idle` without a byte.
 pub(crate) fn spawn(client: &Rc<Client>, downstream: OnUpgrade, tunnel: Tunnel, idle: Duration) {
     let deadline = Deadline::new(&client.local.deadlines);
-    let Tunnel { upgrade, connection, place } = tunnel;
-    spawn_local(connection.drive());
+    let Tunnel { stream: mut server, open: upstream, place } = tunnel;
     let client = client.clone();
     spawn_local(async move {
-        let _place = place;
+        let _held = (place, upstream);
         // The tunnel counts as an open connection, so that a drain waits for it.
         let open = &client.site.open;
         open.set(open.get() + 1);
-        if let (Ok(server), Ok(peer)) = (upgrade.await, downstream.await) {
+        if let Ok(peer) = downstream.await {
             let mut peer = Watched { stream: TokioIo::new(peer), deadline, idle };
-            let joined = tokio::io::copy_bidirectional(&mut peer, &mut TokioIo::new(server)).await;
+            let joined = tokio::io::copy_bidirectional(&mut peer, &mut server).await;
             if let Err(error) = joined {
                 tracing::debug!(%error, "tunnel ended");
             }

@@ -32,7 +32,7 @@ impl BodyError {
     }
 
     /// The sender of the body failed.
-    pub(crate) fn broken(reason: Reason, source: hyper::Error) -> Self {
+    pub(crate) fn broken(reason: Reason, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { reason, source: Some(source.into()) }
     }
 }

@@ -59,7 +59,7 @@ async fn whole(pool: Rc<Pool>, request: Request<Body>) -> Result<CallResponse, F
         Some(lease) => lease,
         None => place.open().await?,
     };
-    let answer = send::send(place, lease, request.into()).await.map_err(|refused| refused.fail)?;
+    let answer = send::once(place, lease, request).await?;
     let (head, mut body) = answer.response.into_parts();
     let mut bytes = BytesMut::new();
     let mut trailers = HeaderMap::new();

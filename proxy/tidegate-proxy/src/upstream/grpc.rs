@@ -97,7 +97,7 @@ async fn exchange(pool: Rc<Pool>, call: GrpcCall, tell: &mut impl FnMut(Event)) 
         ));
     }
     let request = Request::from_parts(call.head, Body::stream(Messages(call.outbox)));
-    let answer = send::send(place, lease, request.into()).await.map_err(|refused| refused.fail)?;
+    let answer = send::once(place, lease, request).await?;
     let (head, body) = answer.response.into_parts();
     receive(head, body, tell).await
 }

@@ -1,236 +1,244 @@
 //! One HTTP/1.1 connection to a server, driven by the exchange that uses it.
 //!
-//! hyper's connection is not a task of its own: the exchange polls it together with its answer, so that a request costs
-//! no wake-up between two tasks. Whatever only that connection can change (the answer, its body) is polled with a waker
-//! that does nothing, since the connection itself is always polled first with the real one.
+//! The connection is not a task of its own and has no channels: an exchange writes its request, reads the answer and
+//! gives the connection back, all in its own polls. `encode` and `decode` know the bytes of heads, `body` those of
+//! bodies, `sending` a request on its way out and `lent` an answer on its way in.
+
+mod body;
+mod decode;
+mod encode;
+mod lent;
+mod sending;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use atomic_waker::AtomicWaker;
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use bytes::BytesMut;
+use http::HeaderMap;
+use http::request::Parts;
+use tokio::io::AsyncReadExt;
 
+use self::body::{Decoder, Part};
+pub(crate) use self::decode::{Garbage, Head};
+
+pub(crate) use self::lent::{Arrived, Home};
+use self::sending::{SendFault, Sending};
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::Reason;
 use crate::transport::Stream;
 use crate::upstream::pool::Open;
-use crate::upstream::send::Message;
 
-type Driver = hyper::client::conn::http1::Connection<TokioIo<Stream>, Body>;
+/// Bytes to read at once, when not more are known to come.
+const READ: usize = 8 * 1024;
+/// Bytes to read at once at most.
+const BULK: usize = 64 * 1024;
 
 /// A connection, idle or lent to an exchange.
 pub(crate) struct Http1 {
-    sender: SendRequest<Body>,
-    driver: Option<Pin<Box<dyn Future<Output = hyper::Result<()>>>>>,
+    stream: Stream,
+    /// What was read and not used yet.
+    buffer: BytesMut,
+    sending: Sending,
+    /// Whether another request may follow this one.
+    keep_alive: bool,
+    /// Bytes at the front of the buffer that are no whole head.
+    known: usize,
+    /// Bytes of interim answers to this request.
+    interim: usize,
     /// Of the worker's clock, when it was last given back.
     pub(crate) idle_since: Duration,
     /// Whether an exchange has used it before: then a failure may be the server closing an idle connection.
     pub(crate) reused: bool,
-    /// Wakes the task of the exchange that drives the connection.
-    gate: Arc<Gate>,
-    waker: Waker,
-    _open: Open,
+    open: Open,
 }
 
-/// Passes wake-ups on to the task, but for those that the task causes itself by taking a piece of the answer: it drives
-/// the connection anyway before it takes the next one.
-#[derive(Default)]
-struct Gate {
-    task: AtomicWaker,
-    muted: AtomicBool,
+/// Why there is no head of an answer.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// Not a byte of the request was written.
+    Unsent(io::Error),
+    /// The request's body broke off.
+    Body(BodyError),
+    /// The connection broke, or ended before there was an answer.
+    Lost(io::Error),
+    /// The answer is none.
+    Garbage(Garbage),
 }
 
-impl Wake for Gate {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.muted.load(Ordering::Relaxed) {
-            self.task.wake();
-        }
+impl From<Garbage> for Fault {
+    fn from(garbage: Garbage) -> Self {
+        Self::Garbage(garbage)
     }
 }
-
-/// How sending failed: the error, and the request when no byte of it was written.
-pub(crate) type SendError = TrySendError<Request<Body>>;
 
 impl Http1 {
     /// Starts HTTP/1.1 on a stream.
-    pub(crate) async fn handshake(stream: Stream, open: Open) -> hyper::Result<Box<Self>> {
-        let (sender, driver): (SendRequest<Body>, Driver) =
-            Builder::new().max_header_size(128 * 1024).handshake(TokioIo::new(stream)).await?;
-        let gate = Arc::new(Gate::default());
-        Ok(Box::new(Self {
-            waker: gate.clone().into(),
-            gate,
-            sender,
-            driver: Some(Box::pin(driver.with_upgrades())),
+    pub(crate) fn new(stream: Stream, open: Open) -> Box<Self> {
+        Box::new(Self {
+            stream,
+            buffer: BytesMut::new(),
+            sending: Sending::default(),
+            keep_alive: true,
+            known: 0,
+            interim: 0,
             idle_since: Duration::ZERO,
             reused: false,
-            _open: open,
-        }))
+            open,
+        })
     }
 
-    /// Drives the connection as far as it goes now; the task is woken when it goes on.
-    fn poll_driver(&mut self, cx: &mut Context<'_>) {
-        self.gate.task.register(cx.waker());
-        if let Some(driver) = &mut self.driver
-            && driver.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready()
-        {
-            self.driver = None;
-        }
-    }
-
-    /// Takes from an answer without waking the task for it.
-    fn poll_answer(&self, incoming: &mut Incoming) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.gate.muted.store(true, Ordering::Relaxed);
-        let polled = Pin::new(incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
-        self.gate.muted.store(false, Ordering::Relaxed);
-        polled
-    }
-
-    /// Whether another request can be sent: the last one is over on both sides and the server has not closed.
+    /// Whether an idle connection can take a request: the server has neither closed it nor sent anything.
     pub(crate) fn is_usable(&mut self) -> bool {
-        if let Some(driver) = &mut self.driver
-            && driver.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
-        {
-            self.driver = None;
-        }
-        self.driver.is_some() && self.sender.is_ready()
+        self.is_free() && self.poll_read(&mut Context::from_waker(Waker::noop()), 0).is_pending()
     }
 
-    /// As [`Http1::is_usable`] for a connection that was driven just now.
-    pub(crate) fn is_free(&mut self) -> bool {
-        self.driver.is_some() && (self.sender.is_ready() || self.is_usable())
+    /// Whether the last request is over on both sides and another one may follow.
+    pub(crate) fn is_free(&self) -> bool {
+        self.keep_alive && self.buffer.is_empty() && self.sending.is_over()
+    }
+
+    /// Keeps no more memory than an idle connection needs.
+    pub(crate) fn rest(&mut self) {
+        if self.buffer.capacity() > READ {
+            self.buffer = BytesMut::new();
+        }
+    }
+
+    /// Begins a request; [`Http1::poll_head`] sends it. A body that streams is taken out of `body`.
+    pub(crate) fn begin(&mut self, head: &Parts, body: &mut Body) {
+        (self.known, self.interim) = (0, 0);
+        self.sending.begin(head, body);
+    }
+
+    /// The body of the request that was begun, if nothing of it has left the gateway.
+    pub(crate) fn untouched(&mut self) -> Option<Body> {
+        if self.sending.is_begun() { None } else { self.sending.untouched() }
+    }
+
+    /// Sends the request and reads the head of its answer, interim ones before it passed over. `fields` is an empty map
+    /// to use; `head_only`: the request is HEAD.
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        fields: &mut HeaderMap,
+        head_only: bool,
+    ) -> Poll<Result<Head, Fault>> {
+        match self.poll_send(cx) {
+            Ok(()) => {}
+            Err(SendFault::Write(error)) => return Poll::Ready(Err(Fault::Unsent(error))),
+            Err(SendFault::Body(error)) => return Poll::Ready(Err(Fault::Body(error))),
+        }
+        loop {
+            if !self.buffer.is_empty() {
+                let before = self.buffer.len();
+                if let Some(head) = decode::head(&mut self.buffer, &mut self.known, fields, head_only)? {
+                    let status = head.parts.status;
+                    if !status.is_informational() || status == http::StatusCode::SWITCHING_PROTOCOLS {
+                        self.keep_alive &= head.keep_alive && !status.is_informational();
+                        return Poll::Ready(Ok(head));
+                    }
+                    self.interim += before - self.buffer.len();
+                    if self.interim > decode::MAX_HEAD {
+                        return Poll::Ready(Err(Garbage::TooLarge.into()));
+                    }
+                    *fields = head.parts.headers;
+                    fields.clear();
+                    continue;
+                }
+            }
+            match ready!(self.poll_read(cx, 0)) {
+                Ok(0) => return Poll::Ready(Err(Fault::Lost(io::ErrorKind::UnexpectedEof.into()))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(Fault::Lost(error))),
+            }
+        }
     }
 
     /// Sends a request; ready with the head of its answer.
-    pub(crate) fn send(
+    pub(crate) async fn send(
         &mut self,
-        message: Message,
-    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
-        // Out of the future: it holds the answer's place only.
-        let answer = self.sender.try_send_request(message.into_request());
-        async move {
-            let mut answer = std::pin::pin!(answer);
-            std::future::poll_fn(|cx| {
-                self.poll_driver(cx);
-                answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-            })
-            .await
+        head: &Parts,
+        body: &mut Body,
+        fields: &mut HeaderMap,
+    ) -> Result<Head, Fault> {
+        let head_only = head.method == http::Method::HEAD;
+        self.begin(head, body);
+        std::future::poll_fn(|cx| self.poll_head(cx, fields, head_only)).await
+    }
+
+    /// Sends on what is not sent yet. A connection that takes no more may still bring the answer: a server that
+    /// refuses a body answers and closes.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), SendFault> {
+        if self.sending.is_over() {
+            return Ok(());
+        }
+        match self.sending.poll(cx, &mut self.stream) {
+            Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(SendFault::Write(_))) if self.sending.is_begun() => {
+                self.sending.drop_rest();
+                self.keep_alive = false;
+                Ok(())
+            }
+            Poll::Ready(Err(fault)) => Err(fault),
         }
     }
 
-    /// Drives the connection to its end, for a protocol that took it over.
-    pub(crate) async fn drive(mut self: Box<Self>) {
-        if let Some(driver) = self.driver.take() {
-            drop(driver.await);
-        }
-    }
-
-    /// The first piece of an answer's body where it has come with the head.
-    pub(crate) fn first(&self, incoming: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
-        match self.poll_answer(incoming) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => None,
-        }
-    }
-}
-
-/// What a connection is given back to.
-pub(crate) trait Home {
-    /// Takes a connection whose answer is over.
-    fn put(&self, connection: Box<Http1>);
-}
-
-/// The body of an answer together with the connection it comes from.
-pub(crate) struct Lent<H: Home> {
-    first: Option<Frame<Bytes>>,
-    incoming: Incoming,
-    connection: Option<Box<Http1>>,
-    home: H,
-}
-
-impl<H: Home> Lent<H> {
-    /// `first` was read from `incoming` already.
-    pub(crate) fn new(
-        first: Option<Frame<Bytes>>,
-        incoming: Incoming,
-        connection: Box<Http1>,
-        home: H,
-    ) -> Self {
-        Self { first, incoming, connection: Some(connection), home }
-    }
-
-    fn give_back(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.home.put(connection);
-        }
-    }
-}
-
-impl<H: Home + Unpin> HttpBody for Lent<H> {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+    /// The next part of an answer's body; none at its end.
+    fn poll_body(
+        &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        if let Some(frame) = this.first.take() {
-            return Poll::Ready(Some(Ok(frame)));
+        decoder: &mut Decoder,
+    ) -> Poll<Result<Option<Part>, BodyError>> {
+        match self.poll_send(cx) {
+            Ok(()) => {}
+            Err(SendFault::Write(error)) => return Poll::Ready(Err(lost(error))),
+            Err(SendFault::Body(error)) => return Poll::Ready(Err(error)),
         }
-        let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
-        connection.poll_driver(cx);
-        let frame = ready!(connection.poll_answer(&mut this.incoming));
-        match frame {
-            Some(Ok(frame)) => {
-                if this.incoming.is_end_stream() {
-                    this.give_back();
+        loop {
+            match decoder
+                .decode(&mut self.buffer)
+                .map_err(|garbage| BodyError::broken(Reason::Reset, garbage))
+            {
+                Ok(None) if !decoder.is_over() => {}
+                outcome => return Poll::Ready(outcome),
+            }
+            match ready!(self.poll_read(cx, decoder.run())) {
+                Ok(0) => {
+                    self.keep_alive = false;
+                    if !decoder.close() {
+                        return Poll::Ready(Err(lost(io::ErrorKind::UnexpectedEof.into())));
+                    }
                 }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(error)) => {
-                this.connection = None;
-                Poll::Ready(Some(Err(BodyError::broken(Reason::Reset, error))))
-            }
-            None => {
-                this.give_back();
-                Poll::Ready(None)
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(lost(error))),
             }
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.incoming.is_end_stream()
+    /// Reads what has come. `run`: so much is known to come.
+    fn poll_read(&mut self, cx: &mut Context<'_>, run: u64) -> Poll<io::Result<usize>> {
+        let wanted = usize::try_from(run).map_or(BULK, |run| run.clamp(READ, BULK));
+        if self.buffer.capacity() - self.buffer.len() < wanted / 2 {
+            self.buffer.reserve(wanted);
+        }
+        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
     }
 
-    fn size_hint(&self) -> SizeHint {
-        let rest = self.incoming.size_hint();
-        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
-        let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + first);
+    /// Leaves HTTP: what was read ahead is read again from the stream. None: the request is not over.
+    pub(crate) fn into_stream(mut self) -> Option<(Stream, Open)> {
+        if !self.sending.is_over() {
+            return None;
         }
-        hint.set_lower(rest.lower() + first);
-        hint
+        self.stream.read_again(&self.buffer);
+        Some((self.stream, self.open))
     }
 }
 
-/// The upgrade that an answer carries.
-pub(crate) fn upgrade_of(response: &mut Response<Incoming>) -> Option<OnUpgrade> {
-    response.extensions_mut().remove::<OnUpgrade>()
+fn lost(error: io::Error) -> BodyError {
+    BodyError::broken(Reason::Reset, error)
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
@@ -26,6 +27,9 @@ const STREAMS: u32 = 100;
 /// Idle HTTP/1.1 connections that are kept for one server by one worker.
 const IDLE: usize = 1024;
 
+/// A map with room for more fields is not kept.
+const FIELDS: usize = 128;
+
 /// The pool of one cluster.
 pub(crate) struct Pool {
     /// Which cluster.
@@ -38,6 +42,8 @@ pub(crate) struct Pool {
     requests: Cell<usize>,
     limits: Share,
     shard: usize,
+    /// An empty map with room, for the head of the next answer.
+    fields: Cell<HeaderMap>,
 }
 
 /// This worker's share of the cluster's limits.
@@ -119,8 +125,22 @@ impl Pool {
             requests: Cell::new(0),
             limits: Share { connections: share(limits.connections), requests: share(limits.requests) },
             shard: shard.worker,
+            fields: Cell::default(),
             cluster,
         })
+    }
+
+    /// An empty map for the head of an answer.
+    pub(crate) fn take_fields(&self) -> HeaderMap {
+        self.fields.take()
+    }
+
+    /// Keeps the room of a map that is not needed any more.
+    pub(crate) fn reuse_fields(&self, mut fields: HeaderMap) {
+        if fields.capacity() <= FIELDS {
+            fields.clear();
+            self.fields.set(fields);
+        }
     }
 
     /// Chooses a server for a request that was at `tried` before.
@@ -203,10 +223,7 @@ impl Place {
 
     async fn speak(&self, opened: Opened, open: Open) -> Result<Lease, Fail> {
         if !opened.http2 {
-            let connection = Http1::handshake(opened.stream, open)
-                .await
-                .map_err(|error| self.no_connection().because(error))?;
-            return Ok(Lease::Http1(connection));
+            return Ok(Lease::Http1(Http1::new(opened.stream, open)));
         }
         let (sender, driver) = http2::Builder::new(Local)
             .handshake(TokioIo::new(opened.stream))
@@ -239,6 +256,7 @@ impl Home for Place {
         {
             connection.idle_since = self.pool.clock.now();
             connection.reused = true;
+            connection.rest();
             member.idle.borrow_mut().push(connection);
         }
     }

@@ -4,37 +4,39 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::{Fail, Reason, Retry};
-use crate::upstream::http1::{Home, Http1, Lent, SendError, upgrade_of};
-use crate::upstream::pool::{Lease, Place, Stream};
+use crate::transport;
+use crate::upstream::http1::{Arrived, Fault, Http1};
+use crate::upstream::pool::{Lease, Open, Place, Stream};
 
-/// A request that is to be sent. The head is boxed, since it is handed on many times before it is written.
+/// A request that is to be sent, once or, while it is whole, again.
 pub(crate) struct Message {
     pub(crate) head: Box<Parts>,
     pub(crate) body: Body,
+    /// What was here is with a connection and cannot be sent again.
+    spent: bool,
 }
 
 impl Message {
-    /// As hyper takes it.
-    pub(crate) fn into_request(self) -> Request<Body> {
-        Request::from_parts(*self.head, self.body)
+    /// A request of which nothing was sent.
+    pub(crate) fn new(head: Box<Parts>, body: Body) -> Self {
+        Self { head, body, spent: false }
     }
-}
 
-impl From<Request<Body>> for Message {
-    fn from(request: Request<Body>) -> Self {
-        let (head, body) = request.into_parts();
-        Self { head: Box::new(head), body }
+    /// Whether it can be sent from its start.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.spent
+    }
+
+    fn streams(&self) -> bool {
+        matches!(self.body, Body::Incoming(..) | Body::Stream(_))
     }
 }
 
@@ -47,81 +49,75 @@ pub(crate) struct Answer {
 
 /// A connection that no longer speaks HTTP.
 pub(crate) struct Tunnel {
-    pub(crate) upgrade: OnUpgrade,
-    pub(crate) connection: Box<Http1>,
+    pub(crate) stream: transport::Stream,
+    pub(crate) open: Open,
     pub(crate) place: Place,
 }
 
-/// A request that was not answered.
-pub(crate) struct Refused {
-    pub(crate) fail: Fail,
-    /// The request itself where not a byte of it was written.
-    pub(crate) message: Option<Message>,
-}
-
-/// Sends `message` and waits for the head of its answer.
-pub(crate) async fn send(place: Place, lease: Lease, mut message: Message) -> Result<Answer, Refused> {
-    match lease {
-        Lease::Http1(mut connection) => {
-            message.head.version = Version::HTTP_11;
-            let outcome = connection.send(message).await;
-            answered(place, connection, outcome)
-        }
-        Lease::Http2(sender, stream) => Box::pin(send_http2(place, sender, stream, message)).await,
-    }
-}
-
-/// What became of a request on an HTTP/1.1 connection.
-fn answered(
+/// Sends `message` and waits for the head of its answer. `again`: the message may be wanted once more, so it stays whole
+/// where that is possible.
+pub(crate) async fn send(
     place: Place,
-    connection: Box<Http1>,
-    outcome: Result<Response<Incoming>, SendError>,
-) -> Result<Answer, Refused> {
-    let mut response = match outcome {
-        Ok(response) => response,
-        Err(mut error) => {
-            let message = error.take_message().map(Message::from);
-            let fail = refusal(error.into_error(), message.is_some(), connection.reused);
-            return Err(Refused { fail, message });
-        }
-    };
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        if let Some(upgrade) = upgrade_of(&mut response) {
-            let tunnel = Some(Tunnel { upgrade, connection, place });
-            return Ok(Answer { response: response.map(|_| Body::Empty), tunnel });
-        }
-        return Err(Refused { fail: Fail::upstream(Reason::Garbage, Retry::Never), message: None });
+    lease: Lease,
+    message: &mut Message,
+    again: bool,
+) -> Result<Answer, Fail> {
+    match lease {
+        Lease::Http1(connection) => send_http1(place, connection, message).await,
+        Lease::Http2(sender, stream) => Box::pin(send_http2(place, sender, stream, message, again)).await,
     }
-    let (head, mut incoming) = response.into_parts();
-    // Small answers are all here by the time their head is: then the connection is free again at once.
-    let body = if incoming.is_end_stream() {
-        place.put(connection);
-        Body::Empty
-    } else {
-        match connection.first(&mut incoming) {
-            Some(Ok(frame)) if incoming.is_end_stream() && frame.is_data() => {
-                place.put(connection);
-                frame.into_data().map_or(Body::Empty, Body::full)
+}
+
+/// Sends a request that is not wanted again whatever comes of it.
+pub(crate) async fn once(place: Place, lease: Lease, request: Request<Body>) -> Result<Answer, Fail> {
+    let (head, body) = request.into_parts();
+    let mut message = Message::new(Box::new(head), body);
+    send(place, lease, &mut message, false).await
+}
+
+async fn send_http1(place: Place, mut connection: Box<Http1>, message: &mut Message) -> Result<Answer, Fail> {
+    message.spent |= message.streams();
+    let mut fields = place.pool.take_fields();
+    let head = match connection.send(&message.head, &mut message.body, &mut fields).await {
+        Ok(head) => head,
+        Err(fault) => {
+            if message.spent
+                && let Some(body) = connection.untouched()
+            {
+                message.body = body;
+                message.spent = false;
             }
-            Some(Ok(frame)) => Body::stream(Lent::new(Some(frame), incoming, connection, place)),
-            Some(Err(error)) => {
-                let fail = Fail::upstream(Reason::Reset, Retry::Idempotent).because(error);
-                return Err(Refused { fail, message: None });
-            }
-            None => Body::stream(Lent::new(None, incoming, connection, place)),
+            return Err(no_answer(fault));
         }
     };
-    Ok(Answer { response: Response::from_parts(head, body), tunnel: None })
+    match head.arrived(connection, place).map_err(|garbage| no_answer(garbage.into()))? {
+        Arrived::Answer(response) => Ok(Answer { response, tunnel: None }),
+        Arrived::Switched(response, connection, place) => {
+            let (stream, open) =
+                connection.into_stream().ok_or_else(|| Fail::upstream(Reason::Garbage, Retry::Never))?;
+            Ok(Answer { response, tunnel: Some(Tunnel { stream, open, place }) })
+        }
+    }
+}
+
+/// What a fault of an HTTP/1.1 connection means, and whether another attempt is safe.
+fn no_answer(fault: Fault) -> Fail {
+    match fault {
+        Fault::Unsent(error) => Fail::upstream(Reason::Reset, Retry::Safe).because(error),
+        Fault::Lost(error) => Fail::upstream(Reason::Reset, Retry::Idempotent).because(error),
+        Fault::Body(error) => Fail::upstream(Reason::Reset, Retry::Never).because(error),
+        Fault::Garbage(error) => Fail::upstream(Reason::Garbage, Retry::Never).because(error),
+    }
 }
 
 async fn send_http2(
     place: Place,
     mut sender: hyper::client::conn::http2::SendRequest<Body>,
     stream: Stream,
-    message: Message,
-) -> Result<Answer, Refused> {
-    let request = absolute(message.into_request(), place.pool.cluster.tls.is_some())
-        .map_err(|fail| Refused { fail, message: None })?;
+    message: &mut Message,
+    again: bool,
+) -> Result<Answer, Fail> {
+    let request = absolute(request(message, again), place.pool.cluster.tls.is_some())?;
     match sender.try_send_request(request).await {
         Ok(response) => {
             let response = response.map(|incoming| match Body::incoming(incoming, Reason::Reset) {
@@ -131,27 +127,43 @@ async fn send_http2(
             Ok(Answer { response, tunnel: None })
         }
         Err(mut error) => {
-            let message = error.take_message().map(relative).map(Message::from);
-            let fail = refusal(error.into_error(), message.is_some(), true);
-            Err(Refused { fail, message })
+            let unsent = error.take_message().map(relative);
+            let fail = refusal(error.into_error(), unsent.is_some());
+            if let Some(unsent) = unsent {
+                let (head, body) = unsent.into_parts();
+                *message = Message::new(Box::new(head), body);
+            }
+            Err(fail)
         }
     }
 }
 
+/// The message as hyper takes it: taken out of `message`, or copied where it may be wanted again.
+fn request(message: &mut Message, again: bool) -> Request<Body> {
+    let copied = match &message.body {
+        Body::Empty if again => Some(Body::Empty),
+        Body::Full(bytes) if again => Some(Body::Full(bytes.clone())),
+        _ => None,
+    };
+    let mut request = Request::new(copied.unwrap_or_else(|| {
+        message.spent = true;
+        std::mem::take(&mut message.body)
+    }));
+    *request.method_mut() = message.head.method.clone();
+    *request.uri_mut() = message.head.uri.clone();
+    *request.headers_mut() =
+        if message.spent { std::mem::take(&mut message.head.headers) } else { message.head.headers.clone() };
+    request
+}
+
 /// What an error of hyper means, and whether another attempt is safe.
-fn refusal(error: hyper::Error, unsent: bool, reused: bool) -> Fail {
+fn refusal(error: hyper::Error, unsent: bool) -> Fail {
     let refused_stream = std::error::Error::source(&error)
         .and_then(|source| source.downcast_ref::<h2::Error>())
         .and_then(h2::Error::reason)
         .is_some_and(|reason| reason == h2::Reason::REFUSED_STREAM);
     let reason = if error.is_parse() { Reason::Garbage } else { Reason::Reset };
-    let retry = if unsent || refused_stream {
-        Retry::Safe
-    } else if reused || reason == Reason::Reset {
-        Retry::Idempotent
-    } else {
-        Retry::Never
-    };
+    let retry = if unsent || refused_stream { Retry::Safe } else { Retry::Idempotent };
     Fail::upstream(reason, retry).because(error)
 }
 

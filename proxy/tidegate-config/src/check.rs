@@ -3,6 +3,7 @@
 
 mod filter;
 mod listener;
+mod loading;
 mod matching;
 mod names;
 mod overlap;

@@ -5,6 +5,7 @@
 //! The shape (unknown keys, types, missing keys) is checked against the schema before serde sees a document.
 
 mod listener;
+mod loading;
 mod plugin;
 mod policy;
 mod route;
@@ -14,6 +15,9 @@ mod upstream;
 pub use listener::{
     Addresses, ListenerDocument, ListenerFilter, ListenerLimitsDocument, ListenerProtocol,
     ListenerTimeoutsDocument,
+};
+pub use loading::{
+    ExpectDocument, FetchDocument, PluginTestDocument, PullPolicy, SignatureDocument, TestRequestDocument,
 };
 pub use plugin::{
     Capabilities, FailureMode, FailureModes, FailurePolicy, Isolation, PluginDocument, PluginLimitsDocument,

@@ -2,6 +2,10 @@
 //!
 //! A plan cannot be wrong in itself; what can still fail is outside of it (a file that is missing, an address in use).
 
+mod loading;
+
+pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -157,6 +161,8 @@ pub struct Plugin {
     pub module: ModuleSource,
     /// Lower-case hexadecimal digest that the module must have.
     pub sha256: Option<String>,
+    /// How it is fetched, who must have signed it, what it must do.
+    pub loading: Loading,
     /// What the guest is configured with.
     pub config: Vec<u8>,
     /// Which of the module's root contexts is meant; mostly empty.
@@ -182,6 +188,10 @@ pub enum ModuleSource {
     File(PathBuf),
     /// A filter that the binary carries.
     Builtin(String),
+    /// A URL.
+    Https(String),
+    /// In a registry.
+    Oci(OciReference),
 }
 
 /// What a failure of a plugin means for a request.

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tidegate_config::plan::{
-    Action, Balance, Failure, Filter, HostPattern, ModuleSource, PathPattern, PathRewrite, Protocol, RetryOn,
-    UpstreamProtocol, ValuePattern,
+    Action, Balance, Failure, Filter, HostPattern, ModuleSource, PathPattern, PathRewrite, Protocol, Pull,
+    RetryOn, UpstreamProtocol, ValuePattern,
 };
 use tidegate_config::{Loaded, Secrets, SourceText, load};
 
@@ -76,7 +76,18 @@ fn the_whole_example_loads() {
     assert_eq!(key.callable, [0]);
     assert_eq!(key.limits.memory, 16 << 20);
     assert_eq!(plan.plugins[1].module, ModuleSource::Builtin("request-id".to_owned()));
-    let own = &plan.plugins[2];
+    let signed = &plan.plugins[2];
+    let ModuleSource::Oci(reference) = &signed.module else { panic!("{:?}", signed.module) };
+    assert_eq!(reference.to_string(), "oci://registry.example.com:5000/filters/auth:v1");
+    assert_eq!(signed.loading.fetch.pull, Pull::Always);
+    assert_eq!(signed.loading.fetch.pull_secret, Some("/etc/tidegate/docker.json".into()));
+    assert_eq!(signed.loading.signature, Some("/etc/tidegate/filters.pub".into()));
+    assert_eq!(signed.loading.tests[0].expect.headers, [("x-user".to_owned(), "ann".to_owned())]);
+    assert_eq!(signed.loading.tests[1].expect.status, Some(401));
+    let weather = &plan.plugins[3];
+    assert_eq!(weather.module, ModuleSource::Https("https://filters.example.com/weather.wasm".to_owned()));
+    assert_eq!(weather.loading.fetch.timeout, Duration::from_secs(30));
+    let own = &plan.plugins[4];
     assert_eq!((own.name.as_str(), own.key.as_str()), ("api-key", "api-key@shop/orders"));
     assert_eq!(own.config, br#"{"header":"authorization"}"#);
 
@@ -99,7 +110,7 @@ fn the_whole_example_routes() {
     assert_eq!(one.method.as_deref(), Some("POST"));
     assert_eq!(one.headers, [("x-env".to_owned(), ValuePattern::Regex("stag.*".to_owned()))]);
     assert_eq!(one.query, [("version".to_owned(), ValuePattern::Exact("2".to_owned()))]);
-    assert_eq!(orders.filters[0], Filter::Plugin(2));
+    assert_eq!(orders.filters[0], Filter::Plugin(4));
     let Filter::RequestHeaders(changes) = &orders.filters[1] else { panic!("{:?}", orders.filters[1]) };
     assert_eq!(changes.set, [("x-a".to_owned(), "b".to_owned())]);
     assert_eq!(changes.remove, ["x-debug"]);

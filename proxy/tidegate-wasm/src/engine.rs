@@ -4,6 +4,8 @@
 mod cache;
 mod isolated;
 
+pub use cache::{CacheLimits, touch_cached, trim_cache};
+
 use crate::{LoadError, Module, abi::imports::Imports};
 use cache::Cache;
 use isolated::Isolated;

@@ -23,7 +23,7 @@ mod stream;
 mod time;
 
 pub use effect::{CallResponse, Effect, Side, Step};
-pub use engine::{Engine, EngineOptions};
+pub use engine::{CacheLimits, Engine, EngineOptions, touch_cached, trim_cache};
 pub use error::{LoadError, StartError, Trap};
 pub use grpc::{GrpcCall, Outbox};
 pub use image::{Image, ImageError};

@@ -5,6 +5,8 @@
 
 mod places;
 mod plugins;
+mod selftest;
+mod source;
 #[cfg(test)]
 mod tests;
 mod workshop;
@@ -13,12 +15,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_config::plan::Plan;
 use tidegate_config::{Loaded, Problem, Severity};
 use tidegate_proxy::{Assets, Snapshot};
 
 use crate::assets::{self, Addresses, Digest, FileBytes, NameFailure, Reporter};
+use crate::fetch::Wanted;
 use crate::files::{Files, Stamps};
 use crate::provider::{self, FileSecrets};
 pub(crate) use plugins::Plugins;
@@ -79,7 +83,9 @@ impl Before {
             Before::Check => false,
             Before::Start => true,
             // It has failed all along: refusing would keep every other change out until it is mended.
-            Before::Live(live) => live.plugins.failed().contains_key(key),
+            Before::Live(live) => {
+                live.plugins.failed().contains_key(key) || live.plugins.loading().contains_key(key)
+            }
         }
     }
 
@@ -133,8 +139,12 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
             None,
         );
     }
-    let plugins = plugins(&plan, workshop, live, files);
+    let plugins = plugins(&plan, workshop, before, files);
     for (key, why) in plugins.failed().iter().filter(|(key, _)| !before.tolerates(key)) {
+        reporter.report(format!("plugins.{key}"), why, None);
+    }
+    for (key, wanted) in plugins.loading().iter().filter(|_| matches!(before, Before::Check)) {
+        let why = workshop.library.trouble(wanted).unwrap_or_else(|| format!("{wanted} did not come"));
         reporter.report(format!("plugins.{key}"), why, None);
     }
     if !problems.is_empty() {
@@ -146,6 +156,10 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
         hint: Some(found.hint.to_owned()),
         severity: Severity::Warning,
         ..problem(main, found.path, found.message)
+    }));
+    warnings.extend(plugins.warnings().iter().map(|(key, message)| Problem {
+        severity: Severity::Warning,
+        ..problem(main, format!("plugins.{key}"), message.clone())
     }));
     let digests = bytes.iter().map(|(path, bytes)| (path.clone(), assets::digest(bytes))).collect();
     if live.is_some_and(|live| live.is_same(&plan, &digests, &plugins, &addresses)) {
@@ -167,12 +181,19 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
 
 /// Builds the plugins under their time limits. The engine's time passes only when someone ticks it: the gateway, once
 /// it runs.
-fn plugins(plan: &Plan, workshop: &Workshop, live: Option<&Ready>, files: &mut Files) -> Plugins {
-    match live {
-        Some(live) => Plugins::build(plan, workshop, Some(&live.plugins), files),
-        None if plan.plugins.is_empty() => Plugins::default(),
-        None => workshop.with_time(|| Plugins::build(plan, workshop, None, files)),
+fn plugins(plan: &Plan, workshop: &Workshop, before: &Before, files: &mut Files) -> Plugins {
+    let patience = match before {
+        Before::Live(live) => return Plugins::build(plan, workshop, Some(&live.plugins), files),
+        _ if plan.plugins.is_empty() => return Plugins::default(),
+        // Each attempt has a limit of its own.
+        Before::Check => Duration::MAX,
+        Before::Start => FIRST_ATTEMPT,
+    };
+    for wanted in plan.plugins.iter().filter_map(Wanted::of) {
+        workshop.library.find(&wanted);
     }
+    workshop.library.fetch_missing(patience);
+    workshop.with_time(|| Plugins::build(plan, workshop, None, files))
 }
 
 fn snapshot(
@@ -207,6 +228,9 @@ impl Ready {
         self.snapshot.plan().admin
     }
 }
+
+/// How long a start waits for modules that it has never seen: better a little later than with routes that refuse.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
 
 /// A problem of the configuration as a whole.
 pub(crate) fn problem(main: &Path, path: String, message: String) -> Problem {

@@ -12,6 +12,7 @@ use tidegate_config::plan::{ModuleSource, Plan, Upstream};
 use tidegate_config::{Problem, Severity};
 
 use crate::builtin;
+use crate::fetch::LARGEST_MODULE;
 use crate::files::Files;
 
 /// SHA-256 of a file's bytes.
@@ -24,6 +25,7 @@ pub(crate) type FileBytes = HashMap<PathBuf, Arc<[u8]>>;
 pub(crate) type Addresses = HashMap<String, Vec<SocketAddr>>;
 
 /// A module and its digest.
+#[derive(Debug)]
 pub(crate) struct ModuleBytes {
     pub(crate) bytes: Cow<'static, [u8]>,
     pub(crate) digest: Digest,
@@ -94,22 +96,31 @@ fn named_files(plan: &Plan) -> Vec<(String, &Path)> {
     named
 }
 
-/// Reads a module and checks that it is the one that was meant.
+/// Reads a module of this machine and checks that it is the one that was meant.
 pub(crate) fn module(
     source: &ModuleSource,
     sha256: Option<&str>,
     files: &mut Files,
 ) -> Result<ModuleBytes, String> {
-    let bytes: Cow<'static, [u8]> = match source {
-        ModuleSource::File(path) => match files.read(path, LARGEST_MODULE) {
-            Ok(bytes) => bytes.into(),
-            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
-        },
-        ModuleSource::Builtin(name) => match builtin::module(name) {
-            Some(bytes) => bytes.into(),
-            None => return Err(unknown_builtin(name)),
-        },
+    let mut read = |path: &Path| match files.read(path, LARGEST_MODULE) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     };
+    let bytes: Cow<'static, [u8]> = match source {
+        ModuleSource::File(path) => read(path)?.into(),
+        ModuleSource::Builtin(name) => match builtin::find(name)? {
+            builtin::Builtin::Embedded(bytes) => bytes.into(),
+            builtin::Builtin::File(path) => read(&path)?.into(),
+        },
+        ModuleSource::Https(_) | ModuleSource::Oci(_) => {
+            return Err("the module comes over the network, not from this machine".to_owned());
+        }
+    };
+    checked(bytes, sha256)
+}
+
+/// A module, if it is the one that was meant.
+pub(crate) fn checked(bytes: Cow<'static, [u8]>, sha256: Option<&str>) -> Result<ModuleBytes, String> {
     let digest = digest(&bytes);
     match sha256 {
         Some(wanted) if !wanted.eq_ignore_ascii_case(&hex(&digest)) => {
@@ -117,18 +128,6 @@ pub(crate) fn module(
         }
         _ => Ok(ModuleBytes { bytes, digest }),
     }
-}
-
-fn unknown_builtin(name: &str) -> String {
-    let mut message = format!("this binary has no builtin module \"{name}\"");
-    let known: Vec<&str> = builtin::names().collect();
-    match known.is_empty() {
-        true => message.push_str("; it was built without filters, `cargo xtask filters` makes them"),
-        false => {
-            let _ = write!(message, "; it has {}", known.join(", "));
-        }
-    }
-    message
 }
 
 /// The digest of some bytes.
@@ -142,6 +141,18 @@ pub(crate) fn hex(digest: &Digest) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Reads what [`hex`] writes.
+pub(crate) fn parse_hex(text: &str) -> Option<Digest> {
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, at) in digest.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(digest)
 }
 
 /// Finds the addresses of all servers that are given by name. Blocks while names are looked up; a name that cannot be
@@ -203,10 +214,7 @@ fn names(upstreams: &[Upstream]) -> Vec<(&str, &str)> {
 }
 
 /// Largest certificate, key or authority file.
-const LARGEST_PEM: u64 = 4 << 20;
-
-/// Largest Wasm module.
-const LARGEST_MODULE: u64 = 64 << 20;
+pub(crate) const LARGEST_PEM: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -224,15 +232,17 @@ mod tests {
             let module = module(&source, wanted, &mut files).map(|module| hex(&module.digest));
             assert_eq!(module.as_deref(), Ok(ABC), "{wanted:?}");
         }
-        let why = module(&source, Some("00"), &mut files).err().expect("another digest");
+        let why = module(&source, Some("00"), &mut files).expect_err("another digest");
         assert_eq!(why, format!("the module's sha256 is {ABC}, not 00"));
     }
 
     #[test]
     fn an_unknown_builtin_is_named() {
         let source = ModuleSource::Builtin("nothing".to_owned());
-        let why = module(&source, None, &mut Files::default()).err().expect("there is none");
+        let why = module(&source, None, &mut Files::default()).expect_err("there is none");
         assert!(why.contains("no builtin module \"nothing\""), "{why}");
+        assert_eq!(parse_hex(ABC).map(|digest| hex(&digest)).as_deref(), Some(ABC));
+        assert_eq!((parse_hex("00"), parse_hex(&"é".repeat(32))), (None, None));
     }
 
     #[test]

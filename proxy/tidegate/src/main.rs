@@ -6,8 +6,10 @@ mod assets;
 mod builtin;
 mod cli;
 mod demo;
+mod fetch;
 mod files;
 mod inspect;
+mod module;
 mod provider;
 mod run;
 #[cfg(test)]

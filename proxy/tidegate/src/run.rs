@@ -21,7 +21,7 @@ use crate::apply::{self, Before, EPOCH_TICK, Outcome, Ready, Workshop};
 use crate::assets::{self, NameFailure};
 use crate::provider::FileProvider;
 use crate::signals::Signals;
-use crate::status::{Current, Status};
+use crate::status::{Behind, Current, Status};
 
 /// Runs the gateway until a signal ends it.
 pub(crate) fn run(main: PathBuf, drain: Duration) -> Result<ExitCode> {
@@ -75,6 +75,7 @@ pub(crate) enum Started {
 enum Event {
     Files,
     Hangup,
+    Modules,
     Names,
     End(&'static str),
 }
@@ -107,6 +108,7 @@ impl Control {
         let mut control = Self { main, gateway, workshop, workers, live, status, admin, provider };
         control.on_published(generation);
         control.provider.watch(attempt.stamps);
+        spawn_local(Arc::clone(&control.workshop.library).run());
         Ok(Started::Running(Box::new(control)))
     }
 
@@ -120,6 +122,7 @@ impl Control {
                 signal = signals.end.next() => Event::End(signal),
                 _ = signals.hangup.recv() => Event::Hangup,
                 () = self.provider.changed() => Event::Files,
+                () = self.workshop.library.news() => Event::Modules,
                 _ = names.tick() => Event::Names,
             };
             if let Event::End(signal) = event {
@@ -151,8 +154,15 @@ impl Control {
 
     async fn on_event(&mut self, event: Event) {
         match event {
-            Event::Files => self.reload("files").await,
-            Event::Hangup => self.reload("SIGHUP").await,
+            Event::Files => {
+                self.workshop.library.recheck();
+                self.reload("files").await;
+            }
+            Event::Hangup => {
+                self.workshop.library.recheck();
+                self.reload("SIGHUP").await;
+            }
+            Event::Modules => self.reload("modules").await,
             Event::Names if self.have_names_moved().await => self.reload("names").await,
             Event::Names | Event::End(_) => {}
         }
@@ -212,6 +222,20 @@ impl Control {
         for (plugin, why) in live.plugins.failed() {
             error!(plugin, "plugin failed to load, its routes follow onFailure.load: {why}");
         }
+        for (plugin, wanted) in live.plugins.loading() {
+            warn!(plugin, module = %wanted, "plugin waits for its module, its routes follow onFailure.load");
+        }
+        for (plugin, behind) in live.plugins.behind() {
+            match behind {
+                Behind::Loading(wanted) => {
+                    info!(plugin, module = %wanted, "plugin waits for its module, the earlier version serves");
+                }
+                Behind::Failed(why) => {
+                    error!(plugin, "new version of a plugin refused, the earlier one serves: {why}");
+                }
+            }
+        }
+        self.workshop.library.retain(&live.plugins.wanted());
         let plan = live.snapshot.plan();
         if plan.workers.is_some_and(|wanted| wanted != self.workers) {
             warn!(workers = self.workers, "the number of workers changes with a restart");

@@ -9,6 +9,7 @@ use tidegate_config::Problem;
 use tokio::sync::watch;
 
 use crate::assets::Digest;
+use crate::fetch::Wanted;
 
 /// The state of the process.
 pub(crate) struct Status {
@@ -48,12 +49,25 @@ pub(crate) enum PluginState {
     Running {
         /// Of the module.
         digest: Digest,
+        /// It is not the version that is wanted.
+        behind: Option<Behind>,
     },
+    /// Its module has not come yet: its routes follow `onFailure.load`.
+    Loading(Wanted),
     /// It could not be loaded: its routes follow `onFailure.load`.
     Failed {
         /// Why.
         why: String,
     },
+}
+
+/// Why a plugin runs as an earlier version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// The module has not come yet.
+    Loading(Wanted),
+    /// It has come, and is not used for this reason.
+    Failed(String),
 }
 
 /// A configuration that was refused.

@@ -1,13 +1,14 @@
 //! `plugins`, and the further entries that filters with a configuration of their own make.
 
 use super::Check;
+use super::loading::loading;
 use super::names::Kind;
 use super::upstream::Upstreams;
 use crate::document::{
     Document, FailureMode, FailurePolicy, Isolation, PluginDocument, PluginLimitsDocument,
 };
 use crate::node::Path;
-use crate::plan::{Failure, ModuleSource, OnFailure, Plugin, PluginIndex, PluginLimits};
+use crate::plan::{Failure, OnFailure, Plugin, PluginIndex, PluginLimits};
 use crate::problem::Fault;
 use crate::types::check_name;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -93,10 +94,12 @@ fn plugin(
         let found = upstreams.find(check, &section.index(index), name);
         callable.extend(found.filter(|found| !callable.contains(found)));
     }
+    let (module, loading) = loading(check, path, written);
     Plugin {
         name: name.to_owned(),
         key: name.to_owned(),
-        module: module(check, &path.key("module"), &written.module),
+        module,
+        loading,
         sha256: written.sha256.as_ref().and_then(|digest| sha256(check, &path.key("sha256"), digest)),
         config: config_bytes(written.config.as_ref()),
         root_id: written.root_id.clone(),
@@ -106,32 +109,6 @@ fn plugin(
         limits: limits(check, &path.key("limits"), written.limits.as_ref()),
         callable,
         background: written.background == Some(true),
-    }
-}
-
-fn module(check: &mut Check<'_>, path: &Path<'_>, text: &str) -> ModuleSource {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-    match (text.strip_prefix("builtin:"), scheme) {
-        (Some(name), _) => {
-            if name.is_empty() || check_name(name).is_err() {
-                check.fault(
-                    path,
-                    Fault::new(format!("{text:?} names no filter")).hint("for instance builtin:auth"),
-                );
-            }
-            ModuleSource::Builtin(name.to_owned())
-        }
-        (None, Some("https" | "oci")) => {
-            let what = format!("a module from {}://", scheme.unwrap_or_default());
-            check.unsupported(path, &what, "download the module and give its file name");
-            ModuleSource::File(check.base.join(text))
-        }
-        (None, Some(_)) => {
-            let fault = Fault::new(format!("{text:?} is not where a module can come from"));
-            check.fault(path, fault.hint("a file name or builtin:NAME"));
-            ModuleSource::File(check.base.join(text))
-        }
-        (None, None) => ModuleSource::File(check.file(path, text)),
     }
 }
 

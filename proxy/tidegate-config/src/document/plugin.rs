@@ -1,5 +1,6 @@
 //! `plugins`: Wasm modules, what they are configured with and what they may use.
 
+use super::{FetchDocument, PluginTestDocument, SignatureDocument};
 use crate::types::{ByteSize, Timeout};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,10 +11,17 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Plugin")]
 pub struct PluginDocument {
-    /// A file, which is watched, or `builtin:NAME`.
+    /// A file, which is watched, `builtin:NAME`, `https://…` or `oci://…`.
     pub module: String,
     /// Digest that the module must have, in hexadecimal.
     pub sha256: Option<String>,
+    /// How a module from `https://` or `oci://` is fetched.
+    pub fetch: Option<FetchDocument>,
+    /// Who must have signed the module. Left out: nobody.
+    pub signature: Option<SignatureDocument>,
+    /// Requests that a new version must treat as told before it is used.
+    #[serde(default)]
+    pub tests: Vec<PluginTestDocument>,
     /// Handed to the module as JSON; text is handed over as it is.
     #[serde(default)]
     pub config: Option<serde_json::Value>,

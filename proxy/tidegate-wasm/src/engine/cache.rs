@@ -6,6 +6,10 @@
 //! itself refuses code of another version, target or configuration.
 #![expect(unsafe_code, reason = "Module::deserialize: see the head of this file")]
 
+mod trim;
+
+pub use trim::{CacheLimits, touch_cached, trim_cache};
+
 use crate::LoadError;
 use sha2::{Digest, Sha256};
 use std::{
@@ -14,7 +18,11 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
+
+/// Code that nothing has used in a month is gone, so is the oldest beyond the size.
+const LIMITS: CacheLimits = CacheLimits { age: Duration::from_secs(30 * 24 * 3600), bytes: 1 << 30 };
 
 const MAGIC: &[u8; 8] = b"tidegate";
 const DIGEST_BYTES: usize = 32;
@@ -32,6 +40,7 @@ impl Cache {
         }
         let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
         engine.precompile_compatibility_hash().hash(&mut hasher);
+        trim_cache(&folder, LIMITS);
         Ok(Self { folder, compatibility: hasher.finish() })
     }
 
@@ -41,12 +50,14 @@ impl Cache {
 
     /// The compiled module; none when it is not there or damaged, it is then to be compiled again.
     pub(super) fn load(&self, engine: &wasmtime::Engine, digest: &str) -> Option<wasmtime::Module> {
-        let file = fs::read(self.path(digest)).ok()?;
+        let path = self.path(digest);
+        let file = fs::read(&path).ok()?;
         let rest = file.strip_prefix(MAGIC)?;
         let (stated, code) = rest.split_at_checked(DIGEST_BYTES)?;
         if Sha256::digest(code).as_slice() != stated {
             return None;
         }
+        touch_cached(&path);
         // SAFETY: only this user can write to the folder, and the digest shows that the bytes are
         // those that `store` wrote, which came from `Module::serialize`.
         unsafe { wasmtime::Module::deserialize(engine, code) }.ok()
@@ -60,6 +71,10 @@ impl Cache {
         let temporary = self.folder.join(format!(".{digest}-{}-{number}", std::process::id()));
         if write(&temporary, code).and_then(|()| fs::rename(&temporary, self.path(digest))).is_err() {
             let _ = fs::remove_file(&temporary);
+        }
+        // A start looks at the folder as well; in between, not every new file needs to.
+        if number % 16 == 15 {
+            trim_cache(&self.folder, LIMITS);
         }
     }
 }

@@ -12,7 +12,8 @@ use tidegate_config::Problem;
 
 use super::{Shown, metrics};
 use crate::assets;
-use crate::status::PluginState;
+use crate::fetch::{Library, Wanted};
+use crate::status::{Behind, PluginState};
 
 /// Answers a request; its body, if any, is not looked at.
 pub(crate) fn answer<B>(request: &Request<B>, shown: &Shown) -> Response<Full<Bytes>> {
@@ -35,7 +36,7 @@ pub(crate) fn answer<B>(request: &Request<B>, shown: &Shown) -> Response<Full<By
 }
 
 fn config(shown: &Shown) -> Value {
-    let status = &shown.status;
+    let (status, library) = (&shown.status, &shown.workshop.library);
     let rejected = status.rejected.borrow();
     let rejected = rejected.as_ref().map(|rejected| {
         json!({
@@ -46,7 +47,7 @@ fn config(shown: &Shown) -> Value {
     let current = status.current.borrow();
     let current = current.as_ref().map(|current| {
         let plugins: BTreeMap<_, _> =
-            current.plugins.iter().map(|(key, state)| (key, plugin(state))).collect();
+            current.plugins.iter().map(|(key, state)| (key, plugin(state, library))).collect();
         json!({
             "generation": current.generation,
             "served": status.served.get(),
@@ -73,9 +74,22 @@ fn addresses(shown: &Shown, document: &Value) -> Value {
     Value::Object(names.map(bound).collect())
 }
 
-fn plugin(state: &PluginState) -> Value {
+fn plugin(state: &PluginState, library: &Library) -> Value {
+    let waiting = |wanted: &Wanted| match library.trouble(wanted) {
+        Some(why) => why,
+        None => format!("{wanted} is being fetched"),
+    };
     match state {
-        PluginState::Running { digest } => json!({ "state": "running", "sha256": assets::hex(digest) }),
+        PluginState::Running { digest, behind } => {
+            let mut shown = json!({ "state": "running", "sha256": assets::hex(digest) });
+            match behind {
+                None => {}
+                Some(Behind::Loading(wanted)) => shown["newer"] = waiting(wanted).into(),
+                Some(Behind::Failed(why)) => shown["newer"] = why.as_str().into(),
+            }
+            shown
+        }
+        PluginState::Loading(wanted) => json!({ "state": "loading", "why": waiting(wanted) }),
         PluginState::Failed { why } => json!({ "state": "failed", "why": why }),
     }
 }

@@ -8,6 +8,7 @@ use std::fs;
 
 use super::Shown;
 use super::answer::seconds;
+use crate::fetch::Library;
 use crate::status::{PluginState, Status};
 use page::Page;
 
@@ -17,6 +18,7 @@ pub(crate) fn text(shown: &Shown) -> String {
     page.metric("tidegate_build_info", "gauge", "The running version.");
     page.sample("tidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     configuration(&mut page, &shown.status);
+    modules(&mut page, &shown.workshop.library);
     process(&mut page, &shown.status);
     shown.gateway.metrics(&mut page.0);
     guests::write(&mut page, &shown.workshop.shared.metrics());
@@ -59,6 +61,25 @@ fn configuration(page: &mut Page, status: &Status) {
     for (plugin, state) in &current.plugins {
         let loaded = matches!(state, PluginState::Running { .. });
         page.sample("tidegate_plugin_loaded", &[("plugin", plugin)], u8::from(loaded));
+    }
+    page.metric(
+        "tidegate_plugin_behind",
+        "gauge",
+        "Whether a plugin runs as an earlier version than wanted.",
+    );
+    for (plugin, state) in &current.plugins {
+        let behind = matches!(state, PluginState::Running { behind: Some(_), .. });
+        page.sample("tidegate_plugin_behind", &[("plugin", plugin)], u8::from(behind));
+    }
+}
+
+fn modules(page: &mut Page, library: &Library) {
+    let counts = library.counts();
+    let name = "tidegate_module_fetches_total";
+    page.metric(name, "counter", "Attempts to fetch a module, by how they ended.");
+    let results = [("fetched", counts.fetched), ("unchanged", counts.unchanged), ("failed", counts.failed)];
+    for (result, count) in results {
+        page.sample(name, &[("result", result)], count);
     }
 }
 

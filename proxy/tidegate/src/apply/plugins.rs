@@ -1,24 +1,35 @@
 //! Builds the plugins of a plan: module -> compiled code -> plugin -> a trial instance, so that a module that cannot be
 //! configured is known before anything changes. What did not change is taken over, and its instances live on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
-use tidegate_config::plan::{self, ModuleSource, Plan};
-use tidegate_wasm::{Instance, Limits, Module, Now, Plugin, PluginSpec};
+use tidegate_config::plan::{self, Plan, PluginTest};
+use tidegate_wasm::{Instance, Limits, Module, Plugin, PluginSpec};
 
 use super::Workshop;
-use crate::assets::{self, Digest, ModuleBytes};
+use super::selftest;
+use super::source::{Miss, Sources};
+use crate::assets::Digest;
+use crate::fetch::Wanted;
 use crate::files::Files;
-use crate::status::PluginState;
+use crate::module::manifest::{Granted, Manifest};
+use crate::status::{Behind, PluginState};
 
 /// The plugins of a plan, by key.
 #[derive(Default)]
 pub(crate) struct Plugins {
     ready: HashMap<String, Ready>,
     failed: BTreeMap<String, String>,
+    /// The module has not come yet, and there is no earlier version.
+    loading: BTreeMap<String, Wanted>,
+    /// An earlier version serves in place of the one that is wanted.
+    behind: BTreeMap<String, Behind>,
+    /// By key, what is odd about one that runs.
+    warnings: Vec<(String, String)>,
+    /// What each was to be built from.
+    specs: HashMap<String, plan::Plugin>,
 }
 
 #[derive(Clone)]
@@ -29,6 +40,8 @@ struct Ready {
     digest: Digest,
     module: Module,
     plugin: Arc<Plugin>,
+    /// The tests that it has passed.
+    tests: Vec<PluginTest>,
 }
 
 impl Plugins {
@@ -42,11 +55,25 @@ impl Plugins {
         let mut bench = Bench::new(workshop, previous, files);
         let mut plugins = Self::default();
         for spec in &plan.plugins {
-            match bench.build(spec, plan) {
-                Ok(ready) => drop(plugins.ready.insert(spec.key.clone(), ready)),
-                Err(why) => drop(plugins.failed.insert(spec.key.clone(), why)),
+            let key = spec.key.clone();
+            let earlier = previous.and_then(|previous| previous.ready.get(&key)).cloned();
+            match (bench.build(spec, plan), earlier) {
+                (Ok(ready), _) => drop(plugins.ready.insert(key.clone(), ready)),
+                (Err(Miss::Away(wanted)), Some(earlier)) => {
+                    plugins.ready.insert(key.clone(), earlier);
+                    plugins.behind.insert(key.clone(), Behind::Loading(*wanted));
+                }
+                (Err(Miss::Away(wanted)), None) => drop(plugins.loading.insert(key.clone(), *wanted)),
+                // A registry's new version must not keep changes of the document out.
+                (Err(Miss::Failed(why)), Some(earlier)) if bench.came_by_itself(spec) => {
+                    plugins.ready.insert(key.clone(), earlier);
+                    plugins.behind.insert(key.clone(), Behind::Failed(why));
+                }
+                (Err(Miss::Failed(why)), _) => drop(plugins.failed.insert(key.clone(), why)),
             }
+            plugins.specs.insert(key, without_indices(spec));
         }
+        plugins.warnings = bench.warnings;
         plugins
     }
 
@@ -60,70 +87,107 @@ impl Plugins {
         &self.failed
     }
 
+    /// The plugins whose module has not come yet.
+    pub(crate) fn loading(&self) -> &BTreeMap<String, Wanted> {
+        &self.loading
+    }
+
+    /// The plugins that run as an earlier version.
+    pub(crate) fn behind(&self) -> &BTreeMap<String, Behind> {
+        &self.behind
+    }
+
+    /// What is odd about plugins that run, by key.
+    pub(crate) fn warnings(&self) -> &[(String, String)] {
+        &self.warnings
+    }
+
+    /// The modules that are to be fetched.
+    pub(crate) fn wanted(&self) -> HashSet<Wanted> {
+        self.specs.values().filter_map(Wanted::of).collect()
+    }
+
     /// Whether both hold the same plugins in the same state.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let ready = |(key, ready): (&String, &Ready)| {
             other.ready.get(key).is_some_and(|other| other.identity == ready.identity)
         };
-        self.failed == other.failed && self.ready.len() == other.ready.len() && self.ready.iter().all(ready)
+        self.failed == other.failed
+            && self.loading == other.loading
+            && self.behind == other.behind
+            && self.ready.len() == other.ready.len()
+            && self.ready.iter().all(ready)
     }
 
     /// What the admin API shows.
     pub(crate) fn states(&self) -> BTreeMap<String, PluginState> {
-        let ready = self
-            .ready
-            .iter()
-            .map(|(key, ready)| (key.clone(), PluginState::Running { digest: ready.digest }));
+        let running = |(key, ready): (&String, &Ready)| {
+            let behind = self.behind.get(key).cloned();
+            (key.clone(), PluginState::Running { digest: ready.digest, behind })
+        };
         let failed =
             self.failed.iter().map(|(key, why)| (key.clone(), PluginState::Failed { why: why.clone() }));
-        ready.chain(failed).collect()
+        let loading =
+            self.loading.iter().map(|(key, wanted)| (key.clone(), PluginState::Loading(wanted.clone())));
+        self.ready.iter().map(running).chain(failed).chain(loading).collect()
     }
 }
 
-/// What one build needs; each module is read and compiled once.
+/// The spec with what does not depend on the order of other parts of the document.
+fn without_indices(spec: &plan::Plugin) -> plan::Plugin {
+    plan::Plugin { callable: Vec::new(), ..spec.clone() }
+}
+
+/// What one build needs; each module is compiled once.
 struct Bench<'a> {
     workshop: &'a Workshop,
     previous: Option<&'a Plugins>,
-    files: &'a mut Files,
-    read: HashMap<(ModuleSource, Option<String>), Result<Arc<ModuleBytes>, String>>,
+    sources: Sources<'a>,
     compiled: HashMap<Digest, Result<Module, String>>,
+    warnings: Vec<(String, String)>,
 }
 
 impl<'a> Bench<'a> {
     fn new(workshop: &'a Workshop, previous: Option<&'a Plugins>, files: &'a mut Files) -> Self {
         let known = previous.into_iter().flat_map(|previous| previous.ready.values());
         let compiled = known.map(|ready| (ready.digest, Ok(ready.module.clone()))).collect();
-        Self { workshop, previous, files, read: HashMap::new(), compiled }
+        let sources = Sources::new(&workshop.library, files);
+        Self { workshop, previous, sources, compiled, warnings: Vec::new() }
     }
 
-    fn build(&mut self, spec: &plan::Plugin, plan: &Plan) -> Result<Ready, String> {
-        let source = self.source(spec)?;
+    fn build(&mut self, spec: &plan::Plugin, plan: &Plan) -> Result<Ready, Miss> {
+        let source = self.sources.module(spec)?;
         let callable: Vec<String> = spec
             .callable
             .iter()
             .filter_map(|&index| plan.upstreams.get(index))
             .map(|upstream| upstream.name.clone())
             .collect();
+        if let Some(manifest) = Manifest::read(&source.bytes)? {
+            let odd = manifest.compare(&Granted { upstreams: &callable })?;
+            self.warnings.extend(odd.into_iter().map(|why| (spec.key.clone(), why)));
+        }
+        let tests = &spec.loading.tests;
         let identity = identity(spec, &source.digest, &callable);
         let before = self.previous.and_then(|previous| previous.ready.get(&spec.key));
         if let Some(same) = before.filter(|before| before.identity == identity) {
-            return Ok(same.clone());
+            if same.tests != *tests {
+                selftest::run(&same.plugin, tests, self.workshop.now())?;
+            }
+            return Ok(Ready { tests: tests.clone(), ..same.clone() });
         }
         let engine = &self.workshop.engine;
         let compile = || engine.compile(&source.bytes).map_err(|error| error.to_string());
         let module = self.compiled.entry(source.digest).or_insert_with(compile).clone()?;
         let plugin = start(spec, module.clone(), callable, self.workshop)?;
-        Ok(Ready { identity, digest: source.digest, module, plugin })
+        selftest::run(&plugin, tests, self.workshop.now())?;
+        Ok(Ready { identity, digest: source.digest, module, plugin, tests: tests.clone() })
     }
 
-    fn source(&mut self, spec: &plan::Plugin) -> Result<Arc<ModuleBytes>, String> {
-        let key = (spec.module.clone(), spec.sha256.clone());
-        if let Some(known) = self.read.get(&key) {
-            return known.clone();
-        }
-        let read = assets::module(&spec.module, spec.sha256.as_deref(), self.files).map(Arc::new);
-        self.read.insert(key, read.clone());
-        read
+    /// Whether it is not the document that asks for another version, but a module that came over the network.
+    fn came_by_itself(&self, spec: &plan::Plugin) -> bool {
+        let before = self.previous.and_then(|previous| previous.specs.get(&spec.key));
+        Wanted::of(spec).is_some() && before.is_some_and(|before| *before == without_indices(spec))
     }
 }
 
@@ -152,12 +216,8 @@ fn start(
     let plugin = Plugin::build(&workshop.engine, parts, Arc::clone(&workshop.shared))
         .map_err(|error| error.to_string())?;
     let plugin = Arc::new(plugin);
-    let now = Now {
-        monotonic: workshop.started.elapsed(),
-        wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-    };
     // The trial instance ends here: the workers start their own.
-    drop(Instance::start(&plugin, now).map_err(|error| error.to_string())?);
+    drop(Instance::start(&plugin, workshop.now()).map_err(|error| error.to_string())?);
     Ok(plugin)
 }
 
@@ -191,6 +251,7 @@ fn identity(spec: &plan::Plugin, module: &Digest, callable: &[String]) -> Digest
 mod tests {
     use super::*;
     use std::time::Duration;
+    use tidegate_config::plan::ModuleSource;
 
     fn spec() -> plan::Plugin {
         plan::Plugin {
@@ -198,6 +259,7 @@ mod tests {
             key: "a".to_owned(),
             module: ModuleSource::Builtin("a".to_owned()),
             sha256: None,
+            loading: plan::Loading::default(),
             config: b"{}".to_vec(),
             root_id: String::new(),
             vm_config: Vec::new(),

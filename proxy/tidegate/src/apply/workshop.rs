@@ -1,18 +1,23 @@
-//! What plugins are built with: the Wasm engine with its cache of compiled code, and what plugins share.
+//! What plugins are built with: the Wasm engine with its cache of compiled code, fetched modules, and what plugins
+//! share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use tidegate_wasm::{Engine, EngineOptions, LoadError, Shared};
+use tidegate_wasm::{Engine, EngineOptions, LoadError, Now, Shared};
 use tracing::warn;
+
+use crate::fetch::Library;
 
 /// Lives as long as the process.
 pub(crate) struct Workshop {
     pub(crate) engine: Engine,
+    /// Modules that come over the network.
+    pub(crate) library: Arc<Library>,
     /// Shared data, queues and metrics of all plugins.
     pub(crate) shared: Arc<Shared>,
     /// Where the guests' monotonic time begins.
@@ -25,8 +30,9 @@ impl Workshop {
         Self::with_cache(cache_folder())
     }
 
-    /// An engine that keeps compiled code in this folder.
+    /// An engine that keeps compiled code in this folder, and fetched modules below it.
     pub(crate) fn with_cache(folder: Option<PathBuf>) -> Result<Self> {
+        let library = Arc::new(Library::open(folder.as_ref().map(|folder| folder.join("modules"))));
         let engine = |cache_dir| Engine::new(EngineOptions { cache_dir, epoch_tick: EPOCH_TICK });
         let engine = match engine(folder) {
             Err(error @ LoadError::Cache { .. }) => {
@@ -36,7 +42,15 @@ impl Workshop {
             opened => opened,
         };
         let engine = engine.context("the Wasm engine cannot start")?;
-        Ok(Self { engine, shared: Arc::default(), started: Instant::now() })
+        Ok(Self { engine, library, shared: Arc::default(), started: Instant::now() })
+    }
+
+    /// The guests' time.
+    pub(crate) fn now(&self) -> Now {
+        Now {
+            monotonic: self.started.elapsed(),
+            wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        }
     }
 
     /// Runs `work` while the engine's time passes.

@@ -3,6 +3,9 @@
 #![allow(clippy::panic, reason = "a test that cannot go on says why")]
 
 mod commands;
+mod fetch;
+mod filters;
 mod process;
+mod registry;
 mod reload;
 mod serve;

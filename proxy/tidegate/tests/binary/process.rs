@@ -54,6 +54,7 @@ pub(crate) fn lines(output: &Output) -> Vec<String> {
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.current_dir(folder).env("TIDEGATE_CACHE", folder.join(".cache")).env_remove("TIDEGATE_LOG");
+    command.env("DOCKER_CONFIG", folder.join(".docker"));
     command
 }
 
@@ -172,7 +173,21 @@ pub(crate) fn request(address: SocketAddr, method: &str, path: &str) -> (u16, St
     stream.read_to_string(&mut answer).expect("the answer is text and ends");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, body.to_owned())
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    (status, if chunked { unchunked(body) } else { body.to_owned() })
+}
+
+fn unchunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    loop {
+        let (size, after) = rest.split_once("\r\n").expect("a chunk begins with its size");
+        let size = usize::from_str_radix(size, 16).expect("the size is hexadecimal");
+        if size == 0 {
+            return body;
+        }
+        body.push_str(after.get(..size).expect("the chunk is whole"));
+        rest = after.get(size + 2..).expect("the chunk has an end");
+    }
 }
 
 const LONGEST: Duration = Duration::from_secs(30);

@@ -1,0 +1,7 @@
+//! What can be told of a module's bytes without running it: its sections, who signed it, what it says it needs.
+
+pub(crate) mod commands;
+mod inspect;
+pub(crate) mod manifest;
+mod sections;
+pub(crate) mod signature;

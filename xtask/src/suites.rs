@@ -2,6 +2,7 @@
 //! `target/tools`, and nowhere else.
 
 mod envoy;
+mod reloads;
 
 use crate::Outcome;
 
@@ -12,11 +13,18 @@ struct Suite {
     run: fn(&[String]) -> Outcome<bool>,
 }
 
-const SUITES: &[Suite] = &[Suite {
-    name: "envoy",
-    about: "the same requests through the same module in Envoy and in Tidegate, compared; [--only TEXT] [--verbose]",
-    run: envoy::run,
-}];
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "envoy",
+        about: "the same requests through the same module in Envoy and in Tidegate, compared; [--only TEXT] [--verbose]",
+        run: envoy::run,
+    },
+    Suite {
+        name: "reloads",
+        about: "new versions of a module under load, memory flat, nothing held; [HOW MANY], else 10000",
+        run: reloads::run,
+    },
+];
 
 /// Runs the suite that is named first; names them all when none is.
 pub(crate) fn run(arguments: &[String]) -> Outcome<bool> {

@@ -7,11 +7,13 @@ pub(crate) mod forward;
 pub(crate) mod log_line;
 pub(crate) mod logged;
 pub(crate) mod outgoing;
+pub(crate) mod reroute;
 pub(crate) mod steps;
 pub(crate) mod tunnel;
 pub(crate) mod uplink;
 
-use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
 use std::rc::Rc;
 
 use http::request::Parts;
@@ -22,14 +24,14 @@ use hyper::upgrade::OnUpgrade;
 use crate::exchange::finish::Record;
 use crate::exchange::forward::Forward;
 use crate::exchange::outgoing::Outgoing;
-use crate::exchange::steps::{Flow, Scope};
+use crate::exchange::steps::{Flow, Outcome, Scope, Way};
 use crate::filter::chain;
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
 use crate::http::{headers, sanitize};
 use crate::local::{Client, View};
-use crate::snapshot::{Action, Redirect, Rule};
+use crate::snapshot::{Action, Redirect};
 use crate::upstream::send::Message;
 
 /// A request from its head to the last byte of its answer.
@@ -38,12 +40,24 @@ pub(crate) struct Exchange {
     pub(crate) record: Box<Record>,
 }
 
+/// A filter has broken the exchange off: the client gets no answer.
+#[derive(Debug)]
+pub(crate) struct BrokenOff;
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a filter has broken the exchange off")
+    }
+}
+
+impl Error for BrokenOff {}
+
 impl Exchange {
-    /// Serves one request. Every request gets an answer.
+    /// Serves one request. Every request gets an answer, but for those that a filter breaks off.
     pub(crate) fn run(
         client: Rc<Client>,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Outgoing>, Infallible>> {
+    ) -> impl Future<Output = Result<Response<Outgoing>, BrokenOff>> {
         // Out of the future, which would be copied with all that it holds.
         let version = request.version();
         let mut exchange = Self { record: Record::begin(client, &request) };
@@ -52,6 +66,10 @@ impl Exchange {
         async move {
             let mut response = match exchange.proceed(head, body).await {
                 Ok(response) => response,
+                Err(fail) if fail.reason == Reason::PluginReset => {
+                    exchange.record.failed(&fail);
+                    return Err(BrokenOff);
+                }
                 Err(fail) => exchange.refuse(&fail, version),
             };
             // An upgrade is HTTP/1.1; everything else is framed for the client by its own connection.
@@ -84,28 +102,33 @@ impl Exchange {
 
         // What changes the request before the route is chosen may change the route.
         if !listener.steps.is_empty() {
-            match Box::pin(self.request_steps(&view, &listener.steps, Scope::Listener, head, body, 0)).await?
-            {
-                Flow::Go(next, rest) => (head, body) = (next, rest),
-                Flow::Reply(reply) => {
-                    return Box::pin(self.respond(&view, None, reply.into_response())).await;
-                }
+            let way = Way { steps: &listener.steps, scope: Scope::Listener, prefix: 0 };
+            match self.pass(&view, way, head, body).await? {
+                Ok((next, rest)) => (head, body) = (next, rest),
+                Err(reply) => return self.reply(&view, reply).await,
             }
+            self.record.reroute.wanted = false;
         }
 
-        let found =
+        let mut found =
             listener.routes.find(chain::host(&head), &head).ok_or_else(|| Fail::client(Reason::NoRoute))?;
-        let rule = view.rule(found.rule_id).ok_or_else(|| Fail::gateway(Reason::Internal))?;
-        self.record.routed(found.rule_id, rule);
-        let prefix = found.matched_prefix_len;
-        if !rule.steps.is_empty() {
-            match Box::pin(self.request_steps(&view, &rule.steps, Scope::Rule, head, body, prefix)).await? {
-                Flow::Go(next, rest) => (head, body) = (next, rest),
-                Flow::Reply(reply) => {
-                    return Box::pin(self.respond(&view, Some(rule), reply.into_response())).await;
-                }
+        let (rule, prefix) = loop {
+            let rule = view.rule(found.rule_id).ok_or_else(|| Fail::gateway(Reason::Internal))?;
+            let (id, prefix) = (found.rule_id, found.matched_prefix_len);
+            self.record.routed(id, rule);
+            if rule.steps.is_empty() || self.record.reroute.comes_back(id) {
+                break (rule, prefix);
             }
-        }
+            let way = Way { steps: &rule.steps, scope: Scope::Rule(id), prefix };
+            match self.pass(&view, way, head, body).await? {
+                Ok((next, rest)) => (head, body) = (next, rest),
+                Err(reply) => return self.reply(&view, reply).await,
+            }
+            match self.reroute(listener, &mut head)? {
+                Some(other) => found = other,
+                None => break (rule, prefix),
+            }
+        };
 
         if let Some(heads) = &mut self.record.heads {
             heads.note_request(&head);
@@ -121,31 +144,51 @@ impl Exchange {
             }
         };
         // A failure after the route was found is an answer that passes the response's filters too.
-        let response = outcome.unwrap_or_else(|fail| self.refuse(&fail, Version::HTTP_11));
-        if rule.steps.is_empty() && listener.steps.is_empty() {
+        let response = match outcome {
+            Ok(response) => response,
+            Err(fail) => match self.ended_by_guest(&view) {
+                Some(Ok(reply)) => reply.into_response(),
+                Some(Err(fail)) if fail.reason == Reason::PluginReset => return Err(fail),
+                Some(Err(fail)) => self.refuse(&fail, Version::HTTP_11),
+                None => self.refuse(&fail, Version::HTTP_11),
+            },
+        };
+        if self.record.guests.is_empty() && rule.steps.is_empty() && listener.steps.is_empty() {
             return Ok(response);
         }
-        Box::pin(self.respond(&view, Some(rule), response)).await
+        self.back(&view, response).await
+    }
+
+    /// The request passes these steps; the answer where one of them answers.
+    async fn pass(
+        &mut self,
+        view: &View,
+        way: Way<'_>,
+        head: Box<Parts>,
+        body: Body,
+    ) -> Result<Result<(Box<Parts>, Body), Box<Reply>>, Fail> {
+        let flow = match self.request_steps(view, way, 0, head, body)? {
+            Flow::Held(holding) => Box::pin(self.released(view, way, holding)).await?,
+            flow => flow,
+        };
+        match flow {
+            Flow::Go(head, body) => Ok(Ok((head, body))),
+            Flow::Reply(reply) => Ok(Err(reply)),
+            Flow::Held(_) => Err(Fail::gateway(Reason::Internal)),
+        }
+    }
+
+    /// A filter's answer passes the filters that the request has passed, that one too.
+    async fn reply(&mut self, view: &View, reply: Box<Reply>) -> Result<Response<Body>, Fail> {
+        self.back(view, reply.into_response()).await
     }
 
     /// The response passes the filters that the request has passed, in reverse.
-    async fn respond(
-        &mut self,
-        view: &View,
-        rule: Option<&Rule>,
-        mut response: Response<Body>,
-    ) -> Result<Response<Body>, Fail> {
-        if let Some(rule) = rule
-            && !rule.steps.is_empty()
-        {
-            response = self.response_steps(&rule.steps, Scope::Rule, response).await?;
+    async fn back(&mut self, view: &View, response: Response<Body>) -> Result<Response<Body>, Fail> {
+        match self.respond(view, response)? {
+            Outcome::Go(response) => Ok(response),
+            Outcome::Held(holding) => Box::pin(self.answered_at_last(view, holding)).await,
         }
-        if let Some(listener) = view.listener(self.record.listener)
-            && !listener.steps.is_empty()
-        {
-            response = self.response_steps(&listener.steps, Scope::Listener, response).await?;
-        }
-        Ok(response)
     }
 
     /// The answer to a request that failed.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use tidegate_wasm::StreamInfo;
 
 use crate::filter::plugins::{self, Slot};
 use crate::http::{headers, sanitize};
@@ -85,10 +86,9 @@ impl View {
                     .filter_map(|(name, index)| Some((name.clone(), pools.get(*index)?.clone())))
                     .collect();
                 let same = |slot: &&Rc<Slot>| plugins::same(&slot.entry, entry) && slot.lends(&lent);
-                previous
-                    .and_then(|view| view.plugins.iter().find(same))
-                    .cloned()
-                    .unwrap_or_else(|| Slot::start(entry.clone(), local.shard.worker, local.clock, lent))
+                previous.and_then(|view| view.plugins.iter().find(same)).cloned().unwrap_or_else(|| {
+                    Slot::start(entry.clone(), local.shard.worker, local.clock, &local.deadlines, lent)
+                })
             })
             .collect();
         Rc::new(Self { snapshot, _generation: generation, pools, plugins, names })
@@ -135,6 +135,8 @@ pub(crate) struct Client {
     pub(crate) forwarded: headers::Client,
     /// The name that the client asked for by TLS.
     pub(crate) server_name: Option<String>,
+    /// What guests are told of a request that came last.
+    pub(crate) info: RefCell<Option<Rc<StreamInfo>>>,
     /// Exchanges in flight.
     pub(crate) active: Cell<u32>,
     /// The longest that the rules of its exchanges have named; see [`Client::patience`].

@@ -22,4 +22,4 @@ mod tests;
 
 pub use self::explain::{Choice, ExplainRequest, Explanation, Loser, explain};
 pub(crate) use self::stream::StreamTable;
-pub(crate) use self::table::RouteTable;
+pub(crate) use self::table::{Found, RouteTable};

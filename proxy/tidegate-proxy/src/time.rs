@@ -17,6 +17,9 @@ type Millis = u64;
 /// The least time between two sweeps.
 const GRAIN: Millis = 8;
 
+/// How long the distance between the two clocks is taken for the same.
+const WALL: Duration = Duration::from_millis(100);
+
 /// No deadline.
 const NEVER: Millis = Millis::MAX;
 
@@ -73,6 +76,8 @@ pub(crate) struct Deadlines {
     armed: Cell<Millis>,
     /// The time when it was last read: not long ago on a busy worker, never ahead.
     recent: Cell<Duration>,
+    /// How far the wall clock is ahead, and when that was looked at.
+    wall: Cell<(Duration, Duration)>,
     earlier: Notify,
 }
 
@@ -84,6 +89,7 @@ impl Deadlines {
             slots: RefCell::new(Slab::new()),
             armed: Cell::new(NEVER),
             recent: Cell::new(Duration::ZERO),
+            wall: Cell::new((clock.wall().saturating_sub(clock.now()), Duration::ZERO)),
             earlier: Notify::new(),
         })
     }
@@ -98,6 +104,18 @@ impl Deadlines {
     /// The worker's time when it was last read, for what may be a little early and must cost nothing.
     pub(crate) fn recent(&self) -> Duration {
         self.recent.get()
+    }
+
+    /// [`Deadlines::recent`] as a guest is told. A step of the wall clock shows within a tenth of a second.
+    pub(crate) fn guest(&self) -> tidegate_wasm::Now {
+        let (mut ahead, looked) = self.wall.get();
+        if self.recent.get().saturating_sub(looked) >= WALL {
+            let now = self.now();
+            ahead = self.clock.wall().saturating_sub(now);
+            self.wall.set((ahead, now));
+        }
+        let monotonic = self.recent.get();
+        tidegate_wasm::Now { monotonic, wall: ahead + monotonic }
     }
 
     /// Wakes what has passed, for ever.

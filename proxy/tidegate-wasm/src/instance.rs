@@ -19,7 +19,7 @@ use crate::{
     state::{Answer, Phase, State},
     stream::table::ROOT,
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 use tidegate_abi::Status;
 use wasmtime::{Extern, Store};
 
@@ -166,8 +166,8 @@ impl Instance {
     }
 
     /// Tells the guest about a new request; its first callback comes with the first event.
-    pub fn open_stream(&mut self, info: StreamInfo, now: Now) -> StreamId {
-        StreamId(self.store.data_mut().streams.open(info, now))
+    pub fn open_stream(&mut self, info: impl Into<Rc<StreamInfo>>, now: Now) -> StreamId {
+        StreamId(self.store.data_mut().streams.open(info.into(), now))
     }
 
     /// Hands the guest the answer to an HTTP call; none: there is no answer (refused, reset, timed

@@ -24,7 +24,7 @@ struct Inner {
 /// What can be told about a module without running it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Traits {
-    /// It imports a function that reads header fields, so fields that have gone on must be kept.
+    /// It imports a function that depends on header fields, so fields that have gone on must be kept.
     pub(crate) reads_fields: bool,
     /// It imports a function that can change a body.
     pub(crate) writes_bodies: bool,
@@ -107,7 +107,8 @@ impl Traits {
                 "proxy_get_header_map_value"
                 | "proxy_get_header_map_pairs"
                 | "proxy_get_header_map_size"
-                | "proxy_get_property" => traits.reads_fields = true,
+                | "proxy_get_property"
+                | "proxy_send_local_response" => traits.reads_fields = true,
                 "proxy_set_buffer_bytes" => traits.writes_bodies = true,
                 _ => {}
             }

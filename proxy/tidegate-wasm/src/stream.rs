@@ -8,6 +8,8 @@ pub(crate) mod table;
 
 use crate::{Now, Side};
 use body::Body;
+use bytes::Bytes;
+use fields::Fields;
 use http::{HeaderMap, HeaderValue, Version, request, response};
 use kept::Kept;
 use std::{fmt, net::SocketAddr, rc::Rc};
@@ -31,8 +33,8 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// What the gateway knows about a request; guests read it as properties. Cheap to make: no
-/// text is copied.
+/// What the gateway knows about a request; guests read it as properties. Requests of one
+/// connection that have the same rule can share it.
 #[derive(Debug, Clone)]
 pub struct StreamInfo {
     /// The client.
@@ -136,6 +138,8 @@ pub(crate) enum Cut {
 /// One direction of a stream behind its head.
 pub(crate) struct Flow {
     pub(crate) body: Body,
+    /// Bytes before `body` that are held and that the guest does not want to see again.
+    pub(crate) aside: Body,
     /// Bytes of body that came in.
     pub(crate) received: u64,
     pub(crate) trailers: Option<HeaderMap>,
@@ -151,6 +155,7 @@ impl Flow {
     fn new() -> Self {
         Self {
             body: Body::default(),
+            aside: Body::default(),
             received: 0,
             trailers: None,
             hold: Hold::None,
@@ -160,9 +165,45 @@ impl Flow {
         }
     }
 
+    /// Drops what the request left behind.
+    fn clear(&mut self) {
+        if self.body.len() > 0 {
+            self.body = Body::default();
+        }
+        if self.aside.len() > 0 {
+            self.aside = Body::default();
+        }
+        self.trailers = None;
+        self.received = 0;
+        self.hold = Hold::None;
+        self.part = Part::Idle;
+        self.resumed = false;
+        self.cut = Cut::No;
+    }
+
     /// Whether the guest has a body before it: while it is shown some, or while some is held.
     pub(crate) fn has_body(&self) -> bool {
         matches!(self.part, Part::Body { .. }) || self.body.len() > 0
+    }
+
+    /// Bytes that are held.
+    pub(crate) fn held(&self) -> usize {
+        self.aside.len() + self.body.len()
+    }
+
+    /// Puts what is before the guest aside: it goes on with the rest, but is not shown again.
+    pub(crate) fn put_aside(&mut self) {
+        let chunk = self.body.take();
+        self.aside.push(chunk);
+    }
+
+    /// All that is held, in order; nothing is left.
+    pub(crate) fn take(&mut self) -> Bytes {
+        if self.aside.len() > 0 {
+            self.put_aside();
+            return self.aside.take();
+        }
+        self.body.take()
     }
 
     /// Notes what is held after a call, in which the guest may also have resumed.
@@ -188,10 +229,14 @@ pub(crate) struct Stream {
     pub(crate) closing: bool,
     /// It is a connection: its sides carry bytes, without heads and trailers.
     pub(crate) of_bytes: bool,
-    pub(crate) info: StreamInfo,
+    /// The guest has had its callback for the log.
+    pub(crate) logged: bool,
+    /// The guest wrote to the request's head.
+    pub(crate) changed: bool,
+    pub(crate) info: Rc<StreamInfo>,
     pub(crate) opened: Now,
     /// Here until it is taken.
-    pub(crate) request_head: Option<request::Parts>,
+    pub(crate) request_head: Option<Box<request::Parts>>,
     pub(crate) response_head: Option<response::Parts>,
     /// The heads after they were taken, for guests that read them later.
     pub(crate) request_kept: Kept,
@@ -214,13 +259,15 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(id: u32, info: StreamInfo, now: Now) -> Self {
+    pub(crate) fn new(id: u32, info: Rc<StreamInfo>, now: Now) -> Self {
         Self {
             id,
             announced: false,
             ended: false,
             closing: false,
             of_bytes: false,
+            logged: false,
+            changed: false,
             info,
             opened: now,
             request_head: None,
@@ -240,11 +287,13 @@ impl Stream {
     }
 
     /// Makes a used stream a new one, with the buffers it has.
-    pub(crate) fn renew(&mut self, id: u32, info: StreamInfo, now: Now) {
+    pub(crate) fn renew(&mut self, id: u32, info: Rc<StreamInfo>, now: Now) {
         self.id = id;
         self.announced = false;
         self.ended = false;
         self.closing = false;
+        self.logged = false;
+        self.changed = false;
         self.info = info;
         self.opened = now;
         self.spent = 0;
@@ -257,8 +306,8 @@ impl Stream {
         self.request_kept.clear();
         self.response_kept.clear();
         self.trailers_kept.clear();
-        self.request = Flow::new();
-        self.response = Flow::new();
+        self.request.clear();
+        self.response.clear();
         self.scheme = None;
         self.properties.clear();
         self.property_bytes = 0;
@@ -298,6 +347,16 @@ impl Stream {
             Side::Request => &mut self.request,
             Side::Response => &mut self.response,
         }
+    }
+
+    /// Whether the client speaks gRPC, which has its own form of answers.
+    pub(crate) fn is_grpc(&self) -> bool {
+        let fields = match &self.request_head {
+            Some(head) => Fields::Request(head, self.scheme()),
+            None => Fields::Kept(&self.request_kept),
+        };
+        let rest = fields.value(b"content-type").and_then(|value| value.strip_prefix(b"application/grpc"));
+        matches!(rest, Some([] | [b'+' | b';', ..]))
     }
 
     pub(crate) fn scheme(&self) -> &'static str {

@@ -172,7 +172,7 @@ pub enum Action {
     Continue = 0,
     /// Holds this part back. In body callbacks: and keeps what came so far.
     Pause = 1,
-    /// Headers: like `Continue`. Body: like `Pause`.
+    /// Headers: like `Continue`. Body: holds this part back without showing it again.
     ContinueAndEndStream = 2,
     /// Headers: holds back and stops all callbacks of this direction. Body: holds back, dropping
     /// this part.
@@ -195,7 +195,8 @@ impl Action {
     pub const fn of_body(number: u32) -> Self {
         match number {
             0 => Self::Continue,
-            1 | 2 => Self::Pause,
+            1 => Self::Pause,
+            2 => Self::ContinueAndEndStream,
             _ => Self::PauseAll,
         }
     }
@@ -294,7 +295,7 @@ mod tests {
     fn answers_of_callbacks_have_a_safe_reading() {
         assert_eq!(Action::of_headers(2), Action::Continue);
         assert_eq!(Action::of_headers(77), Action::PauseAll);
-        assert_eq!(Action::of_body(2), Action::Pause);
+        assert_eq!(Action::of_body(2), Action::ContinueAndEndStream);
         assert_eq!(Action::of_body(9), Action::PauseAll);
         assert_eq!(Action::of_trailers(5), Action::Pause);
         assert_eq!(Action::of_connection(7), Action::Pause);

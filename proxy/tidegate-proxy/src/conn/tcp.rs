@@ -1,6 +1,5 @@
 //! HTTP/1 and HTTP/2 over one TCP connection of a client, from its first byte to its end.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -17,8 +16,8 @@ use tidegate_config::plan;
 use tokio::io::AsyncReadExt;
 use tokio::task::spawn_local;
 
-use crate::exchange::Exchange;
 use crate::exchange::outgoing::Outgoing;
+use crate::exchange::{BrokenOff, Exchange};
 use crate::local::Client;
 use crate::time::Deadline;
 use crate::transport::{Pulse, Stream, Transport};
@@ -38,8 +37,8 @@ struct Exchanges(Rc<Client>);
 
 impl Service<Request<Incoming>> for Exchanges {
     type Response = Response<Outgoing>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Outgoing>, Infallible>>>>;
+    type Error = BrokenOff;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Outgoing>, BrokenOff>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         Box::pin(Exchange::run(self.0.clone(), request))

@@ -11,6 +11,7 @@ use tidegate_wasm::StreamInfo;
 
 use crate::exchange::log_line;
 use crate::exchange::logged::{self, Heads};
+use crate::exchange::reroute::Reroute;
 use crate::exchange::steps::Passed;
 use crate::exchange::uplink::Progress;
 use crate::http::fail::{Fail, Reason};
@@ -37,6 +38,7 @@ pub(crate) struct Record {
     /// Kept for plugins of the access log only.
     pub(crate) heads: Option<Box<Heads>>,
     pub(crate) rule: Option<usize>,
+    pub(crate) reroute: Reroute,
     /// The upstream and the server of the last attempt.
     pub(crate) upstream: Option<(usize, usize)>,
     pub(crate) attempts: u32,
@@ -88,6 +90,7 @@ impl Record {
             target: None,
             heads: None,
             rule: None,
+            reroute: Reroute::default(),
             upstream: None,
             attempts: 0,
             answered_at: None,
@@ -173,17 +176,30 @@ impl Record {
         self.deadline.set_until(Some(self.until.map_or(idle, |until| until.min(idle))));
     }
 
-    /// What a guest may know of the request's surroundings.
-    pub(crate) fn stream_info(&self) -> StreamInfo {
+    /// What a guest may know of the request's surroundings: made once for a connection and the rule of its requests.
+    pub(crate) fn stream_info(&self) -> Rc<StreamInfo> {
         let client = &self.client;
         let names = self.rule.and_then(|rule| self.view.names.get(rule));
-        StreamInfo {
+        let mut shared = client.info.borrow_mut();
+        if let Some(info) = &*shared {
+            let same = match (&info.rule, names) {
+                (Some(rule), Some(names)) => Rc::ptr_eq(rule, &names.rule),
+                (None, None) => true,
+                _ => false,
+            };
+            if same && info.protocol == self.version {
+                return info.clone();
+            }
+        }
+        let info = Rc::new(StreamInfo {
             route: names.map(|names| names.route.clone()),
             rule: names.map(|names| names.rule.clone()),
             tls: client.secure,
             connection_id: client.id,
             ..StreamInfo::new(client.address, client.here, self.version)
-        }
+        });
+        *shared = Some(info.clone());
+        info
     }
 
     fn reason_at_end(&self) -> Option<Reason> {
@@ -215,6 +231,10 @@ impl Drop for Record {
         }
         if let Some(heads) = self.heads.take() {
             logged::tell(self, &heads, took);
+        }
+        // All guests log before the first one is told that it is done, which it is when it is dropped.
+        if self.guests.len() > 1 {
+            self.guests.iter().for_each(|passed| passed.guest.log());
         }
     }
 }

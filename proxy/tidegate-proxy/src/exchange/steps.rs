@@ -1,4 +1,6 @@
 //! The steps of a listener or a rule, applied to a request and, in reverse, to its response.
+//!
+//! Filters that let a message pass at once cost no future: only where a guest holds one does the exchange wait.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -9,9 +11,10 @@ use tidegate_config::plan::{Failure, PluginIndex};
 use tidegate_wasm::Side;
 
 use crate::exchange::Exchange;
+use crate::exchange::reroute::Before;
 use crate::filter::chain::{self, Step};
 use crate::filter::guest_body::{GuestBody, Released};
-use crate::filter::wasm::{Decision, Guest};
+use crate::filter::wasm::{Decision, End, Guest};
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
@@ -23,15 +26,25 @@ use crate::local::View;
 pub(crate) enum Scope {
     /// Before the route.
     Listener,
-    /// After it.
-    Rule,
+    /// After it: those of this rule.
+    Rule(usize),
 }
 
 /// A guest that a request has met, with the step where it did.
 pub(crate) struct Passed {
     pub(crate) scope: Scope,
     pub(crate) step: usize,
+    pub(crate) plugin: PluginIndex,
     pub(crate) guest: Rc<Guest>,
+}
+
+/// The steps that a request passes.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    pub(crate) steps: &'a [Step],
+    pub(crate) scope: Scope,
+    /// How much of the path the rule matched.
+    pub(crate) prefix: usize,
 }
 
 /// Where a request goes from its filters.
@@ -39,157 +52,311 @@ pub(crate) enum Flow {
     /// On.
     Go(Box<Parts>, Body),
     /// Back, with this answer.
-    Reply(Reply),
+    Reply(Box<Reply>),
+    /// A guest holds it.
+    Held(Box<Holding>),
 }
 
-/// What one step did to a request.
-enum Stepped {
-    Go(Box<Parts>, Body),
-    Reply(Reply),
+/// Where a response goes from its filters.
+pub(crate) enum Outcome {
+    /// To the client.
+    Go(Response<Body>),
+    /// A guest holds it.
+    Held(Box<Holding>),
+}
+
+/// A message that a guest holds.
+pub(crate) struct Holding {
+    guest: Rc<Guest>,
+    /// Where it is held.
+    at: Place,
+    /// Its body, which goes past the guest (`Ok`) or into it (`Err`).
+    body: Result<Body, GuestBody>,
+}
+
+/// A step on the way of a response: whose turn it is, and how many of its steps are left.
+#[derive(Clone, Copy)]
+struct Place {
+    turn: usize,
+    step: usize,
 }
 
 impl Exchange {
-    /// The request passes `steps`.
-    pub(crate) async fn request_steps(
+    /// The request passes the steps from `from` on, until a guest holds it.
+    pub(crate) fn request_steps(
         &mut self,
         view: &View,
-        steps: &[Step],
-        scope: Scope,
-        head: Box<Parts>,
-        body: Body,
-        prefix: usize,
+        way: Way<'_>,
+        from: usize,
+        mut head: Box<Parts>,
+        mut body: Body,
     ) -> Result<Flow, Fail> {
-        let (mut head, mut body) = (head, body);
-        for (index, step) in steps.iter().enumerate() {
+        for (index, step) in way.steps.iter().enumerate().skip(from) {
             match step {
                 Step::RequestHeaders(changes) => changes.apply(&mut head.headers),
                 Step::ResponseHeaders(_) => {}
-                Step::Rewrite(rewrite) => chain::rewrite(rewrite, &mut head, prefix),
+                Step::Rewrite(rewrite) => {
+                    let rest = way.steps.get(index..).unwrap_or_default();
+                    let before =
+                        rest.iter().any(|step| matches!(step, Step::Wasm(_))).then(|| Before::of(&head));
+                    chain::rewrite(rewrite, &mut head, way.prefix);
+                    if let Some(before) = before {
+                        self.record.reroute.rewritten(before, &head);
+                    }
+                }
                 Step::Wasm(plugin) => {
-                    let Some(guest) = self.guest(view, *plugin)? else { continue };
-                    self.record.guests.push(Passed { scope, step: index, guest: guest.clone() });
-                    match self.request_guest(&guest, head, body).await? {
-                        Stepped::Go(next, rest) => (head, body) = (next, rest),
-                        Stepped::Reply(mut reply) => {
-                            self.record.answered_by(view, *plugin, &mut reply);
-                            return Ok(Flow::Reply(reply));
-                        }
+                    let Some(guest) = self.guest(view, way.scope, index, *plugin)? else { continue };
+                    let flow = request_guest(&guest, index, head, body)?;
+                    match self.stepped(view, *plugin, flow)? {
+                        Flow::Go(next, rest) => (head, body) = (next, rest),
+                        other => return Ok(other),
                     }
                 }
             }
         }
-        // What a filter wrote is matched and sent in the same canonical form as what a client wrote.
-        if steps.iter().any(|step| matches!(step, Step::Wasm(_))) {
-            sanitize::rewritten(&mut head)?;
-        }
         Ok(Flow::Go(head, body))
     }
 
-    /// The stream of this request in a plugin; none where the plugin is away and its policy is open.
-    fn guest(&mut self, view: &View, plugin: PluginIndex) -> Result<Option<Rc<Guest>>, Fail> {
+    /// As [`Exchange::request_steps`] for a request that a guest holds, until it has passed all steps.
+    pub(crate) async fn released(
+        &mut self,
+        view: &View,
+        way: Way<'_>,
+        mut holding: Box<Holding>,
+    ) -> Result<Flow, Fail> {
+        loop {
+            let at = holding.at.step;
+            let Some(Step::Wasm(plugin)) = way.steps.get(at) else {
+                return Err(Fail::gateway(Reason::Internal));
+            };
+            let Holding { guest, body, .. } = *holding;
+            let flow = match self.let_go(&guest, Side::Request, body).await? {
+                Ok(body) => taken(&guest, body)?,
+                Err(reply) => Flow::Reply(reply),
+            };
+            match self.stepped(view, *plugin, flow)? {
+                Flow::Go(head, body) => match self.request_steps(view, way, at + 1, head, body)? {
+                    Flow::Held(further) => holding = further,
+                    flow => return Ok(flow),
+                },
+                flow => return Ok(flow),
+            }
+        }
+    }
+
+    /// After a guest: what it wrote is brought into form, what it answered is noted.
+    fn stepped(&mut self, view: &View, plugin: PluginIndex, flow: Flow) -> Result<Flow, Fail> {
+        match flow {
+            Flow::Go(mut head, body) => {
+                let Some(passed) = self.record.guests.last() else { return Ok(Flow::Go(head, body)) };
+                let changed = passed.guest.with(|instance, id| instance.take_changed(id));
+                if changed {
+                    // Matched and sent in the same canonical form as what a client wrote.
+                    sanitize::rewritten(&mut head)?;
+                }
+                let asked = passed.guest.clears_route();
+                self.record.reroute.wanted |= changed || asked;
+                Ok(Flow::Go(head, body))
+            }
+            Flow::Reply(mut reply) => {
+                self.record.answered_by(view, plugin, &mut reply);
+                Ok(Flow::Reply(reply))
+            }
+            Flow::Held(holding) => Ok(Flow::Held(holding)),
+        }
+    }
+
+    /// The stream of this request in a plugin; none where the plugin is away and its policy is open, and where a rule
+    /// that was left for this one had the same plugin.
+    fn guest(
+        &mut self,
+        view: &View,
+        scope: Scope,
+        step: usize,
+        plugin: PluginIndex,
+    ) -> Result<Option<Rc<Guest>>, Fail> {
+        let met = |passed: &Passed| {
+            passed.plugin == plugin && passed.scope != scope && passed.scope != Scope::Listener
+        };
+        if scope != Scope::Listener && self.record.guests.iter().any(met) {
+            return Ok(None);
+        }
         let slot = view.plugins.get(plugin).ok_or_else(|| Fail::gateway(Reason::Internal))?;
         slot.entry.counters.of(self.record.client.local.shard.worker).streams.add(1);
         match slot.host() {
-            Ok(host) => Guest::open(host, self.record.stream_info(), slot.entry.on_failure)
-                .map(|guest| Some(Rc::new(guest))),
+            Ok(host) => {
+                let guest = Guest::open(host, self.record.stream_info(), slot.entry.on_failure);
+                self.record.guests.push(Passed { scope, step, plugin, guest: guest.clone() });
+                Ok(Some(guest))
+            }
             Err(away) if away.policy == Failure::Open => Ok(None),
             Err(away) => Err(Fail::filter(away.reason)),
         }
     }
 
-    async fn request_guest(
-        &mut self,
-        guest: &Rc<Guest>,
-        head: Box<Parts>,
-        body: Body,
-    ) -> Result<Stepped, Fail> {
-        use http_body::Body as _;
-        let end = body.is_end_stream();
-        let decision = match guest.request_head(*head, end)? {
-            Decision::Hold | Decision::Wait if end => self.wait(guest.resumed(Side::Request)).await?,
-            shut @ (Decision::Hold | Decision::Wait) => {
-                // The body goes on into the guest while the head is held: a filter may want it to decide.
-                let shut = matches!(shut, Decision::Wait);
-                let mut through = GuestBody::held(body, guest.clone(), Side::Request, shut);
-                match self.wait(poll_fn(|cx| through.poll_released(cx))).await? {
-                    Released::Reply(reply) => return Ok(Stepped::Reply(reply)),
-                    Released::Go => return taken(guest, Err(through)),
-                }
+    /// The answer, or the failure, by which a guest ended the request on its way upstream.
+    pub(crate) fn ended_by_guest(&mut self, view: &View) -> Option<Result<Box<Reply>, Fail>> {
+        let ended = |passed: &Passed| Some((passed.plugin, passed.guest.take_end()?));
+        let (plugin, end) = self.record.guests.iter().find_map(ended)?;
+        Some(match end {
+            End::Reply(mut reply) => {
+                self.record.answered_by(view, plugin, &mut reply);
+                Ok(reply)
             }
-            decision => decision,
-        };
-        if let Decision::Reply(reply) = decision {
-            return Ok(Stepped::Reply(reply));
-        }
-        if !end && !guest.is_out() {
-            return taken(guest, Err(GuestBody::new(body, guest.clone(), Side::Request)));
-        }
-        taken(guest, Ok(body))
+            End::Fail(reason) => Err(Fail::filter(reason)),
+        })
     }
 
-    /// The response passes `steps` in reverse.
-    pub(crate) async fn response_steps(
+    /// The response passes the filters that the request has passed, in reverse.
+    pub(crate) fn respond(&mut self, view: &View, response: Response<Body>) -> Result<Outcome, Fail> {
+        self.response_steps(view, Place { turn: 0, step: usize::MAX }, response)
+    }
+
+    /// As [`Exchange::respond`] for a response that a guest holds, until it has passed all steps.
+    pub(crate) async fn answered_at_last(
         &mut self,
-        steps: &[Step],
-        scope: Scope,
-        response: Response<Body>,
+        view: &View,
+        mut holding: Box<Holding>,
     ) -> Result<Response<Body>, Fail> {
-        let mut response = response;
-        for (index, step) in steps.iter().enumerate().rev() {
-            match step {
-                Step::RequestHeaders(_) | Step::Rewrite(_) => {}
-                Step::ResponseHeaders(changes) => changes.apply(response.headers_mut()),
-                Step::Wasm(_) => {
-                    let met = |passed: &&Passed| passed.scope == scope && passed.step == index;
-                    let Some(guest) = self.record.guests.iter().find(met).map(|p| p.guest.clone()) else {
-                        continue;
-                    };
-                    if !guest.is_out() {
-                        response = self.response_guest(&guest, response).await?;
+        loop {
+            let Holding { guest, at, body } = *holding;
+            let response = match self.let_go(&guest, Side::Response, body).await? {
+                Ok(body) => answer(&guest, body)?,
+                Err(reply) => reply.into_response(),
+            };
+            match self.response_steps(view, at, response)? {
+                Outcome::Go(response) => return Ok(response),
+                Outcome::Held(further) => holding = further,
+            }
+        }
+    }
+
+    /// The rule's steps, those of rules that the request had before, the listener's; each from the last one on.
+    fn response_steps(
+        &mut self,
+        view: &View,
+        from: Place,
+        mut response: Response<Body>,
+    ) -> Result<Outcome, Fail> {
+        let turns = self.record.reroute.left.len() + 2;
+        let mut left = from.step;
+        for turn in from.turn..turns {
+            let rule = match turn {
+                0 => self.record.rule,
+                _ => turns.checked_sub(turn + 2).and_then(|at| self.record.reroute.left.get(at)).copied(),
+            };
+            let (steps, scope) = if turn + 1 == turns {
+                let listener = view.listener(self.record.listener);
+                (listener.map(|listener| &listener.steps), Scope::Listener)
+            } else {
+                let Some(rule) = rule else { continue };
+                (view.rule(rule).map(|rule| &rule.steps), Scope::Rule(rule))
+            };
+            let steps = steps.map_or(&[][..], Vec::as_slice);
+            let until = std::mem::replace(&mut left, usize::MAX).min(steps.len());
+            for (index, step) in steps.iter().enumerate().take(until).rev() {
+                match step {
+                    Step::RequestHeaders(_) | Step::Rewrite(_) => {}
+                    Step::ResponseHeaders(changes) => changes.apply(response.headers_mut()),
+                    Step::Wasm(_) => {
+                        let met = |passed: &&Passed| passed.scope == scope && passed.step == index;
+                        let Some(passed) = self.record.guests.iter().find(met) else { continue };
+                        if passed.guest.is_out() {
+                            continue;
+                        }
+                        let guest = passed.guest.clone();
+                        match self.response_guest(guest, Place { turn, step: index }, response)? {
+                            Outcome::Go(next) => response = next,
+                            held @ Outcome::Held(_) => return Ok(held),
+                        }
                     }
                 }
             }
         }
-        Ok(response)
+        Ok(Outcome::Go(response))
     }
 
-    async fn response_guest(
+    fn response_guest(
         &mut self,
-        guest: &Rc<Guest>,
+        guest: Rc<Guest>,
+        at: Place,
         response: Response<Body>,
-    ) -> Result<Response<Body>, Fail> {
+    ) -> Result<Outcome, Fail> {
         use http_body::Body as _;
         let (head, body) = response.into_parts();
         // The answer to HEAD, 204 and 304 have no body whatever their length says.
         let end = body.is_end_stream() || self.record.bodiless(head.status);
-        let decision = match guest.response_head(head, end)? {
-            Decision::Hold | Decision::Wait if end => self.wait(guest.resumed(Side::Response)).await?,
-            shut @ (Decision::Hold | Decision::Wait) => {
-                let shut = matches!(shut, Decision::Wait);
-                let mut through = GuestBody::held(body, guest.clone(), Side::Response, shut);
-                match self.wait(poll_fn(|cx| through.poll_released(cx))).await? {
-                    Released::Reply(reply) => return Ok(reply.into_response()),
-                    Released::Go => return answer(guest, Err(through)),
-                }
+        let decision = guest.response_head(head, end)?;
+        let wait = matches!(decision, Decision::Wait);
+        match decision {
+            Decision::Go => answer(&guest, through(body, &guest, Side::Response, end)).map(Outcome::Go),
+            Decision::Reply(reply) => Ok(Outcome::Go(reply.into_response())),
+            Decision::Hold | Decision::Wait => {
+                let body = into(body, &guest, Side::Response, end, wait);
+                Ok(Outcome::Held(Box::new(Holding { guest, at, body })))
             }
-            decision => decision,
-        };
-        if let Decision::Reply(reply) = decision {
-            return Ok(reply.into_response());
         }
-        if !end && !guest.is_out() {
-            return answer(guest, Err(GuestBody::new(body, guest.clone(), Side::Response)));
+    }
+
+    /// Waits for a guest to let a message go, and feeds it meanwhile; or for its answer.
+    async fn let_go(
+        &self,
+        guest: &Rc<Guest>,
+        side: Side,
+        body: Result<Body, GuestBody>,
+    ) -> Result<Result<Result<Body, GuestBody>, Box<Reply>>, Fail> {
+        match body {
+            Ok(body) => match self.wait(guest.resumed(side)).await? {
+                Decision::Reply(reply) => Ok(Err(reply)),
+                _ => Ok(Ok(Ok(body))),
+            },
+            Err(mut fed) => match self.wait(poll_fn(|cx| fed.poll_released(cx))).await? {
+                Released::Reply(reply) => Ok(Err(reply)),
+                Released::Go => Ok(Ok(Err(fed))),
+            },
         }
-        answer(guest, Ok(body))
     }
 }
 
-/// The request as the guest leaves it; its body goes past the guest (`Ok`) or through it.
-fn taken(guest: &Guest, body: Result<Body, GuestBody>) -> Result<Stepped, Fail> {
+fn request_guest(guest: &Rc<Guest>, step: usize, head: Box<Parts>, body: Body) -> Result<Flow, Fail> {
+    use http_body::Body as _;
+    let end = body.is_end_stream();
+    let decision = guest.request_head(head, end)?;
+    let wait = matches!(decision, Decision::Wait);
+    match decision {
+        Decision::Go => taken(guest, through(body, guest, Side::Request, end)),
+        Decision::Reply(reply) => Ok(Flow::Reply(reply)),
+        Decision::Hold | Decision::Wait => {
+            let body = into(body, guest, Side::Request, end, wait);
+            let at = Place { turn: 0, step };
+            Ok(Flow::Held(Box::new(Holding { guest: guest.clone(), at, body })))
+        }
+    }
+}
+
+/// A body whose head has passed the guest; it passes it too where the guest has callbacks for it.
+fn through(body: Body, guest: &Rc<Guest>, side: Side, end: bool) -> Result<Body, GuestBody> {
+    use http_body::Body as _;
+    if end || guest.is_out() || !guest.wants_body(side) || body.is_end_stream() {
+        return Ok(body);
+    }
+    Err(GuestBody::new(body, guest.clone(), side))
+}
+
+/// A body whose head is held: it goes on into the guest, which may want it to decide.
+fn into(body: Body, guest: &Rc<Guest>, side: Side, end: bool, shut: bool) -> Result<Body, GuestBody> {
+    if end || !guest.wants_body(side) {
+        return Ok(body);
+    }
+    Err(GuestBody::held(body, guest.clone(), side, shut))
+}
+
+/// The request as the guest leaves it.
+fn taken(guest: &Guest, body: Result<Body, GuestBody>) -> Result<Flow, Fail> {
     let head = guest.with(|instance, id| instance.take_request_head(id));
-    let mut head = Box::new(head.ok_or_else(|| Fail::gateway(Reason::Internal))?);
+    let mut head = head.ok_or_else(|| Fail::gateway(Reason::Internal))?;
     let body = promised(body, &mut head.headers);
-    Ok(Stepped::Go(head, body))
+    Ok(Flow::Go(head, body))
 }
 
 /// As [`taken`] for the response.

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tidegate_wasm::Side;
+use tidegate_wasm::{Instance, Side, StreamId};
 
-use crate::filter::wasm::{Decision, Guest};
+use crate::filter::wasm::{Decision, End, Guest};
 use crate::http::body::{Body, BodyError, Piece, piece};
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
@@ -26,11 +26,14 @@ pub(crate) struct GuestBody {
     guest: Rc<Guest>,
     side: Side,
     state: State,
-    trailers: Option<HeaderMap>,
-    /// What goes on past a guest that failed and is passed over.
-    past: Bytes,
     /// The guest has seen the end of the body.
     ended: bool,
+    /// Nothing came when the body was last asked, so time has gone by when something does.
+    waited: bool,
+    /// What was let through and has not gone on yet.
+    ready: Bytes,
+    /// As [`GuestBody::ready`], at the end.
+    trailers: Option<HeaderMap>,
     /// Bytes that the head still promises.
     promised: Option<u64>,
 }
@@ -43,8 +46,6 @@ enum State {
     Held,
     /// The guest holds the body and is given nothing more.
     Shut,
-    /// What was let through last is followed by trailers or nothing.
-    Finishing,
     /// Nothing more.
     Done,
 }
@@ -54,7 +55,7 @@ pub(crate) enum Released {
     /// The head may go on, and this body with it.
     Go,
     /// The guest answers itself.
-    Reply(Reply),
+    Reply(Box<Reply>),
 }
 
 impl GuestBody {
@@ -65,9 +66,10 @@ impl GuestBody {
             guest,
             side,
             state: State::Open,
-            trailers: None,
-            past: Bytes::new(),
             ended: false,
+            waited: false,
+            ready: Bytes::new(),
+            trailers: None,
             promised: None,
         }
     }
@@ -81,6 +83,9 @@ impl GuestBody {
     /// The length in the head that goes before this body. More than it promises is refused instead of cut off; less is
     /// noticed by the connection. A length that the guest could not correct is taken out.
     pub(crate) fn promise(&mut self, headers: &mut HeaderMap) {
+        if !self.guest.writes_bodies() {
+            return;
+        }
         if self.guest.rewrites_unseen(self.side) {
             headers.remove(CONTENT_LENGTH);
         }
@@ -88,11 +93,13 @@ impl GuestBody {
         self.promised = length.and_then(|length| length.parse().ok());
     }
 
-    fn passed(&mut self, data: Bytes) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    /// What was let through goes on.
+    fn passed(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let data = std::mem::take(&mut self.ready);
         if let Some(promised) = &mut self.promised {
             match promised.checked_sub(data.len() as u64) {
                 Some(rest) => *promised = rest,
-                None => return self.fail(BodyError::new(Reason::TooLarge)),
+                None => return self.broken(Reason::TooLarge),
             }
         }
         Poll::Ready(Some(Ok(Frame::data(data))))
@@ -110,7 +117,7 @@ impl GuestBody {
             if self.ended || self.state == State::Shut {
                 return Poll::Pending;
             }
-            let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+            let frame = ready!(self.poll_inner(cx));
             match self.feed(frame) {
                 Ok(Decision::Hold) => {}
                 Ok(Decision::Wait) => self.state = State::Shut,
@@ -120,11 +127,24 @@ impl GuestBody {
         }
     }
 
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if frame.is_pending() {
+            self.waited = true;
+        } else if std::mem::take(&mut self.waited) {
+            self.guest.look_at_the_clock();
+        }
+        frame
+    }
+
     fn let_go(&mut self, decision: Decision) -> Released {
         match decision {
             Decision::Reply(reply) => Released::Reply(reply),
             Decision::Go | Decision::Hold | Decision::Wait => {
-                self.state = if self.ended { State::Finishing } else { State::Open };
+                self.state = State::Open;
+                if self.ready.is_empty() {
+                    self.take();
+                }
                 Released::Go
             }
         }
@@ -135,13 +155,13 @@ impl GuestBody {
         match frame {
             None => {
                 self.ended = true;
-                self.body(Bytes::new(), true)
+                self.body(Bytes::new())
             }
             Some(Err(error)) => Err(Fail::client(error.reason).because(error)),
             Some(Ok(frame)) => match piece(frame) {
                 Piece::Data(data) => {
                     self.ended = self.inner.is_end_stream();
-                    self.body(data, self.ended)
+                    self.body(data)
                 }
                 Piece::Trailers(trailers) => {
                     self.ended = true;
@@ -151,21 +171,32 @@ impl GuestBody {
         }
     }
 
-    fn body(&mut self, data: Bytes, end: bool) -> Result<Decision, Fail> {
-        let side = self.side;
+    fn body(&mut self, data: Bytes) -> Result<Decision, Fail> {
+        let (side, end) = (self.side, self.ended);
         if self.guest.is_out() {
-            self.past = data;
+            self.ready = data;
             return Ok(Decision::Go);
         }
-        let decision = self.guest.call(|instance, id, now| match side {
-            Side::Request => instance.on_request_body(id, data, end, now),
-            Side::Response => instance.on_response_body(id, data, end, now),
+        let Self { guest, ready, trailers, .. } = self;
+        let decision = guest.call(|instance, id, now| {
+            let step = match side {
+                Side::Request => instance.on_request_body(id, data, end, now),
+                Side::Response => instance.on_response_body(id, data, end, now),
+            }?;
+            if step == tidegate_wasm::Step::Continue {
+                (*ready, *trailers) = passes(instance, id, side, end);
+            }
+            Ok(step)
         })?;
-        if matches!(decision, Decision::Hold | Decision::Wait) && self.buffered() > HELD {
-            return Err(match side {
-                Side::Request => Fail::filter(Reason::TooLarge),
-                Side::Response => Fail::filter(Reason::Internal),
-            });
+        match decision {
+            Decision::Go if self.guest.is_out() => self.take(),
+            Decision::Hold | Decision::Wait if self.buffered() > HELD => {
+                return Err(Fail::filter(match side {
+                    Side::Request => Reason::TooLarge,
+                    Side::Response => Reason::Internal,
+                }));
+            }
+            _ => {}
         }
         Ok(decision)
     }
@@ -176,10 +207,14 @@ impl GuestBody {
             self.trailers = Some(trailers);
             return Ok(Decision::Go);
         }
-        self.guest.call(|instance, id, now| match side {
+        let decision = self.guest.call(|instance, id, now| match side {
             Side::Request => instance.on_request_trailers(id, trailers, now),
             Side::Response => instance.on_response_trailers(id, trailers, now),
-        })
+        })?;
+        if matches!(decision, Decision::Go) {
+            self.take();
+        }
+        Ok(decision)
     }
 
     fn buffered(&self) -> usize {
@@ -190,31 +225,45 @@ impl GuestBody {
         })
     }
 
-    /// What the guest has let through.
-    fn take(&mut self) -> Bytes {
-        let side = self.side;
-        if !self.past.is_empty() {
-            return std::mem::take(&mut self.past);
-        }
-        self.guest.with(|instance, id| match side {
-            Side::Request => instance.take_request_body(id),
-            Side::Response => instance.take_response_body(id),
-        })
+    /// What the guest has let through, or left behind.
+    fn take(&mut self) {
+        let (side, end) = (self.side, self.ended);
+        let (ready, trailers) = self.guest.with(|instance, id| passes(instance, id, side, end));
+        self.ready = ready;
+        self.trailers = trailers;
     }
 
-    fn take_trailers(&mut self) -> Option<HeaderMap> {
-        let side = self.side;
-        let given = self.guest.with(|instance, id| match side {
-            Side::Request => instance.take_request_trailers(id),
-            Side::Response => instance.take_response_trailers(id),
-        });
-        given.or_else(|| self.trailers.take()).filter(|trailers| !trailers.is_empty())
+    /// The body breaks off. On the way upstream the exchange has to answer for it.
+    fn fail(&mut self, end: End) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let reason = match &end {
+            End::Reply(_) => Reason::PluginReset,
+            End::Fail(reason) => *reason,
+        };
+        if self.side == Side::Request {
+            self.guest.ended(end);
+        }
+        self.broken(reason)
+    }
+
+    fn broken(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.state = State::Done;
+        Poll::Ready(Some(Err(BodyError::new(reason))))
     }
 }
 
-/// A body that fails for a filter's sake.
-fn broken(fail: &Fail) -> BodyError {
-    BodyError::new(fail.reason)
+/// What goes on of a body, and at its end the trailers.
+fn passes(instance: &mut Instance, id: StreamId, side: Side, end: bool) -> (Bytes, Option<HeaderMap>) {
+    let trailers = |trailers: Option<HeaderMap>| trailers.filter(|trailers| !trailers.is_empty());
+    match side {
+        Side::Request => {
+            let body = instance.take_request_body(id);
+            (body, if end { trailers(instance.take_request_trailers(id)) } else { None })
+        }
+        Side::Response => {
+            let body = instance.take_response_body(id);
+            (body, if end { trailers(instance.take_response_trailers(id)) } else { None })
+        }
+    }
 }
 
 impl HttpBody for GuestBody {
@@ -229,56 +278,41 @@ impl HttpBody for GuestBody {
         loop {
             match this.state {
                 State::Done => return Poll::Ready(None),
+                State::Open if !this.ready.is_empty() => return this.passed(),
+                State::Open if this.ended => {
+                    this.state = State::Done;
+                    return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+                }
                 State::Open => {
-                    let held = this.take();
-                    if !held.is_empty() {
-                        return this.passed(held);
-                    }
-                    let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+                    let frame = ready!(this.poll_inner(cx));
                     if let Some(Err(error)) = frame {
                         this.state = State::Done;
                         return Poll::Ready(Some(Err(error)));
                     }
                     match this.feed(frame) {
-                        Ok(Decision::Go) if this.ended => this.state = State::Finishing,
                         Ok(Decision::Go) => {}
                         Ok(Decision::Hold) => this.state = State::Held,
                         Ok(Decision::Wait) => this.state = State::Shut,
-                        // The head is gone: an answer can no longer be given.
-                        Ok(Decision::Reply(_)) => return this.fail(BodyError::new(Reason::PluginTrap)),
-                        Err(fail) => return this.fail(broken(&fail)),
+                        Ok(Decision::Reply(reply)) => return this.fail(End::Reply(reply)),
+                        Err(fail) => return this.fail(End::Fail(fail.reason)),
                     }
                 }
                 State::Held | State::Shut => match ready!(this.poll_released(cx)) {
                     Ok(Released::Go) => {}
-                    Ok(Released::Reply(_)) => return this.fail(BodyError::new(Reason::PluginTrap)),
-                    Err(fail) => return this.fail(broken(&fail)),
+                    Ok(Released::Reply(reply)) => return this.fail(End::Reply(reply)),
+                    Err(fail) => return this.fail(End::Fail(fail.reason)),
                 },
-                State::Finishing => {
-                    let held = this.take();
-                    if !held.is_empty() {
-                        return this.passed(held);
-                    }
-                    this.state = State::Done;
-                    return Poll::Ready(this.take_trailers().map(|trailers| Ok(Frame::trailers(trailers))));
-                }
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.state == State::Done
+        let passed = self.ended && self.ready.is_empty() && self.trailers.is_none();
+        self.state == State::Done || self.state == State::Open && passed
     }
 
     fn size_hint(&self) -> SizeHint {
         // The guest may change the length; the head says it when it is known.
         SizeHint::default()
-    }
-}
-
-impl GuestBody {
-    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.state = State::Done;
-        Poll::Ready(Some(Err(error)))
     }
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 use http::HeaderMap;
 use rustc_hash::FxHashMap;
 use tidegate_config::plan::{Failure, OnFailure, UpstreamIndex};
-use tidegate_wasm::{Effect, Instance, LogLevel, Side, StreamId, Trap};
+use tidegate_wasm::{Effect, Instance, LogLevel, Side, StreamId, StreamInfo, Trap};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::filter::grpc;
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
 use crate::shared::PluginCounters;
-use crate::time::Clock;
+use crate::time::{Clock, Deadlines};
 use crate::upstream::call;
 use crate::upstream::pool::Pool;
 
@@ -48,6 +48,7 @@ pub(crate) struct Slot {
     pub(crate) entry: Plugin,
     worker: usize,
     clock: Clock,
+    deadlines: Rc<Deadlines>,
     state: RefCell<State>,
     failures: Cell<u32>,
     pools: FxHashMap<String, Rc<Pool>>,
@@ -76,12 +77,14 @@ impl Slot {
         entry: Plugin,
         worker: usize,
         clock: Clock,
+        deadlines: &Rc<Deadlines>,
         pools: FxHashMap<String, Rc<Pool>>,
     ) -> Rc<Self> {
         let slot = Rc::new(Self {
             entry,
             worker,
             clock,
+            deadlines: deadlines.clone(),
             state: RefCell::new(State::Missing),
             failures: Cell::new(0),
             pools,
@@ -101,6 +104,8 @@ impl Slot {
             Ok(instance) => {
                 let host = Rc::new(Host {
                     instance: RefCell::new(instance),
+                    plugin: plugin.clone(),
+                    deadlines: self.deadlines.clone(),
                     streams: RefCell::default(),
                     slot: Rc::downgrade(self),
                     tick: RefCell::new(None),
@@ -213,6 +218,8 @@ impl Slot {
 /// An instance and those who wait for it.
 pub(crate) struct Host {
     instance: RefCell<Instance>,
+    plugin: Arc<tidegate_wasm::Plugin>,
+    deadlines: Rc<Deadlines>,
     streams: RefCell<FxHashMap<StreamId, Rc<Held>>>,
     slot: Weak<Slot>,
     tick: RefCell<Option<AbortHandle>>,
@@ -220,10 +227,10 @@ pub(crate) struct Host {
     pub(crate) grpc: grpc::Calls,
 }
 
-/// What a guest wants of one request, until the exchange takes it.
+/// What a guest wants of one request or connection, until that takes it.
 #[derive(Default)]
 pub(crate) struct Held {
-    pub(crate) reply: RefCell<Option<Reply>>,
+    pub(crate) reply: RefCell<Option<Box<Reply>>>,
     pub(crate) resume_request: Cell<bool>,
     pub(crate) resume_response: Cell<bool>,
     pub(crate) feed_request: Cell<bool>,
@@ -240,6 +247,22 @@ impl Held {
             waker.wake();
         }
     }
+
+    /// What is held of this side goes on.
+    pub(crate) fn resume(&self, side: Side) -> &Cell<bool> {
+        match side {
+            Side::Request => &self.resume_request,
+            Side::Response => &self.resume_response,
+        }
+    }
+
+    /// More of this side may be given to the guest.
+    pub(crate) fn feed(&self, side: Side) -> &Cell<bool> {
+        match side {
+            Side::Request => &self.feed_request,
+            Side::Response => &self.feed_response,
+        }
+    }
 }
 
 /// The reason that a trap is refused for.
@@ -248,25 +271,46 @@ pub(crate) fn reason_of(trap: &Trap) -> Reason {
 }
 
 impl Host {
-    /// Calls into the guest and performs what it asked for.
+    /// Calls into the guest at this moment and performs what it asked for.
     pub(crate) fn call<T>(
         self: &Rc<Self>,
         call: impl FnOnce(&mut Instance, tidegate_wasm::Now) -> Result<T, Trap>,
     ) -> Result<T, Reason> {
-        let Some(slot) = self.slot.upgrade() else { return Err(Reason::PluginMissing) };
+        self.look_at_the_clock();
+        self.pass(call)
+    }
+
+    /// As [`Host::call`] at the time that was read last: for a request on its way, which has just come or waited.
+    #[inline]
+    pub(crate) fn pass<T>(
+        self: &Rc<Self>,
+        call: impl FnOnce(&mut Instance, tidegate_wasm::Now) -> Result<T, Trap>,
+    ) -> Result<T, Reason> {
         let (result, effects) = {
             let mut instance = self.instance.borrow_mut();
-            let result = call(&mut instance, slot.clock.guest());
+            let result = call(&mut instance, self.deadlines.guest());
             (result, instance.has_effects())
         };
         if effects {
             self.perform();
         }
         result.map_err(|trap| {
-            self.fail(&slot, &trap);
-            slot.revive();
+            self.fail(&trap);
+            if let Some(slot) = self.slot.upgrade() {
+                slot.revive();
+            }
             reason_of(&trap)
         })
+    }
+
+    /// Reads the time for the calls that follow.
+    pub(crate) fn look_at_the_clock(&self) {
+        self.deadlines.now();
+    }
+
+    /// The code that it runs.
+    pub(crate) fn plugin(&self) -> &tidegate_wasm::Plugin {
+        &self.plugin
     }
 
     /// Reads from the instance without calling the guest.
@@ -275,20 +319,28 @@ impl Host {
     }
 
     /// All requests inside a trapped instance learn of it.
-    fn fail(&self, slot: &Slot, trap: &Trap) {
+    #[cold]
+    fn fail(&self, trap: &Trap) {
         if let Some(tick) = self.tick.borrow_mut().take() {
             tick.abort();
         }
         self.grpc.cancel_all();
-        let running =
-            matches!(&*slot.state.borrow(), State::Running { host, .. } if std::ptr::eq(&**host, self));
-        if running {
-            slot.trapped(trap);
+        if let Some(slot) = self.slot.upgrade() {
+            let running =
+                matches!(&*slot.state.borrow(), State::Running { host, .. } if std::ptr::eq(&**host, self));
+            if running {
+                slot.trapped(trap);
+            }
         }
         for held in self.streams.borrow().values() {
             held.failed.set(Some(reason_of(trap)));
             held.wake();
         }
+    }
+
+    /// A request comes to the instance; the guest is told with the first event.
+    pub(crate) fn open(&self, info: Rc<StreamInfo>) -> StreamId {
+        self.instance.borrow_mut().open_stream(info, self.deadlines.guest())
     }
 
     /// Registers a request.
@@ -301,7 +353,7 @@ impl Host {
     /// The request is over.
     pub(crate) fn release(self: &Rc<Self>, stream: StreamId) {
         self.streams.borrow_mut().remove(&stream);
-        let closed = self.call(|instance, now| {
+        let closed = self.pass(|instance, now| {
             instance.close_stream(stream, now);
             instance.poisoned().map_or(Ok(()), |trap| Err(trap.clone()))
         });
@@ -326,17 +378,11 @@ impl Host {
         match effect {
             Effect::LocalReply { stream, status, headers, body, details, .. } => self.tell(stream, |held| {
                 let headers: HeaderMap = headers.into_iter().collect();
-                let mut reply = held.reply.borrow_mut();
-                if reply.is_none() {
-                    *reply = Some(Reply { status, headers, body, details });
-                }
+                let reply = || Box::new(Reply { status, headers, body, details });
+                held.reply.borrow_mut().get_or_insert_with(reply);
             }),
-            Effect::Resume { stream, side: Side::Request } => {
-                self.tell(stream, |held| held.resume_request.set(true))
-            }
-            Effect::Resume { stream, side: Side::Response } => {
-                self.tell(stream, |held| held.resume_response.set(true));
-            }
+            Effect::Resume { stream, side } => self.tell(stream, |held| held.resume(side).set(true)),
+            Effect::Feed { stream, side } => self.tell(stream, |held| held.feed(side).set(true)),
             Effect::Reset { stream } => self.tell(stream, |held| held.reset.set(true)),
             Effect::ClearRoute { stream } => self.tell(stream, |held| held.clear_route.set(true)),
             Effect::Log { level, message, .. } => self.log(level, &message),
@@ -361,12 +407,6 @@ impl Host {
                 self.call_grpc(pool, *call);
             }
             Effect::GrpcCancel { token } => self.grpc.cancel(token),
-            Effect::Feed { stream, side: Side::Request } => {
-                self.tell(stream, |held| held.feed_request.set(true))
-            }
-            Effect::Feed { stream, side: Side::Response } => {
-                self.tell(stream, |held| held.feed_response.set(true))
-            }
             // Queues are read by the instance that put the entry, on its own worker.
             Effect::QueueReady { queue, .. } => {
                 let host = self.clone();

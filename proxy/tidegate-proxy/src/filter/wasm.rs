@@ -1,5 +1,6 @@
 //! A request inside one plugin: its events go in, its decision comes out.
 
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -17,10 +18,20 @@ use crate::http::reply::Reply;
 pub(crate) struct Guest {
     host: Rc<Host>,
     id: StreamId,
-    pub(crate) held: Rc<Held>,
+    held: Rc<Held>,
     on_failure: OnFailure,
     /// The guest failed and its policy is open: it is passed over from now on.
-    out: std::cell::Cell<bool>,
+    out: Cell<bool>,
+    /// What the guest made of the request while its body was on the way upstream.
+    end: RefCell<Option<End>>,
+}
+
+/// How a guest ended a request whose head had gone on.
+pub(crate) enum End {
+    /// By an answer.
+    Reply(Box<Reply>),
+    /// By a failure, or by breaking it off.
+    Fail(Reason),
 }
 
 /// What a call into a guest came to.
@@ -32,15 +43,15 @@ pub(crate) enum Decision {
     /// It waits, and the guest is given nothing more until it says so.
     Wait,
     /// The guest answers itself.
-    Reply(Reply),
+    Reply(Box<Reply>),
 }
 
 impl Guest {
     /// Opens a stream.
-    pub(crate) fn open(host: Rc<Host>, info: StreamInfo, on_failure: OnFailure) -> Result<Self, Fail> {
-        let id = host.call(|instance, now| Ok(instance.open_stream(info, now))).map_err(Fail::filter)?;
+    pub(crate) fn open(host: Rc<Host>, info: Rc<StreamInfo>, on_failure: OnFailure) -> Rc<Self> {
+        let id = host.open(info);
         let held = host.hold(id);
-        Ok(Self { host, id, held, on_failure, out: std::cell::Cell::new(false) })
+        Rc::new(Self { host, id, held, on_failure, out: Cell::new(false), end: RefCell::new(None) })
     }
 
     /// Calls the guest about this stream.
@@ -51,7 +62,7 @@ impl Guest {
         if self.out.get() {
             return Ok(Decision::Go);
         }
-        let step = match self.host.call(|instance, now| call(instance, self.id, now)) {
+        let step = match self.host.pass(|instance, now| call(instance, self.id, now)) {
             Ok(step) => step,
             Err(reason) => return self.failed(reason).map(|()| Decision::Go),
         };
@@ -70,20 +81,42 @@ impl Guest {
         self.host.with(|instance| read(instance, self.id))
     }
 
+    /// Whether the guest wants the route to be chosen again.
+    pub(crate) fn clears_route(&self) -> bool {
+        self.held.clear_route.take()
+    }
+
+    /// The code that it runs.
+    fn plugin(&self) -> &tidegate_wasm::Plugin {
+        self.host.plugin()
+    }
+
+    /// Whether the guest has anything to do with this side's body and trailers.
+    pub(crate) fn wants_body(&self, side: Side) -> bool {
+        let plugin = self.plugin();
+        match side {
+            Side::Request => plugin.wants_request_body() || plugin.wants_request_trailers(),
+            Side::Response => plugin.wants_response_body() || plugin.wants_response_trailers(),
+        }
+    }
+
+    /// Whether the guest can make this side's body longer or shorter.
+    pub(crate) fn writes_bodies(&self) -> bool {
+        self.plugin().writes_bodies()
+    }
+
     /// Whether the guest may change this side's body without having seen its head, and so could not have said that
     /// the length is another one.
     pub(crate) fn rewrites_unseen(&self, side: Side) -> bool {
-        self.host.with(|instance| {
-            let plugin = instance.plugin();
-            plugin.writes_bodies()
-                && match side {
-                    Side::Request => !plugin.wants_request_headers(),
-                    Side::Response => !plugin.wants_response_headers(),
-                }
-        })
+        let plugin = self.plugin();
+        plugin.writes_bodies()
+            && match side {
+                Side::Request => !plugin.wants_request_headers(),
+                Side::Response => !plugin.wants_response_headers(),
+            }
     }
 
-    /// Whether the guest takes part still.
+    /// Whether the guest is passed over.
     pub(crate) fn is_out(&self) -> bool {
         self.out.get()
     }
@@ -107,7 +140,7 @@ impl Guest {
             return Ok(Some(Decision::Reply(reply)));
         }
         if self.held.reset.get() {
-            return Err(Fail::filter(Reason::ClientGone));
+            return Err(Fail::filter(Reason::PluginReset));
         }
         Ok(None)
     }
@@ -124,11 +157,7 @@ impl Guest {
             Err(fail) => return Poll::Ready(Err(fail)),
             Ok(None) => {}
         }
-        let resumed = match side {
-            Side::Request => &self.held.resume_request,
-            Side::Response => &self.held.resume_response,
-        };
-        if resumed.replace(false) || self.out.get() {
+        if self.held.resume(side).replace(false) || self.out.get() {
             return Poll::Ready(Ok(Decision::Go));
         }
         *self.held.waker.borrow_mut() = Some(cx.waker().clone());
@@ -137,10 +166,7 @@ impl Guest {
 
     /// Whether the guest wants to be given more of a side for which it had asked to wait.
     pub(crate) fn is_fed(&self, side: Side) -> bool {
-        match side {
-            Side::Request => self.held.feed_request.replace(false),
-            Side::Response => self.held.feed_response.replace(false),
-        }
+        self.held.feed(side).replace(false)
     }
 
     /// Waits as [`Guest::poll_resumed`] tells.
@@ -149,17 +175,45 @@ impl Guest {
     }
 
     /// The request's head passes the guest.
-    pub(crate) fn request_head(&self, head: request::Parts, end: bool) -> Result<Decision, Fail> {
-        self.held.resume_request.set(false);
-        self.held.feed_request.set(false);
+    pub(crate) fn request_head(&self, head: Box<request::Parts>, end: bool) -> Result<Decision, Fail> {
+        self.begin(Side::Request);
         self.call(|instance, id, now| instance.on_request_headers(id, head, end, now))
     }
 
-    /// The response's head passes the guest.
+    /// The response's head passes the guest. Time has gone by since the request did.
     pub(crate) fn response_head(&self, head: response::Parts, end: bool) -> Result<Decision, Fail> {
-        self.held.resume_response.set(false);
-        self.held.feed_response.set(false);
+        self.begin(Side::Response);
+        self.host.look_at_the_clock();
         self.call(|instance, id, now| instance.on_response_headers(id, head, end, now))
+    }
+
+    fn begin(&self, side: Side) {
+        self.held.resume(side).set(false);
+        self.held.feed(side).set(false);
+    }
+
+    /// After a wait: what happens next happens at another time.
+    pub(crate) fn look_at_the_clock(&self) {
+        self.host.look_at_the_clock();
+    }
+
+    /// The guest ended the request, whose head had gone on; the first end counts.
+    pub(crate) fn ended(&self, end: End) {
+        self.end.borrow_mut().get_or_insert(end);
+    }
+
+    /// How the guest ended the request.
+    pub(crate) fn take_end(&self) -> Option<End> {
+        self.end.borrow_mut().take()
+    }
+
+    /// The request is over: what the guest logs comes before any guest of the request is told that it is done.
+    pub(crate) fn log(&self) {
+        // A trap on the way out hurts no request: it was counted and the instance is replaced.
+        _ = self.host.pass(|instance, now| {
+            instance.log_stream(self.id, now);
+            instance.poisoned().map_or(Ok(()), |trap| Err(trap.clone()))
+        });
     }
 }
 

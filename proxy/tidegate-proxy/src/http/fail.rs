@@ -62,6 +62,8 @@ pub(crate) enum Reason {
     PluginTrap,
     /// The guest used up its time.
     PluginTimeout,
+    /// The guest broke the exchange off.
+    PluginReset,
     /// The client went away.
     ClientGone,
     /// A fault of the gateway itself.
@@ -143,6 +145,7 @@ impl Reason {
         Self::PluginMissing,
         Self::PluginTrap,
         Self::PluginTimeout,
+        Self::PluginReset,
         Self::ClientGone,
         Self::Internal,
     ];

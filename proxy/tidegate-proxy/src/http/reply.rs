@@ -67,7 +67,7 @@ fn answer(reason: Reason) -> (StatusCode, &'static str) {
         Reason::Timeout => (StatusCode::GATEWAY_TIMEOUT, "upstream timeout\n"),
         Reason::ClientTimeout => (StatusCode::REQUEST_TIMEOUT, "request timeout\n"),
         Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
-        Reason::PluginMissing | Reason::PluginTrap | Reason::PluginTimeout => {
+        Reason::PluginMissing | Reason::PluginTrap | Reason::PluginTimeout | Reason::PluginReset => {
             (StatusCode::SERVICE_UNAVAILABLE, "filter failed\n")
         }
         Reason::ClientGone => (StatusCode::BAD_REQUEST, "client gone\n"),
@@ -98,6 +98,7 @@ impl Reason {
             Self::PluginMissing => "plugin_missing",
             Self::PluginTrap => "plugin_trap",
             Self::PluginTimeout => "plugin_timeout",
+            Self::PluginReset => "plugin_reset",
             Self::ClientGone => "client_gone",
             Self::Internal => "internal",
         }

@@ -1,6 +1,6 @@
 //! Accepts connections on a worker's own socket, and shakes hands where TLS is spoken.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -65,6 +65,7 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
         id: local.connections.get(),
         forwarded: headers::Client::new(address.ip(), secure, false),
         server_name: None,
+        info: RefCell::new(None),
         active: Cell::new(0),
         patience: Cell::new(Duration::ZERO),
     };

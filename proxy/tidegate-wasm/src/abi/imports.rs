@@ -8,6 +8,7 @@ mod fields;
 mod grpc;
 mod metrics;
 mod property;
+mod reply;
 mod shared;
 mod stream;
 mod system;

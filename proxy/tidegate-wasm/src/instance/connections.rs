@@ -17,7 +17,7 @@ use tidegate_abi::{Action, Peer};
 
 impl Instance {
     /// Tells of a connection; its first callback is [`Instance::on_new_connection`].
-    pub fn open_connection(&mut self, info: StreamInfo, now: Now) -> StreamId {
+    pub fn open_connection(&mut self, info: impl Into<Rc<StreamInfo>>, now: Now) -> StreamId {
         let id = self.open_stream(info, now);
         if let Some(stream) = self.store.data_mut().streams.get_mut(id.0) {
             stream.of_bytes = true;

@@ -26,10 +26,11 @@ impl Instance {
     pub fn on_request_headers(
         &mut self,
         id: StreamId,
-        head: request::Parts,
+        head: impl Into<Box<request::Parts>>,
         end_of_stream: bool,
         now: Now,
     ) -> Result<Step, Trap> {
+        let head = head.into();
         let stream = self.stream_mut(id)?;
         let count = count(request_len(&head));
         stream.request_head = Some(head);
@@ -120,7 +121,7 @@ impl Instance {
 
     /// The request's head, as the guest left it; to be taken after [`Step::Continue`], a resume or
     /// a trap.
-    pub fn take_request_head(&mut self, id: StreamId) -> Option<request::Parts> {
+    pub fn take_request_head(&mut self, id: StreamId) -> Option<Box<request::Parts>> {
         let keep = self.plugin.module().traits().reads_fields && self.poisoned.is_none();
         let stream = self.store.data_mut().streams.get_mut(id.0)?;
         let scheme = stream.scheme();
@@ -129,6 +130,12 @@ impl Instance {
             keep_request(&head, scheme, &mut stream.request_kept);
         }
         Some(head)
+    }
+
+    /// Whether the guest has written to the request's head since this was last asked.
+    pub fn take_changed(&mut self, id: StreamId) -> bool {
+        let stream = self.store.data_mut().streams.get_mut(id.0);
+        stream.is_some_and(|stream| std::mem::take(&mut stream.changed))
     }
 
     /// The response's head, as the guest left it; to be taken after [`Step::Continue`], a resume or
@@ -156,13 +163,13 @@ impl Instance {
     /// Bytes of the request's body that are held.
     #[must_use]
     pub fn buffered_request_body(&self, id: StreamId) -> usize {
-        self.store.data().streams.get(id.0).map_or(0, |stream| stream.request.body.len())
+        self.store.data().streams.get(id.0).map_or(0, |stream| stream.request.held())
     }
 
     /// Bytes of the response's body that are held.
     #[must_use]
     pub fn buffered_response_body(&self, id: StreamId) -> usize {
-        self.store.data().streams.get(id.0).map_or(0, |stream| stream.response.body.len())
+        self.store.data().streams.get(id.0).map_or(0, |stream| stream.response.held())
     }
 
     /// The request's trailers: those that came, or those that the guest made at the end of the body.
@@ -184,37 +191,55 @@ impl Instance {
     /// Tells which server the request goes to, for guests that ask.
     pub fn set_upstream(&mut self, id: StreamId, name: Option<Rc<str>>, address: Option<SocketAddr>) {
         if let Some(stream) = self.store.data_mut().streams.get_mut(id.0) {
-            stream.info.upstream = name;
-            stream.info.upstream_address = address;
+            let info = Rc::make_mut(&mut stream.info);
+            info.upstream = name;
+            info.upstream_address = address;
         }
+    }
+
+    /// Lets the guest log a request that is over; [`Instance::close_stream`] then does not do it again. For
+    /// requests that several instances have seen: all of them log before the first one forgets.
+    pub fn log_stream(&mut self, id: StreamId, now: Now) {
+        let Some(stream) = self.store.data_mut().streams.get_mut(id.0) else { return };
+        stream.closing = true;
+        // Connections log when they are done.
+        if stream.announced && !stream.of_bytes && self.poisoned.is_none() {
+            // A trap is kept in `poisoned`.
+            let _ = self.log(id, now);
+        }
+    }
+
+    /// The callback for the log, once.
+    fn log(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
+        if self.exports.log.is_none() || std::mem::replace(&mut self.stream_mut(id)?.logged, true) {
+            return Ok(());
+        }
+        self.call(id, now, |exports, store| exports.log.as_ref().map_or(Ok(()), |log| log.call(store, id.0)))
     }
 
     /// Ends a stream: the guest logs, is told that it is done, and forgets it. Never fails: a trap
     /// poisons the instance.
     pub fn close_stream(&mut self, id: StreamId, now: Now) {
         let Some(stream) = self.store.data_mut().streams.get_mut(id.0) else { return };
+        stream.closing = true;
+        let of_bytes = stream.of_bytes;
         if stream.announced && self.poisoned.is_none() {
-            stream.closing = true;
             // A trap is kept in `poisoned`.
-            let _ = if stream.of_bytes { self.end_connection(id, now) } else { self.end(id, now) };
+            let _ = if of_bytes { self.end_connection(id, now) } else { self.end(id, now) };
         }
         self.store.data_mut().streams.close(id.0);
     }
 
     pub(super) fn end(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
-        if self.exports.log.is_some() {
-            self.call(id, now, |exports, store| {
-                exports.log.as_ref().map_or(Ok(()), |f| f.call(store, id.0))
-            })?;
-        }
+        self.log(id, now)?;
         if self.exports.done.is_some() {
             self.call(id, now, |exports, store| {
-                exports.done.as_ref().map_or(Ok(0), |f| f.call(store, id.0))
+                exports.done.as_ref().map_or(Ok(0), |done| done.call(store, id.0))
             })?;
         }
         if self.exports.delete.is_some() {
             self.call(id, now, |exports, store| {
-                exports.delete.as_ref().map_or(Ok(()), |f| f.call(store, id.0))
+                exports.delete.as_ref().map_or(Ok(()), |delete| delete.call(store, id.0))
             })?;
         }
         Ok(())
@@ -315,6 +340,10 @@ impl Instance {
         let state = self.store.data_mut();
         settle(state, id, side, |flow| match Action::of_body(action) {
             Action::Continue => Hold::None,
+            Action::ContinueAndEndStream => {
+                flow.put_aside();
+                Hold::Parts
+            }
             Action::PauseAll => {
                 flow.body.truncate(before);
                 Hold::Parts
@@ -336,7 +365,7 @@ impl Instance {
 
     fn take_body(&mut self, id: StreamId, side: Side) -> Bytes {
         match self.store.data_mut().streams.get_mut(id.0) {
-            Some(stream) => stream.flow_mut(side).body.take(),
+            Some(stream) => stream.flow_mut(side).take(),
             None => Bytes::new(),
         }
     }

@@ -86,19 +86,22 @@ impl Fields<'_> {
 /// Copies a request head, to be read after it has gone on.
 pub(crate) fn keep_request(head: &request::Parts, scheme: &'static str, kept: &mut Kept) {
     kept.clear();
-    request(head, scheme).for_each(|(name, value)| kept.push(name, value));
+    let (pseudo, rest) = request_parts(head, scheme);
+    kept.extend(pseudo.into_iter());
+    kept.extend(rest);
 }
 
 /// Copies a response head, to be read after it has gone on.
 pub(crate) fn keep_response(head: &response::Parts, kept: &mut Kept) {
     kept.clear();
-    status(head).chain(pairs(&head.headers)).for_each(|(name, value)| kept.push(name, value));
+    kept.extend(status(head));
+    kept.extend(pairs(&head.headers));
 }
 
 /// Copies trailers, to be read after they have gone on.
 pub(crate) fn keep_trailers(trailers: &HeaderMap, kept: &mut Kept) {
     kept.clear();
-    pairs(trailers).for_each(|(name, value)| kept.push(name, value));
+    kept.extend(pairs(trailers));
 }
 
 /// How many fields a guest sees.
@@ -111,6 +114,17 @@ fn path(head: &request::Parts) -> &[u8] {
 }
 
 fn request<'a>(head: &'a request::Parts, scheme: &'static str) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    let (pseudo, rest) = request_parts(head, scheme);
+    pseudo.into_iter().chain(rest)
+}
+
+type Field<'a> = (&'a [u8], &'a [u8]);
+
+/// The pseudo fields, and the others.
+fn request_parts<'a>(
+    head: &'a request::Parts,
+    scheme: &'static str,
+) -> ([Field<'a>; 4], impl Iterator<Item = Field<'a>>) {
     let authority = head.headers.get(header::HOST).map_or(&b""[..], |value| value.as_bytes());
     let pseudo: [(&[u8], &[u8]); 4] = [
         (b":authority", authority),
@@ -119,7 +133,7 @@ fn request<'a>(head: &'a request::Parts, scheme: &'static str) -> impl Iterator<
         (b":scheme", scheme.as_bytes()),
     ];
     let rest = head.headers.iter().filter(|(name, _)| *name != header::HOST);
-    pseudo.into_iter().chain(rest.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
+    (pseudo, rest.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
 }
 
 fn status(head: &response::Parts) -> impl Iterator<Item = (&[u8], &[u8])> {

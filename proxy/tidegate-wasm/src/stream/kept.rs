@@ -11,21 +11,37 @@ pub(crate) struct Kept {
 /// Bytes that are not given back after a request with large headers.
 const KEEP_BYTES: usize = 16 << 10;
 
+/// Bytes of a field's two lengths.
+const HEAD: usize = 8;
+
 impl Kept {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.bytes.shrink_to(KEEP_BYTES);
+        if self.bytes.capacity() > KEEP_BYTES {
+            self.bytes.shrink_to(KEEP_BYTES);
+        }
         self.fields = 0;
     }
 
-    pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
-        let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(0) & 0xffff_ffff;
-        let lengths = length(name) | length(value) << 32;
-        self.bytes.reserve(8 + name.len() + value.len());
-        self.bytes.extend_from_slice(&lengths.to_le_bytes());
-        self.bytes.extend_from_slice(name);
-        self.bytes.extend_from_slice(value);
-        self.fields += 1;
+    /// Copies these fields behind those that are there.
+    pub(crate) fn extend<'a>(&mut self, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+        for (name, value) in fields {
+            let (names, values) = (name.len(), value.len());
+            let start = self.bytes.len();
+            // One check of the room for the whole field; its parts are then plain copies.
+            self.bytes.resize(start + HEAD + names + values, 0);
+            let Some((head, rest)) =
+                self.bytes.get_mut(start..).and_then(|room| room.split_at_mut_checked(HEAD))
+            else {
+                return;
+            };
+            let lengths = (names as u64) | (values as u64) << 32;
+            head.copy_from_slice(&lengths.to_le_bytes());
+            let (name_room, value_room) = rest.split_at_mut(names);
+            name_room.copy_from_slice(name);
+            value_room.copy_from_slice(value);
+            self.fields += 1;
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -60,8 +76,8 @@ mod tests {
     #[test]
     fn fields_come_back_in_order() {
         let mut kept = Kept::default();
-        kept.push(b":path", b"/a");
-        kept.push(b"x", b"");
+        let fields_of_a_head: [(&[u8], &[u8]); 2] = [(b":path", b"/a"), (b"x", b"")];
+        kept.extend(fields_of_a_head.into_iter());
         let fields: Vec<_> = kept.iter().collect();
         let want: [(&[u8], &[u8]); 2] = [(b":path", b"/a"), (b"x", b"")];
         assert_eq!((fields.as_slice(), kept.len()), (&want[..], 2));

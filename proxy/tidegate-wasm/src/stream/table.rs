@@ -6,6 +6,7 @@
 
 use super::{Stream, StreamInfo};
 use crate::Now;
+use std::rc::Rc;
 
 /// Number of the plugin's own ("root") context.
 pub(crate) const ROOT: u32 = 1;
@@ -27,7 +28,7 @@ impl Streams {
         self.live
     }
 
-    pub(crate) fn open(&mut self, info: StreamInfo, now: Now) -> u32 {
+    pub(crate) fn open(&mut self, info: Rc<StreamInfo>, now: Now) -> u32 {
         if self.live * 2 >= self.slots.len() {
             self.grow();
         }
@@ -114,9 +115,9 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn info() -> StreamInfo {
+    fn info() -> Rc<StreamInfo> {
         let address = ([127, 0, 0, 1], 80).into();
-        StreamInfo::new(address, address, http::Version::HTTP_11)
+        Rc::new(StreamInfo::new(address, address, http::Version::HTTP_11))
     }
 
     #[test]

@@ -165,7 +165,8 @@ fn writable(stream: &mut Stream, kind: MapKind) -> Result<Target<'_>, Status> {
     let target = match kind {
         MapKind::RequestHeaders => {
             let scheme = &mut stream.scheme;
-            stream.request_head.as_mut().map(|head| Target::Request(head, scheme))
+            stream.changed |= stream.request_head.is_some();
+            stream.request_head.as_deref_mut().map(|head| Target::Request(head, scheme))
         }
         MapKind::ResponseHeaders => stream.response_head.as_mut().map(Target::Response),
         MapKind::RequestTrailers | MapKind::ResponseTrailers => {

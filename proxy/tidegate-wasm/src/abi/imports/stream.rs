@@ -1,7 +1,7 @@
 //! What a guest does to its stream: go on, answer, break off. All of it is noted and happens
 //! after the callback.
 
-use super::Answer;
+use super::{Answer, reply};
 use crate::abi::memory::{Fault, GuestMemory, split};
 use crate::state::State;
 use crate::stream::fields::write::new_field;
@@ -77,7 +77,7 @@ pub(super) fn local_response(
     let (memory, state) = split(caller)?;
     let details = String::from_utf8_lossy(memory.read(details, detail)?).into_owned();
     let body = Bytes::copy_from_slice(memory.read(body, bodies)?);
-    let headers = reply_headers(&memory, pairs, pair)?;
+    let mut headers = reply_headers(&memory, pairs, pair)?;
     let status = u16::try_from(code).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.filter(|status| (200..600).contains(&status.as_u16())).ok_or(Status::BadArgument)?;
     let Some(stream) = state.stream_mut() else { return Err(Status::BadArgument.into()) };
@@ -86,8 +86,15 @@ pub(super) fn local_response(
         return Ok(());
     }
     stream.details = Some(details.clone());
-    let stream = StreamId(stream.id);
     let grpc_status = (grpc <= 16).then_some(grpc);
+    let (status, body) = if stream.is_grpc() {
+        reply::for_grpc(status, grpc_status, &body, &mut headers);
+        (StatusCode::OK, Bytes::new())
+    } else {
+        reply::with_type(&body, &mut headers);
+        (status, body)
+    };
+    let stream = StreamId(stream.id);
     state.push(Effect::LocalReply { stream, status, headers, body, grpc_status, details })
 }
 

@@ -100,7 +100,7 @@ fn a_guest_answers_itself_once() {
         (stream, status, &body[..], details.as_str()),
         (id, StatusCode::FORBIDDEN, &b"denied"[..], "denied")
     );
-    assert_eq!((headers.len(), headers[0].0.as_str(), grpc_status), (1, "x-deny", None));
+    assert_eq!((headers.len(), headers[0].0.as_str(), grpc_status), (2, "x-deny", None));
     assert!(wishes(&mut instance).is_empty(), "the first one counts");
     assert_eq!(instance.on_request_body(id, Bytes::from_static(b"abcdef"), true, NOW).unwrap(), Step::Wait);
     assert_eq!(instance.take_request_body(id).len(), 0);

@@ -31,6 +31,7 @@ const RULES: &[Rule] = &[
     rule("tidegate-testkit", GATEWAY),
     Rule { in_tests: GATEWAY, ..rule("tidegate-wire", &["tidegate-testkit"]) },
     rule("tidegate-suites", &["tidegate-testkit"]),
+    rule("tidegate-fuzz", &["tidegate-wasm"]),
     rule("tidegate-abi-cases", &["tidegate-abi", "tidegate-wasm"]),
     rule("xtask", &[]),
 ];

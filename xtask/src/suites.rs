@@ -42,3 +42,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<bool> {
         }
     }
 }
+
+/// What CI runs of them.
+pub(crate) fn in_ci() -> Outcome<bool> {
+    envoy::where_it_can()
+}

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::shell::{self, say};
-use crate::{Outcome, demo, examples, filters, guests, schema, tidy, tools};
+use crate::{Outcome, demo, examples, filters, guests, schema, suites, tidy, tools};
 
 /// What was counted so far.
 #[derive(Default)]
@@ -25,10 +25,11 @@ pub(crate) fn test() -> bool {
     tally.report()
 }
 
-/// `cargo xtask ci`: every check, then the demo's own.
+/// `cargo xtask ci`: every check, then the comparison with Envoy and the demo's own.
 pub(crate) fn ci() -> bool {
     let mut tally = Tally::default();
     checks(&mut tally);
+    tally.step("side by side with Envoy", suites::in_ci);
     tally.step("demo --check", || demo::run(&["--check".to_owned()]));
     tally.report()
 }

@@ -15,6 +15,17 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<bool> {
     compare(&install()?, arguments)
 }
 
+/// The same; a machine on which Envoy cannot be had passes, and says so.
+pub(crate) fn where_it_can() -> Outcome<bool> {
+    match install() {
+        Ok(envoy) => compare(&envoy, &[]),
+        Err(problem) => {
+            say(&format!("NOT RUN: the comparison with Envoy, which cannot be installed here: {problem}"));
+            Ok(true)
+        }
+    }
+}
+
 fn compare(envoy: &Path, arguments: &[String]) -> Outcome<bool> {
     filters::build()?;
     shell::run(shell::cargo().args(["build", "-p", "tidegate", "-p", "tidegate-suites"]))?;

@@ -31,7 +31,7 @@ pub(crate) fn tidegate(guest: &Path, servers: &Servers) -> String {
     text += "plugins:\n";
     for (plugin, config) in listeners().into_iter().flat_map(|(_, plugins)| plugins) {
         text += &format!(
-            "  {plugin}: {{ module: {}, config: '{config}', capabilities: {{ upstreams: [up, dead, silent] }}, \
+            "  {plugin}: {{ module: {}, rootId: {plugin}, config: '{config}', capabilities: {{ upstreams: [up, dead, silent] }}, \
              limits: {{ callTime: 2s, requestTime: 5s }} }}\n",
             guest.display()
         );

@@ -26,6 +26,7 @@ use crate::exchange::forward::Forward;
 use crate::exchange::outgoing::Outgoing;
 use crate::exchange::steps::{Flow, Outcome, Scope, Way};
 use crate::filter::chain;
+use crate::http::added::Added;
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
@@ -92,12 +93,17 @@ impl Exchange {
             return Err(Fail::client(Reason::HeadTooLarge));
         }
         let client = &self.record.client;
-        if !client.may_ask_for(listener, chain::host(&head)) {
+        if client.server_name.is_some() && !client.may_ask_for(listener, chain::host(&head)) {
             return Err(Fail::client(Reason::Misdirected));
         }
-        headers::forwarded(&mut head.headers, &client.forwarded, known.claims);
-        headers::request_id(&mut head.headers, &client.local.request_ids, known.claims);
-        self.record.note_target(&head);
+        // Where nobody reads the gateway's own fields before they are sent, they are written with the head only.
+        let mut read = known.claims
+            || !listener.steps.is_empty()
+            || listener.routes.reads_added()
+            || self.record.target.is_some();
+        if read {
+            self.introduce(&mut head, known.claims);
+        }
         let mut body = self.uplink(body, listener.spec.timeouts.body);
 
         // What changes the request before the route is chosen may change the route.
@@ -119,6 +125,10 @@ impl Exchange {
             if rule.steps.is_empty() || self.record.reroute.comes_back(id) {
                 break (rule, prefix);
             }
+            if !read {
+                read = true;
+                self.introduce(&mut head, false);
+            }
             let way = Way { steps: &rule.steps, scope: Scope::Rule(id), prefix };
             match self.pass(&view, way, head, body).await? {
                 Ok((next, rest)) => (head, body) = (next, rest),
@@ -130,13 +140,19 @@ impl Exchange {
             }
         };
 
+        if !read && self.record.heads.is_some() {
+            read = true;
+            self.introduce(&mut head, false);
+        }
         if let Some(heads) = &mut self.record.heads {
             heads.note_request(&head);
         }
+        let client = &self.record.client;
+        let added = (!read).then(|| Added::new(&client.forwarded, &client.local.request_ids));
         let outcome = match &rule.action {
             Action::Forward(targets) => {
                 let forward = Forward { rule, known, client_upgrade: upgrade };
-                self.forward(&view, targets, forward, Message::new(head, body)).await
+                self.forward(&view, targets, forward, Message::new(head, body, added)).await
             }
             Action::Redirect(redirect) => Ok(self.redirect(redirect, &head, prefix).into_response()),
             Action::Respond { status, headers, body } => {
@@ -181,6 +197,14 @@ impl Exchange {
     /// A filter's answer passes the filters that the request has passed, that one too.
     async fn reply(&mut self, view: &View, reply: Box<Reply>) -> Result<Response<Body>, Fail> {
         self.back(view, reply.into_response()).await
+    }
+
+    /// Writes the fields by which upstreams learn about the client.
+    fn introduce(&mut self, head: &mut Parts, claims: bool) {
+        let client = &self.record.client;
+        headers::forwarded(&mut head.headers, &client.forwarded, claims);
+        headers::request_id(&mut head.headers, &client.local.request_ids, claims);
+        self.record.note_target(head);
     }
 
     /// The response passes the filters that the request has passed, in reverse.

@@ -1,4 +1,5 @@
 //! What is said about requests and responses whatever the HTTP version.
+pub(crate) mod added;
 pub(crate) mod body;
 pub(crate) mod fail;
 pub(crate) mod headers;

@@ -65,7 +65,13 @@ impl View {
             .map(|cluster| {
                 let same = |pool: &&Rc<Pool>| Arc::ptr_eq(&pool.cluster, cluster);
                 previous.and_then(|view| view.pools.iter().find(same)).cloned().unwrap_or_else(|| {
-                    Pool::new(cluster.clone(), local.workers, &local.shard, local.clock, local.random.next())
+                    Pool::new(
+                        cluster.clone(),
+                        local.workers,
+                        &local.shard,
+                        &local.deadlines,
+                        local.random.next(),
+                    )
                 })
             })
             .collect();

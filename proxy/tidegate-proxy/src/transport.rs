@@ -98,6 +98,11 @@ impl Stream {
         self.pulse.clone()
     }
 
+    /// Whether it is known without a look that nothing has come, not even the end. TLS may hold something back.
+    pub(crate) fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
+        matches!(self.transport, Transport::Plain(_)) && self.poll_readable(cx).is_pending()
+    }
+
     /// Ready when there is something to read, the end included.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.transport {

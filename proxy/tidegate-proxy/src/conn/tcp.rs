@@ -7,10 +7,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::Service;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tidegate_config::plan;
 use tokio::io::AsyncReadExt;
@@ -31,18 +30,11 @@ const PARK: Duration = Duration::from_millis(16);
 /// How often the time limit of a busy connection is moved.
 const MOVE: Duration = Duration::from_secs(1);
 
-/// Turns requests of one connection into exchanges. An idle connection holds no exchange, only the place for one.
-#[derive(Clone)]
-struct Exchanges(Rc<Client>);
-
-impl Service<Request<Incoming>> for Exchanges {
-    type Response = Response<Outgoing>;
-    type Error = BrokenOff;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Outgoing>, BrokenOff>>>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        Box::pin(Exchange::run(self.0.clone(), request))
-    }
+/// Turns requests of one connection into exchanges. The connection has the place for one, so a request allocates none.
+fn exchanges(
+    client: Rc<Client>,
+) -> impl HttpService<Incoming, ResBody = Outgoing, Error = BrokenOff, Future: 'static> {
+    service_fn(move |request| Exchange::run(client.clone(), request))
 }
 
 /// What a listener says about its connections.
@@ -85,7 +77,7 @@ async fn serve_http2(stream: Stream, mut watch: Watch, limits: plan::ListenerLim
     let connection = http2::Builder::new(Guarded(client.clone()))
         .max_concurrent_streams(u32::try_from(limits.streams).unwrap_or(u32::MAX))
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .serve_connection(TokioIo::new(stream), Exchanges(client));
+        .serve_connection(TokioIo::new(stream), exchanges(client));
     watch.over(pin!(connection), |connection| connection.graceful_shutdown()).await;
 }
 
@@ -108,7 +100,7 @@ async fn serve_http1(mut stream: Stream, mut watch: Watch, header_bytes: usize) 
 async fn run_http1(stream: Stream, watch: &mut Watch, header_bytes: usize) -> Option<Stream> {
     let mut builder = http1::Builder::new();
     builder.max_header_size(header_bytes);
-    let exchanges = Exchanges(watch.client.clone());
+    let exchanges = exchanges(watch.client.clone());
     let mut connection = builder.serve_connection(TokioIo::new(stream), exchanges).with_upgrades();
     match watch.over(Pin::new(&mut connection), |connection| connection.graceful_shutdown()).await {
         Over::Ended => None,
@@ -294,7 +286,10 @@ impl Watch {
                 Phase::Idle => self.timeouts.idle,
                 _ => self.timeouts.headers,
             };
-            self.deadline.set(Some(limit));
+            // The exchange that has just ended, or the byte that began a head, came at about the time that was read last.
+            let now = &self.client.local.deadlines;
+            let start = if self.phase == Phase::Busy { now.recent() } else { now.now() };
+            self.deadline.set_until(Some(start + limit));
         } else if next == Phase::Idle && !self.parks && self.pulse.take_moved() {
             // The rest of an answer may be on its way still, and a client that asks whether we live does so too.
             self.deadline.set(Some(self.timeouts.idle));

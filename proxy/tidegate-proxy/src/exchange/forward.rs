@@ -149,7 +149,9 @@ impl Exchange {
         client: Option<OnUpgrade>,
     ) -> Result<Response<Body>, Fail> {
         let (mut head, body) = answer.response.into_parts();
-        sanitize::response(&mut head, asked && answer.tunnel.is_some())?;
+        if !answer.clean {
+            sanitize::response(&mut head, asked && answer.tunnel.is_some())?;
+        }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(tunnel), Some(client), true) = (answer.tunnel, client, asked) else {
                 return Err(Fail::upstream(Reason::Garbage, Retry::Never));

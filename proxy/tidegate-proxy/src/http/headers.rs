@@ -120,6 +120,16 @@ impl Client {
         let address = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         Self { address, scheme: HeaderValue::from_static(if tls { "https" } else { "http" }), trusted }
     }
+
+    /// Its address as text.
+    pub(super) fn address(&self) -> &[u8] {
+        self.address.as_bytes()
+    }
+
+    /// `http` or `https`.
+    pub(super) fn scheme(&self) -> &[u8] {
+        self.scheme.as_bytes()
+    }
 }
 
 /// Writes `x-forwarded-for`, `-proto` and `-host`. `claims`: whether the request came with fields of that kind, as
@@ -184,8 +194,13 @@ impl RequestIds {
         Self { seed: [(seed >> 64) as u64, seed as u64], made: Cell::new(0) }
     }
 
-    /// The next id: 32 hexadecimal digits, never the same twice in a worker.
+    /// The next id as a value.
     pub(crate) fn next(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.digits()).unwrap_or_else(|_| HeaderValue::from_static("none"))
+    }
+
+    /// The next id: 32 hexadecimal digits, never the same twice in a worker.
+    pub(super) fn digits(&self) -> [u8; 32] {
         let made = self.made.get().wrapping_add(1);
         self.made.set(made);
         let mut text = [0; 32];
@@ -195,7 +210,7 @@ impl RequestIds {
                 *digit = b"0123456789abcdef"[(mixed >> (60 - 4 * place)) as usize & 15];
             }
         }
-        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("none"))
+        text
     }
 }
 

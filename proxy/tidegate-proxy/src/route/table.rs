@@ -12,6 +12,7 @@ use tidegate_config::plan::{ListenerIndex, PathPattern, Plan, Route, Rule};
 use super::host::{HostKey, HostTable, intersect};
 use super::matching::{Conditions, Summary};
 use super::path::{Candidate, CompiledPath, Entry, PathTable};
+use crate::http::added;
 use crate::http::sanitize::PathFault;
 
 /// A rule that was found.
@@ -62,6 +63,7 @@ pub(crate) enum Fault {
 pub(crate) struct RouteTable {
     hosts: HostTable<PathTable>,
     size: usize,
+    reads_added: bool,
 }
 
 impl fmt::Debug for RouteTable {
@@ -87,7 +89,12 @@ impl RouteTable {
         }
         let size = build.hosts.values().map(Vec::len).sum();
         let tables = build.hosts.into_iter().map(|(host, entries)| (host, PathTable::new(entries)));
-        Ok(Self { hosts: HostTable::new(tables), size })
+        Ok(Self { hosts: HostTable::new(tables), size, reads_added: build.reads_added })
+    }
+
+    /// Whether a rule looks at fields that the gateway adds itself.
+    pub(crate) fn reads_added(&self) -> bool {
+        self.reads_added
     }
 
     /// The rule for a request. `host` is the value of the `host` field, in any case and maybe with a port; the head has
@@ -111,6 +118,7 @@ pub(super) fn path_of(head: &Parts) -> &str {
 struct Build {
     hosts: FxHashMap<HostKey, Vec<Entry>>,
     patterns: HashMap<String, CompiledPath>,
+    reads_added: bool,
 }
 
 impl Build {
@@ -139,6 +147,7 @@ impl Build {
 
     fn add_rule(&mut self, found: Found, rule: &Rule, hosts: &[HostKey]) -> Result<(), Fault> {
         for (match_index, own) in rule.matches.iter().enumerate() {
+            self.reads_added |= own.headers.iter().any(|(name, _)| added::is_added(name));
             let path = match &own.path {
                 PathPattern::Regex(pattern) => match self.patterns.get(pattern) {
                     Some(known) => known.clone(),

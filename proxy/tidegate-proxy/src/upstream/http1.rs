@@ -28,6 +28,7 @@ pub(crate) use self::decode::{Garbage, Head};
 
 pub(crate) use self::lent::{Arrived, Home};
 use self::sending::{SendFault, Sending};
+use crate::http::added::Added;
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::Reason;
 use crate::transport::Stream;
@@ -94,7 +95,8 @@ impl Http1 {
 
     /// Whether an idle connection can take a request: the server has neither closed it nor sent anything.
     pub(crate) fn is_usable(&mut self) -> bool {
-        self.is_free() && self.poll_read(&mut Context::from_waker(Waker::noop()), 0).is_pending()
+        let cx = &mut Context::from_waker(Waker::noop());
+        self.is_free() && (self.stream.is_quiet(cx) || self.poll_read(cx, 0).is_pending())
     }
 
     /// Whether the last request is over on both sides and another one may follow.
@@ -110,9 +112,9 @@ impl Http1 {
     }
 
     /// Begins a request; [`Http1::poll_head`] sends it. A body that streams is taken out of `body`.
-    pub(crate) fn begin(&mut self, head: &Parts, body: &mut Body) {
+    fn begin(&mut self, head: &Parts, added: Option<&Added>, body: &mut Body) {
         (self.known, self.interim) = (0, 0);
-        self.sending.begin(head, body);
+        self.sending.begin(head, added, body);
     }
 
     /// The body of the request that was begun, if nothing of it has left the gateway.
@@ -163,11 +165,12 @@ impl Http1 {
     pub(crate) async fn send(
         &mut self,
         head: &Parts,
+        added: Option<&Added>,
         body: &mut Body,
         fields: &mut HeaderMap,
     ) -> Result<Head, Fault> {
         let head_only = head.method == http::Method::HEAD;
-        self.begin(head, body);
+        self.begin(head, added, body);
         std::future::poll_fn(|cx| self.poll_head(cx, fields, head_only)).await
     }
 

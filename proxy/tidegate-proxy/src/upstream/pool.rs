@@ -16,7 +16,7 @@ use tokio::task::spawn_local;
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::shared::Shard;
-use crate::time::Clock;
+use crate::time::Deadlines;
 use crate::upstream::balance::Balancer;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connect::{self, Opened};
@@ -36,7 +36,7 @@ pub(crate) struct Pool {
     pub(crate) cluster: Arc<Cluster>,
     balancer: Balancer,
     members: Vec<Member>,
-    clock: Clock,
+    deadlines: Rc<Deadlines>,
     /// Open connections and requests in flight, of this worker's share.
     connections: Rc<Cell<usize>>,
     requests: Cell<usize>,
@@ -110,7 +110,7 @@ impl Pool {
         cluster: Arc<Cluster>,
         workers: usize,
         shard: &Shard,
-        clock: Clock,
+        deadlines: &Rc<Deadlines>,
         seed: u64,
     ) -> Rc<Self> {
         let weights = cluster.servers.iter().map(|server| server.weight).collect();
@@ -120,7 +120,7 @@ impl Pool {
         Rc::new(Self {
             balancer: Balancer::new(cluster.spec.balance, weights, seed),
             members,
-            clock,
+            deadlines: deadlines.clone(),
             connections: Rc::new(Cell::new(0)),
             requests: Cell::new(0),
             limits: Share { connections: share(limits.connections), requests: share(limits.requests) },
@@ -161,7 +161,7 @@ impl Pool {
 
     /// Closes connections that servers closed or that were idle for too long.
     pub(crate) fn tidy(&self) {
-        let now = self.clock.now();
+        let now = self.deadlines.now();
         let limit = self.cluster.spec.idle_timeout;
         for member in &self.members {
             member.idle.borrow_mut().retain_mut(|connection| {
@@ -254,7 +254,7 @@ impl Home for Place {
             && let Some(member) = self.member()
             && member.idle.borrow().len() < IDLE
         {
-            connection.idle_since = self.pool.clock.now();
+            connection.idle_since = self.pool.deadlines.recent();
             connection.reused = true;
             connection.rest();
             member.idle.borrow_mut().push(connection);

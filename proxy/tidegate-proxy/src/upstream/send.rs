@@ -10,6 +10,7 @@ use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::http::added::Added;
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::transport;
@@ -20,14 +21,16 @@ use crate::upstream::pool::{Lease, Open, Place, Stream};
 pub(crate) struct Message {
     pub(crate) head: Box<Parts>,
     pub(crate) body: Body,
+    /// Fields that are not in the head.
+    added: Option<Added>,
     /// What was here is with a connection and cannot be sent again.
     spent: bool,
 }
 
 impl Message {
     /// A request of which nothing was sent.
-    pub(crate) fn new(head: Box<Parts>, body: Body) -> Self {
-        Self { head, body, spent: false }
+    pub(crate) fn new(head: Box<Parts>, body: Body, added: Option<Added>) -> Self {
+        Self { head, body, added, spent: false }
     }
 
     /// Whether it can be sent from its start.
@@ -45,6 +48,8 @@ pub(crate) struct Answer {
     pub(crate) response: Response<Body>,
     /// The server switched protocols.
     pub(crate) tunnel: Option<Tunnel>,
+    /// No field of the head is about one connection only, and there is one framing.
+    pub(crate) clean: bool,
 }
 
 /// A connection that no longer speaks HTTP.
@@ -71,14 +76,15 @@ pub(crate) async fn send(
 /// Sends a request that is not wanted again whatever comes of it.
 pub(crate) async fn once(place: Place, lease: Lease, request: Request<Body>) -> Result<Answer, Fail> {
     let (head, body) = request.into_parts();
-    let mut message = Message::new(Box::new(head), body);
+    let mut message = Message::new(Box::new(head), body, None);
     send(place, lease, &mut message, false).await
 }
 
 async fn send_http1(place: Place, mut connection: Box<Http1>, message: &mut Message) -> Result<Answer, Fail> {
     message.spent |= message.streams();
     let mut fields = place.pool.take_fields();
-    let head = match connection.send(&message.head, &mut message.body, &mut fields).await {
+    let added = message.added.as_ref();
+    let head = match connection.send(&message.head, added, &mut message.body, &mut fields).await {
         Ok(head) => head,
         Err(fault) => {
             if message.spent
@@ -90,12 +96,13 @@ async fn send_http1(place: Place, mut connection: Box<Http1>, message: &mut Mess
             return Err(no_answer(fault));
         }
     };
+    let clean = head.clean;
     match head.arrived(connection, place).map_err(|garbage| no_answer(garbage.into()))? {
-        Arrived::Answer(response) => Ok(Answer { response, tunnel: None }),
+        Arrived::Answer(response) => Ok(Answer { response, tunnel: None, clean }),
         Arrived::Switched(response, connection, place) => {
             let (stream, open) =
                 connection.into_stream().ok_or_else(|| Fail::upstream(Reason::Garbage, Retry::Never))?;
-            Ok(Answer { response, tunnel: Some(Tunnel { stream, open, place }) })
+            Ok(Answer { response, tunnel: Some(Tunnel { stream, open, place }), clean: false })
         }
     }
 }
@@ -124,14 +131,14 @@ async fn send_http2(
                 Body::Empty => Body::Empty,
                 body => Body::stream(OnStream { body, _stream: stream, _place: place }),
             });
-            Ok(Answer { response, tunnel: None })
+            Ok(Answer { response, tunnel: None, clean: false })
         }
         Err(mut error) => {
             let unsent = error.take_message().map(relative);
             let fail = refusal(error.into_error(), unsent.is_some());
             if let Some(unsent) = unsent {
                 let (head, body) = unsent.into_parts();
-                *message = Message::new(Box::new(head), body);
+                *message = Message::new(Box::new(head), body, None);
             }
             Err(fail)
         }
@@ -140,6 +147,9 @@ async fn send_http2(
 
 /// The message as hyper takes it: taken out of `message`, or copied where it may be wanted again.
 fn request(message: &mut Message, again: bool) -> Request<Body> {
+    if let Some(added) = message.added.take() {
+        added.insert(&mut message.head.headers);
+    }
     let copied = match &message.body {
         Body::Empty if again => Some(Body::Empty),
         Body::Full(bytes) if again => Some(Body::Full(bytes.clone())),

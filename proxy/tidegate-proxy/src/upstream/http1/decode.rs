@@ -58,6 +58,8 @@ pub(crate) struct Head {
     pub(super) parts: response::Parts,
     pub(super) framing: Framing,
     pub(super) keep_alive: bool,
+    /// No field is about one connection only, and there is one framing at most.
+    pub(crate) clean: bool,
 }
 
 /// The lines of a head: where each one ends, its CRLF included.
@@ -130,7 +132,8 @@ pub(super) fn head(
     let said = read_fields(&bytes, spans, &mut parts.headers)?;
     let framing = said.framing(&parts, head_only)?;
     let keep_alive = !said.close && (said.keep_alive || parts.version == Version::HTTP_11);
-    Ok(Some(Head { parts, framing, keep_alive }))
+    let clean = !said.odd && !parts.status.is_informational() && parts.status != StatusCode::NO_CONTENT;
+    Ok(Some(Head { parts, framing, keep_alive, clean }))
 }
 
 fn too_large(bytes: &[u8]) -> Result<(), Garbage> {
@@ -179,6 +182,8 @@ struct Said {
     chunked: bool,
     close: bool,
     keep_alive: bool,
+    /// There may be a field that must not be passed on as it is.
+    odd: bool,
 }
 
 impl Said {
@@ -211,7 +216,8 @@ fn read_fields(
     let mut said = Said::default();
     for (start, end) in spans {
         let line = bytes.get(start..end).unwrap_or_default();
-        let colon = memchr::memchr(b':', line).ok_or(Garbage::Field)?;
+        // Names are short: looking for their end costs less than a call.
+        let colon = line.iter().position(|&byte| byte == b':').ok_or(Garbage::Field)?;
         // Refuses blanks too: before the colon, and at the start of a line that would continue the one before.
         let name = line.get(..colon).unwrap_or_default();
         let name = HeaderName::from_bytes(name).map_err(|_| Garbage::Field)?;
@@ -225,7 +231,9 @@ fn read_fields(
             header::CONTENT_LENGTH => said.add_length(value.as_bytes())?,
             header::TRANSFER_ENCODING => said.add_coding(value.as_bytes())?,
             header::CONNECTION => said.add_options(value.as_bytes()),
-            _ => {}
+            header::TE | header::UPGRADE | header::EXPECT => said.odd = true,
+            // `keep-alive`, `http2-settings` and `proxy-connection` are as long; the others are only looked at again.
+            _ => said.odd |= matches!(name.as_str().len(), 10 | 14 | 16),
         }
         fields.append(name, value);
     }
@@ -240,6 +248,8 @@ impl Said {
         if self.length.is_some_and(|other| other != length) {
             return Err(Garbage::Length);
         }
+        // A leading zero is for the sanitizer to refuse.
+        self.odd |= self.length.is_some() || (digits.len() > 1 && digits.starts_with(b"0"));
         self.length = Some(length);
         Ok(())
     }
@@ -248,11 +258,12 @@ impl Said {
         if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
             return Err(Garbage::Coding);
         }
-        self.chunked = true;
+        (self.chunked, self.odd) = (true, true);
         Ok(())
     }
 
     fn add_options(&mut self, value: &[u8]) {
+        self.odd = true;
         for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");

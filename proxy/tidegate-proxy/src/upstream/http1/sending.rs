@@ -10,6 +10,7 @@ use http_body::Body as HttpBody;
 use tokio::io::AsyncWrite;
 
 use super::encode::{self, Framing};
+use crate::http::added::Added;
 use crate::http::body::{Body, BodyError, Piece, piece};
 use crate::http::fail::Reason;
 
@@ -49,11 +50,11 @@ pub(super) struct Sending {
 
 impl Sending {
     /// Begins a request. A body that is whole is only borrowed from `body`; one that streams is taken out of it.
-    pub(super) fn begin(&mut self, head: &Parts, body: &mut Body) {
+    pub(super) fn begin(&mut self, head: &Parts, added: Option<&Added>, body: &mut Body) {
         self.out.clear();
         self.at = 0;
         (self.begun, self.taken, self.flushing) = (false, false, true);
-        let framing = encode::head(&mut self.out, head, body);
+        let framing = encode::head(&mut self.out, head, added, body);
         self.framing = (framing != Framing::Length(0)).then_some(framing);
         match body {
             Body::Empty => self.body = Body::Empty,

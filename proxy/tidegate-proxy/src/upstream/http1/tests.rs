@@ -316,7 +316,7 @@ fn damaged_answers_have_one_reading() {
 
 fn written(request: Request<()>, body: &Body) -> (String, encode::Framing) {
     let mut out = Vec::new();
-    let framing = encode::head(&mut out, &request.into_parts().0, body);
+    let framing = encode::head(&mut out, &request.into_parts().0, None, body);
     (String::from_utf8(out).expect("ASCII"), framing)
 }
 

@@ -241,6 +241,10 @@ impl TestGateway {
         };
         // As the gateway's own start does: a plugin that cannot start never replaces one that can.
         drop(Instance::start(&plugin, now).map_err(|error| text(&error))?);
+        if spec.isolation != plan::Isolation::Worker {
+            // Where there can be no image, instances are started one by one, and a metric says so.
+            drop(plugin.take_image(&wasm, now));
+        }
         Arc::into_inner(plugin).ok_or_else(|| "the trial instance kept the plugin".to_owned())
     }
 

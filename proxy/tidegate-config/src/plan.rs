@@ -173,6 +173,8 @@ pub struct Plugin {
     pub environment: Vec<(String, String)>,
     /// What happens to requests when the plugin cannot do its work.
     pub on_failure: OnFailure,
+    /// Which requests share an instance.
+    pub isolation: Isolation,
     /// Limits of the guest.
     pub limits: PluginLimits,
     /// Upstreams that the guest may call.
@@ -192,6 +194,29 @@ pub enum ModuleSource {
     Https(String),
     /// In a registry.
     Oci(OciReference),
+}
+
+/// Which requests share an instance of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Those of a worker (default).
+    Worker,
+    /// Those of a client's connection.
+    Connection,
+    /// None.
+    Request,
+}
+
+impl Isolation {
+    /// As it is written in a document.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Connection => "connection",
+            Self::Request => "request",
+        }
+    }
 }
 
 /// What a failure of a plugin means for a request.
@@ -223,6 +248,8 @@ pub struct PluginLimits {
     pub request_time: Duration,
     /// Linear memory in bytes (default 32 MiB).
     pub memory: usize,
+    /// Instances for connections or requests at one time (default 1000).
+    pub instances: usize,
 }
 
 /// Rules for a set of hosts on a set of listeners.

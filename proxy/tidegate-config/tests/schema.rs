@@ -20,7 +20,7 @@ impl Secrets for Anything {
 }
 
 /// Every key that users rely on.
-const KEYS: [&str; 107] = [
+const KEYS: [&str; 108] = [
     "admin",
     "address",
     "workers",
@@ -62,6 +62,7 @@ const KEYS: [&str; 107] = [
     "callTime",
     "requestTime",
     "memory",
+    "instances",
     "capabilities",
     "upstreams",
     "routes",

@@ -2,6 +2,7 @@
 pub(crate) mod chain;
 pub(crate) mod grpc;
 pub(crate) mod guest_body;
+pub(crate) mod isolated;
 pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod plugins;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tidegate_wasm::StreamInfo;
 
+use crate::filter::isolated::Kept;
 use crate::filter::plugins::{self, Slot};
 use crate::http::{headers, sanitize};
 use crate::shared::{Generation, Shard};
@@ -93,7 +94,8 @@ impl View {
                     .collect();
                 let same = |slot: &&Rc<Slot>| plugins::same(&slot.entry, entry) && slot.lends(&lent);
                 previous.and_then(|view| view.plugins.iter().find(same)).cloned().unwrap_or_else(|| {
-                    Slot::start(entry.clone(), local.shard.worker, local.clock, &local.deadlines, lent)
+                    let workers = (local.shard.worker, local.workers);
+                    Slot::start(entry.clone(), workers, local.clock, &local.deadlines, lent)
                 })
             })
             .collect();
@@ -147,6 +149,8 @@ pub(crate) struct Client {
     pub(crate) active: Cell<u32>,
     /// The longest that the rules of its exchanges have named; see [`Client::patience`].
     pub(crate) patience: Cell<Duration>,
+    /// Plugin instances of the connection.
+    pub(crate) kept: Kept,
 }
 
 /// The wait where no rule has said another one.

@@ -76,7 +76,7 @@ pub(crate) struct RouteCells {
 }
 
 /// Ways in which a forwarded connection can end other than by both sides' wish.
-pub(crate) const TCP_ENDS: [&str; 16] = [
+pub(crate) const TCP_ENDS: [&str; 17] = [
     "client_reset",
     "upstream_reset",
     "idle",
@@ -91,6 +91,7 @@ pub(crate) const TCP_ENDS: [&str; 16] = [
     "plugin_missing",
     "plugin_trap",
     "plugin_timeout",
+    "plugin_busy",
     "plugin_closed",
     "internal",
 ];
@@ -123,6 +124,12 @@ pub(crate) struct PluginCells {
     pub(crate) timeouts: Counter,
     /// Instances started.
     pub(crate) starts: Counter,
+    /// Instances of connections or requests now.
+    pub(crate) isolated: Counter,
+    /// How many of them were started.
+    pub(crate) isolated_starts: Counter,
+    /// Nanoseconds that their starts took together.
+    pub(crate) isolated_start_time: Counter,
 }
 
 /// Per upstream.

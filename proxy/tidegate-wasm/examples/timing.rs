@@ -49,7 +49,10 @@ fn main() -> Result<(), Failure> {
     let began = Instant::now();
     plugin.take_image(&wasm, Now::default())?;
     println!("image taken in {:?}", began.elapsed());
-    let start = best(rounds, || Ok(drop(black_box(Instance::isolated(&plugin, Now::default())?))))?;
+    let start = best(rounds, || {
+        drop(black_box(Instance::isolated(&plugin, Now::default())?));
+        Ok(())
+    })?;
     let before = resident()?;
     let alone = best(rounds, || exchange(&mut Instance::isolated(&plugin, Now::default())?))?;
     println!(

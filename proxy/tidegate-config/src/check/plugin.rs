@@ -8,7 +8,7 @@ use crate::document::{
     Document, FailureMode, FailurePolicy, Isolation, PluginDocument, PluginLimitsDocument,
 };
 use crate::node::Path;
-use crate::plan::{Failure, OnFailure, Plugin, PluginIndex, PluginLimits};
+use crate::plan::{self, Failure, OnFailure, Plugin, PluginIndex, PluginLimits};
 use crate::problem::Fault;
 use crate::types::check_name;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -84,9 +84,6 @@ fn plugin(
     name: &str,
     (written, upstreams): (&PluginDocument, &Upstreams),
 ) -> Plugin {
-    if let Some(Isolation::Connection | Isolation::Request) = written.isolation {
-        check.unsupported(&path.key("isolation"), "isolation other than worker", "isolation: worker");
-    }
     let mut callable = Vec::new();
     let capabilities = path.key("capabilities");
     let section = capabilities.key("upstreams");
@@ -106,6 +103,7 @@ fn plugin(
         vm_config: config_bytes(written.vm_config.as_ref()),
         environment: environment(check, &path.key("environment"), &written.environment),
         on_failure: on_failure(written.on_failure.as_ref()),
+        isolation: isolation(written.isolation),
         limits: limits(check, &path.key("limits"), written.limits.as_ref()),
         callable,
         background: written.background == Some(true),
@@ -167,6 +165,14 @@ fn on_failure(written: Option<&FailurePolicy>) -> OnFailure {
     }
 }
 
+fn isolation(written: Option<Isolation>) -> plan::Isolation {
+    match written {
+        None | Some(Isolation::Worker) => plan::Isolation::Worker,
+        Some(Isolation::Connection) => plan::Isolation::Connection,
+        Some(Isolation::Request) => plan::Isolation::Request,
+    }
+}
+
 /// Memory that a module has at least: one page.
 const MEMORY_LEAST: u64 = 64 << 10;
 /// Memory that a module can have at most: all that 32 bits reach.
@@ -178,11 +184,13 @@ fn limits(check: &mut Check<'_>, path: &Path<'_>, written: Option<&PluginLimitsD
         let fault = Fault::new(format!("a module cannot work with {memory} bytes of memory"));
         check.fault(&path.key("memory"), fault.hint("64KiB to 4GiB"));
     }
+    let instances = written.and_then(|limits| limits.instances).unwrap_or(1000);
     let call_time = written.and_then(|limits| limits.call_time);
     let request_time = written.and_then(|limits| limits.request_time);
     PluginLimits {
         call_time: check.positive(&path.key("callTime"), call_time, Duration::from_millis(20)),
         request_time: check.positive(&path.key("requestTime"), request_time, Duration::from_millis(100)),
         memory: usize::try_from(memory).unwrap_or(usize::MAX),
+        instances: instances as usize,
     }
 }

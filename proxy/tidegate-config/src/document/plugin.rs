@@ -101,6 +101,9 @@ pub struct PluginLimitsDocument {
     pub request_time: Option<Timeout>,
     /// Memory of an instance. Default: `32MiB`.
     pub memory: Option<ByteSize>,
+    /// Instances at one time in the whole gateway, where `isolation` is not `worker`. Default: 1000.
+    #[schemars(range(min = 1, max = 4096))]
+    pub instances: Option<u32>,
 }
 
 /// What a module may reach.

@@ -183,7 +183,7 @@ impl Exchange {
         }
         let slot = view.plugins.get(plugin).ok_or_else(|| Fail::gateway(Reason::Internal))?;
         slot.entry.counters.of(self.record.client.local.shard.worker).streams.add(1);
-        match slot.host() {
+        match slot.host_for(&self.record.client.kept) {
             Ok(host) => {
                 let guest = Guest::open(host, self.record.stream_info(), slot.entry.on_failure);
                 self.record.guests.push(Passed { scope, step, plugin, guest: guest.clone() });

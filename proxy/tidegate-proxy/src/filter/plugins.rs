@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use rustc_hash::FxHashMap;
-use tidegate_config::plan::{Failure, OnFailure, UpstreamIndex};
+use tidegate_config::plan::{Failure, Isolation, OnFailure, UpstreamIndex};
 use tidegate_wasm::{Effect, Instance, LogLevel, Side, StreamId, StreamInfo, Trap};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::filter::grpc;
+use crate::filter::isolated::Seat;
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
 use crate::shared::PluginCounters;
@@ -35,6 +36,10 @@ pub(crate) struct Plugin {
     pub(crate) plugin: Option<Arc<tidegate_wasm::Plugin>>,
     /// What a failure means for a request.
     pub(crate) on_failure: OnFailure,
+    /// Which requests share an instance.
+    pub(crate) isolation: Isolation,
+    /// Instances of connections or requests at one time, of all workers.
+    pub(crate) instances: usize,
     /// Upstreams that it may call, by name.
     pub(crate) callable: Vec<(String, UpstreamIndex)>,
     /// What the metrics show of it.
@@ -46,11 +51,17 @@ pub(crate) struct Plugin {
 /// One plugin on one worker, across its instances.
 pub(crate) struct Slot {
     pub(crate) entry: Plugin,
-    worker: usize,
-    clock: Clock,
+    pub(crate) worker: usize,
+    /// How many workers there are.
+    pub(crate) workers: usize,
+    pub(crate) clock: Clock,
     deadlines: Rc<Deadlines>,
     state: RefCell<State>,
     failures: Cell<u32>,
+    /// Instances of connections or requests now.
+    pub(crate) taken: Rc<Cell<usize>>,
+    /// No further one is started before this time, since the last did not start.
+    pub(crate) refused_until: Cell<Duration>,
     pools: FxHashMap<String, Rc<Pool>>,
 }
 
@@ -75,7 +86,7 @@ impl Slot {
     /// Starts an instance. `pools` are those of the upstreams that the plugin may call.
     pub(crate) fn start(
         entry: Plugin,
-        worker: usize,
+        (worker, workers): (usize, usize),
         clock: Clock,
         deadlines: &Rc<Deadlines>,
         pools: FxHashMap<String, Rc<Pool>>,
@@ -83,10 +94,13 @@ impl Slot {
         let slot = Rc::new(Self {
             entry,
             worker,
+            workers: workers.max(1),
             clock,
             deadlines: deadlines.clone(),
             state: RefCell::new(State::Missing),
             failures: Cell::new(0),
+            taken: Rc::default(),
+            refused_until: Cell::new(Duration::ZERO),
             pools,
         });
         if slot.entry.plugin.is_some() {
@@ -102,16 +116,7 @@ impl Slot {
         let now = self.clock.now();
         let state = match Instance::start(plugin, self.clock.guest()) {
             Ok(instance) => {
-                let host = Rc::new(Host {
-                    instance: RefCell::new(instance),
-                    plugin: plugin.clone(),
-                    deadlines: self.deadlines.clone(),
-                    streams: RefCell::default(),
-                    slot: Rc::downgrade(self),
-                    tick: RefCell::new(None),
-                    performing: Cell::new(false),
-                    grpc: grpc::Calls::default(),
-                });
+                let host = Host::new(instance, self, None);
                 host.perform();
                 State::Running { host, since: now }
             }
@@ -129,13 +134,29 @@ impl Slot {
         self.entry.counters.of(self.worker).streams.add(1);
     }
 
-    fn backoff(&self) -> Duration {
+    pub(crate) fn backoff(&self) -> Duration {
         let failures = self.failures.get();
         self.failures.set(failures.saturating_add(1));
         BACKOFF.saturating_mul(1 << failures.min(16)).min(BACKOFF_MAX)
     }
 
-    /// The instance for a new request.
+    /// Starts the worker's instance again if it broke off and its time has come.
+    pub(crate) fn revive(self: &Rc<Self>) {
+        let due = matches!(&*self.state.borrow(), State::Down { until } if *until <= self.clock.now());
+        if due {
+            self.launch();
+        }
+    }
+
+    /// The worker's own instance, if it runs.
+    fn running(&self) -> Option<Rc<Host>> {
+        match &*self.state.borrow() {
+            State::Running { host, .. } => Some(host.clone()),
+            State::Down { .. } | State::Missing => None,
+        }
+    }
+
+    /// The worker's instance for a new request.
     pub(crate) fn host(self: &Rc<Self>) -> Result<Rc<Host>, Unavailable> {
         if let State::Running { host, .. } = &*self.state.borrow() {
             return Ok(host.clone());
@@ -154,8 +175,8 @@ impl Slot {
         }
     }
 
-    /// Takes a trapped instance out of service.
-    fn trapped(&self, trap: &Trap) {
+    /// Counts a trap.
+    fn count(&self, trap: &Trap) {
         let cells = self.entry.counters.of(self.worker);
         if trap.is_timeout() {
             cells.timeouts.add(1)
@@ -163,6 +184,11 @@ impl Slot {
             cells.traps.add(1)
         }
         tracing::error!(plugin = %self.entry.name, %trap, "plugin failed");
+    }
+
+    /// Takes a trapped instance out of service.
+    fn trapped(&self, trap: &Trap) {
+        self.count(trap);
         let now = self.clock.now();
         let since = match &*self.state.borrow() {
             State::Running { since, .. } => *since,
@@ -225,6 +251,8 @@ pub(crate) struct Host {
     tick: RefCell<Option<AbortHandle>>,
     performing: Cell<bool>,
     pub(crate) grpc: grpc::Calls,
+    /// Of an instance for a connection or a request; none: the worker's own.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// What a guest wants of one request or connection, until that takes it.
@@ -271,6 +299,30 @@ pub(crate) fn reason_of(trap: &Trap) -> Reason {
 }
 
 impl Host {
+    pub(crate) fn new(instance: Instance, slot: &Rc<Slot>, seat: Option<Seat>) -> Rc<Self> {
+        Rc::new(Self {
+            plugin: instance.plugin().clone(),
+            instance: RefCell::new(instance),
+            deadlines: slot.deadlines.clone(),
+            streams: RefCell::default(),
+            slot: Rc::downgrade(slot),
+            tick: RefCell::new(None),
+            performing: Cell::new(false),
+            grpc: grpc::Calls::default(),
+            seat,
+        })
+    }
+
+    /// Whether this is an instance of that plugin as it is configured there.
+    pub(crate) fn is_of(&self, slot: &Rc<Slot>) -> bool {
+        std::ptr::eq(self.slot.as_ptr(), Rc::as_ptr(slot))
+    }
+
+    /// Whether a snapshot still has the plugin.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.slot.strong_count() > 0
+    }
+
     /// Calls into the guest at this moment and performs what it asked for.
     pub(crate) fn call<T>(
         self: &Rc<Self>,
@@ -330,6 +382,8 @@ impl Host {
                 matches!(&*slot.state.borrow(), State::Running { host, .. } if std::ptr::eq(&**host, self));
             if running {
                 slot.trapped(trap);
+            } else if self.seat.as_ref().is_some_and(Seat::fails) {
+                slot.count(trap);
             }
         }
         for held in self.streams.borrow().values() {
@@ -389,7 +443,9 @@ impl Host {
             Effect::TickPeriod(period) => self.tick_every(period),
             Effect::HttpCall { token, upstream, head, body, trailers, timeout, .. } => {
                 let pool = self.slot.upgrade().and_then(|slot| slot.pools.get(&upstream).cloned());
-                let host = self.clone();
+                // An answer finds the worker's instance; one of a request does not outlive the request for it.
+                let waits = self.seat.is_none().then(|| self.clone());
+                let host = Rc::downgrade(self);
                 spawn_local(async move {
                     let answer = match pool {
                         Some(pool) => {
@@ -399,7 +455,10 @@ impl Host {
                         None => None,
                     };
                     // The result of the call into the guest is told to its requests by `call` itself.
-                    _ = host.call(|instance, now| instance.on_http_call_response(token, answer, now));
+                    if let Some(host) = host.upgrade() {
+                        _ = host.call(|instance, now| instance.on_http_call_response(token, answer, now));
+                    }
+                    drop(waits);
                 });
             }
             Effect::GrpcCall(call) => {
@@ -407,14 +466,20 @@ impl Host {
                 self.call_grpc(pool, *call);
             }
             Effect::GrpcCancel { token } => self.grpc.cancel(token),
-            // Queues are read by the instance that put the entry, on its own worker.
+            // Queues are read by the worker's instance of the plugin that put the entry.
             Effect::QueueReady { queue, .. } => {
-                let host = self.clone();
+                let root = if self.seat.is_none() { Some(self.clone()) } else { self.root() };
+                let Some(host) = root else { return };
                 spawn_local(async move {
                     _ = host.call(|instance, now| instance.on_queue_ready(queue, now));
                 });
             }
         }
+    }
+
+    /// The worker's own instance of this plugin.
+    fn root(&self) -> Option<Rc<Self>> {
+        self.slot.upgrade().and_then(|slot| slot.running())
     }
 
     fn tell(&self, stream: StreamId, what: impl FnOnce(&Held)) {
@@ -473,5 +538,6 @@ pub(crate) fn same(a: &Plugin, b: &Plugin) -> bool {
         (None, None) => true,
         _ => false,
     };
-    plugin && a.on_failure == b.on_failure && a.callable == b.callable && a.background == b.background
+    let terms = |plugin: &Plugin| (plugin.on_failure, plugin.isolation, plugin.instances, plugin.background);
+    plugin && terms(a) == terms(b) && a.callable == b.callable
 }

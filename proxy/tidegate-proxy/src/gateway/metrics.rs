@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use tidegate_config::plan;
 
+use tidegate_config::plan::Isolation;
+
+use crate::filter::plugins::Plugin;
 use crate::http::fail::Reason;
 use crate::shared::{BUCKETS, Counter, PluginCells, Shard, TCP_ENDS, UpstreamCells};
 use crate::snapshot::Snapshot;
@@ -20,6 +23,7 @@ pub(crate) fn write(out: &mut String, shards: &[Arc<Shard>], snapshot: Option<&S
         page.routes(snapshot);
         page.upstreams(snapshot);
         page.plugins(snapshot);
+        page.isolated(snapshot);
     }
 }
 
@@ -178,6 +182,40 @@ impl Page<'_> {
                     self.line(name, &[("plugin", &plugin.name)], plugin.counters.sum(of));
                 }
             }
+        }
+    }
+}
+
+impl Page<'_> {
+    /// Of plugins with instances for connections or requests.
+    fn isolated(&mut self, snapshot: &Snapshot) {
+        let mut plugins: Vec<&Plugin> = Vec::new();
+        for plugin in snapshot.plugins.iter().filter(|plugin| plugin.isolation != Isolation::Worker) {
+            if plugins.iter().all(|known| known.name != plugin.name) {
+                plugins.push(plugin);
+            }
+        }
+        if plugins.is_empty() {
+            return;
+        }
+        let name = "tidegate_plugin_isolated_instances";
+        self.head(name, "gauge", "Instances of connections or requests.");
+        for plugin in &plugins {
+            self.line(name, &[("plugin", &plugin.name)], plugin.counters.sum(|c| &c.isolated));
+        }
+        let name = "tidegate_plugin_isolated_start_seconds";
+        self.head(name, "summary", "Time to start an instance of a connection or a request.");
+        for plugin in &plugins {
+            let nanos = plugin.counters.sum(|c| &c.isolated_start_time);
+            _ = writeln!(self.0, "{name}_sum{{plugin=\"{}\"}} {}", plugin.name, nanos as f64 / 1e9);
+            let name = format!("{name}_count");
+            self.line(&name, &[("plugin", &plugin.name)], plugin.counters.sum(|c| &c.isolated_starts));
+        }
+        let name = "tidegate_plugin_image";
+        self.head(name, "gauge", "Whether such instances begin as an image; if not, each is configured.");
+        for plugin in &plugins {
+            let image = plugin.plugin.as_ref().is_some_and(|plugin| plugin.image().is_some());
+            self.line(name, &[("plugin", &plugin.name)], u64::from(image));
         }
     }
 }

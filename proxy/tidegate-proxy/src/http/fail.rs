@@ -64,6 +64,8 @@ pub(crate) enum Reason {
     PluginTimeout,
     /// The guest broke the exchange off.
     PluginReset,
+    /// All instances that the plugin may have are in use.
+    PluginBusy,
     /// The client went away.
     ClientGone,
     /// A fault of the gateway itself.
@@ -146,6 +148,7 @@ impl Reason {
         Self::PluginTrap,
         Self::PluginTimeout,
         Self::PluginReset,
+        Self::PluginBusy,
         Self::ClientGone,
         Self::Internal,
     ];

@@ -67,7 +67,11 @@ fn answer(reason: Reason) -> (StatusCode, &'static str) {
         Reason::Timeout => (StatusCode::GATEWAY_TIMEOUT, "upstream timeout\n"),
         Reason::ClientTimeout => (StatusCode::REQUEST_TIMEOUT, "request timeout\n"),
         Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
-        Reason::PluginMissing | Reason::PluginTrap | Reason::PluginTimeout | Reason::PluginReset => {
+        Reason::PluginMissing
+        | Reason::PluginTrap
+        | Reason::PluginTimeout
+        | Reason::PluginReset
+        | Reason::PluginBusy => {
             (StatusCode::SERVICE_UNAVAILABLE, "filter failed\n")
         }
         Reason::ClientGone => (StatusCode::BAD_REQUEST, "client gone\n"),
@@ -99,6 +103,7 @@ impl Reason {
             Self::PluginTrap => "plugin_trap",
             Self::PluginTimeout => "plugin_timeout",
             Self::PluginReset => "plugin_reset",
+            Self::PluginBusy => "plugin_busy",
             Self::ClientGone => "client_gone",
             Self::Internal => "internal",
         }

@@ -68,6 +68,7 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
         info: RefCell::new(None),
         active: Cell::new(0),
         patience: Cell::new(Duration::ZERO),
+        kept: Default::default(),
     };
     let terms = Terms { timeouts: listener.spec.timeouts, limits: listener.spec.limits };
     let acceptor = listener.tls.clone().map(TlsAcceptor::from);

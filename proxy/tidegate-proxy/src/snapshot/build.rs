@@ -200,6 +200,8 @@ fn plugin(spec: &plan::Plugin, plan: &Plan, assets: &Assets, previous: Option<&S
         name: spec.name.as_str().into(),
         plugin: assets.plugins.get(&spec.key).cloned(),
         on_failure: spec.on_failure,
+        isolation: spec.isolation,
+        instances: spec.limits.instances,
         callable,
         counters,
         background: spec.background,

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tidegate_config::plan::{self, Plan, PluginTest};
+use tidegate_config::plan::{self, Isolation, Plan, PluginTest};
 use tidegate_wasm::{Instance, Limits, Module, Plugin, PluginSpec};
+use tracing::warn;
 
 use super::Workshop;
 use super::selftest;
@@ -180,6 +181,7 @@ impl<'a> Bench<'a> {
         let compile = || engine.compile(&source.bytes).map_err(|error| error.to_string());
         let module = self.compiled.entry(source.digest).or_insert_with(compile).clone()?;
         let plugin = start(spec, module.clone(), callable, self.workshop)?;
+        isolate(spec, &plugin, &source.bytes, self.workshop);
         selftest::run(&plugin, tests, self.workshop.now())?;
         Ok(Ready { identity, digest: source.digest, module, plugin, tests: tests.clone() })
     }
@@ -221,6 +223,15 @@ fn start(
     Ok(plugin)
 }
 
+/// Takes the image that instances of connections or requests begin as. Without one they are slower, not wrong.
+fn isolate(spec: &plan::Plugin, plugin: &Plugin, module: &[u8], workshop: &Workshop) {
+    if spec.isolation != Isolation::Worker
+        && let Err(error) = plugin.take_image(module, workshop.now())
+    {
+        warn!(plugin = %spec.key, %error, isolation = spec.isolation.word(), "each instance is started and configured");
+    }
+}
+
 /// Digest of everything that makes a plugin what it is; each part is preceded by its length.
 fn identity(spec: &plan::Plugin, module: &Digest, callable: &[String]) -> Digest {
     let mut hash = Sha256::new();
@@ -233,6 +244,8 @@ fn identity(spec: &plan::Plugin, module: &Digest, callable: &[String]) -> Digest
     add(&spec.config);
     add(spec.root_id.as_bytes());
     add(&spec.vm_config);
+    // Whoever shares an instance, an image is needed or not.
+    add(&[u8::from(spec.isolation != Isolation::Worker)]);
     add(&spec.limits.call_time.as_nanos().to_le_bytes());
     add(&spec.limits.request_time.as_nanos().to_le_bytes());
     add(&(spec.limits.memory as u64).to_le_bytes());
@@ -269,10 +282,12 @@ mod tests {
                 trap: plan::Failure::Closed,
                 timeout: plan::Failure::Closed,
             },
+            isolation: Isolation::Worker,
             limits: plan::PluginLimits {
                 call_time: Duration::from_millis(20),
                 request_time: Duration::from_millis(100),
                 memory: 1 << 25,
+                instances: 10,
             },
             callable: Vec::new(),
             background: false,
@@ -294,6 +309,7 @@ mod tests {
         assert_ne!(plain, changed(&|spec| spec.vm_config = b"{ }".to_vec()), "configuration of the VM");
         assert_ne!(plain, changed(&|spec| spec.environment.push(("A".into(), "b".into()))), "environment");
         assert_ne!(plain, changed(&|spec| spec.limits.memory = 1), "memory limit");
+        assert_ne!(plain, changed(&|spec| spec.isolation = Isolation::Request), "isolation");
         assert_ne!(plain, changed(&|spec| spec.limits.call_time = Duration::ZERO), "time of a call");
         assert_ne!(plain, changed(&|spec| spec.limits.request_time = Duration::ZERO), "time of a request");
     }
@@ -302,6 +318,7 @@ mod tests {
     fn what_the_guest_cannot_see_keeps_the_plugin() {
         let mut other = spec();
         other.on_failure.trap = plan::Failure::Open;
+        other.limits.instances = 11;
         other.module = ModuleSource::File("elsewhere.wasm".into());
         assert_eq!(identity(&spec(), &[0; 32], &[]), identity(&other, &[0; 32], &[]));
     }

@@ -303,7 +303,7 @@ impl Link {
 fn link(record: &Record, stream: &Stream, plugin: PluginIndex) -> Result<Option<Link>, End> {
     let slot = record.view.plugins.get(plugin).ok_or(End::of(Reason::Internal))?;
     slot.entry.counters.of(record.client.local.shard.worker).streams.add(1);
-    let guest = match slot.host() {
+    let guest = match slot.host_for(&record.client.kept) {
         Ok(host) => NetworkGuest::open(host, record.stream_info(stream), slot.entry.on_failure),
         Err(away) if away.policy == Failure::Open => return Ok(None),
         Err(away) => Err(away.reason),

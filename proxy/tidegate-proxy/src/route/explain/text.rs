@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use tidegate_config::plan::{
-    Action, Filter, HeaderChanges, HostPattern, ListenerIndex, Match, PathPattern, PathRewrite, Plan,
-    Redirect, RetryOn, Rule, ValuePattern, WeightedUpstream,
+    Action, Filter, HeaderChanges, HostPattern, Isolation, ListenerIndex, Match, PathPattern, PathRewrite,
+    Plan, Redirect, RetryOn, Rule, ValuePattern, WeightedUpstream,
 };
 
 use super::verdict::{Hurdle, Rank, Verdict};
@@ -198,8 +198,11 @@ fn host(pattern: &HostPattern) -> String {
 fn filter(plan: &Plan, filter: &Filter) -> String {
     match filter {
         Filter::Plugin(index) => {
-            let key = plan.plugins.get(*index).map_or("", |plugin| &plugin.key);
-            format!("plugin {key}")
+            let Some(plugin) = plan.plugins.get(*index) else { return "plugin".to_owned() };
+            match plugin.isolation {
+                Isolation::Worker => format!("plugin {}", plugin.key),
+                other => format!("plugin {} (an instance for each {})", plugin.key, other.word()),
+            }
         }
         Filter::RequestHeaders(changes) => format!("request headers: {}", header_changes(changes)),
         Filter::ResponseHeaders(changes) => format!("response headers: {}", header_changes(changes)),

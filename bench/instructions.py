@@ -56,13 +56,13 @@ def free_port():
         return s.getsockname()[1]
 
 
-def configuration(port, upstream_port, filters, routes):
+def configuration(port, upstream_port, filters, routes, isolation="worker"):
     chain = [{"plugin": f"f{i}"} for i in range(len(filters))]
     paths = ["/"] if routes == 1 else [f"/svc/tenant{i:05d}" for i in range(routes - 1)] + ["/last"]
     return {
         "workers": 1,
         "listeners": [{"name": "plain", "address": f"127.0.0.1:{port}", "protocol": "http"}],
-        "plugins": {f"f{i}": {"module": path} for i, path in enumerate(filters)},
+        "plugins": {f"f{i}": {"module": path, "isolation": isolation} for i, path in enumerate(filters)},
         "routes": [{"name": "all", "rules": [
             {"matches": [{"path": {"prefix": path}}], "filters": chain, "forward": [{"upstream": "u"}]} for path in paths]}],
         "upstreams": {"u": {"servers": [f"127.0.0.1:{upstream_port}"]}},
@@ -129,9 +129,10 @@ def main():
     cases = {"exchange": ([], 1, "/"), "exchange, 10,000 routes": ([], 10_000, "/last")}
     if arguments.filters:
         cases |= {name: ([wasm(name)], 1, "/") for name in ("noop", "headers")}
+        cases |= {f"noop, {isolation}": ([wasm("noop")], 1, "/", isolation) for isolation in ("connection", "request")}
     server, results = upstream(), {}
-    for name, (filters, routes, path) in cases.items():
-        document = configuration(free_port(), server, filters, routes)
+    for name, (filters, routes, path, *isolation) in cases.items():
+        document = configuration(free_port(), server, filters, routes, *isolation)
         if filters:
             # From here on the compiled modules are in the cache of this run.
             count(arguments.binary, document, path, 1)

@@ -89,7 +89,7 @@ impl Slot {
             return Err(Unavailable { reason: Reason::PluginMissing, policy: policy.load });
         };
         // Ticks and queues are the worker's instance's.
-        self.revive();
+        self.start_if_due();
         let began = self.clock.now();
         let down = |reason| Unavailable { reason, policy: policy.trap };
         if plugin.image().is_none() && began < self.refused_until.get() {

@@ -141,7 +141,7 @@ impl Slot {
     }
 
     /// Starts the worker's instance again if it broke off and its time has come.
-    pub(crate) fn revive(self: &Rc<Self>) {
+    pub(crate) fn start_if_due(self: &Rc<Self>) {
         let due = matches!(&*self.state.borrow(), State::Down { until } if *until <= self.clock.now());
         if due {
             self.launch();

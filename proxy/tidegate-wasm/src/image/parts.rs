@@ -1,6 +1,9 @@
 //! A module's sections, as far as they hold state; and whether all of its state can be read and written from outside.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{
+    collections::{BTreeSet, HashSet},
+    ops::Range,
+};
 use wasmparser::{
     ConstExpr, Data, DataKind, Element, ElementItems, ElementKind, Export, ExternalKind, FunctionBody,
     Import, MemoryType, Operator, Parser, Payload, SectionLimited, TableType, TypeRef, ValType,
@@ -16,6 +19,8 @@ pub(super) struct Parts<'a> {
     pub(super) tables: Vec<TableType>,
     pub(super) memory: Option<MemoryType>,
     pub(super) exports: Vec<Export<'a>>,
+    /// Names of the functions that it imports.
+    imports: HashSet<&'a str>,
     pub(super) elements: Vec<Segment>,
     pub(super) data: Vec<Segment>,
     /// The code names data segments by number, so that their numbers must stay.
@@ -58,7 +63,9 @@ impl<'a> Parts<'a> {
         match payload {
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
-                    imported(&import.map_err(|error| error.to_string())?)?;
+                    let import = import.map_err(|error| error.to_string())?;
+                    imported(&import)?;
+                    self.imports.insert(import.name);
                 }
             }
             Payload::TableSection(section) => {
@@ -183,6 +190,25 @@ impl<'a> Parts<'a> {
     pub(super) fn changing(&self) -> impl Iterator<Item = (u32, ValType)> {
         let globals = (0_u32..).zip(&self.globals);
         globals.filter(|(_, global)| global.ty.mutable).map(|(at, global)| (at, global.ty.content_type))
+    }
+
+    /// Exports that an instance from the image is ever asked for. Each callback that is found costs it something at
+    /// its start, and none comes whose cause the module cannot even import.
+    pub(super) fn lasting(&self) -> impl Iterator<Item = &Export<'a>> {
+        let causes = |name| match name {
+            "proxy_on_vm_start" | "proxy_on_configure" | "proxy_validate_configuration" => Some(&[][..]),
+            "proxy_on_tick" => Some(&["proxy_set_tick_period_milliseconds"][..]),
+            "proxy_on_queue_ready" => Some(&["proxy_register_shared_queue"][..]),
+            "proxy_on_http_call_response" => Some(&["proxy_http_call"][..]),
+            "proxy_on_grpc_receive_initial_metadata"
+            | "proxy_on_grpc_receive"
+            | "proxy_on_grpc_receive_trailing_metadata"
+            | "proxy_on_grpc_close" => Some(&["proxy_grpc_call", "proxy_grpc_stream"][..]),
+            _ => None,
+        };
+        self.exports.iter().filter(move |export| {
+            causes(export.name).is_none_or(|causes| causes.iter().any(|cause| self.imports.contains(cause)))
+        })
     }
 
     /// The bytes of a part.

@@ -8,7 +8,7 @@ use wasm_encoder::{
     GlobalSection, GlobalType, HeapType, MemorySection, MemoryType, Module, RawSection, RefType, SectionId,
     TableSection, TableType, ValType,
 };
-use wasmparser::ExternalKind;
+use wasmparser::{Export, ExternalKind};
 
 pub(super) fn global_name(at: u32) -> String {
     format!("tidegate:global:{at}")
@@ -27,7 +27,7 @@ pub(super) fn opened(parts: &Parts<'_>) -> Vec<u8> {
     let mut module = Module::new();
     for (id, range) in &parts.sections {
         if *id == SectionId::Export as u8 {
-            module.section(&exports(parts));
+            module.section(&opened_exports(parts));
         } else {
             module.section(&RawSection { id: *id, data: parts.bytes(range) });
         }
@@ -53,6 +53,8 @@ pub(super) fn filled(parts: &Parts<'_>, state: &Snapshot) -> Result<Vec<u8>, Str
             module.section(&tables(parts, state));
         } else if is(id, SectionId::Memory) {
             module.section(&memory(parts, state));
+        } else if is(id, SectionId::Export) {
+            module.section(&exports(parts.lasting()));
         } else if is(id, SectionId::Global) {
             module.section(&globals(parts, state)?);
         } else if is(id, SectionId::DataCount) {
@@ -70,9 +72,9 @@ pub(super) fn filled(parts: &Parts<'_>, state: &Snapshot) -> Result<Vec<u8>, Str
     Ok(module.finish())
 }
 
-fn exports(parts: &Parts<'_>) -> ExportSection {
+fn exports<'a: 'b, 'b>(list: impl Iterator<Item = &'b Export<'a>>) -> ExportSection {
     let mut section = ExportSection::new();
-    for export in &parts.exports {
+    for export in list {
         let kind = match export.kind {
             ExternalKind::Func | ExternalKind::FuncExact => ExportKind::Func,
             ExternalKind::Table => ExportKind::Table,
@@ -82,6 +84,11 @@ fn exports(parts: &Parts<'_>) -> ExportSection {
         };
         section.export(export.name, kind, export.index);
     }
+    section
+}
+
+fn opened_exports(parts: &Parts<'_>) -> ExportSection {
+    let mut section = exports(parts.exports.iter());
     for (at, _) in parts.changing() {
         section.export(&global_name(at), ExportKind::Global, at);
     }

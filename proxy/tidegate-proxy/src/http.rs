@@ -1,6 +1,7 @@
 //! What is said about requests and responses whatever the HTTP version.
 pub(crate) mod added;
 pub(crate) mod body;
+pub(crate) mod certificate;
 pub(crate) mod fail;
 pub(crate) mod headers;
 pub(crate) mod reply;

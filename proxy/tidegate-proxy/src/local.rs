@@ -1,19 +1,22 @@
 //! What a worker lends to its exchanges: the snapshot in this worker's form, connections to upstreams, plugin instances,
 //! deadlines and counters.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use tidegate_wasm::StreamInfo;
+use rustls::ProtocolVersion;
+use rustls::pki_types::CertificateDer;
+use tidegate_wasm::{StreamInfo, TlsDetails};
 
 use crate::filter::isolated::Kept;
 use crate::filter::plugins::{self, Slot};
-use crate::http::{headers, sanitize};
+use crate::http::{certificate, headers, sanitize};
 use crate::shared::{Generation, Shard};
+use crate::snapshot::tls::ByName;
 use crate::snapshot::{Listener, Rule, Snapshot};
 use crate::telemetry::access_log::Writer;
 use crate::time::{Clock, Deadlines};
@@ -145,12 +148,23 @@ pub(crate) struct Client {
     pub(crate) server_name: Option<String>,
     /// What guests are told of a request that came last.
     pub(crate) info: RefCell<Option<Rc<StreamInfo>>>,
+    /// What else was agreed on by TLS.
+    pub(crate) session: Option<Session>,
+    /// The same as guests read it, put together for the first one that asks.
+    pub(crate) tls_details: OnceCell<Rc<TlsDetails>>,
     /// Exchanges in flight.
     pub(crate) active: Cell<u32>,
     /// The longest that the rules of its exchanges have named; see [`Client::patience`].
     pub(crate) patience: Cell<Duration>,
     /// Plugin instances of the connection.
     pub(crate) kept: Kept,
+}
+
+/// What a client's TLS session was made with.
+pub(crate) struct Session {
+    pub(crate) version: Option<ProtocolVersion>,
+    /// The client's certificate.
+    pub(crate) certificate: Option<CertificateDer<'static>>,
 }
 
 /// The wait where no rule has said another one.
@@ -162,10 +176,37 @@ impl Client {
         if self.patience.get().is_zero() { PATIENCE } else { self.patience.get() }
     }
 
+    /// The client's TLS as guests read it; `names` are those of the listener's certificates.
+    pub(crate) fn tls_details(&self, names: Option<&ByName>) -> Option<Rc<TlsDetails>> {
+        let session = self.session.as_ref()?;
+        let details = self.tls_details.get_or_init(|| {
+            let local = names.and_then(|names| names.leaf(self.server_name.as_deref()));
+            let read = |certificate: Option<&CertificateDer<'_>>| {
+                certificate.map(|der| certificate::details(der)).unwrap_or_default()
+            };
+            Rc::new(TlsDetails {
+                server_name: self.server_name.clone().unwrap_or_default(),
+                version: match session.version {
+                    Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                    Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                    _ => "",
+                }
+                .into(),
+                client_authenticated: session.certificate.is_some(),
+                local: read(local),
+                peer: read(session.certificate.as_ref()),
+            })
+        });
+        Some(details.clone())
+    }
+
     /// Whether this connection may carry requests for `host`: with several certificates, only for those of the
     /// certificate that the client was shown (RFC 9110, 7.4).
     pub(crate) fn may_ask_for(&self, listener: &Listener, host: &[u8]) -> bool {
         let (Some(asked), Some(names)) = (&self.server_name, &listener.names) else { return true };
+        if !names.is_many() {
+            return true;
+        }
         let host = sanitize::host(host);
         asked.as_bytes().eq_ignore_ascii_case(host)
             || std::str::from_utf8(host).is_ok_and(|host| names.index(host) == names.index(asked))

@@ -67,7 +67,7 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// What the TLS side was made of: when it is the same again, so is the side, with the sessions of its clients.
     pub(crate) made_of: Vec<Arc<[u8]>>,
-    /// Which certificate is for which name, where there are several.
+    /// Which certificate is for which name.
     pub(crate) names: Option<Arc<tls::ByName>>,
     /// Run before a route is chosen.
     pub(crate) steps: Vec<Step>,

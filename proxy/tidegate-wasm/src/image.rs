@@ -13,6 +13,7 @@ mod snapshot;
 
 use crate::{
     Instance, LoadError, Module, Now, Plugin, StartError,
+    foreign::Definitions,
     state::{Metrics, State},
 };
 use parts::Parts;
@@ -41,6 +42,7 @@ pub enum ImageError {
 pub struct Image {
     module: Module,
     metrics: Arc<Metrics>,
+    definitions: Arc<Definitions>,
 }
 
 impl Image {
@@ -64,11 +66,15 @@ impl Image {
         let taken = snapshot::take(&parts, &mut instance).map_err(ImageError::Unfit)?;
         let wasm = rewrite::filled(&parts, &taken).map_err(ImageError::Unfit)?;
         let module = engine.compile_image(&wasm, plugin.module().digest())?;
-        Ok(Self { module, metrics: instance.metrics() })
+        Ok(Self { module, metrics: instance.metrics(), definitions: instance.definitions() })
     }
 
     pub(crate) fn ready(&self) -> &InstancePre<State> {
         self.module.ready()
+    }
+
+    pub(crate) fn definitions(&self) -> &Arc<Definitions> {
+        &self.definitions
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {

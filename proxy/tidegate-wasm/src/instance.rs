@@ -170,6 +170,13 @@ impl Instance {
         StreamId(self.store.data_mut().streams.open(info.into(), now))
     }
 
+    /// Tells what the plugins of a request share; for modules that use properties.
+    pub fn share_facts(&mut self, id: StreamId, facts: Rc<crate::Facts>) {
+        if let Some(stream) = self.store.data_mut().streams.get_mut(id.0) {
+            stream.facts = Some(facts);
+        }
+    }
+
     /// Hands the guest the answer to an HTTP call; none: there is no answer (refused, reset, timed
     /// out). An unknown token is ignored.
     ///

@@ -26,6 +26,8 @@ struct Inner {
 pub(crate) struct Traits {
     /// It imports a function that depends on header fields, so fields that have gone on must be kept.
     pub(crate) reads_fields: bool,
+    /// It imports a function that reads or writes properties.
+    pub(crate) uses_properties: bool,
     /// It imports a function that can change a body.
     pub(crate) writes_bodies: bool,
 }
@@ -107,8 +109,13 @@ impl Traits {
                 "proxy_get_header_map_value"
                 | "proxy_get_header_map_pairs"
                 | "proxy_get_header_map_size"
-                | "proxy_get_property"
                 | "proxy_send_local_response" => traits.reads_fields = true,
+                // Expressions are foreign functions, and read properties.
+                "proxy_get_property" | "proxy_call_foreign_function" => {
+                    traits.reads_fields = true;
+                    traits.uses_properties = true;
+                }
+                "proxy_set_property" => traits.uses_properties = true,
                 "proxy_set_buffer_bytes" => traits.writes_bodies = true,
                 _ => {}
             }

@@ -207,6 +207,12 @@ impl Plugin {
         self.wants.log
     }
 
+    /// Whether the module can read or write properties; only then a stream needs [`crate::Facts`].
+    #[must_use]
+    pub fn uses_properties(&self) -> bool {
+        self.spec.module.traits().uses_properties
+    }
+
     /// Whether the module can change bodies at all; if not, their length stays as announced.
     #[must_use]
     pub fn writes_bodies(&self) -> bool {

@@ -3,6 +3,7 @@
 use crate::{
     CallResponse, Effect, Now, Plugin, Side, StreamId,
     abi::memory::Fault,
+    foreign::Definitions,
     grpc::{self, Kind},
     limits::{EFFECTS, Limiter, OPEN_CALLS},
     log::{LineLimit, printable},
@@ -68,6 +69,7 @@ pub(crate) struct State {
     pub(crate) configuring: bool,
     /// Those that the guest has defined; instances of one image share what was defined before.
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) definitions: Arc<Definitions>,
     /// Bytes on their way into the guest; kept to be used again.
     pub(crate) scratch: Vec<u8>,
     pub(crate) lines: LineLimit,
@@ -99,6 +101,7 @@ impl State {
             listens: false,
             configuring: false,
             metrics: Arc::default(),
+            definitions: Arc::default(),
             scratch: Vec::new(),
             lines: LineLimit::default(),
             now,
@@ -115,6 +118,11 @@ impl State {
         self.began = ticks;
         self.readings = 0;
         self.limiter.refused = false;
+    }
+
+    /// What the guest defines from now on is its own.
+    pub(crate) fn definitions_mut(&mut self) -> &mut Definitions {
+        Arc::make_mut(&mut self.definitions)
     }
 
     pub(crate) fn stream(&self) -> Option<&Stream> {

@@ -2,6 +2,7 @@
 //! and what has to stay readable afterwards.
 
 pub(crate) mod body;
+pub(crate) mod facts;
 pub(crate) mod fields;
 pub(crate) mod kept;
 pub(crate) mod table;
@@ -9,6 +10,7 @@ pub(crate) mod table;
 use crate::{Now, Side};
 use body::Body;
 use bytes::Bytes;
+use facts::Facts;
 use fields::Fields;
 use http::{HeaderMap, HeaderValue, Version, request, response};
 use kept::Kept;
@@ -61,6 +63,8 @@ pub struct StreamInfo {
     pub upstream: Option<Rc<str>>,
     /// The upstream server's address, as far as it is known.
     pub upstream_address: Option<SocketAddr>,
+    /// What all plugins of the request share; none: nothing is known, and each plugin has its own.
+    pub facts: Option<Rc<Facts>>,
 }
 
 impl StreamInfo {
@@ -80,6 +84,7 @@ impl StreamInfo {
             rule: None,
             upstream: None,
             upstream_address: None,
+            facts: None,
         }
     }
 }
@@ -93,6 +98,23 @@ pub struct TlsDetails {
     pub version: String,
     /// Whether the client showed a certificate that was accepted.
     pub client_authenticated: bool,
+    /// The gateway's certificate.
+    pub local: CertificateDetails,
+    /// The client's certificate.
+    pub peer: CertificateDetails,
+}
+
+/// What a certificate says of its owner; empty where there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CertificateDetails {
+    /// The subject's distinguished name (RFC 4514).
+    pub subject: String,
+    /// Alternative names that are URIs.
+    pub uris: Vec<String>,
+    /// Alternative names that are host names.
+    pub names: Vec<String>,
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub sha256: String,
 }
 
 /// What is held back of one side.
@@ -214,9 +236,6 @@ impl Flow {
     }
 }
 
-/// Path and value.
-type Property = (Box<[u8]>, Box<[u8]>);
-
 /// One request and its response.
 pub(crate) struct Stream {
     pub(crate) id: u32,
@@ -234,6 +253,8 @@ pub(crate) struct Stream {
     /// The guest wrote to the request's head.
     pub(crate) changed: bool,
     pub(crate) info: Rc<StreamInfo>,
+    /// What the plugins of the request share.
+    pub(crate) facts: Option<Rc<Facts>>,
     pub(crate) opened: Now,
     /// Here until it is taken.
     pub(crate) request_head: Option<Box<request::Parts>>,
@@ -247,9 +268,6 @@ pub(crate) struct Stream {
     pub(crate) response: Flow,
     /// `:scheme` as the guest wrote it.
     pub(crate) scheme: Option<&'static str>,
-    /// What the guest set; few, so a list.
-    pub(crate) properties: Vec<Property>,
-    pub(crate) property_bytes: usize,
     /// Bytes of header fields that the guest wrote.
     pub(crate) written: usize,
     /// Ticks spent in the guest.
@@ -268,6 +286,7 @@ impl Stream {
             of_bytes: false,
             logged: false,
             changed: false,
+            facts: info.facts.clone(),
             info,
             opened: now,
             request_head: None,
@@ -278,8 +297,6 @@ impl Stream {
             request: Flow::new(),
             response: Flow::new(),
             scheme: None,
-            properties: Vec::new(),
-            property_bytes: 0,
             written: 0,
             spent: 0,
             details: None,
@@ -294,6 +311,7 @@ impl Stream {
         self.closing = false;
         self.logged = false;
         self.changed = false;
+        self.facts = info.facts.clone();
         self.info = info;
         self.opened = now;
         self.spent = 0;
@@ -301,6 +319,7 @@ impl Stream {
 
     /// Drops what the request left behind.
     pub(crate) fn clear(&mut self) {
+        self.facts = None;
         self.request_head = None;
         self.response_head = None;
         self.request_kept.clear();
@@ -309,8 +328,6 @@ impl Stream {
         self.request.clear();
         self.response.clear();
         self.scheme = None;
-        self.properties.clear();
-        self.property_bytes = 0;
         self.written = 0;
         self.details = None;
         self.of_bytes = false;
@@ -357,6 +374,11 @@ impl Stream {
         };
         let rest = fields.value(b"content-type").and_then(|value| value.strip_prefix(b"application/grpc"));
         matches!(rest, Some([] | [b'+' | b';', ..]))
+    }
+
+    /// What the plugins of the request share.
+    pub(crate) fn facts(&mut self) -> &Rc<Facts> {
+        self.facts.get_or_insert_default()
     }
 
     pub(crate) fn scheme(&self) -> &'static str {

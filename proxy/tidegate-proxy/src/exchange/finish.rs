@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use tidegate_config::plan::PluginIndex;
-use tidegate_wasm::StreamInfo;
+use tidegate_wasm::Facts;
 
 use crate::exchange::log_line;
 use crate::exchange::logged::{self, Heads};
@@ -57,6 +57,12 @@ pub(crate) struct Record {
     /// The end of the time that the rule allows, on the worker's clock.
     pub(crate) until: Option<Duration>,
     pub(crate) idle: Duration,
+    /// What plugins that use properties share; none: there is no such plugin.
+    pub(crate) facts: Option<Rc<Facts>>,
+    /// For them: when the last attempt began, how long its answer took, why there was no connection.
+    pub(crate) sent_at: Option<Duration>,
+    pub(crate) latency: Option<Duration>,
+    pub(crate) no_connection: Option<String>,
 }
 
 /// What the access log says of a request's head.
@@ -103,6 +109,10 @@ impl Record {
             complete: false,
             until: None,
             idle: IDLE,
+            facts: None,
+            sent_at: None,
+            latency: None,
+            no_connection: None,
             client,
         })
     }
@@ -146,6 +156,9 @@ impl Record {
         if let Some(source) = &fail.source {
             tracing::debug!(origin = ?fail.origin, reason = fail.reason.word(), error = %source, "request failed");
         }
+        if self.facts.is_some() && fail.reason == Reason::Connect {
+            self.no_connection = fail.source.as_ref().map(ToString::to_string);
+        }
         self.broke(fail.reason);
     }
 
@@ -176,32 +189,6 @@ impl Record {
         self.deadline.set_until(Some(self.until.map_or(idle, |until| until.min(idle))));
     }
 
-    /// What a guest may know of the request's surroundings: made once for a connection and the rule of its requests.
-    pub(crate) fn stream_info(&self) -> Rc<StreamInfo> {
-        let client = &self.client;
-        let names = self.rule.and_then(|rule| self.view.names.get(rule));
-        let mut shared = client.info.borrow_mut();
-        if let Some(info) = &*shared {
-            let same = match (&info.rule, names) {
-                (Some(rule), Some(names)) => Rc::ptr_eq(rule, &names.rule),
-                (None, None) => true,
-                _ => false,
-            };
-            if same && info.protocol == self.version {
-                return info.clone();
-            }
-        }
-        let info = Rc::new(StreamInfo {
-            route: names.map(|names| names.route.clone()),
-            rule: names.map(|names| names.rule.clone()),
-            tls: client.secure,
-            connection_id: client.id,
-            ..StreamInfo::new(client.address, client.here, self.version)
-        });
-        *shared = Some(info.clone());
-        info
-    }
-
     fn reason_at_end(&self) -> Option<Reason> {
         let broken = self.progress.as_ref().and_then(|progress| progress.broken.get());
         self.reason.or(broken).or((!self.complete).then_some(Reason::ClientGone))
@@ -217,6 +204,8 @@ impl Drop for Record {
         shard.active.subtract(1);
         shard.took(took);
         self.reason = self.reason_at_end();
+        self.tell_facts();
+        let shard = &self.client.local.shard;
         if let Some(counter) = self.reason.and_then(|reason| shard.fails.get(reason as usize)) {
             counter.add(1);
         }

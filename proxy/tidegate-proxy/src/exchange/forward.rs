@@ -107,6 +107,7 @@ impl Exchange {
         };
         let server = place.server;
         self.record.attempts += 1;
+        self.record.note_attempt();
         self.record.upstream = Some((index, server));
         let lease = match place.idle() {
             Some(lease) => lease,

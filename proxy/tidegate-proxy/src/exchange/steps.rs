@@ -183,9 +183,13 @@ impl Exchange {
         }
         let slot = view.plugins.get(plugin).ok_or_else(|| Fail::gateway(Reason::Internal))?;
         slot.entry.counters.of(self.record.client.local.shard.worker).streams.add(1);
+        let properties = slot.entry.plugin.as_ref().is_some_and(|plugin| plugin.uses_properties());
         match slot.host_for(&self.record.client.kept) {
             Ok(host) => {
                 let guest = Guest::open(host, self.record.stream_info(), slot.entry.on_failure);
+                if let Some(facts) = self.record.share_facts(properties) {
+                    guest.with(|instance, id| instance.share_facts(id, facts));
+                }
                 self.record.guests.push(Passed { scope, step, plugin, guest: guest.clone() });
                 Ok(Some(guest))
             }
@@ -265,6 +269,7 @@ impl Exchange {
                             continue;
                         }
                         let guest = passed.guest.clone();
+                        self.record.tell_facts();
                         match self.response_guest(guest, Place { turn, step: index }, response)? {
                             Outcome::Go(next) => response = next,
                             held @ Outcome::Held(_) => return Ok(held),

@@ -1,6 +1,6 @@
 //! Accepts connections on a worker's own socket, and shakes hands where TLS is spoken.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::conn::stream;
 use crate::conn::tcp::{self, Terms};
 use crate::http::headers;
-use crate::local::{Client, Local, Site};
+use crate::local::{Client, Local, Session, Site};
 use crate::transport::Transport;
 
 /// The wait after the system had no descriptor or no memory for a connection: trying at once would only spin.
@@ -66,6 +66,8 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
         forwarded: headers::Client::new(address.ip(), secure, false),
         server_name: None,
         info: RefCell::new(None),
+        session: None,
+        tls_details: OnceCell::new(),
         active: Cell::new(0),
         patience: Cell::new(Duration::ZERO),
         kept: Default::default(),
@@ -120,6 +122,13 @@ async fn shake(
     let session = stream.get_ref().1;
     let http2 = session.alpn_protocol() == Some(b"h2");
     client.server_name = session.server_name().map(str::to_owned);
+    client.session = Some(Session {
+        version: session.protocol_version(),
+        certificate: session
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .map(|leaf| leaf.clone().into_owned()),
+    });
     Some((Rc::new(client), Transport::Server(Box::new(stream)), http2))
 }
 

@@ -88,7 +88,7 @@ impl Snapshot {
                 streams: (!spec.protocol.is_http()).then(|| StreamTable::build(&plan, index)),
                 tls,
                 made_of,
-                names: names.filter(|names| names.is_many()),
+                names,
                 steps: steps(&spec.filters)?,
             });
         }

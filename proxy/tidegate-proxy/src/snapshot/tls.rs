@@ -196,7 +196,13 @@ impl ByName {
         self.0.len() > 1
     }
 
-    /// The certificate that a client is shown which asks for this name.
+    /// The certificate that a client is shown which asks for this name, or for none.
+    pub(crate) fn leaf(&self, name: Option<&str>) -> Option<&CertificateDer<'static>> {
+        let index = name.filter(|_| self.is_many()).map_or(0, |name| self.index(name));
+        self.0.get(index).map(|certificate| &certificate.leaf)
+    }
+
+    /// The number of the certificate that a client is shown which asks for this name.
     pub(crate) fn index(&self, name: &str) -> usize {
         self.0.iter().position(|certificate| certificate.is_for(name)).unwrap_or(0)
     }

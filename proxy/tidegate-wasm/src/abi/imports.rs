@@ -5,6 +5,7 @@ mod assemblyscript;
 mod buffers;
 mod calls;
 mod fields;
+mod foreign;
 mod grpc;
 mod metrics;
 mod property;
@@ -104,7 +105,7 @@ impl Imports {
             "proxy_set_effective_context" = system::effective, (id: u32);
             "proxy_done" = system::done, ();
             "proxy_get_status" = system::status, (code: u32, pointer: u32, size: u32);
-            "proxy_call_foreign_function" = system::foreign,
+            "proxy_call_foreign_function" = foreign::call,
                 (name: u32, names: u32, args: u32, arg: u32, pointer: u32, size: u32);
             "proxy_get_property" = property::get, (path: u32, paths: u32, pointer: u32, size: u32);
             "proxy_set_property" = property::set, (path: u32, paths: u32, value: u32, values: u32);

@@ -98,6 +98,23 @@ impl<'a> Iterator for Reader<'a> {
     }
 }
 
+/// Writes a truth value that is true; false is not written.
+pub(crate) fn put_flag(out: &mut Vec<u8>, number: u8) {
+    out.extend([number << 3, 1]);
+}
+
+/// Writes a string, bytes or a message; `number` is less than 16.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    out.push(number << 3 | 2);
+    let mut len = bytes.len();
+    while len > 0x7f {
+        out.push((len & 0x7f) as u8 | 0x80);
+        len >>= 7;
+    }
+    out.push(len as u8);
+    out.extend_from_slice(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +130,16 @@ mod tests {
         ];
         assert_eq!(Reader::new(message).fields(), Some(want));
         assert_eq!(Reader::new(b"").fields(), Some(vec![]));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut out = Vec::new();
+        put_flag(&mut out, 1);
+        put_bytes(&mut out, 2, &[7; 300]);
+        put_bytes(&mut out, 3, b"");
+        let want = vec![(1, Value::Number(1)), (2, Value::Bytes(&[7; 300])), (3, Value::Bytes(b""))];
+        assert_eq!(Reader::new(&out).fields(), Some(want));
     }
 
     #[test]

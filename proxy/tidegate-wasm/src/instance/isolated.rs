@@ -4,6 +4,7 @@ use super::Instance;
 use crate::{
     Now, Plugin, StartError, Trap,
     engine::PLACES,
+    foreign::Definitions,
     state::{Metrics, Phase, State},
 };
 use std::sync::Arc;
@@ -32,6 +33,7 @@ impl Instance {
         let ready = image.ready();
         let mut instance = Self::new(plugin, ready.module().engine(), now);
         instance.store.data_mut().metrics = image.metrics().clone();
+        instance.store.data_mut().definitions = image.definitions().clone();
         let vm = ready.instantiate(&mut instance.store).map_err(|error| refused(&error))?;
         instance.look_up(vm);
         instance.store.data_mut().phase = Phase::Running;
@@ -41,6 +43,11 @@ impl Instance {
     /// The metrics that the guest has defined.
     pub(crate) fn metrics(&self) -> Arc<Metrics> {
         self.store.data().metrics.clone()
+    }
+
+    /// What the guest has defined by foreign functions.
+    pub(crate) fn definitions(&self) -> Arc<Definitions> {
+        self.store.data().definitions.clone()
     }
 
     /// What the guest's state can be read from.

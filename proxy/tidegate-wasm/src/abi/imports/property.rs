@@ -1,10 +1,11 @@
-//! Properties: what the gateway knows of a stream, by path.
+//! Properties: what the gateway knows of a stream, by path. Names are those of Envoy's attributes; text is raw bytes,
+//! a number, a point in time or a duration (nanoseconds) eight bytes, a truth value one, a map the encoding of maps.
 
 use super::{Answer, fields::readable};
-use crate::abi::memory::{give_filled, split};
-use crate::limits::PROPERTY_BYTES;
+use crate::abi::memory::{Fault, give_filled, split};
+use crate::foreign::expression::Kind;
 use crate::state::State;
-use crate::stream::{Stream, fields::Fields};
+use crate::stream::{CertificateDetails, Stream, facts::PREFIX, fields::Fields};
 use crate::time::nanoseconds;
 use http::Version;
 use std::net::SocketAddr;
@@ -14,75 +15,102 @@ use wasmtime::Caller;
 /// `proxy_get_property`.
 pub(super) fn get(caller: &mut Caller<'_, State>, path: u32, paths: u32, pointer: u32, size: u32) -> Answer {
     give_filled(caller, pointer, size, |memory, state, out| {
-        let path = memory.read(path, paths)?;
-        // Some SDKs end the path with a zero byte.
-        let path = path.strip_suffix(b"\0").unwrap_or(path);
-        if find(state, path, out) { Ok(()) } else { Err(Status::NotFound) }
+        find(state, trimmed(memory.read(path, paths)?), out).map(drop)
     })
 }
 
-/// `proxy_set_property`: for later callbacks of the same stream.
+/// `proxy_set_property`: filter state of the request, which its other plugins can read too. A path of several
+/// segments is kept whole, so no path that is read, segment by segment, leads to it.
 pub(super) fn set(caller: &mut Caller<'_, State>, path: u32, paths: u32, value: u32, values: u32) -> Answer {
     let (memory, state) = split(caller)?;
-    let (path, value) = (memory.read(path, paths)?, memory.read(value, values)?);
-    let stream = state.stream_mut().ok_or(Status::NotFound)?;
-    let old = stream.properties.iter().position(|(known, _)| **known == *path);
-    if let Some((known, value)) = old.map(|at| stream.properties.swap_remove(at)) {
-        stream.property_bytes -= known.len() + value.len();
+    let (path, value) = (trimmed(memory.read(path, paths)?), memory.read(value, values)?);
+    let fixed =
+        state.definitions.declared.iter().any(|declared| declared.readonly && *declared.name == *path);
+    let facts = state.stream_mut().ok_or(Status::NotFound)?.facts();
+    let key = [PREFIX, path].concat();
+    if fixed && facts.state(&key).is_some() {
+        return Err(Fault::Status(Status::BadArgument));
     }
-    let bytes = stream.property_bytes + path.len() + value.len();
-    if bytes > PROPERTY_BYTES {
-        return Err(Status::InternalFailure.into());
-    }
-    stream.property_bytes = bytes;
-    stream.properties.push((path.into(), value.into()));
-    Ok(())
+    Ok(facts.set_state(&key, value)?)
 }
 
-/// Writes the value behind a path; false when there is none.
-fn find(state: &State, path: &[u8], out: &mut Vec<u8>) -> bool {
+/// Some SDKs end a path with a zero byte.
+fn trimmed(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b"\0").unwrap_or(path)
+}
+
+/// Writes the value behind a path and says how to read it.
+pub(super) fn find(state: &State, path: &[u8], out: &mut Vec<u8>) -> Result<Kind, Status> {
     let stream = state.stream();
-    if let Some(stream) = stream
-        && let Some((_, value)) = stream.properties.iter().find(|(known, _)| **known == *path)
-    {
-        out.extend_from_slice(value);
-        return true;
-    }
     let (first, rest) = cut(path);
-    match (first, stream) {
+    let found = match (first, stream) {
         (b"plugin_name", _) => text(out, state.plugin.name()),
         (b"plugin_root_id", _) => text(out, &state.plugin.spec.root_id),
-        (b"plugin_vm_id", _) => true,
-        (_, None) => false,
+        (b"plugin_vm_id", _) => text(out, ""),
+        (_, None) => None,
         (b"request", Some(stream)) => request(state, stream, rest, out),
         (b"response", Some(stream)) => response(state, stream, rest, out),
         (b"source", Some(stream)) => address(Some(stream.info.source), rest, out),
         (b"destination", Some(stream)) => address(Some(stream.info.destination), rest, out),
-        (b"upstream", Some(stream)) => address(stream.info.upstream_address, rest, out),
+        (b"upstream", Some(stream)) => upstream(stream, rest, out),
         (b"connection", Some(stream)) => connection(stream, rest, out),
         (b"connection_id", Some(stream)) => number(out, stream.info.connection_id),
+        (b"filter_state" | b"upstream_filter_state", Some(_)) if rest.is_empty() => {
+            return Err(Status::SerializationFailure);
+        }
+        (b"filter_state", Some(stream)) => shared(stream, rest, out),
+        // Nothing on the way writes metadata, so there is a map without entries.
+        (b"metadata", Some(_)) => rest.is_empty().then_some(Kind::Map),
         (b"xds", Some(stream)) => name(stream, rest, out),
-        (_, Some(stream)) => name(stream, path, out),
+        (_, Some(stream)) => own(state, stream, path, out).or_else(|| name(stream, path, out)),
+    };
+    found.ok_or(Status::NotFound)
+}
+
+/// What a plugin of this request has set.
+fn own(state: &State, stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
+    if path.contains(&0) {
+        return None;
     }
+    shared(stream, &[PREFIX, path].concat(), out)?;
+    let text = state.definitions.declared.iter().any(|declared| declared.text && *declared.name == *path);
+    Some(if text { Kind::Text } else { Kind::Bytes })
+}
+
+fn shared(stream: &Stream, key: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
+    let value = stream.facts.as_ref()?.state(key)?;
+    bytes(out, &value)
 }
 
 /// Names of what the request was matched with; older guests ask for them without `xds`.
-fn name(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> bool {
+fn name(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
     let info = &stream.info;
     let name = match path {
         b"route_name" => info.rule.as_ref().or(info.route.as_ref()),
         b"virtual_host_name" => info.route.as_ref(),
-        b"cluster_name" => info.upstream.as_ref(),
         b"listener_name" | b"filter_chain_name" => info.listener.as_ref(),
+        b"cluster_name" => return upstream_name(stream).and_then(|name| text(out, &name)),
+        // No direction is stated, and nothing of the configuration carries metadata.
+        b"listener_direction" => return number(out, 0),
+        b"cluster_metadata"
+        | b"route_metadata"
+        | b"virtual_host_metadata"
+        | b"listener_metadata"
+        | b"upstream_host_metadata" => return Some(Kind::Map),
         _ => None,
     };
-    name.is_some_and(|name| text(out, name))
+    text(out, name?)
 }
 
-fn request(state: &State, stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some(fields) = readable(state, MapKind::RequestHeaders) else { return false };
-    let mut field = |name: &[u8]| fields.value(name).map(|value| out.extend_from_slice(value)).is_some();
+fn upstream_name(stream: &Stream) -> Option<std::rc::Rc<str>> {
+    let known = stream.facts.as_ref().and_then(|facts| facts.upstream().name.clone());
+    known.or_else(|| stream.info.upstream.clone())
+}
+
+fn request(state: &State, stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
+    let fields = readable(state, MapKind::RequestHeaders)?;
     let (first, rest) = cut(path);
+    let mut field = |name: &[u8]| fields.value(name).map(|value| put(out, value, Kind::Text));
     match first {
         b"path" => field(b":path"),
         b"host" => field(b":authority"),
@@ -91,11 +119,11 @@ fn request(state: &State, stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> bo
         b"referer" => field(b"referer"),
         b"useragent" => field(b"user-agent"),
         b"id" => match &stream.info.request_id {
-            Some(id) => bytes(out, id.as_bytes()),
+            Some(id) => Some(put(out, id.as_bytes(), Kind::Text)),
             None => field(b"x-request-id"),
         },
-        b"url_path" => fields.value(b":path").is_some_and(|path| bytes(out, target(path).0)),
-        b"query" => fields.value(b":path").is_some_and(|path| bytes(out, target(path).1)),
+        b"url_path" => fields.value(b":path").map(|path| put(out, target(path).0, Kind::Text)),
+        b"query" => fields.value(b":path").map(|path| put(out, target(path).1, Kind::Text)),
         b"protocol" => text(out, version(stream.info.protocol)),
         b"time" => number(out, nanoseconds(stream.opened.wall)),
         b"duration" if stream.closing => {
@@ -104,65 +132,101 @@ fn request(state: &State, stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> bo
         b"size" => number(out, length(&fields).unwrap_or(stream.request.received)),
         b"total_size" => number(out, stream.request.received + head_size(&fields)),
         b"headers" => headers(&fields, rest, out),
-        _ => false,
+        _ => None,
     }
 }
 
-fn response(state: &State, stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> bool {
+fn response(state: &State, stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
     let (first, rest) = cut(path);
-    if first == b"trailers" {
-        return readable(state, MapKind::ResponseTrailers).is_some_and(|fields| headers(&fields, rest, out));
-    }
-    if first == b"code_details" {
-        return stream.details.as_ref().is_some_and(|details| text(out, details));
-    }
-    let Some(fields) = readable(state, MapKind::ResponseHeaders) else { return false };
+    let outcome = stream.facts.as_ref().map(|facts| facts.outcome());
     match first {
-        b"code" => decimal(fields.value(b":status")).is_some_and(|code| number(out, code)),
-        b"flags" => number(out, 0),
+        b"trailers" => return headers(&readable(state, MapKind::ResponseTrailers)?, rest, out),
+        b"code_details" => {
+            let known = outcome.as_ref().and_then(|outcome| outcome.details.as_deref());
+            return text(out, stream.details.as_deref().or(known)?);
+        }
+        b"flags" => return number(out, outcome.map_or(0, |outcome| outcome.flags)),
+        b"backend_latency" => return number(out, nanoseconds(outcome?.latency?)),
+        _ => {}
+    }
+    let fields = readable(state, MapKind::ResponseHeaders)?;
+    match first {
+        b"code" => number(out, decimal(fields.value(b":status"))?),
         b"grpc_status" => {
             let trailers = readable(state, MapKind::ResponseTrailers);
             let status = trailers.as_ref().and_then(|fields| fields.value(b"grpc-status"));
-            decimal(status.or(fields.value(b"grpc-status"))).is_some_and(|status| number(out, status))
+            number(out, decimal(status.or(fields.value(b"grpc-status")))?)
         }
         b"headers" => headers(&fields, rest, out),
         b"size" => number(out, length(&fields).unwrap_or(stream.response.received)),
-        b"total_size" => number(out, stream.response.received + head_size(&fields)),
-        _ => false,
+        b"total_size" => {
+            let trailers = readable(state, MapKind::ResponseTrailers).map_or(0, |fields| head_size(&fields));
+            number(out, stream.response.received + head_size(&fields) + trailers)
+        }
+        _ => None,
     }
 }
 
-fn connection(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> bool {
+fn upstream(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
+    let info = &stream.info;
+    let Some(facts) = &stream.facts else { return address(info.upstream_address, path, out) };
+    let known = facts.upstream();
+    match path {
+        b"request_attempt_count" => number(out, u64::from(known.attempts)),
+        b"transport_failure_reason" => text(out, known.failure.as_deref()?),
+        _ => address(known.address.or(info.upstream_address), path, out),
+    }
+}
+
+fn connection(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
     let tls = stream.info.tls_details.as_deref();
     match path {
-        b"id" => number(out, stream.info.connection_id),
-        b"mtls" => bytes(out, &[u8::from(tls.is_some_and(|tls| tls.client_authenticated))]),
-        b"requested_server_name" => tls.is_some_and(|tls| text(out, &tls.server_name)),
-        b"tls_version" => tls.is_some_and(|tls| text(out, &tls.version)),
-        _ => false,
+        b"id" => return number(out, stream.info.connection_id),
+        b"mtls" => {
+            let flag = u8::from(tls.is_some_and(|tls| tls.client_authenticated));
+            return Some(put(out, &[flag], Kind::Flag));
+        }
+        b"requested_server_name" => return text(out, tls.map_or("", |tls| &tls.server_name)),
+        _ => {}
+    }
+    let tls = tls?;
+    match path {
+        b"tls_version" => text(out, &tls.version),
+        b"subject_local_certificate" => text(out, &tls.local.subject),
+        b"subject_peer_certificate" => text(out, &tls.peer.subject),
+        b"uri_san_local_certificate" => text(out, tls.local.uris.first()?),
+        b"uri_san_peer_certificate" => text(out, tls.peer.uris.first()?),
+        b"dns_san_local_certificate" => text(out, tls.local.names.first()?),
+        b"dns_san_peer_certificate" => text(out, tls.peer.names.first()?),
+        b"sha256_peer_certificate_digest" | b"sha256_peer_certificate" => digest(&tls.peer, out),
+        _ => None,
     }
 }
 
-fn address(address: Option<SocketAddr>, path: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some(address) = address else { return false };
+fn digest(certificate: &CertificateDetails, out: &mut Vec<u8>) -> Option<Kind> {
+    if certificate.sha256.is_empty() { None } else { text(out, &certificate.sha256) }
+}
+
+fn address(address: Option<SocketAddr>, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
+    let address = address?;
     match path {
         b"address" => {
             use std::io::Write;
-            // Writing to a vector cannot fail.
-            write!(out, "{address}").is_ok()
+            write!(out, "{address}").ok()?;
+            Some(Kind::Text)
         }
         b"port" => number(out, u64::from(address.port())),
-        _ => false,
+        _ => None,
     }
 }
 
 /// One field with all its values, or the whole map.
-fn headers(fields: &Fields<'_>, name: &[u8], out: &mut Vec<u8>) -> bool {
+fn headers(fields: &Fields<'_>, name: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
     if name.is_empty() {
         fields.encode(out);
-        return true;
+        return Some(Kind::Map);
     }
-    fields.joined(name, out)
+    fields.joined(name, out).then_some(Kind::Text)
 }
 
 /// The first segment of a path, and the rest.
@@ -206,15 +270,19 @@ fn version(version: Version) -> &'static str {
     }
 }
 
-fn text(out: &mut Vec<u8>, text: &str) -> bool {
-    bytes(out, text.as_bytes())
-}
-
-fn bytes(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+fn put(out: &mut Vec<u8>, bytes: &[u8], kind: Kind) -> Kind {
     out.extend_from_slice(bytes);
-    true
+    kind
 }
 
-fn number(out: &mut Vec<u8>, number: u64) -> bool {
-    bytes(out, &number.to_le_bytes())
+fn text(out: &mut Vec<u8>, text: &str) -> Option<Kind> {
+    Some(put(out, text.as_bytes(), Kind::Text))
+}
+
+fn bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Option<Kind> {
+    Some(put(out, bytes, Kind::Bytes))
+}
+
+fn number(out: &mut Vec<u8>, number: u64) -> Option<Kind> {
+    Some(put(out, &number.to_le_bytes(), Kind::Number))
 }

@@ -111,9 +111,15 @@ fn reply_headers(
     Ok(headers)
 }
 
-/// `proxy_clear_route_cache` of 0.1.0, a foreign function since.
+/// `proxy_clear_route_cache` of 0.1.0, a foreign function since. A plugin itself has no route.
 pub(super) fn clear_route(caller: &mut Caller<'_, State>) -> Answer {
-    let state = caller.data_mut();
-    let Some(stream) = state.stream_id() else { return Err(Status::BadArgument.into()) };
-    state.push(Effect::ClearRoute { stream })
+    clear_route_of(caller.data_mut())
+}
+
+/// As [`clear_route`].
+pub(super) fn clear_route_of(state: &mut State) -> Answer {
+    match state.stream_id() {
+        Some(stream) => state.push(Effect::ClearRoute { stream }),
+        None => Ok(()),
+    }
 }

@@ -1,9 +1,9 @@
-//! Logs, time, ticks, the effective context, foreign functions.
+//! Logs, time, ticks, the effective context.
 
-use super::{Answer, Imports, stream};
+use super::{Answer, Imports};
 use crate::Effect;
 use crate::abi::memory::{give, split};
-use crate::state::{Phase, State};
+use crate::state::State;
 use std::time::Duration;
 use tidegate_abi::{LogLevel, Status};
 use wasmtime::Caller;
@@ -74,27 +74,4 @@ pub(super) fn status(caller: &mut Caller<'_, State>, code: u32, pointer: u32, si
     memory.write_u32(code, state.last_status)?;
     let message = state.status_message.clone();
     give(caller, message.as_bytes(), pointer, size)
-}
-
-/// `proxy_call_foreign_function`.
-pub(super) fn foreign(
-    caller: &mut Caller<'_, State>,
-    name: u32,
-    names: u32,
-    args: u32,
-    arg: u32,
-    pointer: u32,
-    size: u32,
-) -> Answer {
-    debug_assert!(caller.data().phase == Phase::Running, "checked by the caller");
-    let (mut memory, _) = split(caller)?;
-    memory.read(args, arg)?;
-    if memory.read(name, names)? != b"clear_route_cache" {
-        return Err(Status::NotFound.into());
-    }
-    // It has no result, and a guest that wants none passes no place for it.
-    for at in [pointer, size].into_iter().filter(|at| *at != 0) {
-        memory.write_u32(at, 0)?;
-    }
-    stream::clear_route(caller)
 }

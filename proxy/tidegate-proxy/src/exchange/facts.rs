@@ -1,0 +1,116 @@
+//! What plugins learn of an exchange by properties. It is told before they are called on the way back and at the end,
+//! and only where one of them uses properties.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use tidegate_wasm::{Facts, Outcome, StreamInfo, UpstreamFacts};
+
+use crate::exchange::finish::Record;
+use crate::http::fail::Reason;
+
+impl Record {
+    /// What the plugins of the request share, for one that uses it.
+    pub(crate) fn share_facts(&mut self, properties: bool) -> Option<Rc<Facts>> {
+        properties.then(|| self.facts.get_or_insert_default().clone())
+    }
+
+    /// What a guest may know of the request's surroundings: made once for a connection and the rule of its requests.
+    pub(crate) fn stream_info(&self) -> Rc<StreamInfo> {
+        let client = &self.client;
+        let names = self.rule.and_then(|rule| self.view.names.get(rule));
+        let mut shared = client.info.borrow_mut();
+        if let Some(info) = &*shared {
+            let same = match (&info.rule, names) {
+                (Some(rule), Some(names)) => Rc::ptr_eq(rule, &names.rule),
+                (None, None) => true,
+                _ => false,
+            };
+            if same && info.protocol == self.version {
+                return info.clone();
+            }
+        }
+        let listener = self.view.listener(self.listener);
+        let info = Rc::new(StreamInfo {
+            route: names.map(|names| names.route.clone()),
+            rule: names.map(|names| names.rule.clone()),
+            listener: listener.map(|listener| listener.spec.name.as_str().into()),
+            tls: client.secure,
+            tls_details: client.tls_details(listener.and_then(|listener| listener.names.as_deref())),
+            connection_id: client.id,
+            ..StreamInfo::new(client.address, client.here, self.version)
+        });
+        *shared = Some(info.clone());
+        info
+    }
+
+    /// An attempt begins.
+    pub(crate) fn note_attempt(&mut self) {
+        if self.facts.is_some() {
+            self.sent_at = Some(self.client.local.clock.now());
+        }
+    }
+
+    /// Tells what is known by now.
+    pub(crate) fn tell_facts(&mut self) {
+        let Some(facts) = self.facts.clone() else { return };
+        if let Some((upstream, server)) = self.upstream
+            && let Some(pool) = self.view.pools.get(upstream)
+        {
+            if let (None, Some(sent)) = (self.latency, self.sent_at) {
+                self.latency = Some(self.client.local.clock.now().saturating_sub(sent));
+            }
+            facts.set_upstream(UpstreamFacts {
+                name: Some(pool.cluster.spec.name.as_str().into()),
+                address: pool.cluster.servers.get(server).map(|server| server.address),
+                attempts: self.attempts,
+                failure: self.no_connection.clone(),
+            });
+        }
+        let latency = self.latency.filter(|_| self.reason.is_none());
+        facts.set_outcome(Outcome {
+            details: self.code_details(),
+            flags: self.reason.map_or(0, flags),
+            latency,
+        });
+    }
+
+    /// Where the answer comes from, in the words that filters know.
+    fn code_details(&self) -> Option<Cow<'static, str>> {
+        if self.replied.is_some() {
+            return (!self.details.is_empty()).then(|| self.details.clone().into());
+        }
+        Some(Cow::Borrowed(match self.reason {
+            None if self.upstream.is_some() => "via_upstream",
+            None => "direct_response",
+            Some(Reason::NoRoute) => "route_not_found",
+            Some(Reason::NoServer) => "no_healthy_upstream",
+            Some(Reason::Overflow) => "upstream_reset_before_response_started{overflow}",
+            Some(Reason::Connect) => "upstream_reset_before_response_started{connection_failure}",
+            Some(Reason::Reset) => "upstream_reset_before_response_started{connection_termination}",
+            Some(Reason::Garbage) => "upstream_reset_before_response_started{protocol_error}",
+            Some(Reason::Timeout) => "response_timeout",
+            Some(Reason::ClientGone) => "downstream_remote_disconnect",
+            Some(Reason::PluginTrap | Reason::PluginTimeout | Reason::PluginMissing) => "wasm_fail_stream",
+            Some(other) => other.word(),
+        }))
+    }
+}
+
+/// The bit of a failure, as filters for Envoy know them.
+fn flags(reason: Reason) -> u64 {
+    match reason {
+        Reason::NoServer => 0x2,
+        Reason::Timeout => 0x4,
+        Reason::Connect => 0x20,
+        Reason::Reset => 0x40,
+        Reason::Overflow => 0x80,
+        Reason::NoRoute => 0x100,
+        Reason::ClientGone => 0x4000,
+        Reason::ClientTimeout => 0x1_0000,
+        Reason::Framing | Reason::Header | Reason::Host | Reason::Path | Reason::HeadTooLarge => 0x4_0000,
+        Reason::Garbage => 0x80_0000,
+        Reason::NoUpstream => 0x100_0000,
+        _ => 0,
+    }
+}

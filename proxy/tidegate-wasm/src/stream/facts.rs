@@ -1,0 +1,125 @@
+//! What the plugins of one request share: what the gateway has learnt on the way, and the state that plugins set for
+//! each other. Made only for requests that meet a plugin which uses properties.
+
+use crate::limits::PROPERTY_BYTES;
+use bytes::Bytes;
+use std::{
+    borrow::Cow,
+    cell::{Cell, Ref, RefCell},
+    fmt,
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
+use tidegate_abi::Status;
+
+/// What plugins set with `proxy_set_property`, by name, is filter state with this before its name.
+pub(crate) const PREFIX: &[u8] = b"wasm.";
+
+/// What is known of a request besides its heads. The gateway tells it as it comes.
+#[derive(Default)]
+pub struct Facts {
+    upstream: RefCell<UpstreamFacts>,
+    outcome: RefCell<Outcome>,
+    /// Few, so a list.
+    state: RefCell<Vec<(Box<[u8]>, Bytes)>>,
+    state_bytes: Cell<usize>,
+}
+
+/// Where a request has gone.
+#[derive(Debug, Clone, Default)]
+pub struct UpstreamFacts {
+    /// The upstream's name.
+    pub name: Option<Rc<str>>,
+    /// The server of the last attempt.
+    pub address: Option<SocketAddr>,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// Why the last connection did not come about.
+    pub failure: Option<String>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Where the answer comes from, in a word.
+    pub details: Option<Cow<'static, str>>,
+    /// Bits for what went wrong, numbered as in Envoy.
+    pub flags: u64,
+    /// From the last byte sent to the server to the head of its answer.
+    pub latency: Option<Duration>,
+}
+
+impl Facts {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The request goes there.
+    pub fn set_upstream(&self, upstream: UpstreamFacts) {
+        *self.upstream.borrow_mut() = upstream;
+    }
+
+    /// This became of it.
+    pub fn set_outcome(&self, outcome: Outcome) {
+        *self.outcome.borrow_mut() = outcome;
+    }
+
+    pub(crate) fn upstream(&self) -> Ref<'_, UpstreamFacts> {
+        self.upstream.borrow()
+    }
+
+    pub(crate) fn outcome(&self) -> Ref<'_, Outcome> {
+        self.outcome.borrow()
+    }
+
+    /// Filter state by key.
+    pub(crate) fn state(&self, key: &[u8]) -> Option<Bytes> {
+        self.state.borrow().iter().find(|(known, _)| **known == *key).map(|(_, value)| value.clone())
+    }
+
+    /// Sets filter state, within the limit for one request.
+    pub(crate) fn set_state(&self, key: &[u8], value: &[u8]) -> Result<(), Status> {
+        let mut state = self.state.borrow_mut();
+        let old = state.iter().position(|(known, _)| **known == *key);
+        let freed = old.and_then(|at| state.get(at)).map_or(0, |(known, value)| known.len() + value.len());
+        let bytes = self.state_bytes.get() - freed + key.len() + value.len();
+        if bytes > PROPERTY_BYTES {
+            return Err(Status::InternalFailure);
+        }
+        if let Some(at) = old {
+            state.swap_remove(at);
+        }
+        self.state_bytes.set(bytes);
+        state.push((key.into(), Bytes::copy_from_slice(value)));
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Facts")
+            .field("upstream", &self.upstream)
+            .field("outcome", &self.outcome)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_is_bounded_and_replaced() {
+        let facts = Facts::new();
+        let half = vec![0; PROPERTY_BYTES / 2];
+        assert_eq!(facts.set_state(b"a", &half), Ok(()));
+        assert_eq!(facts.set_state(b"b", &half), Err(Status::InternalFailure));
+        assert_eq!(facts.set_state(b"a", b"1"), Ok(()));
+        assert_eq!(facts.set_state(b"b", &half), Ok(()));
+        assert_eq!(facts.state(b"a").as_deref(), Some(&b"1"[..]));
+        assert_eq!(facts.state(b"c"), None);
+    }
+}

@@ -204,6 +204,9 @@ impl Drop for Record {
         shard.active.subtract(1);
         shard.took(took);
         self.reason = self.reason_at_end();
+        if self.heads.is_some() {
+            self.facts.get_or_insert_default();
+        }
         self.tell_facts();
         let shard = &self.client.local.shard;
         if let Some(counter) = self.reason.and_then(|reason| shard.fails.get(reason as usize)) {

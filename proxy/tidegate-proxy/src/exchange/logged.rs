@@ -59,6 +59,7 @@ pub(crate) fn tell(record: &Record, heads: &Heads, took: Duration) {
         listener: listener.map(|listener| listener.spec.name.as_str().into()),
         upstream: pool.map(|pool| pool.cluster.spec.name.as_str().into()),
         upstream_address: server.map(|server| server.address),
+        facts: record.facts.clone(),
         ..StreamInfo::clone(&record.stream_info())
     };
     let reason = record.reason.map_or("", |reason| reason.word());

@@ -8,6 +8,7 @@ use tidegate_config::plan::PluginIndex;
 use tidegate_wasm::{Ended, Now, StreamInfo, TlsDetails};
 
 use crate::filter::log;
+use crate::http::certificate;
 use crate::http::fail::{Fail, Reason};
 use crate::local::{Client, View};
 use crate::shared::TCP_ENDS;
@@ -240,10 +241,13 @@ fn tls_details(client: &Client, stream: &Stream) -> Option<Rc<TlsDetails>> {
         Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
         _ => "",
     };
+    let peer = session.peer_certificates().and_then(|chain| chain.first());
     Some(Rc::new(TlsDetails {
         server_name: client.server_name.clone().unwrap_or_default(),
         version: version.to_owned(),
         client_authenticated: session.peer_certificates().is_some(),
+        peer: peer.map(|leaf| certificate::details(leaf)).unwrap_or_default(),
+        ..TlsDetails::default()
     }))
 }
 

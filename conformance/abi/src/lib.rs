@@ -1,7 +1,7 @@
 //! Each row of the proxy-wasm ABI as cases against the host, without a gateway.
 //!
 //! The cases are texts in `cases/`, in a small language (`cases/README.md`). A case is a guest, made of the host calls
-//! that it lists ([`guest`]), and what happens to it ([`run`]); the table of all of them is `docs/abi.md` ([`table`]).
+//! that it lists (`guest`), and what happens to it ([`run`]); the table of all of them is `docs/abi.md` ([`table`]).
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test kit fails by panicking")]
 
 mod case;

@@ -1,4 +1,5 @@
 //! Runs all cases, and compares `docs/abi.md` with them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! Guests from other toolchains do the same work in the real gateway: two versions of the public Rust SDK,
 //! AssemblyScript, C and Go. `cargo xtask guests` builds them; what they do is in `conformance/guests/README.md`.
+#![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use std::fmt::Display;
 use std::io::Write;

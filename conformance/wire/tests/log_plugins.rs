@@ -113,9 +113,9 @@ fn what_is_over_is_shown_whatever_became_of_it() {
     let lab = Lab::new();
     let server = lab.upstream.address();
     for (target, status, line) in [
-        ("/plain?x=1", 200, format!("/plain?x=1 200 own 7 - {server}")),
-        ("/changed/a", 200, format!("/to/a 200 set 7 - {server}")),
-        ("/fixed", 203, "/fixed 203 - - - -".to_owned()),
+        ("/plain?x=1", 200, format!("/plain?x=1 200 own 7 via_upstream {server}")),
+        ("/changed/a", 200, format!("/to/a 200 set 7 via_upstream {server}")),
+        ("/fixed", 203, "/fixed 203 - - direct_response -".to_owned()),
         ("/reset", 502, format!("/reset 502 - - upstream_reset {server}")),
         ("/a%2fb", 400, "/a%2fb 400 - - path -".to_owned()),
     ] {

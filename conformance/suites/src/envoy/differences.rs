@@ -81,12 +81,6 @@ const KNOWN: &[Expected] = &[
         why: "it would be made up",
     },
     Expected {
-        case: "a property of several segments",
-        lines: &["propst t"],
-        what: "it can be read back; Envoy answers 1",
-        why: "what was set without an error should be there",
-    },
-    Expected {
         case: "other buffers",
         lines: &["rqb"],
         what: "buffers that are not there: 1; Envoy has some of them empty",

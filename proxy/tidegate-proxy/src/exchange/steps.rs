@@ -340,6 +340,7 @@ fn request_guest(guest: &Rc<Guest>, step: usize, head: Box<Parts>, body: Body) -
 }
 
 /// A body whose head has passed the guest; it passes it too where the guest has callbacks for it.
+#[expect(clippy::result_large_err, reason = "one of two bodies, neither a failure; it is moved once")]
 fn through(body: Body, guest: &Rc<Guest>, side: Side, end: bool) -> Result<Body, GuestBody> {
     use http_body::Body as _;
     if end || guest.is_out() || !guest.wants_body(side) || body.is_end_stream() {
@@ -349,6 +350,7 @@ fn through(body: Body, guest: &Rc<Guest>, side: Side, end: bool) -> Result<Body,
 }
 
 /// A body whose head is held: it goes on into the guest, which may want it to decide.
+#[expect(clippy::result_large_err, reason = "one of two bodies, neither a failure; it is moved once")]
 fn into(body: Body, guest: &Rc<Guest>, side: Side, end: bool, shut: bool) -> Result<Body, GuestBody> {
     if end || !guest.wants_body(side) {
         return Ok(body);

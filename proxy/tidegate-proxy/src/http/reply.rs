@@ -71,9 +71,7 @@ fn answer(reason: Reason) -> (StatusCode, &'static str) {
         | Reason::PluginTrap
         | Reason::PluginTimeout
         | Reason::PluginReset
-        | Reason::PluginBusy => {
-            (StatusCode::SERVICE_UNAVAILABLE, "filter failed\n")
-        }
+        | Reason::PluginBusy => (StatusCode::SERVICE_UNAVAILABLE, "filter failed\n"),
         Reason::ClientGone => (StatusCode::BAD_REQUEST, "client gone\n"),
     }
 }

@@ -40,16 +40,8 @@ fn differences(envoy: &Observation, tidegate: &Observation) -> Vec<String> {
     list("guest", &envoy.lines, &tidegate.lines, &mut lines);
     // A guest that is called for ever says the same for ever.
     lines.dedup();
-    let more = lines.len().saturating_sub(LONGEST);
-    lines.truncate(LONGEST);
-    if more > 0 {
-        lines.push(format!("and {more} more lines"));
-    }
     lines
 }
-
-/// How many lines show a difference.
-const LONGEST: usize = 60;
 
 fn shown(outcome: &super::observe::Outcome) -> String {
     let status = outcome.status.map_or("none".to_owned(), |status| status.to_string());

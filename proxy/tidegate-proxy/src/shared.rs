@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 /// A number that one worker writes and anyone reads.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -48,6 +50,31 @@ impl<T: Default> PerWorker<T> {
     /// The sum of a counter over all workers.
     pub(crate) fn sum(&self, counter: impl Fn(&T) -> &Counter) -> u64 {
         self.0.iter().map(|cell| counter(&cell.0).value()).fold(0, u64::wrapping_add)
+    }
+}
+
+/// Says from any thread that something waits, and how often that was said.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    count: AtomicU64,
+    notify: Notify,
+}
+
+impl Signal {
+    /// One more.
+    pub(crate) fn raise(&self) {
+        self.count.fetch_add(1, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    /// Waits until there is something, then takes the number.
+    pub(crate) async fn taken(&self) -> u64 {
+        loop {
+            match self.count.swap(0, Ordering::Acquire) {
+                0 => self.notify.notified().await,
+                count => return count,
+            }
+        }
     }
 }
 

@@ -107,7 +107,12 @@ pub enum Effect {
         /// The stream.
         stream: StreamId,
     },
-    /// A queue has an entry: call `on_queue_ready` on this worker's instance of that plugin.
+    /// The guest has registered a queue: whoever runs this instance may [`listen`](crate::Instance::listen) to it.
+    QueueRegistered {
+        /// The queue.
+        queue: u32,
+    },
+    /// A queue to which nobody listens has an entry: call `on_queue_ready` on this worker's instance of that plugin.
     QueueReady {
         /// Name of the plugin that registered the queue.
         plugin: String,

@@ -248,6 +248,12 @@ impl Instance {
         })
     }
 
+    /// Has `listener` called for each entry of a queue: at once for those that wait, later for those that any plugin puts
+    /// there, on its thread. It replaces who listened before.
+    pub fn listen(&self, queue: u32, listener: Arc<dyn Fn() + Send + Sync>) {
+        self.plugin.space.listen(queue, listener);
+    }
+
     /// Tells the guest that this is the end, after its last stream. Never fails: a guest that
     /// breaks off here only leaves a poisoned instance, which is dropped anyway.
     pub fn shut_down(&mut self, now: Now) {

@@ -7,7 +7,7 @@ mod queues;
 
 pub(crate) use metrics::Cell;
 pub use metrics::{Metric, MetricValue};
-use queues::Queues;
+use queues::{Listener, Queues};
 
 use bytes::Bytes;
 use metrics::Metrics;
@@ -126,9 +126,23 @@ impl Space {
         lock(&self.shared.queues).find(plugin, name)
     }
 
-    /// Appends to a queue; gives the name of the plugin that registered it.
-    pub(crate) fn enqueue(&self, queue: u32, value: &[u8]) -> Result<String, Status> {
-        lock(&self.shared.queues).enqueue(queue, value)
+    /// Has this called for each entry of a queue, those that wait there included.
+    pub(crate) fn listen(&self, queue: u32, listener: Listener) {
+        let waiting = lock(&self.shared.queues).listen(queue, listener.clone());
+        (0..waiting).for_each(|_| listener());
+    }
+
+    /// Appends to a queue and tells who listens; none does: gives the name of the plugin that registered it.
+    pub(crate) fn enqueue(&self, queue: u32, value: &[u8]) -> Result<Option<String>, Status> {
+        // Called without the lock: what it does is not ours.
+        let (plugin, listener) = lock(&self.shared.queues).enqueue(queue, value)?;
+        Ok(match listener {
+            Some(listener) => {
+                listener();
+                None
+            }
+            None => Some(plugin),
+        })
     }
 
     pub(crate) fn dequeue(&self, queue: u32) -> Result<Bytes, Status> {

@@ -16,7 +16,7 @@ use crate::filter::grpc;
 use crate::filter::isolated::Seat;
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
-use crate::shared::PluginCounters;
+use crate::shared::{PluginCounters, Signal};
 use crate::time::{Clock, Deadlines};
 use crate::upstream::call;
 use crate::upstream::pool::Pool;
@@ -148,14 +148,6 @@ impl Slot {
         }
     }
 
-    /// The worker's own instance, if it runs.
-    fn running(&self) -> Option<Rc<Host>> {
-        match &*self.state.borrow() {
-            State::Running { host, .. } => Some(host.clone()),
-            State::Down { .. } | State::Missing => None,
-        }
-    }
-
     /// The worker's instance for a new request.
     pub(crate) fn host(self: &Rc<Self>) -> Result<Rc<Host>, Unavailable> {
         if let State::Running { host, .. } = &*self.state.borrow() {
@@ -249,6 +241,8 @@ pub(crate) struct Host {
     streams: RefCell<FxHashMap<StreamId, Rc<Held>>>,
     slot: Weak<Slot>,
     tick: RefCell<Option<AbortHandle>>,
+    /// Those who wait for entries of queues.
+    queues: RefCell<Vec<AbortHandle>>,
     performing: Cell<bool>,
     pub(crate) grpc: grpc::Calls,
     /// Of an instance for a connection or a request; none: the worker's own.
@@ -307,6 +301,7 @@ impl Host {
             streams: RefCell::default(),
             slot: Rc::downgrade(slot),
             tick: RefCell::new(None),
+            queues: RefCell::default(),
             performing: Cell::new(false),
             grpc: grpc::Calls::default(),
             seat,
@@ -466,20 +461,10 @@ impl Host {
                 self.call_grpc(pool, *call);
             }
             Effect::GrpcCancel { token } => self.grpc.cancel(token),
-            // Queues are read by the worker's instance of the plugin that put the entry.
-            Effect::QueueReady { queue, .. } => {
-                let root = if self.seat.is_none() { Some(self.clone()) } else { self.root() };
-                let Some(host) = root else { return };
-                spawn_local(async move {
-                    _ = host.call(|instance, now| instance.on_queue_ready(queue, now));
-                });
-            }
+            // The entry waits for whoever registers the queue again.
+            Effect::QueueReady { .. } => {}
+            Effect::QueueRegistered { queue } => self.listen(queue),
         }
-    }
-
-    /// The worker's own instance of this plugin.
-    fn root(&self) -> Option<Rc<Self>> {
-        self.slot.upgrade().and_then(|slot| slot.running())
     }
 
     fn tell(&self, stream: StreamId, what: impl FnOnce(&Held)) {
@@ -499,6 +484,29 @@ impl Host {
             LogLevel::Warn => tracing::warn!(target: "tidegate::guest", plugin, "{message}"),
             _ => tracing::error!(target: "tidegate::guest", plugin, "{message}"),
         }
+    }
+
+    /// From now on this instance is told of a queue's entries, whichever worker's plugin puts them.
+    fn listen(self: &Rc<Self>, queue: u32) {
+        // What a request's instance registers would be gone with it.
+        if self.seat.is_some() {
+            return;
+        }
+        let signal = Arc::new(Signal::default());
+        let raised = signal.clone();
+        self.with(|instance| instance.listen(queue, Arc::new(move || raised.raise())));
+        let host = Rc::downgrade(self);
+        let task = spawn_local(async move {
+            loop {
+                for _ in 0..signal.taken().await {
+                    let Some(host) = host.upgrade() else { return };
+                    if host.call(|instance, now| instance.on_queue_ready(queue, now)).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        self.queues.borrow_mut().push(task.abort_handle());
     }
 
     fn tick_every(self: &Rc<Self>, period: Option<Duration>) {
@@ -525,6 +533,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        self.queues.get_mut().drain(..).for_each(|task| task.abort());
         if let Some(tick) = self.tick.borrow_mut().take() {
             tick.abort();
         }

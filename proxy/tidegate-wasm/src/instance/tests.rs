@@ -179,6 +179,7 @@ fn wishes(instance: &mut Instance) -> Vec<String> {
             Effect::TickPeriod(period) => format!("tick {period:?}"),
             Effect::ClearRoute { .. } => "clear route".into(),
             Effect::QueueReady { plugin, queue } => format!("queue {queue} {plugin}"),
+            Effect::QueueRegistered { queue } => format!("registered {queue}"),
             Effect::Log { .. } => String::new(),
         })
         .collect()

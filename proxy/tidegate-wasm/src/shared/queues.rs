@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use tidegate_abi::Status;
 
 /// Queues of a process.
@@ -23,7 +24,11 @@ struct Queue {
     name: Box<[u8]>,
     entries: VecDeque<Bytes>,
     bytes: usize,
+    listener: Option<Listener>,
 }
+
+/// Called for each entry, on whatever thread put it.
+pub(crate) type Listener = Arc<dyn Fn() + Send + Sync>;
 
 impl Queues {
     /// The queue's number, counted from 1; registering again gives the same.
@@ -39,6 +44,7 @@ impl Queues {
             name: name.into(),
             entries: VecDeque::new(),
             bytes: 0,
+            listener: None,
         });
         u32::try_from(self.list.len()).map_err(|_| Status::InternalFailure)
     }
@@ -49,14 +55,26 @@ impl Queues {
         u32::try_from(at + 1).ok()
     }
 
-    pub(super) fn enqueue(&mut self, number: u32, value: &[u8]) -> Result<String, Status> {
+    /// Whoever listens last is told. Gives the number of entries that wait.
+    pub(super) fn listen(&mut self, number: u32, listener: Listener) -> usize {
+        let Ok(queue) = self.queue(number) else { return 0 };
+        queue.listener = Some(listener);
+        queue.entries.len()
+    }
+
+    /// Appends; gives the name of the plugin that registered the queue, and who is to be told.
+    pub(super) fn enqueue(
+        &mut self,
+        number: u32,
+        value: &[u8],
+    ) -> Result<(String, Option<Listener>), Status> {
         let queue = self.queue(number)?;
         if queue.entries.len() >= ENTRIES || queue.bytes + value.len() > BYTES {
             return Err(Status::InternalFailure);
         }
         queue.bytes += value.len();
         queue.entries.push_back(Bytes::copy_from_slice(value));
-        Ok(queue.plugin.clone())
+        Ok((queue.plugin.clone(), queue.listener.clone()))
     }
 
     pub(super) fn dequeue(&mut self, number: u32) -> Result<Bytes, Status> {
@@ -84,14 +102,14 @@ mod tests {
         assert_ne!(queues.register("other", b"q"), Ok(number));
         assert_eq!(queues.find(b"p", b"q"), Some(number));
         assert_eq!(queues.dequeue(number), Err(Status::Empty));
-        assert_eq!(queues.enqueue(number, b"1").as_deref(), Ok("p"));
+        assert_eq!(queues.enqueue(number, b"1").unwrap().0, "p");
         queues.enqueue(number, b"2").unwrap();
         assert_eq!(queues.dequeue(number).as_deref(), Ok(&b"1"[..]));
         assert_eq!(queues.dequeue(number).as_deref(), Ok(&b"2"[..]));
         for unknown in [0, 99] {
-            assert_eq!(queues.enqueue(unknown, b""), Err(Status::NotFound));
+            assert_eq!(queues.enqueue(unknown, b"").err(), Some(Status::NotFound));
             assert_eq!(queues.dequeue(unknown), Err(Status::NotFound));
         }
-        assert_eq!(queues.enqueue(number, &vec![0; BYTES + 1]), Err(Status::InternalFailure));
+        assert_eq!(queues.enqueue(number, &vec![0; BYTES + 1]).err(), Some(Status::InternalFailure));
     }
 }

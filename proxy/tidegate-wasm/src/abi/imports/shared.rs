@@ -42,6 +42,7 @@ pub(super) fn register(caller: &mut Caller<'_, State>, name: u32, names: u32, at
     memory.write_u32(at, 0)?;
     let queue = state.plugin.space.register_queue(memory.read(name, names)?)?;
     state.listens = true;
+    state.push(Effect::QueueRegistered { queue })?;
     Ok(memory.write_u32(at, queue)?)
 }
 
@@ -62,8 +63,10 @@ pub(super) fn resolve(
 /// `proxy_enqueue_shared_queue`.
 pub(super) fn enqueue(caller: &mut Caller<'_, State>, queue: u32, value: u32, values: u32) -> Answer {
     let (memory, state) = split(caller)?;
-    let plugin = state.plugin.space.enqueue(queue, memory.read(value, values)?)?;
-    state.push(Effect::QueueReady { plugin, queue })
+    match state.plugin.space.enqueue(queue, memory.read(value, values)?)? {
+        Some(plugin) => state.push(Effect::QueueReady { plugin, queue }),
+        None => Ok(()),
+    }
 }
 
 /// `proxy_dequeue_shared_queue`.

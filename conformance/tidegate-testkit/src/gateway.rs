@@ -69,6 +69,7 @@ impl TestGateway {
         let epoch_tick = Duration::from_millis(1);
         let engine = Engine::new(EngineOptions { cache_dir: None, epoch_tick });
         let engine = engine.expect("an engine without a cache has nothing to fail at");
+        engine.measure_threads(tidegate_proxy::thread_time);
         let workers = plan.workers.unwrap_or(NonZeroUsize::MIN);
         let options = GatewayOptions { workers, engine: engine.clone(), epoch_tick };
         let gateway = Gateway::start(options).expect("workers start");

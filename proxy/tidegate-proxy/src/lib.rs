@@ -23,3 +23,4 @@ mod worker;
 pub use gateway::{Gateway, GatewayOptions, GenerationUse, PublishError};
 pub use route::{Choice, ExplainRequest, Explanation, Loser, explain};
 pub use snapshot::{Assets, BuildError, Snapshot};
+pub use time::thread_time;

@@ -220,3 +220,12 @@ impl Drop for Deadline {
 fn millis(time: Duration) -> Millis {
     u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(NEVER - 1)
 }
+/// How long the calling thread was on a CPU so far, as the kernel's scheduler counts it. None where it does not.
+///
+/// It reads a file, so it is for what has gone wrong already.
+#[must_use]
+pub fn thread_time() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    // A kernel that does not count says zero.
+    text.split(' ').next()?.parse().ok().filter(|time| *time > 0).map(Duration::from_nanos)
+}

@@ -46,6 +46,7 @@ struct Inner {
     imports: [Imports; 3],
     /// For instances from images; made for the first of them.
     isolated: OnceLock<Result<Isolated, String>>,
+    thread_time: OnceLock<fn() -> Option<Duration>>,
     ticks: AtomicU64,
     epoch_tick: Duration,
     cache: Option<Cache>,
@@ -74,6 +75,7 @@ impl Engine {
             wasm,
             imports,
             isolated: OnceLock::new(),
+            thread_time: OnceLock::new(),
             ticks: AtomicU64::new(0),
             epoch_tick: options.epoch_tick.max(Duration::from_micros(100)),
             cache,
@@ -90,6 +92,18 @@ impl Engine {
         if let Some(Ok(isolated)) = self.inner.isolated.get() {
             isolated.wasm().increment_epoch();
         }
+    }
+
+    /// Has guests that are over their time looked at with this: how long the calling thread was on a CPU so far. A call
+    /// that was kept from the CPU is then not taken for one that does not end. Set once.
+    pub fn measure_threads(&self, thread_time: fn() -> Option<Duration>) {
+        // A second one is of no use; the first stays.
+        let _ = self.inner.thread_time.set(thread_time);
+    }
+
+    /// How long this thread was on a CPU, if that is known.
+    pub(crate) fn thread_time(&self) -> Option<Duration> {
+        self.inner.thread_time.get().and_then(|measure| measure())
     }
 
     /// Checks and compiles a module, or takes the compiled code from the cache. May take seconds of

@@ -55,7 +55,7 @@ impl Instance {
     fn new(plugin: &Arc<Plugin>, engine: &wasmtime::Engine, now: Now) -> Self {
         let mut store = Store::new(engine, State::new(plugin.clone(), now));
         store.limiter(|state| &mut state.limiter);
-        store.epoch_deadline_trap();
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().overdue()));
         store.set_epoch_deadline(plugin.start_ticks);
         store.data_mut().begin(ROOT, now, plugin.engine.ticks());
         Self { store, exports: Exports::default(), plugin: plugin.clone(), vm: None, poisoned: None }

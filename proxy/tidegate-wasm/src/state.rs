@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, response};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tidegate_abi::LogLevel;
-use wasmtime::{Memory, TypedFunc};
+use wasmtime::{Memory, TypedFunc, UpdateDeadline};
 
 /// Which host functions may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,19 @@ pub(crate) struct State {
     began: u64,
     /// How often the guest has read the clock in this call.
     readings: u64,
+    grace: Grace,
+}
+
+/// How often a call that is kept from the CPU gets half its time more.
+const GRACES: u32 = 8;
+
+/// What a call has got beyond its time.
+#[derive(Debug, Default)]
+struct Grace {
+    /// How long the thread had been on a CPU when the time was over first.
+    since: Option<Duration>,
+    times: u32,
+    ticks: u64,
 }
 
 impl State {
@@ -107,6 +120,7 @@ impl State {
             now,
             began: 0,
             readings: 0,
+            grace: Grace::default(),
         }
     }
 
@@ -118,6 +132,34 @@ impl State {
         self.began = ticks;
         self.readings = 0;
         self.limiter.refused = false;
+        self.grace = Grace::default();
+    }
+
+    /// The call is over its time by the clock. It ends here if it had its time on a CPU as well; if it was kept from
+    /// one, it gets more, but not without end.
+    #[cold]
+    pub(crate) fn overdue(&mut self) -> UpdateDeadline {
+        let engine = &self.plugin.engine;
+        let Some(on_cpu) = engine.thread_time() else { return UpdateDeadline::Interrupt };
+        let step = self.plugin.call_ticks.div_ceil(2);
+        // Within a tick, and a little less for what the system takes.
+        let ticks = u32::try_from(step - 1).unwrap_or(u32::MAX);
+        let enough = engine.epoch_tick().saturating_mul(ticks).mul_f32(0.8);
+        match self.grace.since {
+            Some(since) if self.grace.times >= GRACES || on_cpu.saturating_sub(since) >= enough => {
+                return UpdateDeadline::Interrupt;
+            }
+            Some(_) => {}
+            None => self.grace.since = Some(on_cpu),
+        }
+        self.grace.times += 1;
+        self.grace.ticks += step;
+        UpdateDeadline::Continue(step)
+    }
+
+    /// Ticks of this call that do not count, because the guest was kept from the CPU.
+    pub(crate) fn granted(&self) -> u64 {
+        self.grace.ticks
     }
 
     /// What the guest defines from now on is its own.

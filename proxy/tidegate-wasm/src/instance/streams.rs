@@ -392,6 +392,7 @@ impl Instance {
         self.store.set_epoch_deadline(left.min(self.plugin.call_ticks));
         let result = call(&self.exports, &mut self.store);
         let passed = self.plugin.engine.ticks() - began;
+        let passed = passed.saturating_sub(self.store.data().granted());
         if passed > 0
             && let Some(stream) = self.store.data_mut().streams.get_mut(id.0)
         {

@@ -42,6 +42,7 @@ impl Workshop {
             opened => opened,
         };
         let engine = engine.context("the Wasm engine cannot start")?;
+        engine.measure_threads(tidegate_proxy::thread_time);
         Ok(Self { engine, library, shared: Arc::default(), started: Instant::now() })
     }
 

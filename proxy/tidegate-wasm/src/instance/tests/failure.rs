@@ -47,6 +47,39 @@ fn a_trap_poisons_the_instance_but_not_the_message() {
     assert_eq!((instance.streams(), instance.has_effects()), (0, false));
 }
 
+/// How many ticks an endless loop gets that may have three; the threads' time is as `measure` tells.
+fn ticks_of_a_loop(measure: fn() -> Option<Duration>) -> u64 {
+    let engine = engine();
+    engine.measure_threads(measure);
+    let limits = Limits { call_time: Duration::from_millis(3), ..Limits::default() };
+    let mut instance = limited(&engine, &wasm(LOOP), limits);
+    let done = AtomicBool::new(false);
+    let began = engine.ticks();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                engine.tick();
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let id = open(&mut instance);
+        let trap = instance.on_request_headers(id, get(), true, NOW).unwrap_err();
+        done.store(true, Ordering::Relaxed);
+        assert!(matches!(trap, Trap::CallTime { .. }), "{trap:?}");
+    });
+    engine.ticks() - began
+}
+
+#[test]
+fn a_call_that_was_kept_from_the_cpu_gets_more_time_but_not_without_end() {
+    static TIME: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let busy = || Some(Duration::from_secs(TIME.fetch_add(1, Ordering::Relaxed)));
+    // Its own time, half of it to look whether it is on a CPU, and a tick or a few for the thread that ticks.
+    let on_cpu = ticks_of_a_loop(busy);
+    let off_cpu = ticks_of_a_loop(|| Some(Duration::from_secs(1)));
+    assert!(on_cpu >= 4 && off_cpu >= 4 + 8 * 2, "{on_cpu} and {off_cpu} ticks");
+}
+
 #[test]
 fn an_endless_loop_ends_with_the_time_for_a_call() {
     let engine = engine();

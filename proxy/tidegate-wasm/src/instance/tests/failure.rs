@@ -59,7 +59,7 @@ fn ticks_of_a_loop(measure: fn() -> Option<Duration>) -> u64 {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 engine.tick();
-                std::thread::sleep(Duration::from_micros(200));
+                std::thread::park_timeout(Duration::from_micros(200));
             }
         });
         let id = open(&mut instance);

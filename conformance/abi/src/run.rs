@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_wasm::{
-    Effect, Engine, EngineOptions, Instance, Limits, LogLevel, Now, Plugin, PluginSpec, Shared, Step,
-    StreamId,
+    Capabilities, Effect, Engine, EngineOptions, Instance, Limits, LogLevel, Now, Plugin, PluginSpec, Shared,
+    Step, StreamId,
 };
 
 use crate::case::{Call, Case, Event};
@@ -101,6 +101,7 @@ impl Run<'_> {
             environment: vec![("REGION".to_owned(), "eu".to_owned())],
             limits: Limits::default(),
             callable: vec!["auth".to_owned()],
+            capabilities: Capabilities::default(),
         };
         let plugin =
             Plugin::build(engine(), spec, Arc::new(Shared::new())).map_err(|error| error.to_string())?;

@@ -162,6 +162,7 @@ fn plugin(
         environment: vec![("A".to_owned(), "b".to_owned())],
         limits: Limits { memory: 8 << 20, ..Limits::default() },
         callable: vec!["auth".to_owned()],
+        capabilities: tidegate_wasm::Capabilities::default(),
     };
     Plugin::build(engine, spec, Arc::clone(shared)).ok().map(Arc::new)
 }

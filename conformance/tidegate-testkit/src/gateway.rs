@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidegate_config::plan::{self, ModuleSource, Plan};
 use tidegate_config::{Secrets, SourceText};
-use tidegate_proxy::{Assets, Gateway, GatewayOptions, GenerationUse, Snapshot};
-use tidegate_wasm::{Engine, EngineOptions, Instance, Limits, Module, Now, Plugin, PluginSpec, Shared};
+use tidegate_proxy::{Assets, Gateway, GatewayOptions, GenerationUse, Snapshot, plugin_spec};
+use tidegate_wasm::{Engine, EngineOptions, Instance, Module, Now, Plugin, Shared};
 
 use crate::client::PATIENCE;
 
@@ -219,20 +219,7 @@ impl TestGateway {
         let text = |error: &dyn Display| error.to_string();
         let wasm = wat::parse_bytes(bytes).map_err(|error| text(&error))?;
         let module: Module = self.engine.compile(&wasm).map_err(|error| text(&error))?;
-        let parts = PluginSpec {
-            name: spec.name.clone(),
-            root_id: spec.root_id.clone(),
-            module,
-            config: spec.config.clone().into(),
-            vm_config: spec.vm_config.clone().into(),
-            environment: spec.environment.clone(),
-            limits: Limits {
-                call_time: spec.limits.call_time,
-                request_time: spec.limits.request_time,
-                memory: spec.limits.memory,
-            },
-            callable: spec.callable.iter().map(|index| plan.upstreams[*index].name.clone()).collect(),
-        };
+        let parts = plugin_spec(plan, spec, module);
         let plugin =
             Plugin::build(&self.engine, parts, Arc::clone(&self.shared)).map_err(|error| text(&error))?;
         let plugin = Arc::new(plugin);

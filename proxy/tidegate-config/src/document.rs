@@ -20,7 +20,8 @@ pub use loading::{
     ExpectDocument, FetchDocument, PluginTestDocument, PullPolicy, SignatureDocument, TestRequestDocument,
 };
 pub use plugin::{
-    Capabilities, FailureMode, FailureModes, FailurePolicy, Isolation, PluginDocument, PluginLimitsDocument,
+    BodyAccessDocument, Capabilities, FailureMode, FailureModes, FailurePolicy, FieldAccessDocument,
+    Isolation, PluginDocument, PluginLimitsDocument,
 };
 pub use policy::{Backoff, MirrorDocument, RetriesDocument, RetryCondition, RetryWord, RuleTimeoutsDocument};
 pub use route::{

@@ -181,6 +181,44 @@ pub struct Plugin {
     pub callable: Vec<UpstreamIndex>,
     /// One instance in the process; no request meets it.
     pub background: bool,
+    /// What else the guest may do.
+    pub capabilities: Capabilities,
+}
+
+/// What a guest may do of what the ABI has; by default everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Names of host functions, or their beginnings with `*`; none: all.
+    pub functions: Option<Vec<String>>,
+    /// Fields of requests.
+    pub request_headers: FieldAccess,
+    /// Fields of responses.
+    pub response_headers: FieldAccess,
+    /// Bodies of requests.
+    pub request_body: BodyAccess,
+    /// Bodies of responses.
+    pub response_body: BodyAccess,
+}
+
+/// Names of fields, or their beginnings with `*`; none: all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldAccess {
+    /// To be seen.
+    pub read: Option<Vec<String>>,
+    /// To be changed.
+    pub write: Option<Vec<String>>,
+}
+
+/// What a guest may do with a body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BodyAccess {
+    /// Nothing.
+    None,
+    /// Read.
+    Read,
+    /// Read and change.
+    #[default]
+    Write,
 }
 
 /// Where a module comes from.

@@ -157,6 +157,8 @@ pub(crate) struct PluginCells {
     pub(crate) isolated_starts: Counter,
     /// Nanoseconds that their starts took together.
     pub(crate) isolated_start_time: Counter,
+    /// Calls of host functions that were refused.
+    pub(crate) refused: Counter,
 }
 
 /// Per upstream.

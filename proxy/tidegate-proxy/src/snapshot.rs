@@ -1,6 +1,7 @@
 //! What runs: the immutable form of a plan together with what it names. Workers share it; requests keep it to their end.
 
 pub(crate) mod build;
+mod plugin;
 pub(crate) mod tls;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use crate::shared::RouteCounters;
 use crate::upstream::cluster::Cluster;
 
 pub use build::BuildError;
+pub use plugin::plugin_spec;
 
 /// What the plan names, fetched.
 #[derive(Default)]

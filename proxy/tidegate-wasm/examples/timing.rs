@@ -38,6 +38,7 @@ fn main() -> Result<(), Failure> {
         environment: Vec::new(),
         limits: Limits::default(),
         callable: Vec::new(),
+        capabilities: tidegate_wasm::Capabilities::default(),
     };
     let plugin = Arc::new(Plugin::build(&engine, spec, Arc::new(Shared::new()))?);
     let began = Instant::now();

@@ -91,6 +91,13 @@ pub enum Effect {
         /// Names the call.
         token: u32,
     },
+    /// The guest called a host function that it may not call, or asked it for what it may not touch.
+    Refused {
+        /// The function's name.
+        function: String,
+        /// The stream in whose name it was called.
+        stream: Option<StreamId>,
+    },
     /// A log line.
     Log {
         /// How much it matters.

@@ -6,7 +6,7 @@ mod isolated;
 
 pub use cache::{CacheLimits, touch_cached, trim_cache};
 
-use crate::{LoadError, Module, abi::imports::Imports};
+use crate::{LoadError, Module, Names, abi::imports::Imports};
 use cache::Cache;
 use isolated::Isolated;
 pub(crate) use isolated::PLACES;
@@ -129,13 +129,27 @@ impl Engine {
         Ok(module)
     }
 
+    /// A module whose guests may call these host functions only.
+    pub(crate) fn restrict(&self, module: &Module, allowed: &Names) -> Result<Module, LoadError> {
+        module.restricted(self.imports(module.abi()), allowed)
+    }
+
     /// Compiles an image for the engine of isolated instances. Nothing of it is kept on disk: it may hold secrets.
-    pub(crate) fn compile_image(&self, wasm: &[u8], digest: &str) -> Result<Module, LoadError> {
+    pub(crate) fn compile_image(
+        &self,
+        wasm: &[u8],
+        digest: &str,
+        allowed: Option<&Names>,
+    ) -> Result<Module, LoadError> {
         let isolated = self.inner.isolated.get_or_init(Isolated::open).as_ref();
         let isolated = isolated.map_err(|problem| LoadError::Engine(problem.clone()))?;
         let code = wasmtime::Module::new(isolated.wasm(), wasm)
             .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
-        Module::check(code, digest.to_owned(), |abi| by_version(isolated.imports(), abi))
+        let module = Module::check(code, digest.to_owned(), |abi| by_version(isolated.imports(), abi))?;
+        match allowed {
+            Some(allowed) => module.restricted(by_version(isolated.imports(), module.abi()), allowed),
+            None => Ok(module),
+        }
     }
 
     #[cfg(test)]

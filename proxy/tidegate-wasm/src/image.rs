@@ -63,9 +63,10 @@ impl Image {
                 "it has {bytes} bytes of memory once it is configured, an image may have {IMAGE_BYTES}"
             )));
         }
+        let allowed = plugin.spec.capabilities.functions.as_ref();
         let taken = snapshot::take(&parts, &mut instance).map_err(ImageError::Unfit)?;
         let wasm = rewrite::filled(&parts, &taken).map_err(ImageError::Unfit)?;
-        let module = engine.compile_image(&wasm, plugin.module().digest())?;
+        let module = engine.compile_image(&wasm, plugin.module().digest(), allowed)?;
         Ok(Self { module, metrics: instance.metrics(), definitions: instance.definitions() })
     }
 

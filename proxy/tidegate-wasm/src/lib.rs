@@ -7,6 +7,7 @@
 //! on (`take_*`). Time comes in as [`Now`]; nothing here reads a clock, waits or starts a thread.
 
 mod abi;
+mod capabilities;
 mod effect;
 mod engine;
 mod error;
@@ -23,6 +24,7 @@ mod state;
 mod stream;
 mod time;
 
+pub use capabilities::{BodyAccess, Capabilities, FieldAccess, Names};
 pub use effect::{CallResponse, Effect, Side, Step};
 pub use engine::{CacheLimits, Engine, EngineOptions, touch_cached, trim_cache};
 pub use error::{LoadError, StartError, Trap};

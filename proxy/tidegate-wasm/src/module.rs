@@ -1,7 +1,7 @@
 //! A compiled module that has passed all checks: its imports are linked, its callbacks have the
 //! right types, it can be asked for memory.
 
-use crate::{LoadError, abi::exports, abi::imports::Imports, state::State};
+use crate::{LoadError, Names, abi::exports, abi::imports::Imports, state::State};
 use std::{fmt, sync::Arc};
 use tidegate_abi::AbiVersion;
 use wasmtime::{ExternType, FuncType, InstancePre};
@@ -13,6 +13,7 @@ pub struct Module {
 }
 
 struct Inner {
+    code: wasmtime::Module,
     digest: String,
     abi: AbiVersion,
     ready: InstancePre<State>,
@@ -61,7 +62,25 @@ impl Module {
         let traits = Traits::read(&code);
         let exports = code.exports().map(|export| export.name().to_owned()).collect();
         let ready = imports.ready(&code).map_err(|error| LoadError::WrongImport(format!("{error:#}")))?;
-        Ok(Self { inner: Arc::new(Inner { digest, abi, ready, exports, traits, memory }) })
+        Ok(Self { inner: Arc::new(Inner { code, digest, abi, ready, exports, traits, memory }) })
+    }
+
+    /// The same code with host functions that only refuse, but for those that are allowed.
+    pub(crate) fn restricted(&self, imports: &Imports, allowed: &Names) -> Result<Self, LoadError> {
+        let Inner { code, digest, abi, exports, traits, memory, .. } = &*self.inner;
+        let ready = imports.ready_for(code, allowed);
+        let ready = ready.map_err(|error| LoadError::WrongImport(format!("{error:#}")))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                code: code.clone(),
+                digest: digest.clone(),
+                abi: *abi,
+                ready,
+                exports: exports.clone(),
+                traits: *traits,
+                memory: *memory,
+            }),
+        })
     }
 
     /// Digest of the module's bytes: SHA-256 in hexadecimal.

@@ -1,6 +1,9 @@
 //! A plugin: a module with its configuration and limits, shared by all workers.
 
-use crate::{Engine, Image, ImageError, Limits, LoadError, Module, Now, Shared, shared::Space};
+use crate::{
+    BodyAccess, Capabilities, Engine, Image, ImageError, Limits, LoadError, Module, Now, Shared,
+    shared::Space,
+};
 use bytes::Bytes;
 use std::{
     fmt,
@@ -30,6 +33,8 @@ pub struct PluginSpec {
     pub limits: Limits,
     /// Names of the upstreams that it may call.
     pub callable: Vec<String>,
+    /// What else it may do.
+    pub capabilities: Capabilities,
 }
 
 /// A module with its configuration. Instances are started from it.
@@ -62,18 +67,22 @@ impl Plugin {
     ///
     /// # Errors
     /// When the module needs more memory than the plugin may have.
-    pub fn build(engine: &Engine, spec: PluginSpec, shared: Arc<Shared>) -> Result<Self, LoadError> {
+    pub fn build(engine: &Engine, mut spec: PluginSpec, shared: Arc<Shared>) -> Result<Self, LoadError> {
+        if let Some(functions) = &spec.capabilities.functions {
+            spec.module = engine.restrict(&spec.module, functions)?;
+        }
         let (needed, limit) = (spec.module.memory_bytes(), spec.limits.memory);
         if usize::try_from(needed).map_or(true, |needed| needed > limit) {
             return Err(LoadError::MemoryLimit { needed, limit });
         }
         let wants = |callback| spec.module.has_export(callback);
+        let bodies = |access| access != BodyAccess::None;
         let wants = Wants {
             request_headers: wants("proxy_on_request_headers"),
-            request_body: wants("proxy_on_request_body"),
+            request_body: wants("proxy_on_request_body") && bodies(spec.capabilities.request_body),
             request_trailers: wants("proxy_on_request_trailers"),
             response_headers: wants("proxy_on_response_headers"),
-            response_body: wants("proxy_on_response_body"),
+            response_body: wants("proxy_on_response_body") && bodies(spec.capabilities.response_body),
             response_trailers: wants("proxy_on_response_trailers"),
             log: wants("proxy_on_log"),
         };
@@ -216,7 +225,9 @@ impl Plugin {
     /// Whether the module can change bodies at all; if not, their length stays as announced.
     #[must_use]
     pub fn writes_bodies(&self) -> bool {
-        self.spec.module.traits().writes_bodies
+        let capabilities = &self.spec.capabilities;
+        let may = [capabilities.request_body, capabilities.response_body].contains(&BodyAccess::Write);
+        may && self.spec.module.traits().writes_bodies
     }
 }
 

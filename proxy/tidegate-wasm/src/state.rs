@@ -232,6 +232,15 @@ impl State {
         }
     }
 
+    /// The guest called something that it may not.
+    #[cold]
+    pub(crate) fn refuse(&mut self, function: &str) {
+        let function = function.to_owned();
+        let stream = self.stream_id();
+        // A full queue has refusals enough.
+        let _ = self.push(Effect::Refused { function, stream });
+    }
+
     /// A line of the host about the guest.
     pub(crate) fn remark(&mut self, level: LogLevel, message: &str) {
         self.log(level, message.as_bytes());

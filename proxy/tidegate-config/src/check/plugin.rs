@@ -1,5 +1,7 @@
 //! `plugins`, and the further entries that filters with a configuration of their own make.
 
+mod capability;
+
 use super::Check;
 use super::loading::loading;
 use super::names::Kind;
@@ -107,6 +109,7 @@ fn plugin(
         limits: limits(check, &path.key("limits"), written.limits.as_ref()),
         callable,
         background: written.background == Some(true),
+        capabilities: capability::check(check, &capabilities, written.capabilities.as_ref()),
     }
 }
 

@@ -106,11 +106,45 @@ pub struct PluginLimitsDocument {
     pub instances: Option<u32>,
 }
 
-/// What a module may reach.
+/// What a module may reach and do. What is not named here is as the defaults say.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Capabilities {
     /// Names of upstreams that the module may call. Default: none.
     #[serde(default)]
     pub upstreams: Vec<String>,
+    /// Host functions that the module may call (`proxy_log`, `proxy_get_*`). Default: all.
+    pub functions: Option<Vec<String>>,
+    /// Fields of requests, pseudo fields (`:path`) and trailers included.
+    pub request_headers: Option<FieldAccessDocument>,
+    /// Fields of responses, likewise.
+    pub response_headers: Option<FieldAccessDocument>,
+    /// Bodies of requests. Default: `write`.
+    pub request_body: Option<BodyAccessDocument>,
+    /// Bodies of responses. Default: `write`.
+    pub response_body: Option<BodyAccessDocument>,
+}
+
+/// Names of fields; `x-*` stands for all that begin with `x-`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "FieldAccess")]
+pub struct FieldAccessDocument {
+    /// Those that the module sees. Default: all.
+    pub read: Option<Vec<String>>,
+    /// Those that it may add, change and remove. Default: all.
+    pub write: Option<Vec<String>>,
+}
+
+/// What a module may do with a body.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "BodyAccess")]
+pub enum BodyAccessDocument {
+    /// It is not called for bodies.
+    None,
+    /// It may read them.
+    Read,
+    /// It may read and change them.
+    Write,
 }

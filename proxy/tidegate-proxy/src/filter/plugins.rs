@@ -247,6 +247,8 @@ pub(crate) struct Host {
     pub(crate) grpc: grpc::Calls,
     /// Of an instance for a connection or a request; none: the worker's own.
     pub(crate) seat: Option<Seat>,
+    /// Refused functions that the log has.
+    told: RefCell<Vec<String>>,
 }
 
 /// What a guest wants of one request or connection, until that takes it.
@@ -304,6 +306,7 @@ impl Host {
             queues: RefCell::default(),
             performing: Cell::new(false),
             grpc: grpc::Calls::default(),
+            told: RefCell::default(),
             seat,
         })
     }
@@ -435,6 +438,7 @@ impl Host {
             Effect::Reset { stream } => self.tell(stream, |held| held.reset.set(true)),
             Effect::ClearRoute { stream } => self.tell(stream, |held| held.clear_route.set(true)),
             Effect::Log { level, message, .. } => self.log(level, &message),
+            Effect::Refused { function, .. } => self.refused(&function),
             Effect::TickPeriod(period) => self.tick_every(period),
             Effect::HttpCall { token, upstream, head, body, trailers, timeout, .. } => {
                 let pool = self.slot.upgrade().and_then(|slot| slot.pools.get(&upstream).cloned());
@@ -507,6 +511,21 @@ impl Host {
             }
         });
         self.queues.borrow_mut().push(task.abort_handle());
+    }
+
+    /// The first refusal says what it was about; a guest that asks at every request must not fill the log.
+    fn refused(&self, function: &str) {
+        let Some(slot) = self.slot.upgrade() else { return };
+        slot.entry.counters.of(slot.worker).refused.add(1);
+        let mut told = self.told.borrow_mut();
+        if !told.iter().any(|known| known == function) {
+            tracing::warn!(
+                plugin = %slot.entry.name,
+                function,
+                "the plugin called what its capabilities do not allow; told once for each instance"
+            );
+            told.push(function.to_owned());
+        }
     }
 
     fn tick_every(self: &Rc<Self>, period: Option<Duration>) {

@@ -15,11 +15,18 @@ mod stream;
 mod system;
 mod wasi;
 
+use crate::Names;
 use crate::abi::memory::Fault;
 use crate::state::{Phase, State};
 use std::collections::HashSet;
 use tidegate_abi::{AbiVersion, Status};
-use wasmtime::{Caller, Engine, InstancePre, Linker, Module};
+use wasmtime::{Caller, Engine, ExternType, InstancePre, Linker, Module, Val};
+
+/// WASI's error for what a guest may not do.
+const NOTCAPABLE: u32 = 76;
+
+/// They do nothing that could be refused, and have no status to say so.
+const NEVER_REFUSED: [&str; 4] = ["pthread_equal", "emscripten_notify_memory_growth", "abort", "proc_exit"];
 
 /// What a host function comes to.
 type Answer = Result<(), Fault>;
@@ -79,6 +86,30 @@ impl Imports {
     /// A module with its imports, ready to be started many times.
     pub(crate) fn ready(&self, code: &Module) -> wasmtime::Result<InstancePre<State>> {
         self.linker.instantiate_pre(code)
+    }
+
+    /// The same for a guest that may call these functions only: the others answer that they are refused.
+    pub(crate) fn ready_for(&self, code: &Module, allowed: &Names) -> wasmtime::Result<InstancePre<State>> {
+        let mut linker = self.linker.clone();
+        linker.allow_shadowing(true);
+        for import in code.imports() {
+            let ExternType::Func(ty) = import.ty() else { continue };
+            let name = import.name();
+            if allowed.has(name.as_bytes()) || NEVER_REFUSED.contains(&name) {
+                continue;
+            }
+            let refusal =
+                if import.module() == "env" { Status::InternalFailure.number() } else { NOTCAPABLE };
+            let function = name.to_owned();
+            linker.func_new(import.module(), name, ty, move |mut caller, _, results| {
+                caller.data_mut().refuse(&function);
+                if let Some(result) = results.first_mut() {
+                    *result = Val::I32(refusal.cast_signed());
+                }
+                Ok(())
+            })?;
+        }
+        linker.instantiate_pre(code)
     }
 
     fn link_fields(&mut self) -> wasmtime::Result<()> {

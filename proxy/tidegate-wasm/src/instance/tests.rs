@@ -2,6 +2,7 @@
 
 mod body;
 mod calls;
+mod capabilities;
 mod connections;
 mod ended;
 mod failure;
@@ -109,6 +110,7 @@ fn spec(module: crate::Module) -> PluginSpec {
         environment: vec![("REGION".into(), "eu".into())],
         limits: Limits::default(),
         callable: vec!["auth".into()],
+        capabilities: crate::Capabilities::default(),
     }
 }
 
@@ -180,6 +182,7 @@ fn wishes(instance: &mut Instance) -> Vec<String> {
             Effect::ClearRoute { .. } => "clear route".into(),
             Effect::QueueReady { plugin, queue } => format!("queue {queue} {plugin}"),
             Effect::QueueRegistered { queue } => format!("registered {queue}"),
+            Effect::Refused { function, .. } => format!("refused {function}"),
             Effect::Log { .. } => String::new(),
         })
         .collect()

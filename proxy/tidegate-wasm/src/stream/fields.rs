@@ -4,8 +4,9 @@
 pub(crate) mod write;
 
 use super::kept::Kept;
+use crate::Names;
 use http::{HeaderMap, header, request, response};
-use tidegate_abi::encode_pairs;
+use tidegate_abi::{PairsReader, encode_pairs};
 
 /// Fields of one map, wherever they are.
 pub(crate) enum Fields<'a> {
@@ -13,6 +14,8 @@ pub(crate) enum Fields<'a> {
     Response(&'a response::Parts),
     Plain(&'a HeaderMap),
     Kept(&'a Kept),
+    /// Only those that the plugin may see.
+    Limited(Box<Fields<'a>>, &'a Names),
     Empty,
 }
 
@@ -36,8 +39,14 @@ impl Fields<'_> {
                 let name = if name.eq_ignore_ascii_case(b"host") { b":authority" } else { name };
                 kept.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
             }
+            Self::Limited(fields, names) => fields.value(name).filter(|_| names.has(name)),
             Self::Empty => None,
         }
+    }
+
+    /// Whether the plugin may not see fields of this name.
+    pub(crate) fn hides(&self, name: &[u8]) -> bool {
+        matches!(self, Self::Limited(_, names) if !names.has(name))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -46,6 +55,11 @@ impl Fields<'_> {
             Self::Response(head) => head.headers.len() + 1,
             Self::Plain(map) => map.len(),
             Self::Kept(kept) => kept.len(),
+            Self::Limited(..) => {
+                let mut encoded = Vec::new();
+                self.encode(&mut encoded);
+                PairsReader::check(&encoded).map_or(0, |pairs| pairs.len())
+            }
             Self::Empty => 0,
         }
     }
@@ -57,6 +71,13 @@ impl Fields<'_> {
             Self::Response(head) => encode_pairs(|| status(head).chain(pairs(&head.headers)), out),
             Self::Plain(map) => encode_pairs(|| pairs(map), out),
             Self::Kept(kept) => encode_pairs(|| kept.iter(), out),
+            Self::Limited(fields, names) => {
+                let mut all = Vec::new();
+                fields.encode(&mut all);
+                if let Ok(pairs) = PairsReader::check(&all) {
+                    encode_pairs(|| pairs.clone().filter(|(name, _)| names.has(name)), out);
+                }
+            }
             Self::Empty => {}
         }
     }
@@ -67,6 +88,7 @@ impl Fields<'_> {
             Self::Request(head, _) => &head.headers,
             Self::Response(head) => &head.headers,
             Self::Plain(map) => map,
+            Self::Limited(fields, names) => return names.has(name) && fields.joined(name, out),
             Self::Kept(_) | Self::Empty => return self.joined_kept(name, out),
         };
         if name.first() == Some(&b':') || name == b"host" {

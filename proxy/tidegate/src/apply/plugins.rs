@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tidegate_config::plan::{self, Isolation, Plan, PluginTest};
-use tidegate_wasm::{Instance, Limits, Module, Plugin, PluginSpec};
+use tidegate_proxy::plugin_spec;
+use tidegate_wasm::{Instance, Module, Plugin};
 use tracing::warn;
 
 use super::Workshop;
@@ -180,7 +181,7 @@ impl<'a> Bench<'a> {
         let engine = &self.workshop.engine;
         let compile = || engine.compile(&source.bytes).map_err(|error| error.to_string());
         let module = self.compiled.entry(source.digest).or_insert_with(compile).clone()?;
-        let plugin = start(spec, module.clone(), callable, self.workshop)?;
+        let plugin = start(plan, spec, module.clone(), self.workshop)?;
         isolate(spec, &plugin, &source.bytes, self.workshop);
         selftest::run(&plugin, tests, self.workshop.now())?;
         Ok(Ready { identity, digest: source.digest, module, plugin, tests: tests.clone() })
@@ -195,26 +196,12 @@ impl<'a> Bench<'a> {
 
 /// Configures the plugin and starts an instance of it, as the workers will.
 fn start(
+    plan: &Plan,
     spec: &plan::Plugin,
     module: Module,
-    callable: Vec<String>,
     workshop: &Workshop,
 ) -> Result<Arc<Plugin>, String> {
-    let limits = Limits {
-        call_time: spec.limits.call_time,
-        request_time: spec.limits.request_time,
-        memory: spec.limits.memory,
-    };
-    let parts = PluginSpec {
-        name: spec.name.clone(),
-        root_id: spec.root_id.clone(),
-        module,
-        config: spec.config.clone().into(),
-        vm_config: spec.vm_config.clone().into(),
-        environment: spec.environment.clone(),
-        limits,
-        callable,
-    };
+    let parts = plugin_spec(plan, spec, module);
     let plugin = Plugin::build(&workshop.engine, parts, Arc::clone(&workshop.shared))
         .map_err(|error| error.to_string())?;
     let plugin = Arc::new(plugin);
@@ -257,6 +244,8 @@ fn identity(spec: &plan::Plugin, module: &Digest, callable: &[String]) -> Digest
     for name in callable {
         add(name.as_bytes());
     }
+    // Its fields are names and words, which the debug form tells apart.
+    add(format!("{:?}", spec.capabilities).as_bytes());
     hash.finalize().into()
 }
 
@@ -291,6 +280,7 @@ mod tests {
             },
             callable: Vec::new(),
             background: false,
+            capabilities: plan::Capabilities::default(),
         }
     }
 
@@ -310,6 +300,8 @@ mod tests {
         assert_ne!(plain, changed(&|spec| spec.environment.push(("A".into(), "b".into()))), "environment");
         assert_ne!(plain, changed(&|spec| spec.limits.memory = 1), "memory limit");
         assert_ne!(plain, changed(&|spec| spec.isolation = Isolation::Request), "isolation");
+        let read = plan::BodyAccess::Read;
+        assert_ne!(plain, changed(&|spec| spec.capabilities.request_body = read), "capabilities");
         assert_ne!(plain, changed(&|spec| spec.limits.call_time = Duration::ZERO), "time of a call");
         assert_ne!(plain, changed(&|spec| spec.limits.request_time = Duration::ZERO), "time of a request");
     }

@@ -1,9 +1,9 @@
 //! Buffers: bodies, bytes of connections, configurations, the body of a call's answer.
 
 use super::Answer;
-use crate::Side;
 use crate::abi::memory::{Fault, give, split};
 use crate::state::{Answer as CallAnswer, State};
+use crate::{BodyAccess, Side};
 use bytes::Bytes;
 use http::header;
 use tidegate_abi::{BufferKind, Status};
@@ -75,6 +75,10 @@ pub(super) fn set(
         let absent = fixed(state, kind).is_none();
         return Err(Fault::Status(if absent { Status::NotFound } else { Status::BadArgument }));
     };
+    if state.plugin.spec.capabilities.body(side) != BodyAccess::Write {
+        state.refuse("proxy_set_buffer_bytes");
+        return Err(Status::InternalFailure.into());
+    }
     let stream = state.stream_mut().ok_or(Status::NotFound)?;
     let headers = match side {
         Side::Request => stream.request_head.as_mut().map(|head| &mut head.headers),

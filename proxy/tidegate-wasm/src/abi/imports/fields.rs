@@ -9,6 +9,7 @@ use crate::stream::fields::{
     write::{Op, Target},
 };
 use crate::stream::{Part, Stream};
+use crate::{Names, Side};
 use http::HeaderMap;
 use tidegate_abi::{AbiVersion, MapKind, PairsReader, Status};
 use wasmtime::Caller;
@@ -42,17 +43,26 @@ pub(super) fn value(
     pointer: u32,
     size: u32,
 ) -> Answer {
-    give_filled(caller, pointer, size, |memory, state, out| {
+    let mut refused = false;
+    let answer = give_filled(caller, pointer, size, |memory, state, out| {
         let key = memory.read(key, keys)?;
         let first = state.plugin.module().abi() == AbiVersion::V0_1_0;
         let found = match readable(state, kind(map)?) {
+            Some(fields) if fields.hides(key) => {
+                refused = true;
+                None
+            }
             Some(fields) => fields.value(key).map(|value| out.extend_from_slice(value)),
             // At the end of a stream maps are missing that the guest has good reason to ask for.
             None if state.stream().is_some_and(|stream| stream.closing) => None,
             None => return Err(Status::BadArgument),
         };
         if found.is_some() || first { Ok(()) } else { Err(Status::NotFound) }
-    })
+    });
+    if refused {
+        caller.data_mut().refuse("proxy_get_header_map_value");
+    }
+    answer
 }
 
 /// `proxy_set_header_map_pairs`.
@@ -60,8 +70,13 @@ pub(super) fn set_pairs(caller: &mut Caller<'_, State>, map: u32, data: u32, siz
     let (memory, state) = split(caller)?;
     let encoded = memory.read(data, size)?;
     let kind = kind(map)?;
-    let stream = state.stream_mut().ok_or(Status::BadArgument)?;
     let pairs = PairsReader::check(encoded).map_err(|_| Status::BadArgument)?;
+    let may = changeable(state, kind).is_none_or(|names| spares(state, kind, names, pairs.clone()));
+    if !may {
+        state.refuse("proxy_set_header_map_pairs");
+        return Err(Status::InternalFailure.into());
+    }
+    let stream = state.stream_mut().ok_or(Status::BadArgument)?;
     count_written(stream, encoded.len())?;
     Ok(writable(stream, kind)?.write_all(pairs)?)
 }
@@ -99,6 +114,15 @@ fn write(caller: &mut Caller<'_, State>, op: Op, map: u32, key: (u32, u32), valu
     let (memory, state) = split(caller)?;
     let (key, value) = (memory.read(key.0, key.1)?, memory.read(value.0, value.1)?);
     let kind = kind(map)?;
+    let may = changeable(state, kind).is_none_or(|names| names.has(key));
+    if !may {
+        state.refuse(match op {
+            Op::Add => "proxy_add_header_map_value",
+            Op::Replace => "proxy_replace_header_map_value",
+            Op::Remove => "proxy_remove_header_map_value",
+        });
+        return Err(Status::InternalFailure.into());
+    }
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;
     count_written(stream, key.len() + value.len())?;
     Ok(writable(stream, kind)?.write(op, key, value)?)
@@ -113,8 +137,50 @@ fn count_written(stream: &mut Stream, bytes: usize) -> Result<(), Status> {
     if stream.written > WRITTEN_BYTES { Err(Status::BadArgument) } else { Ok(()) }
 }
 
-/// A map to be read: at hand, or kept from before it went on.
+/// A map to be read, without what the plugin may not see.
 pub(super) fn readable(state: &State, kind: MapKind) -> Option<Fields<'_>> {
+    let fields = whole(state, kind)?;
+    let side = side_of(kind);
+    match side.and_then(|side| state.plugin.spec.capabilities.fields(side).read.as_ref()) {
+        None => Some(fields),
+        Some(names) => Some(Fields::Limited(Box::new(fields), names)),
+    }
+}
+
+/// Whose fields a map has; a call's are the plugin's own.
+fn side_of(kind: MapKind) -> Option<Side> {
+    match kind {
+        MapKind::RequestHeaders | MapKind::RequestTrailers => Some(Side::Request),
+        MapKind::ResponseHeaders | MapKind::ResponseTrailers => Some(Side::Response),
+        _ => None,
+    }
+}
+
+/// The names that the plugin may change in a map; none: all.
+fn changeable(state: &State, kind: MapKind) -> Option<&Names> {
+    let side = side_of(kind)?;
+    state.plugin.spec.capabilities.fields(side).write.as_ref()
+}
+
+/// Whether a whole new list leaves all fields alone that the plugin may not change.
+fn spares(state: &State, kind: MapKind, names: &Names, pairs: PairsReader<'_>) -> bool {
+    type Pair = (Vec<u8>, Vec<u8>);
+    let guarded = |pairs: PairsReader<'_>| {
+        let pairs = pairs.filter(|(name, _)| !names.has(name));
+        let mut pairs: Vec<Pair> =
+            pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec())).collect();
+        pairs.sort();
+        pairs
+    };
+    let mut before = Vec::new();
+    if let Some(fields) = whole(state, kind) {
+        fields.encode(&mut before);
+    }
+    PairsReader::check(&before).is_ok_and(|before| guarded(before) == guarded(pairs))
+}
+
+/// A map: at hand, or kept from before it went on.
+fn whole(state: &State, kind: MapKind) -> Option<Fields<'_>> {
     match kind {
         MapKind::CallHeaders => return call(state, |response| Fields::Response(&response.head)),
         MapKind::CallTrailers => return call(state, |response| Fields::Plain(&response.trailers)),

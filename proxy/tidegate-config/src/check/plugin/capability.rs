@@ -1,0 +1,71 @@
+//! `capabilities` of a plugin: lists of names that must be able to fit something.
+
+use crate::check::Check;
+use crate::document::{BodyAccessDocument, Capabilities as Written, FieldAccessDocument};
+use crate::node::Path;
+use crate::plan::{BodyAccess, Capabilities, FieldAccess};
+use crate::problem::Fault;
+
+/// The plan's form of what is written.
+pub(super) fn check(check: &mut Check<'_>, path: &Path<'_>, written: Option<&Written>) -> Capabilities {
+    let Some(written) = written else { return Capabilities::default() };
+    Capabilities {
+        functions: functions(check, &path.key("functions"), written.functions.as_deref()),
+        request_headers: fields(check, &path.key("requestHeaders"), written.request_headers.as_ref()),
+        response_headers: fields(check, &path.key("responseHeaders"), written.response_headers.as_ref()),
+        request_body: body(written.request_body),
+        response_body: body(written.response_body),
+    }
+}
+
+/// Names of the ABI's functions and WASI's have small letters, digits and underlines.
+fn functions(check: &mut Check<'_>, path: &Path<'_>, names: Option<&[String]>) -> Option<Vec<String>> {
+    let fits = |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    list(check, path, names, fits, "a host function", "proxy_log, proxy_get_* or fd_write")
+}
+
+fn fields(check: &mut Check<'_>, path: &Path<'_>, written: Option<&FieldAccessDocument>) -> FieldAccess {
+    let Some(written) = written else { return FieldAccess::default() };
+    let mut names = |key: &str, names: Option<&[String]>| {
+        let fits = |name: &str| {
+            let name = name.strip_prefix(':').unwrap_or(name);
+            name.is_empty() || http_token(name)
+        };
+        list(check, &path.key(key), names, fits, "a header field", "x-team, x-* or :path")
+    };
+    FieldAccess {
+        read: names("read", written.read.as_deref()),
+        write: names("write", written.write.as_deref()),
+    }
+}
+
+fn http_token(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn list(
+    check: &mut Check<'_>,
+    path: &Path<'_>,
+    names: Option<&[String]>,
+    fits: impl Fn(&str) -> bool,
+    what: &str,
+    hint: &str,
+) -> Option<Vec<String>> {
+    let names = names?;
+    for (index, name) in names.iter().enumerate() {
+        let whole = name.strip_suffix('*').unwrap_or(name);
+        if name.is_empty() || !fits(whole) {
+            let fault = Fault::new(format!("{name:?} is not the name of {what}"));
+            check.fault(&path.index(index), fault.hint(format!("for instance {hint}")));
+        }
+    }
+    Some(names.to_vec())
+}
+
+fn body(written: Option<BodyAccessDocument>) -> BodyAccess {
+    match written {
+        Some(BodyAccessDocument::None) => BodyAccess::None,
+        Some(BodyAccessDocument::Read) => BodyAccess::Read,
+        Some(BodyAccessDocument::Write) | None => BodyAccess::Write,
+    }
+}

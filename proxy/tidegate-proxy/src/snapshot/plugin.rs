@@ -1,0 +1,43 @@
+//! From a plan's plugin to what the Wasm host builds it from.
+
+use tidegate_config::plan::{self, Plan};
+use tidegate_wasm::{BodyAccess, Capabilities, FieldAccess, Limits, Module, Names, PluginSpec};
+
+/// Puts a plugin of a plan and its compiled module together.
+#[must_use]
+pub fn plugin_spec(plan: &Plan, spec: &plan::Plugin, module: Module) -> PluginSpec {
+    let upstreams = spec.callable.iter().filter_map(|&index| plan.upstreams.get(index));
+    PluginSpec {
+        name: spec.name.clone(),
+        root_id: spec.root_id.clone(),
+        module,
+        config: spec.config.clone().into(),
+        vm_config: spec.vm_config.clone().into(),
+        environment: spec.environment.clone(),
+        limits: Limits {
+            call_time: spec.limits.call_time,
+            request_time: spec.limits.request_time,
+            memory: spec.limits.memory,
+        },
+        callable: upstreams.map(|upstream| upstream.name.clone()).collect(),
+        capabilities: capabilities(&spec.capabilities),
+    }
+}
+
+fn capabilities(plan: &plan::Capabilities) -> Capabilities {
+    let names = |names: &Option<Vec<String>>| names.as_ref().map(Names::new);
+    let fields =
+        |fields: &plan::FieldAccess| FieldAccess { read: names(&fields.read), write: names(&fields.write) };
+    let body = |access: plan::BodyAccess| match access {
+        plan::BodyAccess::None => BodyAccess::None,
+        plan::BodyAccess::Read => BodyAccess::Read,
+        plan::BodyAccess::Write => BodyAccess::Write,
+    };
+    Capabilities {
+        functions: names(&plan.functions),
+        request_headers: fields(&plan.request_headers),
+        response_headers: fields(&plan.response_headers),
+        request_body: body(plan.request_body),
+        response_body: body(plan.response_body),
+    }
+}

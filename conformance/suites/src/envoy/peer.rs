@@ -52,7 +52,7 @@ impl Log {
 /// A proxy under comparison. Its process ends with it.
 pub(crate) struct Peer {
     child: Child,
-    start: fn(&Path, &Path) -> Self,
+    start: Start,
     program: PathBuf,
     guest: PathBuf,
     folder: PathBuf,
@@ -62,7 +62,21 @@ pub(crate) struct Peer {
     _silent: ScriptedUpstream,
 }
 
+/// Starts a proxy from its program and the guest's module.
+type Start = fn(&Path, &Path) -> Peer;
+
 impl Peer {
+    fn new(
+        command: &mut Command,
+        (start, program, guest, folder): (Start, &Path, &Path, PathBuf),
+        (upstream, silent): (ScriptedUpstream, ScriptedUpstream),
+    ) -> Self {
+        let (child, log) = spawn(command);
+        let (program, guest) = (program.to_owned(), guest.to_owned());
+        let listeners = HashMap::new();
+        Self { child, start, program, guest, folder, log, listeners, upstream, _silent: silent }
+    }
+
     /// Starts Envoy and waits until it serves.
     pub(crate) fn envoy(program: &Path, guest: &Path) -> Self {
         let (upstream, silent, servers) = servers();
@@ -73,18 +87,8 @@ impl Peer {
         let mut command = Command::new(program);
         command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "info", "-c"]);
         command.arg(&file).arg("--admin-address-path").arg(&admin);
-        let (child, log) = spawn(&mut command);
-        let mut peer = Self {
-            child,
-            start: Self::envoy,
-            program: program.to_owned(),
-            guest: guest.to_owned(),
-            folder,
-            log,
-            listeners: HashMap::new(),
-            upstream,
-            _silent: silent,
-        };
+        let paths = (Self::envoy as Start, program, guest, folder);
+        let mut peer = Self::new(&mut command, paths, (upstream, silent));
         peer.ready("starting main dispatch loop");
         let address = std::fs::read_to_string(&admin).expect("Envoy writes its admin address");
         let address = address.trim().parse().expect("an address");
@@ -105,18 +109,8 @@ impl Peer {
         let mut command = Command::new(program);
         command.arg("run").arg(&file).args(["--log-format", "json"]);
         command.current_dir(&folder).env("TIDEGATE_CACHE", folder.join("cache")).env_remove("TIDEGATE_LOG");
-        let (child, log) = spawn(&mut command);
-        let mut peer = Self {
-            child,
-            start: Self::tidegate,
-            program: program.to_owned(),
-            guest: guest.to_owned(),
-            folder,
-            log,
-            listeners: HashMap::new(),
-            upstream,
-            _silent: silent,
-        };
+        let paths = (Self::tidegate as Start, program, guest, folder);
+        let mut peer = Self::new(&mut command, paths, (upstream, silent));
         peer.ready("configuration live on all workers");
         for line in peer.log.having("listening") {
             let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };

@@ -5,7 +5,7 @@ mod http2;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidegate_testkit::{Answer, Call, Gate, Step};
@@ -31,19 +31,21 @@ const END: Duration = Duration::from_millis(800);
 
 /// The guest's lines about one exchange.
 pub(crate) struct Pace<'a> {
-    log: &'a Log,
+    log: &'a Arc<Log>,
     id: String,
 }
 
 impl Pace<'_> {
     /// Waits until the guest has spoken of `callback` that often, or is silent.
     pub(crate) fn wait(&self, callback: &str, count: usize) {
-        self.log.wait(&format!("tg:{}:{callback} ", self.id), count, SILENCE);
+        self.waiting(callback, count)();
     }
 
-    /// Whether the guest has spoken of `callback` that often.
-    pub(crate) fn has_spoken(&self, callback: &str, count: usize) -> bool {
-        self.log.wait(&format!("tg:{}:{callback} ", self.id), count, Duration::ZERO)
+    /// [`Pace::wait`], to be done on another thread.
+    pub(crate) fn waiting(&self, callback: &str, count: usize) -> impl FnOnce() + Send + 'static {
+        let (log, text) = (Arc::clone(self.log), format!("tg:{}:{callback} ", self.id));
+        // Silence is an answer too.
+        move || _ = log.wait(&text, count, SILENCE)
     }
 
     /// The name that the guest gives its lines.

@@ -1,13 +1,12 @@
 //! The client's side by HTTP/2 with prior knowledge.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use tokio::net::TcpStream;
 
-use super::{ANSWER, Pace, SILENCE};
+use super::{ANSWER, Pace};
 use crate::envoy::cases::Case;
 use crate::envoy::observe::{Outcome, compared};
 
@@ -67,13 +66,9 @@ async fn send(address: SocketAddr, case: &Case, pace: &Pace<'_>) -> Option<h2::c
 
 /// As [`Pace::wait`], while the connection goes on beside it.
 async fn wait(pace: &Pace<'_>, callback: &str, count: usize) {
-    let spoken = async {
-        while !pace.has_spoken(callback, count) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    // Silence is an answer too.
-    let _ = tokio::time::timeout(SILENCE, spoken).await;
+    let waiting = pace.waiting(callback, count);
+    // It cannot fail but by a panic, and then there is nothing to wait for.
+    let _ = tokio::task::spawn_blocking(waiting).await;
 }
 
 /// Whether the answer came to its end.

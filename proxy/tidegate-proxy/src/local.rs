@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use rustls::ProtocolVersion;
 use rustls::pki_types::CertificateDer;
 use tidegate_wasm::{StreamInfo, TlsDetails};
+use tokio::sync::Notify;
 
 use crate::filter::isolated::Kept;
 use crate::filter::plugins::{self, Slot};
@@ -132,6 +133,8 @@ pub(crate) struct Site {
     pub(crate) listener: Cell<usize>,
     /// Open connections.
     pub(crate) open: Cell<usize>,
+    /// Told when the last of them has ended.
+    pub(crate) emptied: Notify,
     pub(crate) drain: crate::drain::Drain,
 }
 

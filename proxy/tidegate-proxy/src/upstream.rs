@@ -1,4 +1,5 @@
 //! Upstreams: groups of servers, the choice among them, and this worker's connections to them.
+pub(crate) mod backoff;
 pub(crate) mod balance;
 pub(crate) mod call;
 pub(crate) mod cluster;

@@ -6,9 +6,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 
 use crate::drain::Drain;
@@ -165,6 +164,7 @@ impl Worker {
             view: RefCell::new(view.clone()),
             listener: Cell::new(listener),
             open: Cell::new(0),
+            emptied: Notify::new(),
             drain: Drain::default(),
         });
         let accepting = spawn_local(tcp::accept(self.local.clone(), site.clone(), socket)).abort_handle();
@@ -183,9 +183,10 @@ impl Worker {
         }
         let sites = std::mem::take(&mut self.leaving);
         spawn_local(async move {
-            let open = |site: &Weak<Site>| site.upgrade().is_some_and(|site| site.open.get() > 0);
-            while sites.iter().any(open) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            for site in sites.iter().filter_map(Weak::upgrade) {
+                while site.open.get() > 0 {
+                    site.emptied.notified().await;
+                }
             }
             // Whoever asked may have given up.
             _ = done.send(());

@@ -7,15 +7,15 @@ mod record;
 mod splice;
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use tidegate_config::plan::{Retries, RetryOn};
+use tidegate_config::plan::RetryOn;
 
 use crate::http::fail::{Fail, Reason};
 use crate::local::Client;
 use crate::snapshot::{Action, Rule, Targets};
 use crate::time::Deadline;
 use crate::transport::{Stream, Transport};
+use crate::upstream::backoff;
 use crate::upstream::pool::{Open, Place};
 use chain::Chain;
 use record::{End, Record};
@@ -96,7 +96,10 @@ async fn connect(record: &mut Record, rule: &Rule) -> Result<Connected, Fail> {
                 }
                 tried.push(place.server);
                 pool.cluster.counters.of(record.client.local.shard.worker).retries.add(1);
-                pause(record, &rule.retries, tried.len()).await;
+                let random = &record.client.local.random;
+                if let Some(wait) = backoff::before_retry(&rule.retries, tried.len(), random) {
+                    tokio::time::sleep(wait).await;
+                }
             }
         }
     }
@@ -111,17 +114,6 @@ fn choose(record: &Record, targets: &Targets) -> Option<usize> {
             many.iter().find(|(_, until)| at < *until).map(|(index, _)| *index)
         }
     }
-}
-
-/// Waits before another attempt: exponential, with jitter; the first one goes at once.
-async fn pause(record: &Record, retries: &Retries, failures: usize) {
-    let doubled = retries.backoff_base.saturating_mul(1 << failures.saturating_sub(2).min(16));
-    let most = doubled.min(retries.backoff_max);
-    if failures < 2 || most.is_zero() {
-        return;
-    }
-    let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(1);
-    tokio::time::sleep(Duration::from_millis(record.client.local.random.below(millis) + 1)).await;
 }
 
 #[cfg(test)]

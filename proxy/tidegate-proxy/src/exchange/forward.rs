@@ -17,6 +17,7 @@ use crate::http::fail::{Fail, Reason, Retry};
 use crate::http::sanitize::{self, Sanitized};
 use crate::local::View;
 use crate::snapshot::{Rule, Targets};
+use crate::upstream::backoff;
 use crate::upstream::pool::Pool;
 use crate::upstream::send::{self, Answer, Message};
 
@@ -162,18 +163,12 @@ impl Exchange {
         Ok(Response::from_parts(head, body))
     }
 
-    /// Waits before another attempt: exponential, with jitter.
+    /// Waits before another attempt, within the request's time.
     async fn pause(&mut self, retries: &tidegate_config::plan::Retries, failures: usize) -> Result<(), Fail> {
-        let doubled = retries.backoff_base.saturating_mul(1 << failures.saturating_sub(2).min(16));
-        let most = doubled.min(retries.backoff_max);
-        // The first retry goes at once: most failures are one closed connection.
-        if failures < 2 || most.is_zero() {
-            return Ok(());
-        }
-        let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(1);
-        let jittered = Duration::from_millis(self.record.client.local.random.below(millis) + 1);
+        let random = &self.record.client.local.random;
+        let Some(wait) = backoff::before_retry(retries, failures, random) else { return Ok(()) };
         self.wait(async {
-            tokio::time::sleep(jittered).await;
+            tokio::time::sleep(wait).await;
             Ok(())
         })
         .await

@@ -219,9 +219,7 @@ impl Slot {
     /// Ends the instance, whoever still holds the slot.
     pub(crate) fn retire(&self) {
         let State::Running { host, .. } = self.state.replace(State::Missing) else { return };
-        if let Some(tick) = host.tick.borrow_mut().take() {
-            tick.abort();
-        }
+        host.silence();
         host.instance.borrow_mut().shut_down(self.clock.guest());
         host.perform();
     }
@@ -371,9 +369,7 @@ impl Host {
     /// All requests inside a trapped instance learn of it.
     #[cold]
     fn fail(&self, trap: &Trap) {
-        if let Some(tick) = self.tick.borrow_mut().take() {
-            tick.abort();
-        }
+        self.silence();
         self.grpc.cancel_all();
         if let Some(slot) = self.slot.upgrade() {
             let running =
@@ -528,6 +524,14 @@ impl Host {
         }
     }
 
+    /// Nothing wakes the instance by itself any more: no tick, no queue.
+    fn silence(&self) {
+        self.queues.borrow_mut().drain(..).for_each(|task| task.abort());
+        if let Some(tick) = self.tick.borrow_mut().take() {
+            tick.abort();
+        }
+    }
+
     fn tick_every(self: &Rc<Self>, period: Option<Duration>) {
         if let Some(tick) = self.tick.borrow_mut().take() {
             tick.abort();
@@ -552,10 +556,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.queues.get_mut().drain(..).for_each(|task| task.abort());
-        if let Some(tick) = self.tick.borrow_mut().take() {
-            tick.abort();
-        }
+        self.silence();
     }
 }
 

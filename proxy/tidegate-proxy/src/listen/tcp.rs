@@ -141,6 +141,10 @@ struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.local.shard.open.subtract(1);
-        self.site.open.set(self.site.open.get() - 1);
+        let open = self.site.open.get() - 1;
+        self.site.open.set(open);
+        if open == 0 {
+            self.site.emptied.notify_one();
+        }
     }
 }

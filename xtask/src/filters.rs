@@ -6,19 +6,20 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use tidegate_toolchain::TARGET;
+
 use crate::Outcome;
 use crate::shell::{self, say};
-use crate::wasm_target::{self, TARGET};
 
 /// The workspace that the filters and the sample filters are members of.
 pub(crate) const MANIFEST: &str = "filters/Cargo.toml";
 
 /// Builds the filters and returns the modules' paths.
 pub(crate) fn build() -> Outcome<Vec<PathBuf>> {
-    let toolchain = wasm_target::find()?;
+    let toolchain = tidegate_toolchain::find(&say)?;
     say(&format!("filters: building with {}", toolchain.description()));
     let built = shell::root().join("target/wasm");
-    let mut command = toolchain.cargo_build();
+    let mut command = toolchain.cargo_build(shell::cargo());
     command.args(["--manifest-path", MANIFEST]).env("CARGO_TARGET_DIR", &built);
     shell::run(&mut command)?;
 

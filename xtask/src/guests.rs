@@ -7,11 +7,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tidegate_toolchain::TARGET;
+
 use crate::Outcome;
 use crate::filters::install;
 use crate::shell::{self, say};
 use crate::tools;
-use crate::wasm_target::{self, TARGET};
 
 /// The workspace of the guests in Rust.
 pub(crate) const MANIFEST: &str = "conformance/guests/Cargo.toml";
@@ -28,10 +29,10 @@ pub(crate) fn build() -> Outcome<()> {
 }
 
 fn rust(folder: &Path) -> Outcome<()> {
-    let toolchain = wasm_target::find()?;
+    let toolchain = tidegate_toolchain::find(&say)?;
     say(&format!("guests: Rust with {}", toolchain.description()));
     let built = shell::root().join("target/wasm");
-    let mut command = toolchain.cargo_build();
+    let mut command = toolchain.cargo_build(shell::cargo());
     command.args(["--locked", "--manifest-path", MANIFEST]).env("CARGO_TARGET_DIR", &built);
     shell::run(&mut command)?;
     for name in ["rust_0_1", "rust_0_2"] {

@@ -13,7 +13,6 @@ mod suites;
 mod test;
 mod tidy;
 mod tools;
-mod wasm_target;
 
 use std::process::ExitCode;
 

@@ -2,7 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+use tidegate_toolchain::program;
+pub(crate) use tidegate_toolchain::program::{line, output};
 
 use crate::Outcome;
 
@@ -40,27 +43,9 @@ pub(crate) fn run(command: &mut Command) -> Outcome<()> {
     }
 }
 
-/// Runs a program with its output shown and tells whether it ended with zero.
+/// As [`program::passes`].
 pub(crate) fn passes(command: &mut Command) -> Outcome<bool> {
-    let status = command.status().map_err(|error| format!("cannot start `{}`: {error}", line(command)))?;
-    Ok(status.success())
-}
-
-/// What a program prints, trimmed; `None` when it cannot be started or fails.
-pub(crate) fn output(command: &mut Command) -> Option<String> {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    if !output.status.success() {
-        return None;
-    }
-    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// The command line as a person would type it, without the program's folder.
-pub(crate) fn line(command: &Command) -> String {
-    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
-    let mut words = vec![program.to_string_lossy().into_owned()];
-    words.extend(command.get_args().map(|argument| argument.to_string_lossy().into_owned()));
-    words.join(" ")
+    Ok(program::passes(command)?)
 }
 
 /// Tells the person what happens now.

@@ -129,6 +129,12 @@ impl Engine {
         Ok(module)
     }
 
+    /// Whether modules of this version of the ABI may import a function.
+    #[must_use]
+    pub fn offers(&self, abi: AbiVersion, module: &str, name: &str) -> bool {
+        self.imports(abi).has(module, name)
+    }
+
     /// A module whose guests may call these host functions only.
     pub(crate) fn restrict(&self, module: &Module, allowed: &Names) -> Result<Module, LoadError> {
         module.restricted(self.imports(module.abi()), allowed)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::module::commands::{self, FilterCommand};
+use crate::filter::{self, FilterCommand};
 use crate::{demo, inspect, run, trace};
 
 /// A gateway that routes HTTP and is extended by WebAssembly filters.
@@ -32,7 +32,7 @@ enum Command {
     Explain(ExplainArgs),
     /// Run a gateway with sample upstreams and a sample configuration, nothing to prepare.
     Demo(DemoArgs),
-    /// Look at, sign or verify a Wasm module.
+    /// Write, try and publish filters; look at, sign and verify modules.
     #[command(subcommand)]
     Filter(FilterCommand),
     /// Print the JSON Schema of the configuration.
@@ -117,7 +117,7 @@ impl Cli {
                 trace::start(LogFormat::Text, if args.check { "off" } else { "warn,tidegate::run=info" })?;
                 demo::demo(&args)
             }
-            Command::Filter(command) => commands::run(command),
+            Command::Filter(command) => filter::run(command),
             Command::Schema => inspect::schema(),
         }
     }

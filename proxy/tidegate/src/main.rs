@@ -8,6 +8,7 @@ mod cli;
 mod demo;
 mod fetch;
 mod files;
+mod filter;
 mod inspect;
 mod module;
 mod provider;

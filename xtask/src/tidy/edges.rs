@@ -26,14 +26,15 @@ const RULES: &[Rule] = &[
     Rule { in_tests: &["tidegate-testkit"], ..rule("tidegate-proxy", &["tidegate-config", "tidegate-wasm"]) },
     Rule {
         in_tests: &["tidegate-testkit"],
-        ..rule("tidegate", &["tidegate-config", "tidegate-proxy", "tidegate-wasm"])
+        ..rule("tidegate", &["tidegate-config", "tidegate-proxy", "tidegate-toolchain", "tidegate-wasm"])
     },
     rule("tidegate-testkit", GATEWAY),
     Rule { in_tests: GATEWAY, ..rule("tidegate-wire", &["tidegate-testkit"]) },
     rule("tidegate-suites", &["tidegate-testkit"]),
     rule("tidegate-fuzz", &["tidegate-wasm"]),
     rule("tidegate-abi-cases", &["tidegate-abi", "tidegate-wasm"]),
-    rule("xtask", &[]),
+    rule("tidegate-toolchain", &[]),
+    rule("xtask", &["tidegate-toolchain"]),
 ];
 
 /// Crates that open sockets, read files or start threads.

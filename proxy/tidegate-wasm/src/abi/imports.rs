@@ -75,6 +75,11 @@ impl Imports {
         Ok(imports)
     }
 
+    /// Whether there is such a function.
+    pub(crate) fn has(&self, module: &str, name: &str) -> bool {
+        self.names.iter().any(|known| *known == (module, name))
+    }
+
     /// Imports of a module that nothing stands behind, as `module.name`.
     pub(crate) fn unknown(&self, code: &Module) -> Vec<String> {
         code.imports()

@@ -1,4 +1,4 @@
-//! `tidegate filter`: keys, signatures, manifests, and a look at a module.
+//! `tidegate filter keygen|sign|verify|manifest`: keys, signatures and manifests of modules.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,13 +9,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use clap::Subcommand;
 
-use super::inspect;
 use super::manifest::Manifest;
 use super::signature::{self, PrivateKey, PublicKey};
 
 /// What can be done with a module's file.
 #[derive(Debug, Subcommand)]
-pub(crate) enum FilterCommand {
+pub(crate) enum ModuleCommand {
     /// Make a pair of keys: NAME.key, which signs, and NAME.pub, which is trusted.
     Keygen {
         /// Files to make, without their endings.
@@ -51,32 +50,27 @@ pub(crate) enum FilterCommand {
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Tell digest, ABI, imports, exports, signature and manifest of a module.
-    Inspect {
-        /// The module.
-        module: PathBuf,
-    },
 }
 
 /// Does it; the exit code tells how it went.
-pub(crate) fn run(command: FilterCommand) -> Result<ExitCode> {
+pub(crate) fn run(command: ModuleCommand) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     match command {
-        FilterCommand::Keygen { name } => {
+        ModuleCommand::Keygen { name } => {
             let keys = signature::keygen().map_err(|why| anyhow!(why))?;
             let (private, public) = (name.with_added_extension("key"), name.with_added_extension("pub"));
             create(&private, keys.private.as_bytes(), 0o600)?;
             create(&public, keys.public.as_bytes(), 0o644)?;
             writeln!(out, "key {}: {} signs, {} is trusted", keys.id, private.display(), public.display())?;
         }
-        FilterCommand::Sign { module, key, output } => {
+        ModuleCommand::Sign { module, key, output } => {
             let key = PrivateKey::read(&read(&key)?).map_err(|why| anyhow!("{}: {why}", key.display()))?;
             let signed = key.sign(&read(&module)?).map_err(|why| anyhow!("{}: {why}", module.display()))?;
             let output = output.unwrap_or(module);
             replace(&output, &signed)?;
             writeln!(out, "{}: signed by {}", output.display(), key.id())?;
         }
-        FilterCommand::Verify { module, key } => {
+        ModuleCommand::Verify { module, key } => {
             let keys =
                 PublicKey::read_all(&read(&key)?).map_err(|why| anyhow!("{}: {why}", key.display()))?;
             match signature::verify(&read(&module)?, &keys) {
@@ -87,17 +81,13 @@ pub(crate) fn run(command: FilterCommand) -> Result<ExitCode> {
                 }
             }
         }
-        FilterCommand::Manifest { module, from, output } => {
+        ModuleCommand::Manifest { module, from, output } => {
             let manifest =
                 Manifest::parse(&read(&from)?).map_err(|why| anyhow!("{}: {why}", from.display()))?;
             let with = manifest.put(&read(&module)?).map_err(|why| anyhow!("{}: {why}", module.display()))?;
             let output = output.unwrap_or(module);
             replace(&output, &with)?;
             writeln!(out, "{}: has the manifest of {}", output.display(), from.display())?;
-        }
-        FilterCommand::Inspect { module } => {
-            let told = inspect::describe(&read(&module)?);
-            write!(out, "{}", told.map_err(|why| anyhow!("{}: {why}", module.display()))?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -114,7 +104,7 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 }
 
 /// Writes a file under another name first, so that a gateway that watches it never sees a part of it.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let fresh = path.with_added_extension("new");
     let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
     written.with_context(|| format!("cannot write {}", path.display()))

@@ -9,3 +9,4 @@ mod process;
 mod registry;
 mod reload;
 mod serve;
+mod tools;

@@ -2,36 +2,46 @@
 //!
 //! In this order: a toolchain that is ready (the running one with the target's standard library, or Debian's with the
 //! library's sources), then `rustup target add`, then Debian's packages `rustc-web` and `rust-web-src`. What counts is
-//! whether the standard library is there, never a package's version.
+//! whether the standard library is there, never a package's version. `tidegate filter build` and the project's own
+//! commands use it.
+
+mod packages;
+pub mod program;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::shell::{self, say};
-use crate::{Outcome, tools};
+pub use packages::install_packages;
 
 /// The name by which rustc knows the target.
-pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+pub const TARGET: &str = "wasm32-unknown-unknown";
 
 /// How filters are compiled on this machine.
-pub(crate) enum Toolchain {
+#[derive(Debug)]
+pub enum Toolchain {
     /// The running toolchain has the target's standard library.
     Ready,
     /// Debian's rustc, which compiles the standard library from its sources; links with the running toolchain's linker.
-    Debian { linkers: PathBuf },
+    Debian {
+        /// The folder of that linker.
+        linkers: PathBuf,
+    },
 }
 
-/// Finds a toolchain for the target or installs one.
-pub(crate) fn find() -> Outcome<Toolchain> {
+/// Finds a toolchain for the target or installs one; `say` is told what happens.
+///
+/// # Errors
+/// What was tried, what came of it, and what would help.
+pub fn find(say: &dyn Fn(&str)) -> Result<Toolchain, String> {
     if let Some(found) = ready() {
         return Ok(found);
     }
-    let with_rustup = add_by_rustup();
+    let with_rustup = add_by_rustup(say);
     if let Some(found) = ready() {
         return Ok(found);
     }
-    let with_debian = install_from_debian();
+    let with_debian = install_from_debian(say);
     if let Some(found) = ready() {
         return Ok(found);
     }
@@ -46,14 +56,13 @@ pub(crate) fn find() -> Outcome<Toolchain> {
          linker: {linker}\n\
          Make one of the two work by hand, then run this command again",
         DEBIAN_PACKAGES.join(" and "),
-    )
-    .into())
+    ))
 }
 
 impl Toolchain {
-    /// A `cargo build` for the target; the caller adds manifest and folder.
-    pub(crate) fn cargo_build(&self) -> Command {
-        let mut command = shell::cargo();
+    /// Makes a call of cargo a release build for the target; the caller adds manifest and folder.
+    #[must_use]
+    pub fn cargo_build(&self, mut command: Command) -> Command {
         command.args(["build", "--release", "--target", TARGET]);
         // Settings made for native builds: wrappers that know another rustc, flags that wasm32 does not take.
         for name in FOREIGN_SETTINGS {
@@ -72,7 +81,8 @@ impl Toolchain {
     }
 
     /// One line for the person who waits.
-    pub(crate) fn description(&self) -> String {
+    #[must_use]
+    pub fn description(&self) -> String {
         match self {
             Toolchain::Ready => format!("the toolchain's own {TARGET}"),
             Toolchain::Debian { .. } => {
@@ -106,7 +116,7 @@ fn has_std(rustc: &str) -> bool {
 }
 
 fn sysroot(rustc: &str) -> Option<PathBuf> {
-    shell::output(Command::new(rustc).args(["--print", "sysroot"])).map(PathBuf::from)
+    program::output(Command::new(rustc).args(["--print", "sysroot"])).map(PathBuf::from)
 }
 
 /// The folder of the running toolchain's `rust-lld`, which links wasm.
@@ -118,7 +128,7 @@ fn linkers() -> Option<PathBuf> {
 
 /// The rest of the line of `rustc -vV` that starts with `key`.
 fn version_line(rustc: &str, key: &str) -> Option<String> {
-    let version = shell::output(Command::new(rustc).arg("-vV"))?;
+    let version = program::output(Command::new(rustc).arg("-vV"))?;
     version.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned)
 }
 
@@ -129,20 +139,20 @@ fn is_new_enough(rustc: &str) -> bool {
 }
 
 /// Tries rustup; the answer says how it went.
-fn add_by_rustup() -> String {
+fn add_by_rustup(say: &dyn Fn(&str)) -> String {
     say(&format!("this toolchain has no {TARGET}; trying `rustup target add {TARGET}`"));
     let mut command = Command::new("rustup");
-    match shell::passes(command.args(["target", "add", TARGET])) {
+    match program::passes(command.args(["target", "add", TARGET])) {
         Ok(true) => "installed, but its standard library is not in the sysroot".to_owned(),
         Ok(false) => "failed, see above".to_owned(),
-        Err(error) => error.to_string(),
+        Err(error) => error,
     }
 }
 
 /// Tries Debian's packages; the answer says how it went.
-fn install_from_debian() -> String {
+fn install_from_debian(say: &dyn Fn(&str)) -> String {
     let purpose = format!("a rustc for {TARGET} and the sources of its std");
-    match tools::install_packages(&DEBIAN_PACKAGES, &purpose) {
+    match install_packages(&DEBIAN_PACKAGES, &purpose, say) {
         Err(problem) => problem,
         Ok(()) if !is_new_enough(DEBIAN_RUSTC) => {
             format!("installed, but {DEBIAN_RUSTC} is older than {}.{}", MINIMUM.0, MINIMUM.1)

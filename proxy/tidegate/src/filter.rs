@@ -1,0 +1,38 @@
+//! `tidegate filter`: everything for those who write filters, from a new project to a module in a registry.
+//!
+//! Exit codes are those of all commands: 0 it is done, 1 it failed or the answer is no, 2 the command line is wrong.
+
+mod build;
+mod inspect;
+mod project;
+mod screen;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::module::commands::{self, ModuleCommand};
+
+/// What can be done with filters and their modules.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FilterCommand {
+    /// Compile a filter to WebAssembly, and tell its size, ABI and imports.
+    Build(build::BuildArgs),
+    /// Run a filter's own tests, natively.
+    Test(build::TestArgs),
+    /// Tell what a module is, what it may do, and whether Tidegate takes it; exit 1 when it does not.
+    Inspect(inspect::InspectArgs),
+    #[command(flatten)]
+    Module(ModuleCommand),
+}
+
+/// Does it; the exit code tells how it went.
+pub(crate) fn run(command: FilterCommand) -> Result<ExitCode> {
+    match command {
+        FilterCommand::Build(args) => build::build(&args),
+        FilterCommand::Test(args) => build::test(&args),
+        FilterCommand::Inspect(args) => inspect::inspect(&args),
+        FilterCommand::Module(command) => commands::run(command),
+    }
+}

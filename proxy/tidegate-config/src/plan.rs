@@ -2,8 +2,10 @@
 //!
 //! A plan cannot be wrong in itself; what can still fail is outside of it (a file that is missing, an address in use).
 
+mod limits;
 mod loading;
 
+pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
 
 use std::net::SocketAddr;
@@ -264,30 +266,6 @@ pub enum Failure {
     Closed,
     /// The request goes on without the plugin.
     Open,
-}
-
-/// [`Failure`] by kind; all closed by default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OnFailure {
-    /// The plugin has never come up.
-    pub load: Failure,
-    /// The guest trapped.
-    pub trap: Failure,
-    /// The guest used up its time.
-    pub timeout: Failure,
-}
-
-/// Limits of a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PluginLimits {
-    /// One call into the guest (default 20 ms).
-    pub call_time: Duration,
-    /// All calls of one request together (default 100 ms).
-    pub request_time: Duration,
-    /// Linear memory in bytes (default 32 MiB).
-    pub memory: usize,
-    /// Instances for connections or requests at one time (default 1000).
-    pub instances: usize,
 }
 
 /// Rules for a set of hosts on a set of listeners.

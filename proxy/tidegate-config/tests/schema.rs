@@ -20,7 +20,7 @@ impl Secrets for Anything {
 }
 
 /// Every key that users rely on.
-const KEYS: [&str; 108] = [
+const KEYS: [&str; 114] = [
     "admin",
     "address",
     "workers",
@@ -63,6 +63,12 @@ const KEYS: [&str; 108] = [
     "requestTime",
     "memory",
     "instances",
+    "callHostCalls",
+    "requestHostCalls",
+    "copiedBytes",
+    "openCalls",
+    "logLines",
+    "rebuildAbove",
     "capabilities",
     "upstreams",
     "routes",

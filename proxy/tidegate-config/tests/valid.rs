@@ -75,6 +75,8 @@ fn the_whole_example_loads() {
     assert_eq!(key.on_failure.load, Failure::Closed);
     assert_eq!(key.callable, [0]);
     assert_eq!(key.limits.memory, 16 << 20);
+    assert_eq!((key.limits.call_host_calls, key.limits.copied_bytes), (1000, 10 << 20));
+    assert_eq!(key.on_failure.memory, Failure::Open);
     assert_eq!(plan.plugins[1].module, ModuleSource::Builtin("request-id".to_owned()));
     let signed = &plan.plugins[2];
     let ModuleSource::Oci(reference) = &signed.module else { panic!("{:?}", signed.module) };
@@ -90,6 +92,10 @@ fn the_whole_example_loads() {
     let own = &plan.plugins[4];
     assert_eq!((own.name.as_str(), own.key.as_str()), ("api-key", "api-key@shop/orders"));
     assert_eq!(own.config, br#"{"header":"authorization"}"#);
+    assert_eq!((own.limits.call_time, own.limits.memory), (Duration::from_millis(5), 4 << 20));
+    assert_eq!((own.limits.rebuild_above, own.limits.open_calls), (3 << 20, 16), "as the rest follows");
+    let differing = ["callTime 5ms", "memory 4194304", "rebuildAbove 3145728"];
+    assert_eq!(own.limits.differing(&key.limits), differing, "as `explain` shows it");
 
     assert_eq!(plan.access_log.map(|log| log.path), Some(PathBuf::from("/dev/stdout")));
     assert_eq!(

@@ -1,9 +1,11 @@
 //! What a request passes on its way: built-in steps and Wasm plugins.
 pub(crate) mod chain;
+pub(crate) mod failure;
 pub(crate) mod grpc;
 pub(crate) mod guest_body;
 pub(crate) mod isolated;
 pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod plugins;
+pub(crate) mod rebuild;
 pub(crate) mod wasm;

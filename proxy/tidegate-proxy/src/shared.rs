@@ -103,7 +103,7 @@ pub(crate) struct RouteCells {
 }
 
 /// Ways in which a forwarded connection can end other than by both sides' wish.
-pub(crate) const TCP_ENDS: [&str; 17] = [
+pub(crate) const TCP_ENDS: [&str; 21] = [
     "client_reset",
     "upstream_reset",
     "idle",
@@ -118,6 +118,10 @@ pub(crate) const TCP_ENDS: [&str; 17] = [
     "plugin_missing",
     "plugin_trap",
     "plugin_timeout",
+    "plugin_memory",
+    "plugin_host_calls",
+    "plugin_request_host_calls",
+    "plugin_copied_bytes",
     "plugin_busy",
     "plugin_closed",
     "internal",
@@ -151,6 +155,8 @@ pub(crate) struct PluginCells {
     pub(crate) timeouts: Counter,
     /// Instances started.
     pub(crate) starts: Counter,
+    /// Instances replaced because their memory had grown.
+    pub(crate) rebuilds: Counter,
     /// Instances of connections or requests now.
     pub(crate) isolated: Counter,
     /// How many of them were started.
@@ -173,7 +179,7 @@ pub(crate) const BUCKETS: [u64; 12] =
     [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
 
 /// How many reasons a failure may have; `http/fail.rs` has them.
-pub(crate) const REASONS: usize = 24;
+pub(crate) const REASONS: usize = 29;
 
 /// Everything else that one worker counts.
 #[derive(Debug)]

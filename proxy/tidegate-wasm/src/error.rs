@@ -140,6 +140,24 @@ pub enum Trap {
         /// How it broke off.
         message: Arc<str>,
     },
+    /// One call had the guest call too many host functions.
+    #[error("more than {limit} calls of host functions in one call")]
+    CallHostCalls {
+        /// What is allowed.
+        limit: u64,
+    },
+    /// All calls of one request together did.
+    #[error("more than {limit} calls of host functions for one request")]
+    RequestHostCalls {
+        /// What is allowed.
+        limit: u64,
+    },
+    /// Too much was copied for one request.
+    #[error("more than {limit} bytes copied for one request")]
+    CopiedBytes {
+        /// What is allowed.
+        limit: u64,
+    },
     /// The guest called itself too deeply.
     #[error("call stack exhausted{}", frames(backtrace))]
     Stack {
@@ -167,12 +185,19 @@ impl Trap {
             Self::CallTime { .. } => "call_time",
             Self::RequestTime { .. } => "request_time",
             Self::Memory { .. } => "memory",
+            Self::CallHostCalls { .. } => "call_host_calls",
+            Self::RequestHostCalls { .. } => "request_host_calls",
+            Self::CopiedBytes { .. } => "copied_bytes",
             Self::Stack { .. } => "stack",
         }
     }
 
     /// Reads what the engine says. Time and memory are the caller's to recognise.
     pub(crate) fn from_engine(error: &wasmtime::Error) -> Self {
+        // A limit that the host has found exceeded.
+        if let Some(trap) = error.downcast_ref::<Self>() {
+            return trap.clone();
+        }
         let backtrace: Arc<str> = error
             .downcast_ref::<wasmtime::WasmBacktrace>()
             .map(ToString::to_string)

@@ -35,6 +35,8 @@ pub struct Instance {
     /// None until the module is instantiated.
     vm: Option<wasmtime::Instance>,
     poisoned: Option<Trap>,
+    /// With more memory than this it is worn.
+    rebuild_above: usize,
 }
 
 impl Instance {
@@ -49,7 +51,19 @@ impl Instance {
         instance.boot(now)?;
         instance.configure(now)?;
         instance.store.data_mut().lines.take_last();
+        instance.settle();
         Ok(instance)
+    }
+
+    /// The instance has started: from now on limits of requests hold.
+    fn settle(&mut self) {
+        let memory = self.memory_bytes();
+        let state = self.store.data_mut();
+        state.phase = state.running();
+        state.limiter.size = memory;
+        let above = state.plugin.spec.limits.rebuild_above;
+        // One that begins with more would not be helped by beginning anew.
+        self.rebuild_above = if state.limiter.size > above { usize::MAX } else { above };
     }
 
     fn new(plugin: &Arc<Plugin>, engine: &wasmtime::Engine, now: Now) -> Self {
@@ -58,7 +72,14 @@ impl Instance {
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().overdue()));
         store.set_epoch_deadline(plugin.start_ticks);
         store.data_mut().begin(ROOT, now, plugin.engine.ticks());
-        Self { store, exports: Exports::default(), plugin: plugin.clone(), vm: None, poisoned: None }
+        Self {
+            store,
+            exports: Exports::default(),
+            plugin: plugin.clone(),
+            vm: None,
+            poisoned: None,
+            rebuild_above: usize::MAX,
+        }
     }
 
     /// The module's own start, in which it may do next to nothing with the host.
@@ -303,6 +324,13 @@ impl Instance {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    /// Whether its memory has grown so much that another instance should take over. What is inside may go on.
+    #[must_use]
+    #[inline]
+    pub fn is_worn(&self) -> bool {
+        self.store.data().limiter.size > self.rebuild_above
     }
 
     /// The plugin.

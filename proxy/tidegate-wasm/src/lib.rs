@@ -7,6 +7,7 @@
 //! on (`take_*`). Time comes in as [`Now`]; nothing here reads a clock, waits or starts a thread.
 
 mod abi;
+mod budget;
 mod capabilities;
 mod effect;
 mod engine;

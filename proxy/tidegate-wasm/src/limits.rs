@@ -13,6 +13,25 @@ pub struct Limits {
     pub request_time: Duration,
     /// Bytes of memory of one instance.
     pub memory: usize,
+    /// Calls of host functions in one call into the guest; the largest number: no limit.
+    pub call_host_calls: u64,
+    /// The same in all calls of one request together.
+    pub request_host_calls: u64,
+    /// Bytes copied into the guest and out of it for one request; the largest number: no limit.
+    pub copied_bytes: u64,
+    /// HTTP and gRPC calls of one instance that are not over.
+    pub open_calls: usize,
+    /// Lines that one instance may log in a second.
+    pub log_lines: u32,
+    /// With more memory than this an instance is [worn](crate::Instance::is_worn).
+    pub rebuild_above: usize,
+}
+
+impl Limits {
+    /// Whether calls of host functions or bytes are to be counted.
+    pub(crate) fn are_counted(&self) -> bool {
+        self.call_host_calls.min(self.request_host_calls).min(self.copied_bytes) < u64::MAX
+    }
 }
 
 impl Default for Limits {
@@ -21,6 +40,12 @@ impl Default for Limits {
             call_time: Duration::from_millis(20),
             request_time: Duration::from_millis(100),
             memory: 32 << 20,
+            call_host_calls: u64::MAX,
+            request_host_calls: u64::MAX,
+            copied_bytes: u64::MAX,
+            open_calls: 1024,
+            log_lines: 1000,
+            rebuild_above: 24 << 20,
         }
     }
 }
@@ -30,9 +55,6 @@ pub(crate) const START_TIME: Duration = Duration::from_secs(1);
 
 /// Most elements of all tables.
 const TABLE_ELEMENTS: usize = 100_000;
-
-/// HTTP and gRPC calls of one instance that are not over.
-pub(crate) const OPEN_CALLS: usize = 1024;
 
 /// Bytes of one gRPC message that a guest sends.
 pub(crate) const GRPC_MESSAGE_BYTES: usize = 4 << 20;
@@ -64,12 +86,17 @@ pub(crate) const EFFECTS: usize = 4096;
 pub(crate) struct Limiter {
     pub(crate) memory: usize,
     pub(crate) refused: bool,
+    /// Bytes of memory now.
+    pub(crate) size: usize,
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let allowed = desired <= self.memory;
         self.refused |= !allowed;
+        if allowed {
+            self.size = desired;
+        }
         Ok(allowed)
     }
 

@@ -5,15 +5,14 @@ use std::{collections::VecDeque, time::Duration};
 /// Bytes of one line.
 const LINE_BYTES: usize = 16 << 10;
 
-/// Lines that may come at once, and each second.
-const LINES: u32 = 1000;
-
 /// Lines kept to explain why a plugin did not start.
 const LAST_LINES: usize = 5;
 
 /// Decides which lines of one instance pass.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LineLimit {
+    /// Lines that may come at once, and each second.
+    lines: u32,
     window: Duration,
     passed: u32,
     dropped: u32,
@@ -21,6 +20,11 @@ pub(crate) struct LineLimit {
 }
 
 impl LineLimit {
+    /// Lets this many lines pass each second.
+    pub(crate) fn new(lines: u32) -> Self {
+        Self { lines, window: Duration::ZERO, passed: 0, dropped: 0, last: None }
+    }
+
     /// Starts to keep the last lines.
     pub(crate) fn keep_last(&mut self) {
         self.last = Some(VecDeque::new());
@@ -50,7 +54,7 @@ impl LineLimit {
             self.passed = 0;
             dropped = std::mem::take(&mut self.dropped);
         }
-        if self.passed < LINES {
+        if self.passed < self.lines {
             self.passed += 1;
             (true, dropped)
         } else {
@@ -93,8 +97,8 @@ mod tests {
 
     #[test]
     fn the_rate_is_limited_by_second() {
-        let mut limit = LineLimit::default();
-        for _ in 0..LINES {
+        let mut limit = LineLimit::new(3);
+        for _ in 0..3 {
             assert_eq!(limit.admit(Duration::ZERO), (true, 0));
         }
         assert_eq!(limit.admit(Duration::ZERO), (false, 0));

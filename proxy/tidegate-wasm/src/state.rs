@@ -3,9 +3,10 @@
 use crate::{
     CallResponse, Effect, Now, Plugin, Side, StreamId,
     abi::memory::Fault,
+    budget::{Budget, Used},
     foreign::Definitions,
     grpc::{self, Kind},
-    limits::{EFFECTS, Limiter, OPEN_CALLS},
+    limits::{EFFECTS, Limiter},
     log::{LineLimit, printable},
     shared::Cell,
     stream::{
@@ -27,6 +28,8 @@ pub(crate) enum Phase {
     Start,
     /// In callbacks: all.
     Running,
+    /// In callbacks as well, and each call is looked at.
+    Watched,
     /// While the host asks for memory: logs, clock and yielding, which Go's collector needs.
     Allocating,
 }
@@ -73,6 +76,7 @@ pub(crate) struct State {
     /// Bytes on their way into the guest; kept to be used again.
     pub(crate) scratch: Vec<u8>,
     pub(crate) lines: LineLimit,
+    pub(crate) budget: Budget,
     now: Now,
     /// The engine's ticks when the call began.
     began: u64,
@@ -95,12 +99,14 @@ struct Grace {
 
 impl State {
     pub(crate) fn new(plugin: Arc<Plugin>, now: Now) -> Self {
-        let memory = plugin.spec.limits.memory;
+        let limits = &plugin.spec.limits;
+        let limiter = Limiter { memory: limits.memory, refused: false, size: 0 };
+        let lines = LineLimit::new(limits.log_lines);
         Self {
             plugin,
             memory: None,
             malloc: None,
-            limiter: Limiter { memory, refused: false },
+            limiter,
             phase: Phase::Start,
             effective: 0,
             streams: Streams::default(),
@@ -116,7 +122,8 @@ impl State {
             metrics: Arc::default(),
             definitions: Arc::default(),
             scratch: Vec::new(),
-            lines: LineLimit::default(),
+            lines,
+            budget: Budget::default(),
             now,
             began: 0,
             readings: 0,
@@ -131,8 +138,23 @@ impl State {
         self.now = now;
         self.began = ticks;
         self.readings = 0;
+        self.budget.begin(Used::default());
         self.limiter.refused = false;
         self.grace = Grace::default();
+    }
+
+    /// What the host functions of a callback are in.
+    pub(crate) fn running(&self) -> Phase {
+        if self.plugin.spec.limits.are_counted() { Phase::Watched } else { Phase::Running }
+    }
+
+    /// A call for this request is over; what it has used counts for the next one.
+    #[cold]
+    pub(crate) fn charge(&mut self, stream: u32) {
+        let used = self.budget.used();
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.used = used;
+        }
     }
 
     /// The call is over its time by the clock. It ends here if it had its time on a CPU as well; if it was kept from
@@ -261,7 +283,8 @@ impl State {
 
     /// A number for a new call of this kind; none when too many are open.
     pub(crate) fn new_token(&mut self, kind: Kind) -> Option<u32> {
-        (self.open_calls() < OPEN_CALLS).then(|| self.grpc.next_token(kind, &self.calls))
+        (self.open_calls() < self.plugin.spec.limits.open_calls)
+            .then(|| self.grpc.next_token(kind, &self.calls))
     }
 
     /// HTTP and gRPC calls that are not over.

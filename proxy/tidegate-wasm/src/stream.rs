@@ -7,7 +7,7 @@ pub(crate) mod fields;
 pub(crate) mod kept;
 pub(crate) mod table;
 
-use crate::{Now, Side};
+use crate::{Now, Side, budget::Used};
 use body::Body;
 use bytes::Bytes;
 use facts::Facts;
@@ -272,6 +272,8 @@ pub(crate) struct Stream {
     pub(crate) written: usize,
     /// Ticks spent in the guest.
     pub(crate) spent: u64,
+    /// Host calls and bytes, where limits count them.
+    pub(crate) used: Used,
     /// Details of a local reply.
     pub(crate) details: Option<String>,
 }
@@ -299,6 +301,7 @@ impl Stream {
             scheme: None,
             written: 0,
             spent: 0,
+            used: Used::default(),
             details: None,
         }
     }
@@ -315,6 +318,7 @@ impl Stream {
         self.info = info;
         self.opened = now;
         self.spent = 0;
+        self.used = Used::default();
     }
 
     /// Drops what the request left behind.

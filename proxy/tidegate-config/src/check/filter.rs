@@ -73,10 +73,9 @@ fn filter_steps(
     if let Some(name) = &written.plugin
         && let Some(found) = plugins.find(check, &path.key("plugin"), name)
     {
-        let plugin = match &written.config {
-            Some(config) => plugins.configured(found, place.owner, config),
-            None => found,
-        };
+        let limits = written.limits.as_ref();
+        let limits = limits.and_then(|written| plugins.narrowed(check, &path.key("limits"), found, written));
+        let plugin = plugins.changed(found, place.owner, (written.config.as_ref(), limits));
         filters.push(Filter::Plugin(plugin));
     }
     if let Some(changes) = &written.request_headers {

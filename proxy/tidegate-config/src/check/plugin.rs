@@ -1,6 +1,7 @@
 //! `plugins`, and the further entries that filters with a configuration of their own make.
 
 mod capability;
+mod limits;
 
 use super::Check;
 use super::loading::loading;
@@ -14,7 +15,6 @@ use crate::plan::{self, Failure, OnFailure, Plugin, PluginIndex, PluginLimits};
 use crate::problem::Fault;
 use crate::types::check_name;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 /// The plugins of the plan, found by name.
 #[derive(Debug, Default)]
@@ -39,13 +39,29 @@ impl Plugins {
         found
     }
 
-    /// The same plugin with another configuration, used at `owner`.
-    pub(super) fn configured(
+    /// A plugin's limits as narrowed by what is written at one of its uses.
+    pub(super) fn narrowed(
+        &self,
+        check: &mut Check<'_>,
+        path: &Path<'_>,
+        plugin: PluginIndex,
+        written: &PluginLimitsDocument,
+    ) -> Option<PluginLimits> {
+        self.list
+            .get(plugin)
+            .map(|plugin| limits::narrow(check, path, written, (&plugin.name, plugin.limits)))
+    }
+
+    /// The same plugin with another configuration or other limits, used at `owner`.
+    pub(super) fn changed(
         &mut self,
         plugin: PluginIndex,
         owner: &str,
-        config: &serde_json::Value,
+        (config, limits): (Option<&serde_json::Value>, Option<PluginLimits>),
     ) -> PluginIndex {
+        if config.is_none() && limits.is_none() {
+            return plugin;
+        }
         let original = &self.list[plugin];
         let first = format!("{}@{owner}", original.name);
         let mut key = first.clone();
@@ -55,7 +71,11 @@ impl Plugins {
             key = format!("{first}#{count}");
         }
         self.keys.insert(key.clone());
-        let plugin = Plugin { key, config: config_bytes(Some(config)), ..original.clone() };
+        let mut plugin = Plugin { key, ..original.clone() };
+        if config.is_some() {
+            plugin.config = config_bytes(config);
+        }
+        plugin.limits = limits.unwrap_or(plugin.limits);
         self.list.push(plugin);
         self.list.len() - 1
     }
@@ -106,7 +126,7 @@ fn plugin(
         environment: environment(check, &path.key("environment"), &written.environment),
         on_failure: on_failure(written.on_failure.as_ref()),
         isolation: isolation(written.isolation),
-        limits: limits(check, &path.key("limits"), written.limits.as_ref()),
+        limits: limits::limits(check, &path.key("limits"), written.limits.as_ref()),
         callable,
         background: written.background == Some(true),
         capabilities: capability::check(check, &capabilities, written.capabilities.as_ref()),
@@ -154,17 +174,20 @@ fn on_failure(written: Option<&FailurePolicy>) -> OnFailure {
         Some(FailureMode::Open) => Failure::Open,
         Some(FailureMode::Closed) | None => Failure::Closed,
     };
+    let by_kind = |load, trap, timeout, memory| OnFailure { load, trap, timeout, memory };
     match written {
-        None => OnFailure { load: Failure::Closed, trap: Failure::Closed, timeout: Failure::Closed },
+        None => by_kind(Failure::Closed, Failure::Closed, Failure::Closed, Failure::Closed),
         Some(FailurePolicy::All(mode)) => {
             let all = failure(Some(*mode));
-            OnFailure { load: all, trap: all, timeout: all }
+            by_kind(all, all, all, all)
         }
-        Some(FailurePolicy::ByKind(modes)) => OnFailure {
-            load: failure(modes.load),
-            trap: failure(modes.trap),
-            timeout: failure(modes.timeout),
-        },
+        Some(FailurePolicy::ByKind(modes)) => by_kind(
+            failure(modes.load),
+            failure(modes.trap),
+            failure(modes.timeout),
+            // Running out of memory is a trap, unless something else is said of it.
+            failure(modes.memory.or(modes.trap)),
+        ),
     }
 }
 
@@ -173,27 +196,5 @@ fn isolation(written: Option<Isolation>) -> plan::Isolation {
         None | Some(Isolation::Worker) => plan::Isolation::Worker,
         Some(Isolation::Connection) => plan::Isolation::Connection,
         Some(Isolation::Request) => plan::Isolation::Request,
-    }
-}
-
-/// Memory that a module has at least: one page.
-const MEMORY_LEAST: u64 = 64 << 10;
-/// Memory that a module can have at most: all that 32 bits reach.
-const MEMORY_MOST: u64 = 4 << 30;
-
-fn limits(check: &mut Check<'_>, path: &Path<'_>, written: Option<&PluginLimitsDocument>) -> PluginLimits {
-    let memory = written.and_then(|limits| limits.memory).map_or(32 << 20, |memory| memory.0);
-    if !(MEMORY_LEAST..=MEMORY_MOST).contains(&memory) {
-        let fault = Fault::new(format!("a module cannot work with {memory} bytes of memory"));
-        check.fault(&path.key("memory"), fault.hint("64KiB to 4GiB"));
-    }
-    let instances = written.and_then(|limits| limits.instances).unwrap_or(1000);
-    let call_time = written.and_then(|limits| limits.call_time);
-    let request_time = written.and_then(|limits| limits.request_time);
-    PluginLimits {
-        call_time: check.positive(&path.key("callTime"), call_time, Duration::from_millis(20)),
-        request_time: check.positive(&path.key("requestTime"), request_time, Duration::from_millis(100)),
-        memory: usize::try_from(memory).unwrap_or(usize::MAX),
-        instances: instances as usize,
     }
 }

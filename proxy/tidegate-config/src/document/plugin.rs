@@ -40,7 +40,7 @@ pub struct PluginDocument {
     pub background: Option<bool>,
     /// What happens to requests when the plugin cannot do its work. Default: `closed`.
     pub on_failure: Option<FailurePolicy>,
-    /// Time and memory that the module may use.
+    /// What the module may use.
     pub limits: Option<PluginLimitsDocument>,
     /// What the module may reach. Default: nothing.
     pub capabilities: Option<Capabilities>,
@@ -88,6 +88,8 @@ pub struct FailureModes {
     pub trap: Option<FailureMode>,
     /// The module used up its time. Default: `closed`.
     pub timeout: Option<FailureMode>,
+    /// The module broke off because it may not have more memory. Default: as `trap`.
+    pub memory: Option<FailureMode>,
 }
 
 /// Limits of a module.
@@ -104,6 +106,22 @@ pub struct PluginLimitsDocument {
     /// Instances at one time in the whole gateway, where `isolation` is not `worker`. Default: 1000.
     #[schemars(range(min = 1, max = 4096))]
     pub instances: Option<u32>,
+    /// Calls of host functions in one call into the module. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub call_host_calls: Option<u64>,
+    /// Calls of host functions in all calls of one request together. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub request_host_calls: Option<u64>,
+    /// Bytes copied into the module and out of it for one request. Default: no limit.
+    pub copied_bytes: Option<ByteSize>,
+    /// HTTP and gRPC calls of an instance that are not over. Default: 1024.
+    #[schemars(range(min = 0, max = 65536))]
+    pub open_calls: Option<u32>,
+    /// Lines that an instance may log in a second. Default: 1000.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub log_lines: Option<u32>,
+    /// A worker's instance with more memory than this is replaced. Default: three quarters of `memory`.
+    pub rebuild_above: Option<ByteSize>,
 }
 
 /// What a module may reach and do. What is not named here is as the defaults say.

@@ -1,6 +1,6 @@
 //! `routes`: which requests there are and what is done with them.
 
-use super::{MirrorDocument, RetriesDocument, RuleTimeoutsDocument};
+use super::{MirrorDocument, PluginLimitsDocument, RetriesDocument, RuleTimeoutsDocument};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -114,7 +114,7 @@ pub struct RegexMatch {
             { "required": ["responseHeaders"] },
             { "required": ["rewrite"] }
         ],
-        "dependentRequired" = { "config": ["plugin"] }
+        "dependentRequired" = { "config": ["plugin"], "limits": ["plugin"] }
     )
 )]
 pub struct FilterDocument {
@@ -123,6 +123,8 @@ pub struct FilterDocument {
     /// Replaces the plugin's configuration here.
     #[serde(default)]
     pub config: Option<serde_json::Value>,
+    /// Narrows the plugin's limits here.
+    pub limits: Option<PluginLimitsDocument>,
     /// Changes the request's headers.
     pub request_headers: Option<HeaderChangesDocument>,
     /// Changes the response's headers.

@@ -91,7 +91,7 @@ impl Record {
             Some(Reason::Garbage) => "upstream_reset_before_response_started{protocol_error}",
             Some(Reason::Timeout) => "response_timeout",
             Some(Reason::ClientGone) => "downstream_remote_disconnect",
-            Some(Reason::PluginTrap | Reason::PluginTimeout | Reason::PluginMissing) => "wasm_fail_stream",
+            Some(reason) if reason.is_of_guest() => "wasm_fail_stream",
             Some(other) => other.word(),
         }))
     }

@@ -71,7 +71,9 @@ impl Slot {
 
     fn of_connection(self: &Rc<Self>, kept: &Kept) -> Result<Rc<Host>, Unavailable> {
         let mut hosts = kept.0.borrow_mut();
-        let sound = |host: &&Rc<Host>| host.is_of(self) && host.seat.as_ref().is_some_and(Seat::is_sound);
+        let sound = |host: &&Rc<Host>| {
+            host.is_of(self) && host.seat.as_ref().is_some_and(Seat::is_sound) && !host.is_worn()
+        };
         if let Some(host) = hosts.iter().find(sound) {
             return Ok(host.clone());
         }

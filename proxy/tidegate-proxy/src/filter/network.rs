@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tidegate_config::plan::{Failure, OnFailure};
 use tidegate_wasm::{Instance, Now, Peer, Side, Step, StreamId, StreamInfo, Trap};
 
+use crate::filter::failure::policy_for;
 use crate::filter::plugins::{Held, Host};
 use crate::http::fail::Reason;
 
@@ -91,9 +92,7 @@ impl NetworkGuest {
 
     /// The policy for a failure: end the connection, or go on without the guest.
     fn failed(&self, reason: Reason) -> Result<(), Reason> {
-        let policy =
-            if reason == Reason::PluginTimeout { self.on_failure.timeout } else { self.on_failure.trap };
-        match policy {
+        match policy_for(self.on_failure, reason) {
             Failure::Open => {
                 self.out.set(true);
                 Ok(())

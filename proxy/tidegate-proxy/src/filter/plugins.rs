@@ -12,8 +12,10 @@ use tidegate_config::plan::{Failure, Isolation, OnFailure, UpstreamIndex};
 use tidegate_wasm::{Effect, Instance, LogLevel, Side, StreamId, StreamInfo, Trap};
 use tokio::task::{AbortHandle, spawn_local};
 
+use crate::filter::failure::reason_of;
 use crate::filter::grpc;
 use crate::filter::isolated::Seat;
+use crate::filter::rebuild::Life;
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
 use crate::shared::{PluginCounters, Signal};
@@ -62,6 +64,8 @@ pub(crate) struct Slot {
     pub(crate) taken: Rc<Cell<usize>>,
     /// No further one is started before this time, since the last did not start.
     pub(crate) refused_until: Cell<Duration>,
+    /// No instance is rebuilt before this time.
+    pub(crate) rebuild_from: Cell<Duration>,
     pools: FxHashMap<String, Rc<Pool>>,
 }
 
@@ -101,6 +105,7 @@ impl Slot {
             failures: Cell::new(0),
             taken: Rc::default(),
             refused_until: Cell::new(Duration::ZERO),
+            rebuild_from: Cell::new(Duration::ZERO),
             pools,
         });
         if slot.entry.plugin.is_some() {
@@ -165,6 +170,16 @@ impl Slot {
             State::Running { host, .. } => Ok(host.clone()),
             State::Down { .. } | State::Missing => Err(down),
         }
+    }
+
+    /// Whether this is the instance that new requests come to.
+    pub(crate) fn serves(&self, host: &Host) -> bool {
+        matches!(&*self.state.borrow(), State::Running { host: own, .. } if std::ptr::eq(&**own, host))
+    }
+
+    /// New requests come to this instance from now on.
+    pub(crate) fn takes_over(&self, host: Rc<Host>, since: Duration) {
+        *self.state.borrow_mut() = State::Running { host, since };
     }
 
     /// Counts a trap.
@@ -247,6 +262,7 @@ pub(crate) struct Host {
     pub(crate) seat: Option<Seat>,
     /// Refused functions that the log has.
     told: RefCell<Vec<String>>,
+    pub(crate) life: Cell<Life>,
 }
 
 /// What a guest wants of one request or connection, until that takes it.
@@ -287,11 +303,6 @@ impl Held {
     }
 }
 
-/// The reason that a trap is refused for.
-pub(crate) fn reason_of(trap: &Trap) -> Reason {
-    if trap.is_timeout() { Reason::PluginTimeout } else { Reason::PluginTrap }
-}
-
 impl Host {
     pub(crate) fn new(instance: Instance, slot: &Rc<Slot>, seat: Option<Seat>) -> Rc<Self> {
         Rc::new(Self {
@@ -306,6 +317,7 @@ impl Host {
             grpc: grpc::Calls::default(),
             told: RefCell::default(),
             seat,
+            life: Cell::default(),
         })
     }
 
@@ -325,7 +337,9 @@ impl Host {
         call: impl FnOnce(&mut Instance, tidegate_wasm::Now) -> Result<T, Trap>,
     ) -> Result<T, Reason> {
         self.look_at_the_clock();
-        self.pass(call)
+        let result = self.pass(call);
+        self.look_at_size();
+        result
     }
 
     /// As [`Host::call`] at the time that was read last: for a request on its way, which has just come or waited.
@@ -372,11 +386,11 @@ impl Host {
         self.silence();
         self.grpc.cancel_all();
         if let Some(slot) = self.slot.upgrade() {
-            let running =
-                matches!(&*slot.state.borrow(), State::Running { host, .. } if std::ptr::eq(&**host, self));
-            if running {
+            let drained = self.life.get() == Life::Draining;
+            if slot.serves(self) {
                 slot.trapped(trap);
-            } else if self.seat.as_ref().is_some_and(Seat::fails) {
+            } else if drained || self.seat.as_ref().is_some_and(Seat::fails) {
+                self.life.set(Life::Ended);
                 slot.count(trap);
             }
         }
@@ -407,6 +421,17 @@ impl Host {
         });
         // A trap on the way out hurts no request: it was counted and the instance is replaced.
         _ = closed;
+        self.look_at_size();
+    }
+
+    /// The plugin on this worker; none once no snapshot has it.
+    pub(crate) fn slot(&self) -> Option<Rc<Slot>> {
+        self.slot.upgrade()
+    }
+
+    /// The time that was read last.
+    pub(crate) fn now(&self) -> tidegate_wasm::Now {
+        self.deadlines.guest()
     }
 
     /// Performs everything that the guest has asked for.
@@ -435,7 +460,7 @@ impl Host {
             Effect::ClearRoute { stream } => self.tell(stream, |held| held.clear_route.set(true)),
             Effect::Log { level, message, .. } => self.log(level, &message),
             Effect::Refused { function, .. } => self.refused(&function),
-            Effect::TickPeriod(period) => self.tick_every(period),
+            Effect::TickPeriod(period) if self.life.get() == Life::Serving => self.tick_every(period),
             Effect::HttpCall { token, upstream, head, body, trailers, timeout, .. } => {
                 let pool = self.slot.upgrade().and_then(|slot| slot.pools.get(&upstream).cloned());
                 // An answer finds the worker's instance; one of a request does not outlive the request for it.
@@ -461,9 +486,9 @@ impl Host {
                 self.call_grpc(pool, *call);
             }
             Effect::GrpcCancel { token } => self.grpc.cancel(token),
-            // The entry waits for whoever registers the queue again.
-            Effect::QueueReady { .. } => {}
-            Effect::QueueRegistered { queue } => self.listen(queue),
+            Effect::QueueRegistered { queue } if self.life.get() == Life::Serving => self.listen(queue),
+            // The entry waits for whoever registers the queue again. Ticks and queues are those of the instance that serves.
+            Effect::QueueReady { .. } | Effect::QueueRegistered { .. } | Effect::TickPeriod(_) => {}
         }
     }
 
@@ -525,7 +550,7 @@ impl Host {
     }
 
     /// Nothing wakes the instance by itself any more: no tick, no queue.
-    fn silence(&self) {
+    pub(crate) fn silence(&self) {
         self.queues.borrow_mut().drain(..).for_each(|task| task.abort());
         if let Some(tick) = self.tick.borrow_mut().take() {
             tick.abort();

@@ -10,6 +10,7 @@ use http::response;
 use tidegate_config::plan::{Failure, OnFailure};
 use tidegate_wasm::{Instance, Now, Side, Step, StreamId, StreamInfo, Trap};
 
+use crate::filter::failure::policy_for;
 use crate::filter::plugins::{Held, Host};
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
@@ -123,9 +124,7 @@ impl Guest {
 
     /// The policy for a failure: refuse, or go on without the guest.
     fn failed(&self, reason: Reason) -> Result<(), Fail> {
-        let policy =
-            if reason == Reason::PluginTimeout { self.on_failure.timeout } else { self.on_failure.trap };
-        match policy {
+        match policy_for(self.on_failure, reason) {
             Failure::Open => {
                 self.out.set(true);
                 Ok(())

@@ -166,12 +166,15 @@ impl Page<'_> {
 
     fn plugins(&mut self, snapshot: &Snapshot) {
         type Row = (&'static str, &'static str, fn(&PluginCells) -> &Counter);
-        let rows: [Row; 6] = [
+        let rows: [Row; 7] = [
             ("tidegate_plugin_requests_total", "Requests that passed the plugin.", |c| &c.streams),
             ("tidegate_plugin_replies_total", "Answers that the plugin gave.", |c| &c.replies),
             ("tidegate_plugin_traps_total", "Traps of the guest.", |c| &c.traps),
             ("tidegate_plugin_timeouts_total", "Calls that used up their time.", |c| &c.timeouts),
             ("tidegate_plugin_starts_total", "Instances started.", |c| &c.starts),
+            ("tidegate_plugin_rebuilds_total", "Instances replaced: their memory had grown.", |c| {
+                &c.rebuilds
+            }),
             ("tidegate_plugin_refused_total", "Calls that the plugin's capabilities refused.", |c| {
                 &c.refused
             }),

@@ -60,8 +60,18 @@ pub(crate) enum Reason {
     PluginMissing,
     /// The guest trapped.
     PluginTrap,
-    /// The guest used up its time.
+    /// A call into the guest used up its time.
     PluginTimeout,
+    /// All calls of the request used up their time.
+    PluginRequestTime,
+    /// The guest broke off because it may not have more memory.
+    PluginMemory,
+    /// The guest called host functions too often in one call.
+    PluginHostCalls,
+    /// The guest called host functions too often for one request.
+    PluginRequestHostCalls,
+    /// The guest had too many bytes copied.
+    PluginCopiedBytes,
     /// The guest broke the exchange off.
     PluginReset,
     /// All instances that the plugin may have are in use.
@@ -125,6 +135,21 @@ impl Fail {
 }
 
 impl Reason {
+    /// Whether a guest was away, broke off, or met a limit.
+    pub(crate) fn is_of_guest(self) -> bool {
+        matches!(
+            self,
+            Self::PluginMissing
+                | Self::PluginTrap
+                | Self::PluginTimeout
+                | Self::PluginRequestTime
+                | Self::PluginMemory
+                | Self::PluginHostCalls
+                | Self::PluginRequestHostCalls
+                | Self::PluginCopiedBytes
+        )
+    }
+
     /// All of them, in the order of their numbers.
     pub(crate) const ALL: [Self; REASONS] = [
         Self::Framing,
@@ -147,6 +172,11 @@ impl Reason {
         Self::PluginMissing,
         Self::PluginTrap,
         Self::PluginTimeout,
+        Self::PluginRequestTime,
+        Self::PluginMemory,
+        Self::PluginHostCalls,
+        Self::PluginRequestHostCalls,
+        Self::PluginCopiedBytes,
         Self::PluginReset,
         Self::PluginBusy,
         Self::ClientGone,

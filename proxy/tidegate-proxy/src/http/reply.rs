@@ -70,6 +70,11 @@ fn answer(reason: Reason) -> (StatusCode, &'static str) {
         Reason::PluginMissing
         | Reason::PluginTrap
         | Reason::PluginTimeout
+        | Reason::PluginRequestTime
+        | Reason::PluginMemory
+        | Reason::PluginHostCalls
+        | Reason::PluginRequestHostCalls
+        | Reason::PluginCopiedBytes
         | Reason::PluginReset
         | Reason::PluginBusy => (StatusCode::SERVICE_UNAVAILABLE, "filter failed\n"),
         Reason::ClientGone => (StatusCode::BAD_REQUEST, "client gone\n"),
@@ -100,6 +105,11 @@ impl Reason {
             Self::PluginMissing => "plugin_missing",
             Self::PluginTrap => "plugin_trap",
             Self::PluginTimeout => "plugin_timeout",
+            Self::PluginRequestTime => "plugin_request_time",
+            Self::PluginMemory => "plugin_memory",
+            Self::PluginHostCalls => "plugin_host_calls",
+            Self::PluginRequestHostCalls => "plugin_request_host_calls",
+            Self::PluginCopiedBytes => "plugin_copied_bytes",
             Self::PluginReset => "plugin_reset",
             Self::PluginBusy => "plugin_busy",
             Self::ClientGone => "client_gone",

@@ -14,13 +14,23 @@ pub fn plugin_spec(plan: &Plan, spec: &plan::Plugin, module: Module) -> PluginSp
         config: spec.config.clone().into(),
         vm_config: spec.vm_config.clone().into(),
         environment: spec.environment.clone(),
-        limits: Limits {
-            call_time: spec.limits.call_time,
-            request_time: spec.limits.request_time,
-            memory: spec.limits.memory,
-        },
+        limits: limits(&spec.limits),
         callable: upstreams.map(|upstream| upstream.name.clone()).collect(),
         capabilities: capabilities(&spec.capabilities),
+    }
+}
+
+fn limits(plan: &plan::PluginLimits) -> Limits {
+    Limits {
+        call_time: plan.call_time,
+        request_time: plan.request_time,
+        memory: plan.memory,
+        call_host_calls: plan.call_host_calls,
+        request_host_calls: plan.request_host_calls,
+        copied_bytes: plan.copied_bytes,
+        open_calls: plan.open_calls,
+        log_lines: plan.log_lines,
+        rebuild_above: plan.rebuild_above,
     }
 }
 

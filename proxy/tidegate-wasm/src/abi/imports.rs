@@ -14,6 +14,7 @@ mod shared;
 mod stream;
 mod system;
 mod wasi;
+mod watched;
 
 use crate::Names;
 use crate::abi::memory::Fault;
@@ -44,10 +45,11 @@ macro_rules! host {
             "env",
             $name,
             |mut caller: Caller<'_, State>, $($param: $ty),*| -> wasmtime::Result<u32> {
-                if caller.data().phase != Phase::Running {
-                    return Err(restricted($name));
+                match caller.data().phase {
+                    Phase::Running => finish($function(&mut caller, $($param),*)),
+                    Phase::Watched => watched::call(&mut caller, |caller| finish($function(caller, $($param),*))),
+                    Phase::Start | Phase::Allocating => Err(restricted($name)),
                 }
-                finish($function(&mut caller, $($param),*))
             },
         )?;
         $imports.names.insert(("env", $name));

@@ -86,6 +86,7 @@ pub(crate) fn give(
     at_size: u32,
 ) -> Result<(), Fault> {
     let size = u32::try_from(bytes.len()).map_err(|_| Status::InvalidMemoryAccess)?;
+    caller.data_mut().budget.copies(bytes.len());
     let pointer = if size == 0 { 0 } else { allocate(caller, size)? };
     // The guest's allocator may have grown the memory, so it is looked at again.
     let (mut memory, _) = split(caller)?;

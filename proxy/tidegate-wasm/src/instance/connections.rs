@@ -8,6 +8,7 @@ use super::Instance;
 use super::streams::{count, settle};
 use crate::{
     Now, Side, Step, StreamId, StreamInfo, Trap,
+    budget::Used,
     stream::{Hold, Part},
 };
 use bytes::Bytes;
@@ -192,12 +193,14 @@ impl Instance {
         })
     }
 
-    /// Before each callback: an instance that works, and all the time that one call may take.
+    /// Before each callback: an instance that works, and all that one call may use.
     fn renew(&mut self, id: StreamId) -> Result<(), Trap> {
         if let Some(trap) = &self.poisoned {
             return Err(trap.clone());
         }
-        self.stream_mut(id)?.spent = 0;
+        let stream = self.stream_mut(id)?;
+        stream.spent = 0;
+        stream.used = Used::default();
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     Now, Plugin, StartError, Trap,
     engine::PLACES,
     foreign::Definitions,
-    state::{Metrics, Phase, State},
+    state::{Metrics, State},
 };
 use std::sync::Arc;
 use wasmtime::{PoolConcurrencyLimitError, Store};
@@ -36,7 +36,7 @@ impl Instance {
         instance.store.data_mut().definitions = image.definitions().clone();
         let vm = ready.instantiate(&mut instance.store).map_err(|error| refused(&error))?;
         instance.look_up(vm);
-        instance.store.data_mut().phase = Phase::Running;
+        instance.settle();
         Ok(instance)
     }
 

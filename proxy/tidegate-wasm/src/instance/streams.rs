@@ -4,7 +4,7 @@ use super::Instance;
 use crate::{
     Now, Side, Step, StreamId, Trap,
     abi::exports::Exports,
-    state::State,
+    state::{Phase, State},
     stream::{
         Cut, Flow, Hold, Part, Stream,
         fields::{keep_request, keep_response, keep_trailers, request_len},
@@ -387,12 +387,19 @@ impl Instance {
         let began = self.plugin.engine.ticks();
         let state = self.store.data_mut();
         state.begin(id.0, now, began);
-        let spent = state.streams.get(id.0).map_or(0, |stream| stream.spent);
+        let (spent, used) = match state.streams.get(id.0) {
+            Some(stream) => (stream.spent, stream.used),
+            None => Default::default(),
+        };
+        state.budget.begin(used);
         let left = self.plugin.request_ticks.saturating_sub(spent).max(1);
         self.store.set_epoch_deadline(left.min(self.plugin.call_ticks));
         let result = call(&self.exports, &mut self.store);
         let passed = self.plugin.engine.ticks() - began;
         let passed = passed.saturating_sub(self.store.data().granted());
+        if self.store.data().phase == Phase::Watched {
+            self.store.data_mut().charge(id.0);
+        }
         if passed > 0
             && let Some(stream) = self.store.data_mut().streams.get_mut(id.0)
         {

@@ -10,6 +10,7 @@ mod foreign;
 mod grpc;
 mod headers;
 mod isolated;
+mod limits;
 mod load;
 mod properties;
 mod shared;

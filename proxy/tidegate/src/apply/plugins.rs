@@ -233,9 +233,8 @@ fn identity(spec: &plan::Plugin, module: &Digest, callable: &[String]) -> Digest
     add(&spec.vm_config);
     // Whoever shares an instance, an image is needed or not.
     add(&[u8::from(spec.isolation != Isolation::Worker)]);
-    add(&spec.limits.call_time.as_nanos().to_le_bytes());
-    add(&spec.limits.request_time.as_nanos().to_le_bytes());
-    add(&(spec.limits.memory as u64).to_le_bytes());
+    // How many instances there may be is no matter of any of them. The rest are numbers, as below.
+    add(format!("{:?}", plan::PluginLimits { instances: 0, ..spec.limits }).as_bytes());
     add(&(spec.environment.len() as u64).to_le_bytes());
     for (name, value) in &spec.environment {
         add(name.as_bytes());
@@ -270,14 +269,10 @@ mod tests {
                 load: plan::Failure::Closed,
                 trap: plan::Failure::Closed,
                 timeout: plan::Failure::Closed,
+                memory: plan::Failure::Closed,
             },
             isolation: Isolation::Worker,
-            limits: plan::PluginLimits {
-                call_time: Duration::from_millis(20),
-                request_time: Duration::from_millis(100),
-                memory: 1 << 25,
-                instances: 10,
-            },
+            limits: plan::PluginLimits { instances: 10, ..plan::PluginLimits::default() },
             callable: Vec::new(),
             background: false,
             capabilities: plan::Capabilities::default(),
@@ -299,6 +294,7 @@ mod tests {
         assert_ne!(plain, changed(&|spec| spec.vm_config = b"{ }".to_vec()), "configuration of the VM");
         assert_ne!(plain, changed(&|spec| spec.environment.push(("A".into(), "b".into()))), "environment");
         assert_ne!(plain, changed(&|spec| spec.limits.memory = 1), "memory limit");
+        assert_ne!(plain, changed(&|spec| spec.limits.log_lines = 1), "log lines");
         assert_ne!(plain, changed(&|spec| spec.isolation = Isolation::Request), "isolation");
         let read = plan::BodyAccess::Read;
         assert_ne!(plain, changed(&|spec| spec.capabilities.request_body = read), "capabilities");

@@ -199,9 +199,14 @@ fn filter(plan: &Plan, filter: &Filter) -> String {
     match filter {
         Filter::Plugin(index) => {
             let Some(plugin) = plan.plugins.get(*index) else { return "plugin".to_owned() };
-            match plugin.isolation {
-                Isolation::Worker => format!("plugin {}", plugin.key),
-                other => format!("plugin {} (an instance for each {})", plugin.key, other.word()),
+            let each = (plugin.isolation != Isolation::Worker)
+                .then(|| format!("an instance for each {}", plugin.isolation.word()));
+            let own = plan.plugins.iter().find(|own| own.key == plugin.name);
+            let narrowed = own.map(|own| plugin.limits.differing(&own.limits)).unwrap_or_default();
+            let narrowed = (!narrowed.is_empty()).then(|| format!("narrowed to {}", join(narrowed)));
+            match join(each.into_iter().chain(narrowed)) {
+                notes if notes.is_empty() => format!("plugin {}", plugin.key),
+                notes => format!("plugin {} ({notes})", plugin.key),
             }
         }
         Filter::RequestHeaders(changes) => format!("request headers: {}", header_changes(changes)),

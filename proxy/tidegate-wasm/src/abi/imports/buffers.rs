@@ -71,6 +71,7 @@ pub(super) fn set(
     let kind = BufferKind::from_number(kind).ok_or(Status::BadArgument)?;
     let (memory, state) = split(caller)?;
     let data = memory.read(data, size)?;
+    state.budget.copies(data.len());
     let Some(side) = state.stream().and_then(|stream| stream.side_of(kind)) else {
         let absent = fixed(state, kind).is_none();
         return Err(Fault::Status(if absent { Status::NotFound } else { Status::BadArgument }));

@@ -39,6 +39,7 @@ pub(super) fn http(
     }
     let head = call_head(&memory, pairs, pair)?;
     let body = Bytes::copy_from_slice(memory.read(body, bodies)?);
+    state.budget.copies(body.len() + pair as usize + trailer as usize);
     let trailers = call_trailers(&memory, trailers, trailer)?;
     let timeout = match i32::try_from(timeout) {
         Ok(0) => None,

@@ -69,6 +69,7 @@ pub(super) fn value(
 pub(super) fn set_pairs(caller: &mut Caller<'_, State>, map: u32, data: u32, size: u32) -> Answer {
     let (memory, state) = split(caller)?;
     let encoded = memory.read(data, size)?;
+    state.budget.copies(encoded.len());
     let kind = kind(map)?;
     let pairs = PairsReader::check(encoded).map_err(|_| Status::BadArgument)?;
     let may = changeable(state, kind).is_none_or(|names| spares(state, kind, names, pairs.clone()));
@@ -113,6 +114,7 @@ pub(super) fn remove(caller: &mut Caller<'_, State>, map: u32, key: u32, keys: u
 fn write(caller: &mut Caller<'_, State>, op: Op, map: u32, key: (u32, u32), value: (u32, u32)) -> Answer {
     let (memory, state) = split(caller)?;
     let (key, value) = (memory.read(key.0, key.1)?, memory.read(value.0, value.1)?);
+    state.budget.copies(key.len() + value.len());
     let kind = kind(map)?;
     let may = changeable(state, kind).is_none_or(|names| names.has(key));
     if !may {

@@ -25,6 +25,7 @@ pub(super) fn call(
 ) -> Answer {
     let (memory, state) = split(caller)?;
     let (name, args) = (memory.read(name, names)?, memory.read(args, arg)?);
+    state.budget.copies(args.len());
     let mut result = Vec::new();
     match name {
         b"clear_route_cache" => stream::clear_route_of(state)?,

@@ -38,6 +38,7 @@ pub(super) fn call(
         pairs: (pairs, pair),
     };
     let message = memory.read(message, messages)?;
+    state.budget.copies(message.len());
     if message.len() > GRPC_MESSAGE_BYTES {
         return Err(Status::InternalFailure.into());
     }
@@ -81,6 +82,7 @@ pub(super) fn send(caller: &mut Caller<'_, State>, token: u32, data: u32, size: 
         return Err(Status::BadArgument.into());
     }
     let message = memory.read(data, size)?;
+    state.budget.copies(message.len());
     let outbox = &state.grpc.find(token).ok_or(Status::NotFound)?.outbox;
     outbox.push(message)?;
     if end != 0 {

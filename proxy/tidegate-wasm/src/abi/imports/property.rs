@@ -24,6 +24,7 @@ pub(super) fn get(caller: &mut Caller<'_, State>, path: u32, paths: u32, pointer
 pub(super) fn set(caller: &mut Caller<'_, State>, path: u32, paths: u32, value: u32, values: u32) -> Answer {
     let (memory, state) = split(caller)?;
     let (path, value) = (trimmed(memory.read(path, paths)?), memory.read(value, values)?);
+    state.budget.copies(value.len());
     let fixed =
         state.definitions.declared.iter().any(|declared| declared.readonly && *declared.name == *path);
     let facts = state.stream_mut().ok_or(Status::NotFound)?.facts();

@@ -33,7 +33,9 @@ pub(super) fn set_value(
     cas: u32,
 ) -> Answer {
     let (memory, state) = split(caller)?;
-    Ok(state.plugin.space.set_value(memory.read(key, keys)?, memory.read(value, values)?, cas)?)
+    let (key, value) = (memory.read(key, keys)?, memory.read(value, values)?);
+    state.budget.copies(key.len() + value.len());
+    Ok(state.plugin.space.set_value(key, value, cas)?)
 }
 
 /// `proxy_register_shared_queue`.
@@ -63,7 +65,9 @@ pub(super) fn resolve(
 /// `proxy_enqueue_shared_queue`.
 pub(super) fn enqueue(caller: &mut Caller<'_, State>, queue: u32, value: u32, values: u32) -> Answer {
     let (memory, state) = split(caller)?;
-    match state.plugin.space.enqueue(queue, memory.read(value, values)?)? {
+    let value = memory.read(value, values)?;
+    state.budget.copies(value.len());
+    match state.plugin.space.enqueue(queue, value)? {
         Some(plugin) => state.push(Effect::QueueReady { plugin, queue }),
         None => Ok(()),
     }

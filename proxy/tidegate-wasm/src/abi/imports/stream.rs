@@ -77,6 +77,7 @@ pub(super) fn local_response(
     let (memory, state) = split(caller)?;
     let details = String::from_utf8_lossy(memory.read(details, detail)?).into_owned();
     let body = Bytes::copy_from_slice(memory.read(body, bodies)?);
+    state.budget.copies(body.len() + pair as usize);
     let mut headers = reply_headers(&memory, pairs, pair)?;
     let status = u16::try_from(code).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.filter(|status| (200..600).contains(&status.as_u16())).ok_or(Status::BadArgument)?;

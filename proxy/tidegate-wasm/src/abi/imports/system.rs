@@ -1,6 +1,6 @@
 //! Logs, time, ticks, the effective context.
 
-use super::{Answer, Imports};
+use super::{Answer, Imports, watched};
 use crate::Effect;
 use crate::abi::memory::{give, split};
 use crate::state::State;
@@ -13,8 +13,10 @@ pub(super) fn link(imports: &mut Imports) -> wasmtime::Result<()> {
     imports.linker.func_wrap(
         "env",
         "proxy_log",
-        |mut caller: Caller<'_, State>, level: u32, data: u32, size: u32| -> u32 {
-            log(&mut caller, level, data, size).err().unwrap_or(Status::Ok).number()
+        |mut caller: Caller<'_, State>, level: u32, data: u32, size: u32| -> wasmtime::Result<u32> {
+            watched::call_anytime(&mut caller, |caller| {
+                Ok(log(caller, level, data, size).err().unwrap_or(Status::Ok).number())
+            })
         },
     )?;
     imports.linker.func_wrap("env", "pthread_equal", |a: u32, b: u32| u32::from(a == b))?;
@@ -28,6 +30,7 @@ pub(super) fn link(imports: &mut Imports) -> wasmtime::Result<()> {
 fn log(caller: &mut Caller<'_, State>, level: u32, data: u32, size: u32) -> Result<(), Status> {
     let level = LogLevel::from_number(level).ok_or(Status::BadArgument)?;
     let (memory, state) = split(caller)?;
+    state.budget.copies(size as usize);
     state.log(level, memory.read(data, size)?);
     Ok(())
 }

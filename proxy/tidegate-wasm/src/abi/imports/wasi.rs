@@ -1,7 +1,7 @@
 //! The part of WASI that guests need to start: output goes to the log, there are no files, no
 //! sockets and no arguments. Both names of the module are served.
 
-use super::{Imports, restricted};
+use super::{Imports, restricted, watched};
 use crate::abi::memory::split;
 use crate::state::{Phase, State};
 use tidegate_abi::{LogLevel, Status};
@@ -77,7 +77,7 @@ macro_rules! wasi {
                 if !$anytime && caller.data().phase == Phase::Allocating {
                     return Err(restricted($name));
                 }
-                Ok($function(&mut caller, $($param),*).err().unwrap_or(OK))
+                watched::call_anytime(&mut caller, |caller| Ok($function(caller, $($param),*).err().unwrap_or(OK)))
             },
         )?;
         $imports.names.insert(($module, $name));
@@ -163,6 +163,7 @@ fn fd_write(caller: &mut Caller<'_, State>, fd: u32, pieces: u32, count: u32, wr
         line.extend_from_slice(bytes);
     }
     memory.write_u32(written, u32::try_from(line.len()).unwrap_or(u32::MAX)).map_err(fault)?;
+    state.budget.copies(line.len());
     state.log(level, &line);
     Ok(())
 }

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -73,7 +73,8 @@ struct Inner {
     log: Writer,
     state: Mutex<Published>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    ticking: Arc<std::sync::atomic::AtomicBool>,
+    ticking: Arc<AtomicBool>,
+    ticker: Thread,
 }
 
 #[derive(Default)]
@@ -114,8 +115,10 @@ impl Gateway {
             shards.push(shard);
             threads.push(thread);
         }
-        let ticking = Arc::new(std::sync::atomic::AtomicBool::new(true));
-        threads.push(tick(options, ticking.clone())?);
+        let ticking = Arc::new(AtomicBool::new(true));
+        let tick = tick(options, ticking.clone())?;
+        let ticker = tick.thread().clone();
+        threads.push(tick);
         Ok(Self(Arc::new(Inner {
             orders,
             shards,
@@ -124,6 +127,7 @@ impl Gateway {
             state: Mutex::default(),
             threads: Mutex::new(threads),
             ticking,
+            ticker,
         })))
     }
 
@@ -253,6 +257,7 @@ impl Gateway {
             drop(orders.try_send(Order::Stop));
         }
         self.0.ticking.store(false, Ordering::Relaxed);
+        self.0.ticker.unpark();
         let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {
@@ -277,13 +282,18 @@ fn open(
     Ok(actual)
 }
 
-/// Ticks the engine's epoch until told to end.
+/// Ticks the engine's epoch until told to end, and sleeps while no guest runs.
 #[allow(clippy::disallowed_methods, reason = "a thread whose only work is to wait and tick")]
-fn tick(options: GatewayOptions, ticking: Arc<std::sync::atomic::AtomicBool>) -> io::Result<JoinHandle<()>> {
+fn tick(options: GatewayOptions, ticking: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("epoch".into()).stack_size(64 * 1024).spawn(move || {
+        let thread = std::thread::current();
+        let rests = options.engine.wake_with(move || thread.unpark());
         while ticking.load(Ordering::Relaxed) {
             std::thread::sleep(options.epoch_tick);
             options.engine.tick();
+            if rests && options.engine.may_rest() {
+                std::thread::park();
+            }
         }
     })
 }

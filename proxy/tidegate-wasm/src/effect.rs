@@ -106,6 +106,8 @@ pub enum Effect {
         message: String,
         /// The stream during which it was written.
         stream: Option<StreamId>,
+        /// The id of its request.
+        request_id: Option<HeaderValue>,
     },
     /// Call `on_tick` this often from now on; none: not any more.
     TickPeriod(Option<Duration>),

@@ -3,6 +3,7 @@
 
 mod cache;
 mod isolated;
+mod rest;
 
 pub use cache::{CacheLimits, touch_cached, trim_cache};
 
@@ -48,6 +49,7 @@ struct Inner {
     isolated: OnceLock<Result<Isolated, String>>,
     thread_time: OnceLock<fn() -> Option<Duration>>,
     ticks: AtomicU64,
+    rest: rest::Rest,
     epoch_tick: Duration,
     cache: Option<Cache>,
     random: fn(&mut [u8]),
@@ -77,6 +79,7 @@ impl Engine {
             isolated: OnceLock::new(),
             thread_time: OnceLock::new(),
             ticks: AtomicU64::new(0),
+            rest: rest::Rest::default(),
             epoch_tick: options.epoch_tick.max(Duration::from_micros(100)),
             cache,
             random,
@@ -85,7 +88,7 @@ impl Engine {
     }
 
     /// Lets one `epoch_tick` of time pass for all guests that run. To be called by a thread of its
-    /// own; without it no time limit holds.
+    /// own; without it no time limit holds. It is only needed while guests run; see [`Engine::may_rest`].
     pub fn tick(&self) {
         self.inner.ticks.fetch_add(1, Ordering::Relaxed);
         self.inner.wasm.increment_epoch();
@@ -165,6 +168,13 @@ impl Engine {
 
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
         &self.inner.wasm
+    }
+
+    /// Ticks so far, when a call begins.
+    #[inline]
+    pub(crate) fn begin_call(&self) -> u64 {
+        self.rouse();
+        self.ticks()
     }
 
     /// Ticks so far.

@@ -71,7 +71,7 @@ impl Instance {
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().overdue()));
         store.set_epoch_deadline(plugin.start_ticks);
-        store.data_mut().begin(ROOT, now, plugin.engine.ticks());
+        store.data_mut().begin(ROOT, now, plugin.engine.begin_call());
         Self {
             store,
             exports: Exports::default(),
@@ -144,7 +144,7 @@ impl Instance {
         now: Now,
         call: impl FnOnce(&Exports, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, Trap> {
-        self.store.data_mut().begin(ROOT, now, self.plugin.engine.ticks());
+        self.store.data_mut().begin(ROOT, now, self.plugin.engine.begin_call());
         self.store.set_epoch_deadline(self.plugin.start_ticks);
         let limit = self.start_time();
         call(&self.exports, &mut self.store).map_err(|error| self.poison(&error, limit))
@@ -163,7 +163,7 @@ impl Instance {
         if let Some(trap) = &self.poisoned {
             return Err(trap.clone());
         }
-        self.store.data_mut().begin(ROOT, now, self.plugin.engine.ticks());
+        self.store.data_mut().begin(ROOT, now, self.plugin.engine.begin_call());
         self.store.set_epoch_deadline(self.plugin.call_ticks);
         let limit = self.plugin.spec.limits.call_time;
         call(&self.exports, &mut self.store).map_err(|error| self.poison(&error, limit))

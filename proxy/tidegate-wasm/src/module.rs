@@ -31,6 +31,8 @@ pub(crate) struct Traits {
     pub(crate) uses_properties: bool,
     /// It imports a function that can change a body.
     pub(crate) writes_bodies: bool,
+    /// It imports a function that writes log lines.
+    pub(crate) logs: bool,
 }
 
 impl Module {
@@ -136,6 +138,7 @@ impl Traits {
                 }
                 "proxy_set_property" => traits.uses_properties = true,
                 "proxy_set_buffer_bytes" => traits.writes_bodies = true,
+                "proxy_log" | "fd_write" => traits.logs = true,
                 _ => {}
             }
         }

@@ -86,12 +86,14 @@ impl Plugin {
             response_trailers: wants("proxy_on_response_trailers"),
             log: wants("proxy_on_log"),
         };
+        let start_ticks = engine.ticks_for(spec.limits.call_time.max(crate::limits::START_TIME));
+        engine.expect_calls_of(start_ticks);
         Ok(Self {
             engine: engine.clone(),
             space: Space::open(shared, &spec.name),
             call_ticks: engine.ticks_for(spec.limits.call_time),
             request_ticks: engine.ticks_for(spec.limits.request_time),
-            start_ticks: engine.ticks_for(spec.limits.call_time.max(crate::limits::START_TIME)),
+            start_ticks,
             level: AtomicU32::new(LogLevel::Info.number()),
             image: OnceLock::new(),
             wants,

@@ -162,6 +162,7 @@ impl State {
     #[cold]
     pub(crate) fn overdue(&mut self) -> UpdateDeadline {
         let engine = &self.plugin.engine;
+        engine.rouse();
         let Some(on_cpu) = engine.thread_time() else { return UpdateDeadline::Interrupt };
         let step = self.plugin.call_ticks.div_ceil(2);
         // Within a tick, and a little less for what the system takes.
@@ -269,9 +270,9 @@ impl State {
     }
 
     fn push_line(&mut self, level: LogLevel, message: String) {
-        let stream = self.stream_id();
+        let (stream, request_id) = (self.stream_id(), self.stream().and_then(Stream::request_id));
         // Lines alone cannot fill the queue, and in a full one the first ones matter most.
-        let _ = self.push(Effect::Log { level, message, stream });
+        let _ = self.push(Effect::Log { level, message, stream, request_id });
     }
 
     /// A number for a new HTTP call; none when too many are open.

@@ -17,6 +17,9 @@ use kept::Kept;
 use std::{fmt, net::SocketAddr, rc::Rc};
 use tidegate_abi::BufferKind;
 
+/// The field that tells a request from others.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+
 /// Names a stream of one instance. Numbers are not used again while a guest could remember them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId(pub(crate) u32);
@@ -272,6 +275,8 @@ pub(crate) struct Stream {
     pub(crate) written: usize,
     /// Ticks spent in the guest.
     pub(crate) spent: u64,
+    /// The request's id, once the head is gone of a guest that keeps no fields but logs.
+    pub(crate) request_id: Option<HeaderValue>,
     /// Host calls and bytes, where limits count them.
     pub(crate) used: Used,
     /// Details of a local reply.
@@ -301,6 +306,7 @@ impl Stream {
             scheme: None,
             written: 0,
             spent: 0,
+            request_id: None,
             used: Used::default(),
             details: None,
         }
@@ -318,6 +324,7 @@ impl Stream {
         self.info = info;
         self.opened = now;
         self.spent = 0;
+        self.request_id = None;
         self.used = Used::default();
     }
 
@@ -383,6 +390,17 @@ impl Stream {
     /// What the plugins of the request share.
     pub(crate) fn facts(&mut self) -> &Rc<Facts> {
         self.facts.get_or_insert_default()
+    }
+
+    /// The request's id, as far as it is known.
+    pub(crate) fn request_id(&self) -> Option<HeaderValue> {
+        let known = self.info.request_id.as_ref().or(self.request_id.as_ref());
+        let known = known.or_else(|| self.request_head.as_ref()?.headers.get(REQUEST_ID));
+        let kept = || {
+            let (_, id) = self.request_kept.iter().find(|(name, _)| *name == REQUEST_ID.as_bytes())?;
+            HeaderValue::from_bytes(id).ok()
+        };
+        known.cloned().or_else(kept)
     }
 
     pub(crate) fn scheme(&self) -> &'static str {

@@ -50,6 +50,7 @@ async fn run(record: &mut Record, mut stream: Stream) -> End {
     if let Some(chain) = &mut chain {
         deadline.set(Some(rule.timeouts.idle));
         if let Err(end) = Box::pin(chain.opened(&mut stream, record, &deadline)).await {
+            record.failed_by = chain.failed_by();
             chain.finish(record.closed_by, end);
             return end;
         }

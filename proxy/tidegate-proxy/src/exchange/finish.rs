@@ -46,6 +46,8 @@ pub(crate) struct Record {
     pub(crate) answered_at: Option<Duration>,
     pub(crate) status: Option<StatusCode>,
     pub(crate) reason: Option<Reason>,
+    /// The plugin that is away, which its policy does not allow.
+    pub(crate) missed: Option<PluginIndex>,
     /// The plugin that answered.
     pub(crate) replied: Option<PluginIndex>,
     /// Why it did, in its own words.
@@ -103,6 +105,7 @@ impl Record {
             status: None,
             reason: None,
             replied: None,
+            missed: None,
             details: String::new(),
             sent: 0,
             progress: None,
@@ -187,6 +190,12 @@ impl Record {
     pub(crate) fn arm_for_body(&self) {
         let idle = self.client.local.deadlines.now() + self.idle;
         self.deadline.set_until(Some(self.until.map_or(idle, |until| until.min(idle))));
+    }
+
+    /// The plugin by which the exchange failed.
+    pub(crate) fn failed_by(&self) -> Option<PluginIndex> {
+        let broke = |passed: &&Passed| passed.guest.has_failed();
+        self.missed.or_else(|| self.guests.iter().find(broke).map(|passed| passed.plugin))
     }
 
     fn reason_at_end(&self) -> Option<Reason> {

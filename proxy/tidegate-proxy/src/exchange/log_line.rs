@@ -55,6 +55,9 @@ fn line(record: &Record, took: Duration) -> Line {
     }
     if let Some(reason) = record.reason {
         line.text("reason", reason.word().as_bytes());
+        if let Some(slot) = record.failed_by().and_then(|plugin| record.view.plugins.get(plugin)) {
+            line.text("plugin", slot.entry.name.as_bytes());
+        }
     }
     line.number("bytes_received", record.progress.as_ref().map_or(0, |progress| progress.bytes.get()));
     line.number("bytes_sent", record.sent);

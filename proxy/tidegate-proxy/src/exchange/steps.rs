@@ -194,7 +194,10 @@ impl Exchange {
                 Ok(Some(guest))
             }
             Err(away) if away.policy == Failure::Open => Ok(None),
-            Err(away) => Err(Fail::filter(away.reason)),
+            Err(away) => {
+                self.record.missed = Some(plugin);
+                Err(Fail::filter(away.reason))
+            }
         }
     }
 

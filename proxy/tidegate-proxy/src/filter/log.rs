@@ -1,9 +1,10 @@
-//! Plugins that only log: they are shown what is over, on no path that anything waits for.
+//! What guests log; and plugins that only log: they are shown what is over, on no path that anything waits for.
 
 use std::rc::Rc;
 
+use http::HeaderValue;
 use tidegate_config::plan::PluginIndex;
-use tidegate_wasm::{Ended, StreamInfo};
+use tidegate_wasm::{Ended, LogLevel, StreamInfo};
 
 use crate::filter::plugins::Slot;
 
@@ -14,5 +15,27 @@ pub(crate) fn tell(slots: &[Rc<Slot>], plugins: &[PluginIndex], info: &StreamInf
         let Ok(host) = slot.host() else { continue };
         // A trap was counted and logged, and the instance is replaced.
         _ = host.call(|instance, now| instance.on_ended(info.clone(), ended, now));
+    }
+}
+
+/// Writes a guest's line to the gateway's log.
+pub(crate) fn write(
+    level: LogLevel,
+    message: &str,
+    (plugin, worker): (&str, usize),
+    request_id: Option<&HeaderValue>,
+) {
+    let request_id = request_id.and_then(|id| id.to_str().ok());
+    macro_rules! at {
+        ($level:ident) => {
+            tracing::$level!(target: "tidegate::guest", plugin, worker, request_id, "{message}")
+        };
+    }
+    match level {
+        LogLevel::Trace => at!(trace),
+        LogLevel::Debug => at!(debug),
+        LogLevel::Info => at!(info),
+        LogLevel::Warn => at!(warn),
+        _ => at!(error),
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct NetworkGuest {
     on_failure: OnFailure,
     /// The guest failed and its policy is open: it is passed over from now on.
     out: Cell<bool>,
+    /// It failed and its policy is closed.
+    failed: Cell<bool>,
 }
 
 /// What a guest makes of what it was shown.
@@ -52,7 +54,7 @@ impl NetworkGuest {
     pub(crate) fn open(host: Rc<Host>, info: StreamInfo, on_failure: OnFailure) -> Result<Self, Reason> {
         let id = host.call(|instance, now| Ok(instance.open_connection(info, now)))?;
         let held = host.hold(id);
-        Ok(Self { host, id, held, on_failure, out: Cell::new(false) })
+        Ok(Self { host, id, held, on_failure, out: Cell::new(false), failed: Cell::new(false) })
     }
 
     /// The guest is told of the connection.
@@ -97,8 +99,16 @@ impl NetworkGuest {
                 self.out.set(true);
                 Ok(())
             }
-            Failure::Closed => Err(reason),
+            Failure::Closed => {
+                self.failed.set(true);
+                Err(reason)
+            }
         }
+    }
+
+    /// Whether the connection fails by this guest.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.get()
     }
 
     /// Whether the guest is passed over.

@@ -9,12 +9,13 @@ use std::time::Duration;
 use http::HeaderMap;
 use rustc_hash::FxHashMap;
 use tidegate_config::plan::{Failure, Isolation, OnFailure, UpstreamIndex};
-use tidegate_wasm::{Effect, Instance, LogLevel, Side, StreamId, StreamInfo, Trap};
+use tidegate_wasm::{Effect, Instance, Side, StreamId, StreamInfo, Trap};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::filter::failure::reason_of;
 use crate::filter::grpc;
 use crate::filter::isolated::Seat;
+use crate::filter::log;
 use crate::filter::rebuild::Life;
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
@@ -262,6 +263,7 @@ pub(crate) struct Host {
     pub(crate) seat: Option<Seat>,
     /// Refused functions that the log has.
     told: RefCell<Vec<String>>,
+    worker: usize,
     pub(crate) life: Cell<Life>,
 }
 
@@ -316,6 +318,7 @@ impl Host {
             performing: Cell::new(false),
             grpc: grpc::Calls::default(),
             told: RefCell::default(),
+            worker: slot.worker,
             seat,
             life: Cell::default(),
         })
@@ -458,7 +461,9 @@ impl Host {
             Effect::Feed { stream, side } => self.tell(stream, |held| held.feed(side).set(true)),
             Effect::Reset { stream } => self.tell(stream, |held| held.reset.set(true)),
             Effect::ClearRoute { stream } => self.tell(stream, |held| held.clear_route.set(true)),
-            Effect::Log { level, message, .. } => self.log(level, &message),
+            Effect::Log { level, message, request_id, .. } => {
+                log::write(level, &message, (self.plugin.name(), self.worker), request_id.as_ref());
+            }
             Effect::Refused { function, .. } => self.refused(&function),
             Effect::TickPeriod(period) if self.life.get() == Life::Serving => self.tick_every(period),
             Effect::HttpCall { token, upstream, head, body, trailers, timeout, .. } => {
@@ -496,18 +501,6 @@ impl Host {
         if let Some(held) = self.streams.borrow().get(&stream) {
             what(held);
             held.wake();
-        }
-    }
-
-    fn log(&self, level: LogLevel, message: &str) {
-        let Some(slot) = self.slot.upgrade() else { return };
-        let plugin = &*slot.entry.name;
-        match level {
-            LogLevel::Trace => tracing::trace!(target: "tidegate::guest", plugin, "{message}"),
-            LogLevel::Debug => tracing::debug!(target: "tidegate::guest", plugin, "{message}"),
-            LogLevel::Info => tracing::info!(target: "tidegate::guest", plugin, "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "tidegate::guest", plugin, "{message}"),
-            _ => tracing::error!(target: "tidegate::guest", plugin, "{message}"),
         }
     }
 

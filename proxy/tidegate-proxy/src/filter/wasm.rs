@@ -23,6 +23,8 @@ pub(crate) struct Guest {
     on_failure: OnFailure,
     /// The guest failed and its policy is open: it is passed over from now on.
     out: Cell<bool>,
+    /// It failed and its policy is closed, or it broke the request off.
+    failed: Cell<bool>,
     /// What the guest made of the request while its body was on the way upstream.
     end: RefCell<Option<End>>,
 }
@@ -52,7 +54,15 @@ impl Guest {
     pub(crate) fn open(host: Rc<Host>, info: Rc<StreamInfo>, on_failure: OnFailure) -> Rc<Self> {
         let id = host.open(info);
         let held = host.hold(id);
-        Rc::new(Self { host, id, held, on_failure, out: Cell::new(false), end: RefCell::new(None) })
+        Rc::new(Self {
+            host,
+            id,
+            held,
+            on_failure,
+            out: Cell::new(false),
+            failed: Cell::new(false),
+            end: RefCell::new(None),
+        })
     }
 
     /// Calls the guest about this stream.
@@ -117,6 +127,11 @@ impl Guest {
             }
     }
 
+    /// Whether the request fails by this guest.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.get()
+    }
+
     /// Whether the guest is passed over.
     pub(crate) fn is_out(&self) -> bool {
         self.out.get()
@@ -129,7 +144,10 @@ impl Guest {
                 self.out.set(true);
                 Ok(())
             }
-            Failure::Closed => Err(Fail::filter(reason)),
+            Failure::Closed => {
+                self.failed.set(true);
+                Err(Fail::filter(reason))
+            }
         }
     }
 
@@ -139,6 +157,7 @@ impl Guest {
             return Ok(Some(Decision::Reply(reply)));
         }
         if self.held.reset.get() {
+            self.failed.set(true);
             return Err(Fail::filter(Reason::PluginReset));
         }
         Ok(None)

@@ -6,7 +6,7 @@ use crate::{
     abi::exports::Exports,
     state::{Phase, State},
     stream::{
-        Cut, Flow, Hold, Part, Stream,
+        Cut, Flow, Hold, Part, REQUEST_ID, Stream,
         fields::{keep_request, keep_response, keep_trailers, request_len},
         table::ROOT,
     },
@@ -122,12 +122,15 @@ impl Instance {
     /// The request's head, as the guest left it; to be taken after [`Step::Continue`], a resume or
     /// a trap.
     pub fn take_request_head(&mut self, id: StreamId) -> Option<Box<request::Parts>> {
-        let keep = self.plugin.module().traits().reads_fields && self.poisoned.is_none();
+        let traits = self.plugin.module().traits();
+        let keep = traits.reads_fields && self.poisoned.is_none();
         let stream = self.store.data_mut().streams.get_mut(id.0)?;
         let scheme = stream.scheme();
         let head = stream.request_head.take()?;
         if keep {
             keep_request(&head, scheme, &mut stream.request_kept);
+        } else if traits.logs {
+            stream.request_id = head.headers.get(REQUEST_ID).cloned();
         }
         Some(head)
     }
@@ -384,7 +387,7 @@ impl Instance {
         now: Now,
         call: impl FnOnce(&Exports, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, Trap> {
-        let began = self.plugin.engine.ticks();
+        let began = self.plugin.engine.begin_call();
         let state = self.store.data_mut();
         state.begin(id.0, now, began);
         let (spent, used) = match state.streams.get(id.0) {

@@ -5,6 +5,7 @@
 mod commands;
 mod fetch;
 mod filters;
+mod plugins;
 mod process;
 mod registry;
 mod reload;

@@ -40,6 +40,7 @@ pub(super) struct Chain {
 /// One plugin.
 struct Link {
     guest: NetworkGuest,
+    plugin: PluginIndex,
     /// It knows of the connection.
     told: bool,
     /// It has let it pass.
@@ -74,7 +75,7 @@ fn at(side: Side) -> usize {
 impl Chain {
     /// The plugins of `steps`; none where there are none, or none that takes part.
     pub(super) fn build<'a>(
-        record: &Record,
+        record: &mut Record,
         stream: &Stream,
         steps: impl Iterator<Item = &'a Step>,
     ) -> Result<Option<Box<Self>>, End> {
@@ -242,6 +243,11 @@ impl Chain {
         Ok(())
     }
 
+    /// The plugin by which the connection failed.
+    pub(super) fn failed_by(&self) -> Option<PluginIndex> {
+        self.links.iter().find(|link| link.guest.has_failed()).map(|link| link.plugin)
+    }
+
     /// The connection is over: all plugins are told that both sides are closed, and by whom.
     pub(super) fn finish(&mut self, closed_by: Option<Party>, end: End) {
         if std::mem::replace(&mut self.finished, true) {
@@ -300,7 +306,7 @@ impl Link {
 }
 
 /// A plugin's part in a connection; none where it is away and its policy is open.
-fn link(record: &Record, stream: &Stream, plugin: PluginIndex) -> Result<Option<Link>, End> {
+fn link(record: &mut Record, stream: &Stream, plugin: PluginIndex) -> Result<Option<Link>, End> {
     let slot = record.view.plugins.get(plugin).ok_or(End::of(Reason::Internal))?;
     slot.entry.counters.of(record.client.local.shard.worker).streams.add(1);
     let guest = match slot.host_for(&record.client.kept) {
@@ -309,6 +315,9 @@ fn link(record: &Record, stream: &Stream, plugin: PluginIndex) -> Result<Option<
         Err(away) => Err(away.reason),
     };
     let held = Held { verdict: Verdict::Go, end: false };
-    let guest = guest.map_err(End::of)?;
-    Ok(Some(Link { guest, told: false, open: false, upstream_closed: false, held: [held; 2] }))
+    let guest = guest.map_err(|reason| {
+        record.failed_by = Some(plugin);
+        End::of(reason)
+    })?;
+    Ok(Some(Link { guest, plugin, told: false, open: false, upstream_closed: false, held: [held; 2] }))
 }

@@ -32,6 +32,8 @@ pub(super) struct Record {
     sent: u64,
     /// Who ended first.
     pub(super) closed_by: Option<Party>,
+    /// The plugin by which it failed.
+    pub(super) failed_by: Option<PluginIndex>,
     end: End,
     /// Kept for plugins of the access log only.
     tls: Option<Rc<TlsDetails>>,
@@ -110,6 +112,7 @@ impl Record {
             received: 0,
             sent: 0,
             closed_by: None,
+            failed_by: None,
             end: End::Stopped,
             client,
         }
@@ -224,6 +227,9 @@ impl Record {
         }
         if let Some(word) = self.end.word() {
             line.text("reason", word.as_bytes());
+        }
+        if let Some(slot) = self.failed_by.and_then(|plugin| self.view.plugins.get(plugin)) {
+            line.text("plugin", slot.entry.name.as_bytes());
         }
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         if let Some(at) = self.connected_at {

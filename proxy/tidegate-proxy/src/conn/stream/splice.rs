@@ -200,6 +200,7 @@ impl<'a> Splice<'a> {
             server.reset_when_dropped();
         }
         if let Some(chain) = &mut self.chain {
+            self.record.failed_by = chain.failed_by();
             chain.finish(self.record.closed_by, end);
         }
         end

@@ -1,5 +1,6 @@
 //! A case as it is written, and how the files of cases are read.
 
+use crate::terms::Terms;
 use crate::token::{Token, words};
 
 /// One case: a row of the ABI, a guest, and what happens to it.
@@ -23,6 +24,8 @@ pub struct Case {
     pub(crate) imports: String,
     /// More of the module, in the text form of WebAssembly.
     pub(crate) extra: String,
+    /// What the plugin may do, and how its pauses are taken.
+    pub(crate) terms: Terms,
     /// Parts that the guest lacks: `malloc`, `memory`, `version`.
     pub(crate) without: Vec<String>,
     /// What the guest does in its callbacks, in order.
@@ -119,6 +122,7 @@ fn part(case: &mut Case, key: &str, rest: &str) -> Result<(), String> {
         "vm-config" => case.vm_config = rest.to_owned(),
         "import" => case.imports.push_str(rest),
         "wat" => case.extra.push_str(rest),
+        "plugin" => case.terms.read(rest)?,
         "without" => case.without.push(rest.to_owned()),
         "differs" => case.differs = Some(rest.to_owned()),
         "on" => {

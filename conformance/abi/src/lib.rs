@@ -10,6 +10,7 @@ mod guest;
 mod happen;
 mod run;
 mod table;
+mod terms;
 mod token;
 
 pub use case::{Case, read};

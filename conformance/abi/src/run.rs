@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_wasm::{
-    Capabilities, Effect, Engine, EngineOptions, Instance, Limits, LogLevel, Now, Plugin, PluginSpec, Shared,
-    Step, StreamId,
+    Effect, Engine, EngineOptions, Instance, Limits, LogLevel, Now, Plugin, PluginSpec, Shared, Step,
+    StreamId,
 };
 
 use crate::case::{Call, Case, Event};
@@ -101,7 +101,8 @@ impl Run<'_> {
             environment: vec![("REGION".to_owned(), "eu".to_owned())],
             limits: Limits::default(),
             callable: vec!["auth".to_owned()],
-            capabilities: Capabilities::default(),
+            capabilities: self.case.terms.capabilities.clone(),
+            on_headers_pause: self.case.terms.on_headers_pause,
         };
         let plugin =
             Plugin::build(engine(), spec, Arc::new(Shared::new())).map_err(|error| error.to_string())?;

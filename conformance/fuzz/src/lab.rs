@@ -163,6 +163,7 @@ fn plugin(
         limits: Limits { memory: 8 << 20, ..Limits::default() },
         callable: vec!["auth".to_owned()],
         capabilities: tidegate_wasm::Capabilities::default(),
+        on_headers_pause: tidegate_wasm::HeadersPause::default(),
     };
     Plugin::build(engine, spec, Arc::clone(shared)).ok().map(Arc::new)
 }

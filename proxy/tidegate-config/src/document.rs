@@ -21,7 +21,7 @@ pub use loading::{
 };
 pub use plugin::{
     BodyAccessDocument, Capabilities, FailureMode, FailureModes, FailurePolicy, FieldAccessDocument,
-    Isolation, PluginDocument, PluginLimitsDocument,
+    HeadersPause, Isolation, PluginDocument, PluginLimitsDocument,
 };
 pub use policy::{Backoff, MirrorDocument, RetriesDocument, RetryCondition, RetryWord, RuleTimeoutsDocument};
 pub use route::{

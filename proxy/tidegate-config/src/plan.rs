@@ -177,6 +177,8 @@ pub struct Plugin {
     pub on_failure: OnFailure,
     /// Which requests share an instance.
     pub isolation: Isolation,
+    /// What becomes of a body whose headers it has paused.
+    pub on_headers_pause: HeadersPause,
     /// Limits of the guest.
     pub limits: PluginLimits,
     /// Upstreams that the guest may call.
@@ -257,6 +259,15 @@ impl Isolation {
             Self::Request => "request",
         }
     }
+}
+
+/// What becomes of a body while a plugin holds the headers before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadersPause {
+    /// It goes on to the plugin (default).
+    ContinueBody,
+    /// It waits until the plugin continues.
+    StopAll,
 }
 
 /// What a failure of a plugin means for a request.

@@ -20,7 +20,7 @@ impl Secrets for Anything {
 }
 
 /// Every key that users rely on.
-const KEYS: [&str; 114] = [
+const KEYS: [&str; 115] = [
     "admin",
     "address",
     "workers",
@@ -55,6 +55,7 @@ const KEYS: [&str; 114] = [
     "vmConfig",
     "environment",
     "isolation",
+    "onHeadersPause",
     "onFailure",
     "load",
     "trap",

@@ -185,7 +185,10 @@ impl Exchange {
         body: Body,
     ) -> Result<Result<(Box<Parts>, Body), Box<Reply>>, Fail> {
         let flow = match self.request_steps(view, way, 0, head, body)? {
-            Flow::Held(holding) => Box::pin(self.released(view, way, holding)).await?,
+            Flow::Held(holding) => match Box::pin(self.released(view, way, holding)).await {
+                Ok(flow) => flow,
+                Err(fail) => return self.ended_meanwhile(view, fail).map(Err),
+            },
             flow => flow,
         };
         match flow {
@@ -212,7 +215,11 @@ impl Exchange {
     async fn back(&mut self, view: &View, response: Response<Body>) -> Result<Response<Body>, Fail> {
         match self.respond(view, response)? {
             Outcome::Go(response) => Ok(response),
-            Outcome::Held(holding) => Box::pin(self.answered_at_last(view, holding)).await,
+            Outcome::Held(holding) => match Box::pin(self.answered_at_last(view, holding)).await {
+                Ok(response) => Ok(response),
+                // The guests before have seen an answer already, so this one goes as it is.
+                Err(fail) => self.ended_meanwhile(view, fail).map(|reply| reply.into_response()),
+            },
         }
     }
 

@@ -3,6 +3,7 @@ pub(crate) mod chain;
 pub(crate) mod failure;
 pub(crate) mod grpc;
 pub(crate) mod guest_body;
+pub(crate) mod held;
 pub(crate) mod isolated;
 pub(crate) mod log;
 pub(crate) mod network;

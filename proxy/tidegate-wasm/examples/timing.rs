@@ -39,6 +39,7 @@ fn main() -> Result<(), Failure> {
         limits: Limits::default(),
         callable: Vec::new(),
         capabilities: tidegate_wasm::Capabilities::default(),
+        on_headers_pause: tidegate_wasm::HeadersPause::default(),
     };
     let plugin = Arc::new(Plugin::build(&engine, spec, Arc::new(Shared::new()))?);
     let began = Instant::now();

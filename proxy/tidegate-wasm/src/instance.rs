@@ -183,6 +183,8 @@ impl Instance {
         self.poisoned = Some(trap.clone());
         let state = self.store.data_mut();
         state.effects.retain(|effect| matches!(effect, Effect::Log { .. }));
+        let call = state.call;
+        state.streams.iter_mut().for_each(|stream| stream.take_back(call));
         trap
     }
 
@@ -195,6 +197,13 @@ impl Instance {
     pub fn share_facts(&mut self, id: StreamId, facts: Rc<crate::Facts>) {
         if let Some(stream) = self.store.data_mut().streams.get_mut(id.0) {
             stream.facts = Some(facts);
+        }
+    }
+
+    /// Says that a stream goes on if the guest breaks off: then what the call that failed has written to it is taken back.
+    pub fn outlive(&mut self, id: StreamId) {
+        if let Some(stream) = self.store.data_mut().streams.get_mut(id.0) {
+            stream.survives = true;
         }
     }
 
@@ -234,6 +243,7 @@ impl Instance {
         let state = self.store.data_mut();
         state.answer = Answer::None;
         state.status_message.clear();
+        state.answered(token);
         done?;
         self.store.data_mut().feed();
         Ok(())

@@ -34,7 +34,7 @@ pub use image::{Image, ImageError};
 pub use instance::{Ended, Instance};
 pub use limits::Limits;
 pub use module::Module;
-pub use plugin::{Plugin, PluginSpec};
+pub use plugin::{HeadersPause, Plugin, PluginSpec};
 pub use shared::{Metric, MetricValue, Shared};
 pub use stream::facts::{Facts, Outcome, UpstreamFacts};
 pub use stream::{CertificateDetails, StreamId, StreamInfo, TlsDetails};

@@ -33,6 +33,8 @@ pub(crate) struct Traits {
     pub(crate) writes_bodies: bool,
     /// It imports a function that writes log lines.
     pub(crate) logs: bool,
+    /// It imports a function that answers a request or breaks it off.
+    pub(crate) ends_streams: bool,
 }
 
 impl Module {
@@ -127,10 +129,15 @@ impl Traits {
         let mut traits = Self::default();
         for import in code.imports() {
             match import.name() {
-                "proxy_get_header_map_value"
-                | "proxy_get_header_map_pairs"
-                | "proxy_get_header_map_size"
-                | "proxy_send_local_response" => traits.reads_fields = true,
+                "proxy_get_header_map_value" | "proxy_get_header_map_pairs" | "proxy_get_header_map_size" => {
+                    traits.reads_fields = true
+                }
+                // The form of an answer depends on the request's content-type.
+                "proxy_send_local_response" => {
+                    traits.reads_fields = true;
+                    traits.ends_streams = true;
+                }
+                "proxy_close_stream" => traits.ends_streams = true,
                 // Expressions are foreign functions, and read properties.
                 "proxy_get_property" | "proxy_call_foreign_function" => {
                     traits.reads_fields = true;

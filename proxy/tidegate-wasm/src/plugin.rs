@@ -35,6 +35,18 @@ pub struct PluginSpec {
     pub callable: Vec<String>,
     /// What else it may do.
     pub capabilities: Capabilities,
+    /// What becomes of a body whose head it pauses.
+    pub on_headers_pause: HeadersPause,
+}
+
+/// What becomes of a body while the guest, by the action 1, holds the head before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HeadersPause {
+    /// It goes on to the guest, which may let all go by its callback for the body.
+    #[default]
+    ContinueBody,
+    /// It waits until the guest has resumed.
+    StopAll,
 }
 
 /// A module with its configuration. Instances are started from it.
@@ -60,7 +72,17 @@ struct Wants {
     response_body: bool,
     response_trailers: bool,
     log: bool,
+    ends_by_itself: bool,
 }
+
+/// Callbacks that come whatever a request is doing.
+const BY_ITSELF: [&str; 5] = [
+    "proxy_on_tick",
+    "proxy_on_queue_ready",
+    "proxy_on_http_call_response",
+    "proxy_on_grpc_receive",
+    "proxy_on_grpc_close",
+];
 
 impl Plugin {
     /// Puts a plugin together; nothing of the guest runs yet.
@@ -85,6 +107,7 @@ impl Plugin {
             response_body: wants("proxy_on_response_body") && bodies(spec.capabilities.response_body),
             response_trailers: wants("proxy_on_response_trailers"),
             log: wants("proxy_on_log"),
+            ends_by_itself: spec.module.traits().ends_streams && BY_ITSELF.iter().any(|name| wants(name)),
         };
         let start_ticks = engine.ticks_for(spec.limits.call_time.max(crate::limits::START_TIME));
         engine.expect_calls_of(start_ticks);
@@ -216,6 +239,12 @@ impl Plugin {
     #[must_use]
     pub fn wants_log(&self) -> bool {
         self.wants.log
+    }
+
+    /// Whether the module can answer a request, or break it off, in callbacks that are no part of that request's walk.
+    #[must_use]
+    pub fn ends_by_itself(&self) -> bool {
+        self.wants.ends_by_itself
     }
 
     /// Whether the module can read or write properties; only then a stream needs [`crate::Facts`].

@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) answer: Answer,
     /// Tokens of the HTTP calls that are not answered yet.
     pub(crate) calls: Vec<u32>,
+    /// Tokens of calls of every kind, with the streams in whose names they were made.
+    pub(crate) callers: Vec<(u32, u32)>,
     pub(crate) grpc: grpc::Calls,
     /// How the last call that failed did; the text is there only while the guest is told.
     pub(crate) last_status: u32,
@@ -78,6 +80,8 @@ pub(crate) struct State {
     pub(crate) lines: LineLimit,
     pub(crate) budget: Budget,
     now: Now,
+    /// Number of the call into the guest.
+    pub(crate) call: u64,
     /// The engine's ticks when the call began.
     began: u64,
     /// How often the guest has read the clock in this call.
@@ -113,6 +117,7 @@ impl State {
             effects: VecDeque::new(),
             answer: Answer::None,
             calls: Vec::new(),
+            callers: Vec::new(),
             grpc: grpc::Calls::default(),
             last_status: 0,
             status_message: String::new(),
@@ -125,6 +130,7 @@ impl State {
             lines,
             budget: Budget::default(),
             now,
+            call: 0,
             began: 0,
             readings: 0,
             grace: Grace::default(),
@@ -136,6 +142,7 @@ impl State {
     pub(crate) fn begin(&mut self, effective: u32, now: Now, ticks: u64) {
         self.effective = effective;
         self.now = now;
+        self.call += 1;
         self.began = ticks;
         self.readings = 0;
         self.budget.begin(Used::default());
@@ -279,7 +286,29 @@ impl State {
     pub(crate) fn open_call(&mut self) -> Option<u32> {
         let token = self.new_token(Kind::Http)?;
         self.calls.push(token);
+        self.called(token);
         Some(token)
+    }
+
+    /// The stream that the guest acts for waits for the answer to this call.
+    pub(crate) fn called(&mut self, token: u32) {
+        if let Some(stream) = self.stream_mut() {
+            stream.calls += 1;
+            let caller = (token, stream.id);
+            self.callers.push(caller);
+        }
+    }
+
+    /// The call is over; once it was its last one, the rest of its stream is offered to the guest.
+    pub(crate) fn answered(&mut self, token: u32) {
+        let Some(at) = self.callers.iter().position(|(call, _)| *call == token) else { return };
+        let (_, id) = self.callers.swap_remove(at);
+        let hold = if self.may_be_woken() { Hold::Offered } else { Hold::Parts };
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        stream.calls = stream.calls.saturating_sub(1);
+        if stream.calls == 0 {
+            offer(stream, hold, &mut self.effects);
+        }
     }
 
     /// A number for a new call of this kind; none when too many are open.
@@ -304,19 +333,24 @@ impl State {
             return;
         }
         for stream in self.streams.iter_mut() {
-            let request = (!stream.ended).then_some(Side::Request);
-            for side in request.into_iter().chain([Side::Response]) {
-                let flow = stream.flow_mut(side);
-                if flow.hold == Hold::All && self.effects.len() < EFFECTS {
-                    flow.hold = Hold::Parts;
-                    self.effects.push_back(Effect::Feed { stream: StreamId(stream.id), side });
-                }
-            }
+            offer(stream, Hold::Parts, &mut self.effects);
         }
     }
 
     /// Whether a guest may act for this number.
     pub(crate) fn knows(&self, id: u32) -> bool {
         id == ROOT || self.streams.get(id).is_some()
+    }
+}
+
+/// Has a stream that waits held in another way, in which the guest is shown the rest of it.
+fn offer(stream: &mut Stream, hold: Hold, effects: &mut VecDeque<Effect>) {
+    let request = (!stream.ended).then_some(Side::Request);
+    for side in request.into_iter().chain([Side::Response]) {
+        let flow = stream.flow_mut(side);
+        if flow.hold == Hold::All && effects.len() < EFFECTS {
+            flow.hold = hold;
+            effects.push_back(Effect::Feed { stream: StreamId(stream.id), side });
+        }
     }
 }

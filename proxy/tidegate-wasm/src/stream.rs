@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod facts;
 pub(crate) mod fields;
 pub(crate) mod kept;
+pub(crate) mod originals;
 pub(crate) mod table;
 
 use crate::{Now, Side, budget::Used};
@@ -14,6 +15,7 @@ use facts::Facts;
 use fields::Fields;
 use http::{HeaderMap, HeaderValue, Version, request, response};
 use kept::Kept;
+use originals::Originals;
 use std::{fmt, net::SocketAddr, rc::Rc};
 use tidegate_abi::BufferKind;
 
@@ -127,7 +129,10 @@ pub(crate) enum Hold {
     None,
     /// What came so far; more may come.
     Parts,
-    /// What came so far, and more only when nothing else can wake the guest.
+    /// Likewise, but the guest may wait for something else than the body: a callback that leaves the stream alone,
+    /// as those that SDKs bring do, sets nothing free.
+    Offered,
+    /// What came so far, and more only when the answers that the guest waits for are there, or nothing else can wake it.
     All,
     /// What came so far, and more only after the guest has resumed: it said so.
     Stopped,
@@ -174,6 +179,8 @@ pub(crate) struct Flow {
     pub(crate) resumed: bool,
     /// What the guest did to the stream during the call that is going on, which shows it this side.
     pub(crate) cut: Cut,
+    /// The guest has read or written this side's body or fields during the call that is going on.
+    pub(crate) touched: bool,
 }
 
 impl Flow {
@@ -187,6 +194,7 @@ impl Flow {
             part: Part::Idle,
             resumed: false,
             cut: Cut::No,
+            touched: false,
         }
     }
 
@@ -204,6 +212,7 @@ impl Flow {
         self.part = Part::Idle;
         self.resumed = false;
         self.cut = Cut::No;
+        self.touched = false;
     }
 
     /// Whether the guest has a body before it: while it is shown some, or while some is held.
@@ -279,8 +288,13 @@ pub(crate) struct Stream {
     pub(crate) request_id: Option<HeaderValue>,
     /// Host calls and bytes, where limits count them.
     pub(crate) used: Used,
+    /// Calls made in its name that are not answered yet.
+    pub(crate) calls: u32,
     /// Details of a local reply.
     pub(crate) details: Option<String>,
+    /// It goes on when the guest breaks off: what a callback changes is kept as it was before.
+    pub(crate) survives: bool,
+    pub(crate) originals: Option<Box<Originals>>,
 }
 
 impl Stream {
@@ -308,7 +322,10 @@ impl Stream {
             spent: 0,
             request_id: None,
             used: Used::default(),
+            calls: 0,
             details: None,
+            survives: false,
+            originals: None,
         }
     }
 
@@ -326,6 +343,7 @@ impl Stream {
         self.spent = 0;
         self.request_id = None;
         self.used = Used::default();
+        self.calls = 0;
     }
 
     /// Drops what the request left behind.
@@ -342,6 +360,8 @@ impl Stream {
         self.written = 0;
         self.details = None;
         self.of_bytes = false;
+        self.survives = false;
+        self.originals = None;
     }
 
     /// The side whose bytes a buffer holds, if this stream has such a buffer.

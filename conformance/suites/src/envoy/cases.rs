@@ -7,6 +7,8 @@ mod heads;
 mod pairs;
 mod replies;
 
+use super::config::STOPS;
+
 /// One exchange.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
@@ -73,9 +75,27 @@ impl Case {
     }
 }
 
-/// Every case, each by HTTP/1.1 and by HTTP/2.
+/// Whether a case's guest pauses a head by the action whose meaning is a setting.
+fn pauses_a_head(case: &Case) -> bool {
+    let scripts = case.headers.iter().filter(|(name, _)| name.starts_with("x-script"));
+    let mut callbacks = scripts.flat_map(|(_, script)| script.split('|'));
+    case.listener == "web"
+        && callbacks.any(|steps| {
+            (steps.starts_with("rqh") || steps.starts_with("rsh"))
+                && steps.split(';').any(|s| s.ends_with("ret 1"))
+        })
+}
+
+/// Every case, each by HTTP/1.1 and by HTTP/2; those that pause heads with both meanings of that.
 pub(crate) fn all() -> Vec<Case> {
-    let once = [heads::cases(), body::cases(), calls::cases(), replies::cases(), pairs::cases()].concat();
+    let mut once = [heads::cases(), body::cases(), calls::cases(), replies::cases(), pairs::cases()].concat();
+    let stops = once.iter().filter(|case| pauses_a_head(case)).cloned();
+    let stops = stops.map(|case| Case {
+        name: format!("{}, all stops", case.name),
+        listener: STOPS.to_owned(),
+        ..case
+    });
+    once.extend(stops.collect::<Vec<_>>());
     let again =
         once.iter().cloned().map(|case| Case { name: format!("{}, h2", case.name), http2: true, ..case });
     let mut cases: Vec<Case> = once.iter().cloned().chain(again).collect();

@@ -14,12 +14,16 @@ pub(crate) struct Servers {
     pub(crate) silent: SocketAddr,
 }
 
-/// All listeners by name, with the plugins on them (name, configuration, VM).
+/// The listener whose guest stops bodies as well when it pauses headers.
+pub(crate) const STOPS: &str = "stops";
+
+/// All listeners by name, with the plugins on them (name, configuration).
 fn listeners() -> Vec<(String, Vec<(String, &'static str)>)> {
     let web = |name: &str| (name.to_owned(), vec![("guest".to_owned(), "")]);
     let pair = vec![("first".to_owned(), "a"), ("second".to_owned(), "b")];
     let fragile = (0..FRAGILE).map(|nth| (format!("fragile{nth}"), vec![(format!("fragile{nth}"), "")]));
-    [web("web"), ("pair".to_owned(), pair)].into_iter().chain(fragile).collect()
+    let stops = (STOPS.to_owned(), vec![(STOPS.to_owned(), "")]);
+    [web("web"), stops, ("pair".to_owned(), pair)].into_iter().chain(fragile).collect()
 }
 
 /// Tidegate's configuration.
@@ -30,8 +34,9 @@ pub(crate) fn tidegate(guest: &Path, servers: &Servers) -> String {
     }
     text += "plugins:\n";
     for (plugin, config) in listeners().into_iter().flat_map(|(_, plugins)| plugins) {
+        let pause = if plugin == STOPS { "stopAll" } else { "continueBody" };
         text += &format!(
-            "  {plugin}: {{ module: {}, rootId: {plugin}, config: '{config}', capabilities: {{ upstreams: [up, dead, silent] }}, \
+            "  {plugin}: {{ module: {}, rootId: {plugin}, config: '{config}', onHeadersPause: {pause}, capabilities: {{ upstreams: [up, dead, silent] }}, \
              limits: {{ callTime: 2s, requestTime: 5s }} }}\n",
             guest.display()
         );
@@ -92,6 +97,7 @@ pub(crate) fn envoy(guest: &Path, servers: &Servers) -> String {
 
 fn envoy_filter(guest: &Path, name: &str, config: &str, own_vm: bool) -> String {
     let vm = if own_vm { name } else { "vm" };
+    let continues = name != STOPS;
     format!(
         "          - name: {name}
             typed_config:
@@ -99,7 +105,7 @@ fn envoy_filter(guest: &Path, name: &str, config: &str, own_vm: bool) -> String 
               config:
                 name: {name}
                 root_id: {name}
-                allow_on_headers_stop_iteration: true
+                allow_on_headers_stop_iteration: {continues}
                 configuration: {{ \"@type\": type.googleapis.com/google.protobuf.StringValue, value: '{config}' }}
                 vm_config:
                   vm_id: {vm}

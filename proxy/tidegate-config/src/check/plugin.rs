@@ -8,7 +8,7 @@ use super::loading::loading;
 use super::names::Kind;
 use super::upstream::Upstreams;
 use crate::document::{
-    Document, FailureMode, FailurePolicy, Isolation, PluginDocument, PluginLimitsDocument,
+    Document, FailureMode, FailurePolicy, HeadersPause, Isolation, PluginDocument, PluginLimitsDocument,
 };
 use crate::node::Path;
 use crate::plan::{self, Failure, OnFailure, Plugin, PluginIndex, PluginLimits};
@@ -126,6 +126,10 @@ fn plugin(
         environment: environment(check, &path.key("environment"), &written.environment),
         on_failure: on_failure(written.on_failure.as_ref()),
         isolation: isolation(written.isolation),
+        on_headers_pause: match written.on_headers_pause {
+            None | Some(HeadersPause::ContinueBody) => plan::HeadersPause::ContinueBody,
+            Some(HeadersPause::StopAll) => plan::HeadersPause::StopAll,
+        },
         limits: limits::limits(check, &path.key("limits"), written.limits.as_ref()),
         callable,
         background: written.background == Some(true),

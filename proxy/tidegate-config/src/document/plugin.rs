@@ -38,6 +38,8 @@ pub struct PluginDocument {
     pub isolation: Option<Isolation>,
     /// One instance in the process that works without requests: by ticks, queues and calls. Default: `false`.
     pub background: Option<bool>,
+    /// What becomes of a body while the plugin holds the headers before it. Default: `continueBody`.
+    pub on_headers_pause: Option<HeadersPause>,
     /// What happens to requests when the plugin cannot do its work. Default: `closed`.
     pub on_failure: Option<FailurePolicy>,
     /// What the module may use.
@@ -56,6 +58,16 @@ pub enum Isolation {
     Connection,
     /// None.
     Request,
+}
+
+/// What becomes of a body whose headers a plugin has paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum HeadersPause {
+    /// It goes on to the plugin, which may let all go by its callback for bodies.
+    ContinueBody,
+    /// Body and trailers wait until the plugin continues.
+    StopAll,
 }
 
 /// One mode for all failures, or one for each kind.

@@ -1,6 +1,7 @@
 //! The record of an exchange. Its end is the exchange's end, on every path: it is dropped exactly once.
 
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -196,6 +197,13 @@ impl Record {
     pub(crate) fn failed_by(&self) -> Option<PluginIndex> {
         let broke = |passed: &&Passed| passed.guest.has_failed();
         self.missed.or_else(|| self.guests.iter().find(broke).map(|passed| passed.plugin))
+    }
+
+    /// Ready once a guest has ended the request by itself; it says how.
+    #[inline]
+    pub(crate) fn poll_ended_by_guest(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut able = self.guests.iter().map(|passed| &passed.guest).filter(|guest| guest.ends_by_itself());
+        if able.any(|guest| guest.poll_ended(cx).is_ready()) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn reason_at_end(&self) -> Option<Reason> {

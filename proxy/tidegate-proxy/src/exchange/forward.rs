@@ -119,10 +119,7 @@ impl Exchange {
         };
         let until = limit.map(|limit| self.record.client.local.clock.now() + limit);
         let sent = self.within(until, pin!(send::send(place, lease, message, again))).await;
-        let outcome = match sent {
-            Some(outcome) => outcome.map_err(|fail| self.blame(fail)),
-            None => Err(Fail::upstream(Reason::Timeout, Retry::Never)),
-        };
+        let outcome = sent.and_then(|outcome| outcome.map_err(|fail| self.blame(fail)));
         (Some(server), outcome)
     }
 
@@ -176,12 +173,15 @@ impl Exchange {
 
     /// Waits within the rule's time; past it the upstream has timed out.
     pub(crate) async fn wait<T>(&self, future: impl Future<Output = Result<T, Fail>>) -> Result<T, Fail> {
-        let timeout = || Fail::upstream(Reason::Timeout, Retry::Never);
-        self.within(None, pin!(future)).await.ok_or_else(timeout)?
+        self.within(None, pin!(future)).await?
     }
 
-    /// None: neither done at `until`, nor within the rule's times.
-    async fn within<F: Future>(&self, until: Option<Duration>, mut future: Pin<&mut F>) -> Option<F::Output> {
+    /// Fails when it is not done at `until`, or within the rule's times, or when a guest ends the request before.
+    async fn within<F: Future>(
+        &self,
+        until: Option<Duration>,
+        mut future: Pin<&mut F>,
+    ) -> Result<F::Output, Fail> {
         let record = &self.record;
         let now = || record.client.local.clock.now();
         let fixed = match (until, record.until) {
@@ -191,7 +191,10 @@ impl Exchange {
         let mut armed = false;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Some(output));
+                return Poll::Ready(Ok(output));
+            }
+            if record.poll_ended_by_guest(cx).is_ready() {
+                return Poll::Ready(Err(Fail::filter(Reason::PluginReset)));
             }
             let moved = || record.progress.as_ref().is_some_and(|progress| progress.moved.replace(false));
             if !armed {
@@ -206,7 +209,7 @@ impl Exchange {
                 }
                 let now = now();
                 if fixed.is_some_and(|fixed| fixed <= now) || !moved() {
-                    return Poll::Ready(None);
+                    return Poll::Ready(Err(Fail::upstream(Reason::Timeout, Retry::Never)));
                 }
                 let idle = now + record.idle;
                 record.deadline.set_until(Some(fixed.map_or(idle, |fixed| fixed.min(idle))));

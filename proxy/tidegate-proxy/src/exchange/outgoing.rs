@@ -45,6 +45,11 @@ impl HttpBody for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if this.record.poll_ended_by_guest(cx).is_ready() {
+            // The head is gone: an answer can only break it off.
+            this.record.broke(Reason::PluginReset);
+            return Poll::Ready(Some(Err(BodyError::new(Reason::PluginReset))));
+        }
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.waiting = false;

@@ -201,6 +201,14 @@ impl Exchange {
         }
     }
 
+    /// A wait for a guest failed: the answer where another guest has ended the request meanwhile.
+    pub(crate) fn ended_meanwhile(&mut self, view: &View, fail: Fail) -> Result<Box<Reply>, Fail> {
+        match fail.reason {
+            Reason::PluginReset => self.ended_by_guest(view).unwrap_or(Err(fail)),
+            _ => Err(fail),
+        }
+    }
+
     /// The answer, or the failure, by which a guest ended the request on its way upstream.
     pub(crate) fn ended_by_guest(&mut self, view: &View) -> Option<Result<Box<Reply>, Fail>> {
         let ended = |passed: &Passed| Some((passed.plugin, passed.guest.take_end()?));

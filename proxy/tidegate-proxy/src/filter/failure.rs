@@ -27,3 +27,8 @@ pub(crate) fn policy_for(policy: OnFailure, reason: Reason) -> Failure {
         _ => policy.trap,
     }
 }
+
+/// Whether a request may go on when its guest fails.
+pub(crate) fn outlives(policy: OnFailure) -> bool {
+    [policy.trap, policy.timeout, policy.memory].contains(&Failure::Open)
+}

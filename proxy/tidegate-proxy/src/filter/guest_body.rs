@@ -178,6 +178,7 @@ impl GuestBody {
             return Ok(Decision::Go);
         }
         let Self { guest, ready, trailers, .. } = self;
+        guest.begin(side);
         let decision = guest.call(|instance, id, now| {
             let step = match side {
                 Side::Request => instance.on_request_body(id, data, end, now),
@@ -207,6 +208,7 @@ impl GuestBody {
             self.trailers = Some(trailers);
             return Ok(Decision::Go);
         }
+        self.guest.begin(side);
         let decision = self.guest.call(|instance, id, now| match side {
             Side::Request => instance.on_request_trailers(id, trailers, now),
             Side::Response => instance.on_response_trailers(id, trailers, now),

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use tidegate_config::plan::{Failure, OnFailure};
 use tidegate_wasm::{Instance, Now, Peer, Side, Step, StreamId, StreamInfo, Trap};
 
-use crate::filter::failure::policy_for;
-use crate::filter::plugins::{Held, Host};
+use crate::filter::failure::{outlives, policy_for};
+use crate::filter::held::{Held, Waiting};
+use crate::filter::plugins::Host;
 use crate::http::fail::Reason;
 
 /// A connection's stream in an instance; its end is told when it is dropped.
@@ -54,6 +55,9 @@ impl NetworkGuest {
     pub(crate) fn open(host: Rc<Host>, info: StreamInfo, on_failure: OnFailure) -> Result<Self, Reason> {
         let id = host.call(|instance, now| Ok(instance.open_connection(info, now)))?;
         let held = host.hold(id);
+        if outlives(on_failure) {
+            host.with(|instance| instance.outlive(id));
+        }
         Ok(Self { host, id, held, on_failure, out: Cell::new(false), failed: Cell::new(false) })
     }
 
@@ -147,10 +151,7 @@ impl NetworkGuest {
         if self.held.feed_request.replace(false) {
             return Poll::Ready(Ok(Woken::Fed));
         }
-        match &mut *self.held.waker.borrow_mut() {
-            Some(waker) => waker.clone_from(cx.waker()),
-            empty => *empty = Some(cx.waker().clone()),
-        }
+        self.held.wake_later(Waiting::End, cx);
         Poll::Pending
     }
 

@@ -3,17 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use http::HeaderMap;
 use rustc_hash::FxHashMap;
 use tidegate_config::plan::{Failure, Isolation, OnFailure, UpstreamIndex};
-use tidegate_wasm::{Effect, Instance, Side, StreamId, StreamInfo, Trap};
+use tidegate_wasm::{Effect, Instance, StreamId, StreamInfo, Trap};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::filter::failure::reason_of;
 use crate::filter::grpc;
+use crate::filter::held::Held;
 use crate::filter::isolated::Seat;
 use crate::filter::log;
 use crate::filter::rebuild::Life;
@@ -265,44 +265,6 @@ pub(crate) struct Host {
     told: RefCell<Vec<String>>,
     worker: usize,
     pub(crate) life: Cell<Life>,
-}
-
-/// What a guest wants of one request or connection, until that takes it.
-#[derive(Default)]
-pub(crate) struct Held {
-    pub(crate) reply: RefCell<Option<Box<Reply>>>,
-    pub(crate) resume_request: Cell<bool>,
-    pub(crate) resume_response: Cell<bool>,
-    pub(crate) feed_request: Cell<bool>,
-    pub(crate) feed_response: Cell<bool>,
-    pub(crate) reset: Cell<bool>,
-    pub(crate) clear_route: Cell<bool>,
-    pub(crate) failed: Cell<Option<Reason>>,
-    pub(crate) waker: RefCell<Option<Waker>>,
-}
-
-impl Held {
-    fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-
-    /// What is held of this side goes on.
-    pub(crate) fn resume(&self, side: Side) -> &Cell<bool> {
-        match side {
-            Side::Request => &self.resume_request,
-            Side::Response => &self.resume_response,
-        }
-    }
-
-    /// More of this side may be given to the guest.
-    pub(crate) fn feed(&self, side: Side) -> &Cell<bool> {
-        match side {
-            Side::Request => &self.feed_request,
-            Side::Response => &self.feed_response,
-        }
-    }
 }
 
 impl Host {

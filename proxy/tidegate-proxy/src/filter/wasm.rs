@@ -10,8 +10,9 @@ use http::response;
 use tidegate_config::plan::{Failure, OnFailure};
 use tidegate_wasm::{Instance, Now, Side, Step, StreamId, StreamInfo, Trap};
 
-use crate::filter::failure::policy_for;
-use crate::filter::plugins::{Held, Host};
+use crate::filter::failure::{outlives, policy_for};
+use crate::filter::held::{Held, Waiting};
+use crate::filter::plugins::Host;
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
 
@@ -54,6 +55,9 @@ impl Guest {
     pub(crate) fn open(host: Rc<Host>, info: Rc<StreamInfo>, on_failure: OnFailure) -> Rc<Self> {
         let id = host.open(info);
         let held = host.hold(id);
+        if outlives(on_failure) {
+            host.with(|instance| instance.outlive(id));
+        }
         Rc::new(Self {
             host,
             id,
@@ -178,7 +182,7 @@ impl Guest {
         if self.held.resume(side).replace(false) || self.out.get() {
             return Poll::Ready(Ok(Decision::Go));
         }
-        *self.held.waker.borrow_mut() = Some(cx.waker().clone());
+        self.held.wake_later(side, cx);
         Poll::Pending
     }
 
@@ -205,7 +209,8 @@ impl Guest {
         self.call(|instance, id, now| instance.on_response_headers(id, head, end, now))
     }
 
-    fn begin(&self, side: Side) {
+    /// Before a callback that is shown more of a side: what was said before does not count for it.
+    pub(crate) fn begin(&self, side: Side) {
         self.held.resume(side).set(false);
         self.held.feed(side).set(false);
     }
@@ -218,6 +223,25 @@ impl Guest {
     /// The guest ended the request, whose head had gone on; the first end counts.
     pub(crate) fn ended(&self, end: End) {
         self.end.borrow_mut().get_or_insert(end);
+    }
+
+    /// Whether the guest can end the request while it waits for others.
+    pub(crate) fn ends_by_itself(&self) -> bool {
+        self.plugin().ends_by_itself() && !self.out.get()
+    }
+
+    /// Ready once the guest, in a callback that is no part of the request's walk, has answered or broken the request
+    /// off; how is noted.
+    pub(crate) fn poll_ended(&self, cx: &Context<'_>) -> Poll<()> {
+        match self.wish() {
+            Ok(Some(Decision::Reply(reply))) => self.ended(End::Reply(reply)),
+            Err(fail) => self.ended(End::Fail(fail.reason)),
+            Ok(_) => {
+                self.held.wake_later(Waiting::End, cx);
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
     }
 
     /// How the guest ended the request.

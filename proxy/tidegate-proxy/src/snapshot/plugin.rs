@@ -1,7 +1,7 @@
 //! From a plan's plugin to what the Wasm host builds it from.
 
 use tidegate_config::plan::{self, Plan};
-use tidegate_wasm::{BodyAccess, Capabilities, FieldAccess, Limits, Module, Names, PluginSpec};
+use tidegate_wasm::{BodyAccess, Capabilities, FieldAccess, HeadersPause, Limits, Module, Names, PluginSpec};
 
 /// Puts a plugin of a plan and its compiled module together.
 #[must_use]
@@ -17,6 +17,10 @@ pub fn plugin_spec(plan: &Plan, spec: &plan::Plugin, module: Module) -> PluginSp
         limits: limits(&spec.limits),
         callable: upstreams.map(|upstream| upstream.name.clone()).collect(),
         capabilities: capabilities(&spec.capabilities),
+        on_headers_pause: match spec.on_headers_pause {
+            plan::HeadersPause::ContinueBody => HeadersPause::ContinueBody,
+            plan::HeadersPause::StopAll => HeadersPause::StopAll,
+        },
     }
 }
 

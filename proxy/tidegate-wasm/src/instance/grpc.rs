@@ -81,9 +81,11 @@ impl Instance {
         let mut code = status;
         if Kind::of(token) == Some(Kind::Call) && status == GrpcStatus::OK {
             if let Some(answer) = open.answer {
-                return self.deliver(token, answer.len(), Answer::GrpcMessage(answer), now, |exports| {
+                let told = self.deliver(token, answer.len(), Answer::GrpcMessage(answer), now, |exports| {
                     exports.grpc_receive.as_ref()
                 });
+                self.store.data_mut().answered(token);
+                return told;
             }
             code = GrpcStatus::INTERNAL;
         }
@@ -91,7 +93,9 @@ impl Instance {
         state.status_message = message.into();
         let told =
             self.deliver(token, code as usize, Answer::None, now, |exports| exports.grpc_close.as_ref());
-        self.store.data_mut().status_message.clear();
+        let state = self.store.data_mut();
+        state.status_message.clear();
+        state.answered(token);
         told
     }
 

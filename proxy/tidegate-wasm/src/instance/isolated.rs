@@ -25,6 +25,7 @@ impl Instance {
             let state = instance.store.data_mut();
             state.effects.clear();
             state.calls.clear();
+            state.callers.clear();
             state.grpc = crate::grpc::Calls::default();
             state.tick_period = None;
             state.listens = false;

@@ -2,7 +2,7 @@
 
 use super::Instance;
 use crate::{
-    Now, Side, Step, StreamId, Trap,
+    HeadersPause, Now, Side, Step, StreamId, Trap,
     abi::exports::Exports,
     state::{Phase, State},
     stream::{
@@ -318,7 +318,9 @@ impl Instance {
             return Err(trap.clone());
         }
         let stream = self.stream_mut(id)?;
-        stream.flow_mut(side).part = part;
+        let flow = stream.flow_mut(side);
+        flow.part = part;
+        flow.touched = false;
         if !std::mem::replace(&mut stream.announced, true) {
             self.call(id, now, |exports, store| {
                 exports.context_create.as_ref().map_or(Ok(()), |create| create.call(store, (id.0, ROOT)))
@@ -328,12 +330,17 @@ impl Instance {
     }
 
     fn after_head(&mut self, id: StreamId, side: Side, action: u32) -> Step {
+        let stops = self.plugin.spec.on_headers_pause == HeadersPause::StopAll;
         let state = self.store.data_mut();
         let woken = state.may_be_woken();
+        let calls = state.streams.get(id.0).map_or(0, |stream| stream.calls);
         settle(state, id, side, |_| match Action::of_headers(action) {
             Action::PauseAll => Hold::Stopped,
+            Action::Pause if stops => Hold::Stopped,
+            // A body must not overtake the answer that decides about its head.
+            Action::Pause if calls > 0 => Hold::All,
+            Action::Pause if woken => Hold::Offered,
             // With nothing else to wait for, it can only be the body.
-            Action::Pause if woken => Hold::All,
             Action::Pause => Hold::Parts,
             _ => Hold::None,
         })
@@ -341,7 +348,9 @@ impl Instance {
 
     fn after_body(&mut self, id: StreamId, side: Side, action: u32, before: usize) -> Step {
         let state = self.store.data_mut();
+        let woken = state.may_be_woken();
         settle(state, id, side, |flow| match Action::of_body(action) {
+            Action::Continue if woken && flow.hold == Hold::Offered && !flow.touched => Hold::All,
             Action::Continue => Hold::None,
             Action::ContinueAndEndStream => {
                 flow.put_aside();
@@ -360,8 +369,10 @@ impl Instance {
     fn after_trailers(&mut self, id: StreamId, side: Side, action: u32, before: Hold) -> Step {
         let state = self.store.data_mut();
         let woken = state.may_be_woken();
-        settle(state, id, side, |_| match Action::of_trailers(action) {
+        let calls = state.streams.get(id.0).map_or(0, |stream| stream.calls);
+        settle(state, id, side, |flow| match Action::of_trailers(action) {
             Action::Continue if before == Hold::None || !woken => Hold::None,
+            Action::Continue if calls == 0 && flow.touched => Hold::None,
             _ => Hold::All,
         })
     }
@@ -440,7 +451,7 @@ pub(super) fn settle(
     flow.settle(hold);
     match hold {
         Hold::None => Step::Continue,
-        Hold::Parts => Step::Pause,
+        Hold::Parts | Hold::Offered => Step::Pause,
         Hold::All | Hold::Stopped => Step::Wait,
     }
 }

@@ -12,6 +12,8 @@ mod headers;
 mod isolated;
 mod limits;
 mod load;
+mod originals;
+mod pauses;
 mod properties;
 mod shared;
 mod start;
@@ -112,6 +114,7 @@ fn spec(module: crate::Module) -> PluginSpec {
         limits: Limits::default(),
         callable: vec!["auth".into()],
         capabilities: crate::Capabilities::default(),
+        on_headers_pause: crate::HeadersPause::default(),
     }
 }
 

@@ -54,6 +54,13 @@ impl Body {
         }
     }
 
+    /// What there is, held by both: a later write copies it.
+    pub(crate) fn share(&mut self) -> Bytes {
+        let bytes = self.take();
+        *self = Self::Whole(bytes.clone());
+        bytes
+    }
+
     /// Writes as `proxy_set_buffer_bytes` does in the field: at the start before what is there, or
     /// instead of its first `len` bytes, or of all; from the end on behind it.
     pub(crate) fn write(&mut self, start: u32, len: u32, bytes: &[u8]) -> Result<(), Status> {

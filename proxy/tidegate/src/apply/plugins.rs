@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tidegate_config::plan::{self, Isolation, Plan, PluginTest};
+use tidegate_config::plan::{self, HeadersPause, Isolation, Plan, PluginTest};
 use tidegate_proxy::plugin_spec;
 use tidegate_wasm::{Instance, Module, Plugin};
 use tracing::warn;
@@ -233,6 +233,7 @@ fn identity(spec: &plan::Plugin, module: &Digest, callable: &[String]) -> Digest
     add(&spec.vm_config);
     // Whoever shares an instance, an image is needed or not.
     add(&[u8::from(spec.isolation != Isolation::Worker)]);
+    add(&[u8::from(spec.on_headers_pause == HeadersPause::StopAll)]);
     // How many instances there may be is no matter of any of them. The rest are numbers, as below.
     add(format!("{:?}", plan::PluginLimits { instances: 0, ..spec.limits }).as_bytes());
     add(&(spec.environment.len() as u64).to_le_bytes());
@@ -272,6 +273,7 @@ mod tests {
                 memory: plan::Failure::Closed,
             },
             isolation: Isolation::Worker,
+            on_headers_pause: HeadersPause::ContinueBody,
             limits: plan::PluginLimits { instances: 10, ..plan::PluginLimits::default() },
             callable: Vec::new(),
             background: false,
@@ -296,6 +298,8 @@ mod tests {
         assert_ne!(plain, changed(&|spec| spec.limits.memory = 1), "memory limit");
         assert_ne!(plain, changed(&|spec| spec.limits.log_lines = 1), "log lines");
         assert_ne!(plain, changed(&|spec| spec.isolation = Isolation::Request), "isolation");
+        let stops = HeadersPause::StopAll;
+        assert_ne!(plain, changed(&|spec| spec.on_headers_pause = stops), "pauses");
         let read = plan::BodyAccess::Read;
         assert_ne!(plain, changed(&|spec| spec.capabilities.request_body = read), "capabilities");
         assert_ne!(plain, changed(&|spec| spec.limits.call_time = Duration::ZERO), "time of a call");

@@ -26,6 +26,12 @@ fn requests() -> Vec<Case> {
         ),
         post("a head that waits for the body", "rqh:ret 1|rqb:ret 1|rqb$:add 0 x-t-late a;ret 0"),
         post("a head that waits for the first chunk", "rqh:ret 1|rqb#1:rep 0 x-t-late a;ret 0"),
+        post("a head that waits for a tick", "rqh:ret 1;tick 20|rqb:ret 1|tick:cont 0"),
+        post("a head that waits for a tick, and a body left alone", "rqh:ret 1;tick 20|tick:cont 0"),
+        post(
+            "a head that waits for the body, with a tick",
+            "rqh:ret 1;tick 5000|rqb:ret 1|rqb$:add 0 x-t-late a;ret 0",
+        ),
         post("all iteration stopped", "rqh:ret 4;tick 20|tick:cont 0"),
         post("all iteration stopped and buffered", "rqh:ret 3;tick 20|tick:cont 0"),
         get("a head that ends the stream", "rqh:ret 2"),

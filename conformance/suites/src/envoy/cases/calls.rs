@@ -24,6 +24,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "rqh:callraw up :method=GET,:path=/call 100;callraw up :method=GET,:authority=a 100;callraw up :path=/,:authority=a 100;callraw up _ 100;callraw up :method=GET,:path=/call,:authority=a -5",
         ),
         get("a call, then a reply", "rqh:call up /call 2000;ret 1|call:reply 403 denied x-t-why=call"),
+        post("a call before the body", "rqh:call up /call 2000;ret 1|rqb:buf 0 0 100|call:cont 0"),
         get("a call in the response's head", "rsh:call up /call 2000;ret 1|call:add 2 x-t-new a;cont 1"),
         post("a call in the body", "rqb$:call up /call 2000;ret 1|rqb:ret 1|call:buf 0 0 100;cont 0"),
         get("a call in the response's body", "rsb:ret 1|rsb$:call up /call 2000;ret 1|call:cont 1")

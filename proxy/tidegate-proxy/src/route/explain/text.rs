@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use tidegate_config::plan::{
-    Action, Filter, HeaderChanges, HostPattern, Isolation, ListenerIndex, Match, PathPattern, PathRewrite,
-    Plan, Redirect, RetryOn, Rule, ValuePattern, WeightedUpstream,
+    Action, Filter, HeaderChanges, HeadersPause, HostPattern, Isolation, ListenerIndex, Match, PathPattern,
+    PathRewrite, Plan, Redirect, RetryOn, Rule, ValuePattern, WeightedUpstream,
 };
 
 use super::verdict::{Hurdle, Rank, Verdict};
@@ -204,7 +204,9 @@ fn filter(plan: &Plan, filter: &Filter) -> String {
             let own = plan.plugins.iter().find(|own| own.key == plugin.name);
             let narrowed = own.map(|own| plugin.limits.differing(&own.limits)).unwrap_or_default();
             let narrowed = (!narrowed.is_empty()).then(|| format!("narrowed to {}", join(narrowed)));
-            match join(each.into_iter().chain(narrowed)) {
+            let stops = plugin.on_headers_pause == HeadersPause::StopAll;
+            let stops = stops.then(|| "bodies wait while it pauses headers".to_owned());
+            match join(each.into_iter().chain(stops).chain(narrowed)) {
                 notes if notes.is_empty() => format!("plugin {}", plugin.key),
                 notes => format!("plugin {} ({notes})", plugin.key),
             }

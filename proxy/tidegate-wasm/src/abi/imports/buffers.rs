@@ -30,6 +30,7 @@ pub(super) fn bytes(
     let side = stream.as_ref().and_then(|stream| stream.side_of(kind));
     let body = stream.zip(side).and_then(|(stream, side)| {
         let flow = stream.flow_mut(side);
+        flow.touched = true;
         flow.has_body().then(|| std::mem::take(&mut flow.body))
     });
     let Some(body) = body else {
@@ -48,9 +49,13 @@ pub(super) fn bytes(
 pub(super) fn status(caller: &mut Caller<'_, State>, kind: u32, len: u32, flags: u32) -> Answer {
     let kind = BufferKind::from_number(kind).ok_or(Status::BadArgument)?;
     let (mut memory, state) = split(caller)?;
-    let side = state.stream().and_then(|stream| Some(stream.flow(stream.side_of(kind)?)));
-    let bytes = match side {
-        Some(flow) => flow.has_body().then(|| flow.body.len()),
+    let side = state.stream().and_then(|stream| stream.side_of(kind));
+    let bytes = match state.stream_mut().zip(side) {
+        Some((stream, side)) => {
+            let flow = stream.flow_mut(side);
+            flow.touched = true;
+            flow.has_body().then(|| flow.body.len())
+        }
         None => fixed(state, kind).map(|buffer| buffer.len()),
     };
     let bytes = u32::try_from(bytes.ok_or(Status::NotFound)?).unwrap_or(u32::MAX);
@@ -80,7 +85,9 @@ pub(super) fn set(
         state.refuse("proxy_set_buffer_bytes");
         return Err(Status::InternalFailure.into());
     }
+    let call = state.call;
     let stream = state.stream_mut().ok_or(Status::NotFound)?;
+    stream.keep_body(side, call);
     let headers = match side {
         Side::Request => stream.request_head.as_mut().map(|head| &mut head.headers),
         Side::Response => stream.response_head.as_mut().map(|head| &mut head.headers),
@@ -89,6 +96,7 @@ pub(super) fn set(
         Side::Request => &mut stream.request,
         Side::Response => &mut stream.response,
     };
+    flow.touched = true;
     if !flow.has_body() {
         return Err(Status::NotFound.into());
     }

@@ -77,9 +77,10 @@ pub(super) fn set_pairs(caller: &mut Caller<'_, State>, map: u32, data: u32, siz
         state.refuse("proxy_set_header_map_pairs");
         return Err(Status::InternalFailure.into());
     }
+    let call = state.call;
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;
     count_written(stream, encoded.len())?;
-    Ok(writable(stream, kind)?.write_all(pairs)?)
+    Ok(writable(stream, kind, call)?.write_all(pairs)?)
 }
 
 /// `proxy_add_header_map_value`.
@@ -125,9 +126,10 @@ fn write(caller: &mut Caller<'_, State>, op: Op, map: u32, key: (u32, u32), valu
         });
         return Err(Status::InternalFailure.into());
     }
+    let call = state.call;
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;
     count_written(stream, key.len() + value.len())?;
-    Ok(writable(stream, kind)?.write(op, key, value)?)
+    Ok(writable(stream, kind, call)?.write(op, key, value)?)
 }
 
 fn kind(map: u32) -> Result<MapKind, Status> {
@@ -229,7 +231,14 @@ fn call<'a>(
 
 /// A map to be written, as long as it is held here. Trailers come into being when a guest writes
 /// some at the end of a body.
-fn writable(stream: &mut Stream, kind: MapKind) -> Result<Target<'_>, Status> {
+fn writable(stream: &mut Stream, kind: MapKind, call: u64) -> Result<Target<'_>, Status> {
+    if let Some(side) = side_of(kind) {
+        stream.flow_mut(side).touched = true;
+        match kind {
+            MapKind::RequestHeaders | MapKind::ResponseHeaders => stream.keep_head(side, call),
+            _ => stream.keep_trailers(side, call),
+        }
+    }
     let target = match kind {
         MapKind::RequestHeaders => {
             let scheme = &mut stream.scheme;

@@ -96,6 +96,7 @@ pub(super) fn cancel(caller: &mut Caller<'_, State>, token: u32) -> Answer {
     let state = caller.data_mut();
     known(token)?;
     state.grpc.remove(token).ok_or(Status::NotFound)?;
+    state.answered(token);
     state.push(Effect::GrpcCancel { token })
 }
 
@@ -151,6 +152,7 @@ fn open(
 fn start(state: &mut State, call: GrpcCall, memory: &mut GuestMemory<'_>, at_token: u32) -> Answer {
     let token = call.token;
     state.grpc.add(token, call.outbox.clone());
+    state.called(token);
     state.push(Effect::GrpcCall(Box::new(call)))?;
     Ok(memory.write_u32(at_token, token)?)
 }

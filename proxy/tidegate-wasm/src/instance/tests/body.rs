@@ -109,27 +109,6 @@ fn a_head_may_wait_for_its_body() {
 }
 
 #[test]
-fn a_guest_that_waits_for_an_answer_is_not_fed() {
-    let mut instance = start(
-        r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
-            (drop (call $tick (i32.const 50))) (i32.const 1))
-        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 1))
-        (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32) (i32.const 0))
-        (func (export "proxy_on_tick") (param i32) (drop (call $tick (i32.const 0))))"#,
-    );
-    assert_eq!(wishes(&mut instance), ["tick Some(50ms)"]);
-    assert_eq!(instance.tick_period(), Some(Duration::from_millis(50)));
-    let id = open(&mut instance);
-    assert_eq!(instance.on_request_headers(id, post(), false, NOW).unwrap(), Step::Wait);
-    // Its default callback would let the request pass before the answer has come.
-    assert_eq!(instance.on_request_body(id, chunk("abcdef"), true, NOW).unwrap(), Step::Wait);
-    instance.on_tick(NOW).unwrap();
-    assert_eq!(wishes(&mut instance), ["tick None", "feed Request"]);
-    assert_eq!(instance.on_request_body(id, Bytes::new(), true, NOW).unwrap(), Step::Continue);
-    assert_eq!(&instance.take_request_body(id)[..], b"abcdef");
-}
-
-#[test]
 fn other_actions_of_vendors_are_understood() {
     let actions = |head: u32, body: u32| {
         start(&format!(

@@ -1,0 +1,82 @@
+//! What a guest wants of one request or connection, and those that wait for it.
+
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Waker};
+
+use tidegate_wasm::Side;
+
+use crate::http::fail::Reason;
+use crate::http::reply::Reply;
+
+/// What a guest wants of one request or connection, until that takes it.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) reply: RefCell<Option<Box<Reply>>>,
+    pub(crate) resume_request: Cell<bool>,
+    pub(crate) resume_response: Cell<bool>,
+    pub(crate) feed_request: Cell<bool>,
+    pub(crate) feed_response: Cell<bool>,
+    pub(crate) reset: Cell<bool>,
+    pub(crate) clear_route: Cell<bool>,
+    pub(crate) failed: Cell<Option<Reason>>,
+    wakers: RefCell<[Option<Waker>; 3]>,
+}
+
+/// What waits for a guest; each may be a task of its own.
+#[derive(Clone, Copy)]
+pub(crate) enum Waiting {
+    /// The client's side.
+    Request,
+    /// The upstream's.
+    Response,
+    /// The exchange, for its end.
+    End,
+}
+
+impl From<Side> for Waiting {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Request => Self::Request,
+            Side::Response => Self::Response,
+        }
+    }
+}
+
+impl Held {
+    /// Wakes all that wait.
+    pub(crate) fn wake(&self) {
+        for waker in self.wakers.borrow_mut().iter_mut().filter_map(Option::take) {
+            waker.wake();
+        }
+    }
+
+    /// Has the task woken by whatever the guest wants next.
+    pub(crate) fn wake_later(&self, who: impl Into<Waiting>, cx: &Context<'_>) {
+        let [request, response, end] = &mut *self.wakers.borrow_mut();
+        let place = match who.into() {
+            Waiting::Request => request,
+            Waiting::Response => response,
+            Waiting::End => end,
+        };
+        match place {
+            Some(waker) => waker.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
+        }
+    }
+
+    /// What is held of this side goes on.
+    pub(crate) fn resume(&self, side: Side) -> &Cell<bool> {
+        match side {
+            Side::Request => &self.resume_request,
+            Side::Response => &self.resume_response,
+        }
+    }
+
+    /// More of this side may be given to the guest.
+    pub(crate) fn feed(&self, side: Side) -> &Cell<bool> {
+        match side {
+            Side::Request => &self.feed_request,
+            Side::Response => &self.feed_response,
+        }
+    }
+}

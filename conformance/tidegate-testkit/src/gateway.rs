@@ -176,6 +176,7 @@ impl TestGateway {
                     .map(|(key, (_, _, plugin))| (key.clone(), Arc::clone(plugin)))
                     .collect(),
                 addresses: addresses.collect::<Result<_, _>>()?,
+                records: None,
             };
             let built = Snapshot::build(plan, &assets, state.live.as_ref());
             snapshot = Arc::new(built.map_err(|error| error.to_string())?);

@@ -9,6 +9,7 @@ mod names;
 mod overlap;
 mod plugin;
 mod reach;
+mod recording;
 mod route;
 mod stream;
 mod upstream;

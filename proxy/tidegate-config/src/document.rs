@@ -8,6 +8,7 @@ mod listener;
 mod loading;
 mod plugin;
 mod policy;
+mod recording;
 mod route;
 mod tls;
 mod upstream;
@@ -24,6 +25,7 @@ pub use plugin::{
     HeadersPause, Isolation, PluginDocument, PluginLimitsDocument,
 };
 pub use policy::{Backoff, MirrorDocument, RetriesDocument, RetryCondition, RetryWord, RuleTimeoutsDocument};
+pub use recording::{RecordedRequests, RecordingDocument, RedactDocument};
 pub use route::{
     FilterDocument, ForwardDocument, HeaderChangesDocument, MatchDocument, PathMatch, PathRewriteDocument,
     RedirectDocument, RedirectScheme, RegexMatch, RespondDocument, RewriteDocument, RouteDocument,

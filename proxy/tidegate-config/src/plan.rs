@@ -4,9 +4,11 @@
 
 mod limits;
 mod loading;
+mod recording;
 
 pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
+pub use recording::Recording;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -187,6 +189,8 @@ pub struct Plugin {
     pub background: bool,
     /// What else the guest may do.
     pub capabilities: Capabilities,
+    /// Requests of it that are recorded.
+    pub record: Option<Recording>,
 }
 
 /// What a guest may do of what the ABI has; by default everything.

@@ -1,5 +1,6 @@
 //! What a request passes on its way: built-in steps and Wasm plugins.
 pub(crate) mod chain;
+pub(crate) mod entry;
 pub(crate) mod failure;
 pub(crate) mod grpc;
 pub(crate) mod guest_body;
@@ -9,4 +10,5 @@ pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod plugins;
 pub(crate) mod rebuild;
+pub(crate) mod taping;
 pub(crate) mod wasm;

@@ -23,4 +23,5 @@ mod worker;
 pub use gateway::{Gateway, GatewayOptions, GenerationUse, PublishError};
 pub use route::{Choice, ExplainRequest, Explanation, Loser, explain};
 pub use snapshot::{Assets, BuildError, Snapshot, plugin_spec};
+pub use telemetry::recorder::{RecordSink, Recorded};
 pub use time::thread_time;

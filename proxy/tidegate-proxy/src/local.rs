@@ -13,8 +13,9 @@ use rustls::pki_types::CertificateDer;
 use tidegate_wasm::{StreamInfo, TlsDetails};
 use tokio::sync::Notify;
 
+use crate::filter::entry;
 use crate::filter::isolated::Kept;
-use crate::filter::plugins::{self, Slot};
+use crate::filter::plugins::Slot;
 use crate::http::{certificate, headers, sanitize};
 use crate::shared::{Generation, Shard};
 use crate::snapshot::tls::ByName;
@@ -89,14 +90,14 @@ impl View {
             .map(|entry| {
                 // In the background there is one instance, on the first worker.
                 let elsewhere = entry.background && local.shard.worker != 0;
-                let here = elsewhere.then(|| plugins::Plugin { plugin: None, ..entry.clone() });
+                let here = elsewhere.then(|| entry::Plugin { plugin: None, ..entry.clone() });
                 let entry = here.as_ref().unwrap_or(entry);
                 let lent: FxHashMap<_, _> = entry
                     .callable
                     .iter()
                     .filter_map(|(name, index)| Some((name.clone(), pools.get(*index)?.clone())))
                     .collect();
-                let same = |slot: &&Rc<Slot>| plugins::same(&slot.entry, entry) && slot.lends(&lent);
+                let same = |slot: &&Rc<Slot>| entry::same(&slot.entry, entry) && slot.lends(&lent);
                 previous.and_then(|view| view.plugins.iter().find(same)).cloned().unwrap_or_else(|| {
                     let workers = (local.shard.worker, local.workers);
                     Slot::start(entry.clone(), workers, local.clock, &local.deadlines, lent)

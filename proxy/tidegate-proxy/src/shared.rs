@@ -165,6 +165,10 @@ pub(crate) struct PluginCells {
     pub(crate) isolated_start_time: Counter,
     /// Calls of host functions that were refused.
     pub(crate) refused: Counter,
+    /// Requests that were recorded.
+    pub(crate) recorded: Counter,
+    /// Requests that were to be recorded, and the writer was behind.
+    pub(crate) unrecorded: Counter,
 }
 
 /// Per upstream.

@@ -15,10 +15,11 @@ use rustls::ServerConfig;
 use tidegate_config::plan::{self, Plan};
 
 use crate::filter::chain::Step;
-use crate::filter::plugins::Plugin;
+use crate::filter::entry::Plugin;
 use crate::http::reply::Reply;
 use crate::route::{RouteTable, StreamTable};
 use crate::shared::RouteCounters;
+use crate::telemetry::recorder::RecordSink;
 use crate::upstream::cluster::Cluster;
 
 pub use build::BuildError;
@@ -33,6 +34,8 @@ pub struct Assets {
     pub plugins: HashMap<String, Arc<tidegate_wasm::Plugin>>,
     /// Addresses by [`plan::Server::address`].
     pub addresses: HashMap<String, Vec<SocketAddr>>,
+    /// Where all requests of all plugins are recorded, whatever the plan says; none: as the plan says.
+    pub records: Option<RecordSink>,
 }
 
 /// A configuration that can be served. Immutable; see [`crate::Gateway::publish`].

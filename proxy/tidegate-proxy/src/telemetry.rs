@@ -1,2 +1,3 @@
 //! What can be seen of the data plane from outside.
 pub(crate) mod access_log;
+pub(crate) mod recorder;

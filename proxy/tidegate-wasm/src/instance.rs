@@ -6,6 +6,7 @@ mod ended;
 mod grpc;
 mod isolated;
 mod streams;
+mod taped;
 
 #[cfg(test)]
 mod tests;
@@ -221,6 +222,9 @@ impl Instance {
         if let Some(trap) = &self.poisoned {
             return Err(trap.clone());
         }
+        if self.store.data().tapes {
+            self.note_answer(token, response.as_ref(), now);
+        }
         let state = self.store.data_mut();
         let Some(at) = state.calls.iter().position(|open| *open == token) else { return Ok(()) };
         state.calls.swap_remove(at);
@@ -309,7 +313,11 @@ impl Instance {
 
     /// The next thing that the guest wishes for, oldest first.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.store.data_mut().effects.pop_front()
+        let effect = self.store.data_mut().effects.pop_front()?;
+        if self.store.data().tapes {
+            self.note_effect(&effect);
+        }
+        Some(effect)
     }
 
     /// Why the instance is of no more use.

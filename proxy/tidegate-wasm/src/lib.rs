@@ -23,6 +23,7 @@ mod plugin;
 mod shared;
 mod state;
 mod stream;
+mod tape;
 mod time;
 
 pub use capabilities::{BodyAccess, Capabilities, FieldAccess, Names};
@@ -38,5 +39,6 @@ pub use plugin::{HeadersPause, Plugin, PluginSpec};
 pub use shared::{Metric, MetricValue, Shared};
 pub use stream::facts::{Facts, Outcome, UpstreamFacts};
 pub use stream::{CertificateDetails, StreamId, StreamInfo, TlsDetails};
+pub use tape::{Content, Event, Field, Note, Tape, TapeSide};
 pub use tidegate_abi::{AbiVersion, GrpcStatus, LogLevel, Peer};
 pub use time::Now;

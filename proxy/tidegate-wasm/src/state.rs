@@ -1,7 +1,7 @@
 //! What the host functions of one instance see and change.
 
 use crate::{
-    CallResponse, Effect, Now, Plugin, Side, StreamId,
+    CallResponse, Effect, Now, Plugin, Side, StreamId, Tape,
     abi::memory::Fault,
     budget::{Budget, Used},
     foreign::Definitions,
@@ -79,6 +79,10 @@ pub(crate) struct State {
     pub(crate) scratch: Vec<u8>,
     pub(crate) lines: LineLimit,
     pub(crate) budget: Budget,
+    /// A stream has, or had, a tape.
+    pub(crate) tapes: bool,
+    /// That of the stream that was closed last, if it had one.
+    pub(crate) closed_tape: Option<(u32, Box<Tape>)>,
     now: Now,
     /// Number of the call into the guest.
     pub(crate) call: u64,
@@ -129,6 +133,8 @@ impl State {
             scratch: Vec::new(),
             lines,
             budget: Budget::default(),
+            tapes: false,
+            closed_tape: None,
             now,
             call: 0,
             began: 0,

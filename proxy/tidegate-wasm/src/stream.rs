@@ -8,7 +8,7 @@ pub(crate) mod kept;
 pub(crate) mod originals;
 pub(crate) mod table;
 
-use crate::{Now, Side, budget::Used};
+use crate::{Now, Side, Tape, budget::Used};
 use body::Body;
 use bytes::Bytes;
 use facts::Facts;
@@ -295,6 +295,8 @@ pub(crate) struct Stream {
     /// It goes on when the guest breaks off: what a callback changes is kept as it was before.
     pub(crate) survives: bool,
     pub(crate) originals: Option<Box<Originals>>,
+    /// Notes of what happens to it, where they are wanted.
+    pub(crate) tape: Option<Box<Tape>>,
 }
 
 impl Stream {
@@ -326,6 +328,7 @@ impl Stream {
             details: None,
             survives: false,
             originals: None,
+            tape: None,
         }
     }
 
@@ -359,6 +362,7 @@ impl Stream {
         self.scheme = None;
         self.written = 0;
         self.details = None;
+        self.tape = None;
         self.of_bytes = false;
         self.survives = false;
         self.originals = None;

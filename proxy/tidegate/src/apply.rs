@@ -165,7 +165,7 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
     if live.is_some_and(|live| live.is_same(&plan, &digests, &plugins, &addresses)) {
         return Outcome::Unchanged;
     }
-    match snapshot(plan, bytes, &plugins, &addresses, live) {
+    match snapshot(plan, workshop, bytes, (&plugins, &addresses), live) {
         Ok(snapshot) => Outcome::Ready(Box::new(Ready {
             snapshot,
             document: loaded.redacted,
@@ -198,12 +198,13 @@ fn plugins(plan: &Plan, workshop: &Workshop, before: &Before, files: &mut Files)
 
 fn snapshot(
     plan: Plan,
+    workshop: &Workshop,
     files: FileBytes,
-    plugins: &Plugins,
-    addresses: &Addresses,
+    (plugins, addresses): (&Plugins, &Addresses),
     live: Option<&Ready>,
 ) -> Result<Arc<Snapshot>, String> {
-    let assets = Assets { files, plugins: plugins.ready(), addresses: addresses.clone() };
+    let (plugins, addresses, records) = (plugins.ready(), addresses.clone(), workshop.records.clone());
+    let assets = Assets { files, plugins, addresses, records };
     Snapshot::build(plan, &assets, live.map(|live| &live.snapshot))
         .map(Arc::new)
         .map_err(|error| error.to_string())

@@ -83,8 +83,13 @@ enum Event {
 impl Control {
     /// Brings the gateway up: configuration, workers, admin API, listeners, and only then the file watch.
     pub(crate) async fn start(main: PathBuf) -> Result<Started> {
+        Self::start_with(main, Workshop::open()?).await
+    }
+
+    /// As [`Control::start`] with this workshop.
+    pub(crate) async fn start_with(main: PathBuf, workshop: Workshop) -> Result<Started> {
         let status = Rc::new(Status::new());
-        let workshop = Arc::new(Workshop::open()?);
+        let workshop = Arc::new(workshop);
         let attempt = apply::prepare(&main, &workshop, &Before::Start);
         let ready = match attempt.outcome {
             Outcome::Ready(ready) => ready,

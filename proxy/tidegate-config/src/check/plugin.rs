@@ -6,6 +6,7 @@ mod limits;
 use super::Check;
 use super::loading::loading;
 use super::names::Kind;
+use super::recording::{one_file_each, recording};
 use super::upstream::Upstreams;
 use crate::document::{
     Document, FailureMode, FailurePolicy, HeadersPause, Isolation, PluginDocument, PluginLimitsDocument,
@@ -97,6 +98,7 @@ pub(super) fn plugins(check: &mut Check<'_>, document: &Document, upstreams: &Up
         plugins.keys.insert(name.clone());
         plugins.list.push(plugin);
     }
+    one_file_each(check, &section, &plugins.list);
     plugins
 }
 
@@ -134,6 +136,7 @@ fn plugin(
         callable,
         background: written.background == Some(true),
         capabilities: capability::check(check, &capabilities, written.capabilities.as_ref()),
+        record: recording(check, &path.key("record"), written),
     }
 }
 

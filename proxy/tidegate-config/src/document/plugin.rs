@@ -1,6 +1,6 @@
 //! `plugins`: Wasm modules, what they are configured with and what they may use.
 
-use super::{FetchDocument, PluginTestDocument, SignatureDocument};
+use super::{FetchDocument, PluginTestDocument, RecordingDocument, SignatureDocument};
 use crate::types::{ByteSize, Timeout};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -46,6 +46,8 @@ pub struct PluginDocument {
     pub limits: Option<PluginLimitsDocument>,
     /// What the module may reach. Default: nothing.
     pub capabilities: Option<Capabilities>,
+    /// Requests that are kept in a file, for `tidegate filter replay`. Left out: none.
+    pub record: Option<RecordingDocument>,
 }
 
 /// How many requests share an instance of a module.

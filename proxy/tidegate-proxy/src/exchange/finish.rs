@@ -241,6 +241,9 @@ impl Drop for Record {
         if let Some(heads) = self.heads.take() {
             logged::tell(self, &heads, took);
         }
+        for passed in &self.guests {
+            passed.guest.tell_end(self.status, took);
+        }
         // All guests log before the first one is told that it is done, which it is when it is dropped.
         if self.guests.len() > 1 {
             self.guests.iter().for_each(|passed| passed.guest.log());

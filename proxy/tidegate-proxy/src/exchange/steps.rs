@@ -186,7 +186,7 @@ impl Exchange {
         let properties = slot.entry.plugin.as_ref().is_some_and(|plugin| plugin.uses_properties());
         match slot.host_for(&self.record.client.kept) {
             Ok(host) => {
-                let guest = Guest::open(host, self.record.stream_info(), slot.entry.on_failure);
+                let guest = Guest::open(host, self.record.stream_info(), &slot.entry);
                 if let Some(facts) = self.record.share_facts(properties) {
                     guest.with(|instance, id| instance.share_facts(id, facts));
                 }

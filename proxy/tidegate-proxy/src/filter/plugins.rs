@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use rustc_hash::FxHashMap;
-use tidegate_config::plan::{Failure, Isolation, OnFailure, UpstreamIndex};
+use tidegate_config::plan::Failure;
 use tidegate_wasm::{Effect, Instance, StreamId, StreamInfo, Trap};
 use tokio::task::{AbortHandle, spawn_local};
 
+use crate::filter::entry::Plugin;
 use crate::filter::failure::reason_of;
 use crate::filter::grpc;
 use crate::filter::held::Held;
 use crate::filter::isolated::Seat;
 use crate::filter::log;
 use crate::filter::rebuild::Life;
+use crate::filter::taping::Taping;
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
-use crate::shared::{PluginCounters, Signal};
+use crate::shared::Signal;
 use crate::time::{Clock, Deadlines};
 use crate::upstream::call;
 use crate::upstream::pool::Pool;
@@ -29,27 +31,6 @@ const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// An instance that lived for this long is not in a crash loop.
 const STEADY: Duration = Duration::from_secs(30);
-
-/// A plugin and what its failures mean.
-#[derive(Clone)]
-pub(crate) struct Plugin {
-    /// Name in the document.
-    pub(crate) name: Arc<str>,
-    /// None: it could not be loaded.
-    pub(crate) plugin: Option<Arc<tidegate_wasm::Plugin>>,
-    /// What a failure means for a request.
-    pub(crate) on_failure: OnFailure,
-    /// Which requests share an instance.
-    pub(crate) isolation: Isolation,
-    /// Instances of connections or requests at one time, of all workers.
-    pub(crate) instances: usize,
-    /// Upstreams that it may call, by name.
-    pub(crate) callable: Vec<(String, UpstreamIndex)>,
-    /// What the metrics show of it.
-    pub(crate) counters: Arc<PluginCounters>,
-    /// One instance in the process, which must run without being asked for.
-    pub(crate) background: bool,
-}
 
 /// One plugin on one worker, across its instances.
 pub(crate) struct Slot {
@@ -335,6 +316,14 @@ impl Host {
         self.deadlines.now();
     }
 
+    /// A request that was recorded is over.
+    #[cold]
+    pub(crate) fn keep_tape(&self, stream: StreamId, taping: &Taping) {
+        let tape = self.with(|instance| instance.take_tape(stream));
+        let slot = self.slot.upgrade();
+        taping.keep(&self.plugin, tape, slot.as_ref().map(|slot| slot.entry.counters.of(slot.worker)));
+    }
+
     /// The code that it runs.
     pub(crate) fn plugin(&self) -> &tidegate_wasm::Plugin {
         &self.plugin
@@ -538,15 +527,4 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.silence();
     }
-}
-
-/// Whether a new snapshot's plugin is the one that a slot runs: then its instance lives on.
-pub(crate) fn same(a: &Plugin, b: &Plugin) -> bool {
-    let plugin = match (&a.plugin, &b.plugin) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (None, None) => true,
-        _ => false,
-    };
-    let terms = |plugin: &Plugin| (plugin.on_failure, plugin.isolation, plugin.instances, plugin.background);
-    plugin && terms(a) == terms(b) && a.callable == b.callable
 }

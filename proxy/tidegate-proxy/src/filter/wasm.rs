@@ -4,17 +4,20 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http::request;
-use http::response;
+use http::{StatusCode, request, response};
 use tidegate_config::plan::{Failure, OnFailure};
 use tidegate_wasm::{Instance, Now, Side, Step, StreamId, StreamInfo, Trap};
 
+use crate::filter::entry::Plugin;
 use crate::filter::failure::{outlives, policy_for};
 use crate::filter::held::{Held, Waiting};
 use crate::filter::plugins::Host;
+use crate::filter::taping::Taping;
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
+use crate::telemetry::recorder::ROOM;
 
 /// A request's stream in an instance; closed when dropped.
 pub(crate) struct Guest {
@@ -28,6 +31,8 @@ pub(crate) struct Guest {
     failed: Cell<bool>,
     /// What the guest made of the request while its body was on the way upstream.
     end: RefCell<Option<End>>,
+    /// The request is recorded.
+    taping: Option<Box<Taping>>,
 }
 
 /// How a guest ended a request whose head had gone on.
@@ -51,22 +56,35 @@ pub(crate) enum Decision {
 }
 
 impl Guest {
-    /// Opens a stream.
-    pub(crate) fn open(host: Rc<Host>, info: Rc<StreamInfo>, on_failure: OnFailure) -> Rc<Self> {
+    /// Opens a stream in an instance of this plugin.
+    pub(crate) fn open(host: Rc<Host>, info: Rc<StreamInfo>, entry: &Plugin) -> Rc<Self> {
         let id = host.open(info);
         let held = host.hold(id);
-        if outlives(on_failure) {
+        if outlives(entry.on_failure) {
             host.with(|instance| instance.outlive(id));
+        }
+        let taping = entry.recorder.as_ref().and_then(Taping::begin);
+        if taping.is_some() {
+            host.with(|instance| instance.tape(id, ROOM));
         }
         Rc::new(Self {
             host,
             id,
             held,
-            on_failure,
+            on_failure: entry.on_failure,
             out: Cell::new(false),
             failed: Cell::new(false),
             end: RefCell::new(None),
+            taping,
         })
+    }
+
+    /// What became of the request as a whole, for its record.
+    #[inline]
+    pub(crate) fn tell_end(&self, status: Option<StatusCode>, took: Duration) {
+        if let Some(taping) = &self.taping {
+            taping.end(status.map(|status| status.as_u16()), took);
+        }
     }
 
     /// Calls the guest about this stream.
@@ -143,6 +161,9 @@ impl Guest {
 
     /// The policy for a failure: refuse, or go on without the guest.
     fn failed(&self, reason: Reason) -> Result<(), Fail> {
+        if let Some(taping) = &self.taping {
+            taping.failed.set(true);
+        }
         match policy_for(self.on_failure, reason) {
             Failure::Open => {
                 self.out.set(true);
@@ -162,6 +183,9 @@ impl Guest {
         }
         if self.held.reset.get() {
             self.failed.set(true);
+            if let Some(taping) = &self.taping {
+                taping.failed.set(true);
+            }
             return Err(Fail::filter(Reason::PluginReset));
         }
         Ok(None)
@@ -262,5 +286,8 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         self.host.release(self.id);
+        if let Some(taping) = &self.taping {
+            self.host.keep_tape(self.id, taping);
+        }
     }
 }

@@ -7,7 +7,7 @@ use tidegate_config::plan;
 
 use tidegate_config::plan::Isolation;
 
-use crate::filter::plugins::Plugin;
+use crate::filter::entry::Plugin;
 use crate::http::fail::Reason;
 use crate::shared::{BUCKETS, Counter, PluginCells, Shard, TCP_ENDS, UpstreamCells};
 use crate::snapshot::Snapshot;
@@ -166,7 +166,7 @@ impl Page<'_> {
 
     fn plugins(&mut self, snapshot: &Snapshot) {
         type Row = (&'static str, &'static str, fn(&PluginCells) -> &Counter);
-        let rows: [Row; 7] = [
+        let rows: [Row; 9] = [
             ("tidegate_plugin_requests_total", "Requests that passed the plugin.", |c| &c.streams),
             ("tidegate_plugin_replies_total", "Answers that the plugin gave.", |c| &c.replies),
             ("tidegate_plugin_traps_total", "Traps of the guest.", |c| &c.traps),
@@ -175,6 +175,12 @@ impl Page<'_> {
             ("tidegate_plugin_rebuilds_total", "Instances replaced: their memory had grown.", |c| {
                 &c.rebuilds
             }),
+            ("tidegate_plugin_recorded_total", "Requests that were recorded.", |c| &c.recorded),
+            (
+                "tidegate_plugin_unrecorded_total",
+                "Requests whose record was lost: the writer was behind.",
+                |c| &c.unrecorded,
+            ),
             ("tidegate_plugin_refused_total", "Calls that the plugin's capabilities refused.", |c| {
                 &c.refused
             }),

@@ -12,11 +12,12 @@ use rustls::pki_types::ServerName;
 use tidegate_config::plan::{self, Plan};
 
 use crate::filter::chain::{Rewrite, Step};
-use crate::filter::plugins::Plugin;
+use crate::filter::entry::Plugin;
 use crate::http::headers::CompiledChanges;
 use crate::route::{RouteTable, StreamTable};
 use crate::shared::PerWorker;
 use crate::snapshot::{Action, Assets, Listener, Redirect, Rule, Snapshot, Targets, tls};
+use crate::telemetry::recorder::Recorder;
 use crate::upstream::cluster::{Cluster, Server};
 
 /// Why a plan cannot be served.
@@ -94,7 +95,12 @@ impl Snapshot {
         }
         let clusters =
             plan.upstreams.iter().map(|spec| cluster(spec, assets, previous)).collect::<Result<_, _>>()?;
-        let plugins = plan.plugins.iter().map(|spec| plugin(spec, &plan, assets, previous)).collect();
+        let mut plugins: Vec<Plugin> = Vec::with_capacity(plan.plugins.len());
+        for spec in &plan.plugins {
+            let recorder =
+                recorder(spec, assets, plugins.iter().chain(previous.iter().flat_map(|p| &p.plugins)))?;
+            plugins.push(Plugin { recorder, ..plugin(spec, &plan, assets, previous) });
+        }
         let rules = rules(&plan, previous)?;
         Ok(Self { listeners, rules, clusters, plugins, plan })
     }
@@ -205,6 +211,25 @@ fn plugin(spec: &plan::Plugin, plan: &Plan, assets: &Assets, previous: Option<&S
         callable,
         counters,
         background: spec.background,
+        recorder: None,
+    }
+}
+
+/// What records the requests of a plugin: with the same settings it is the one that does so already.
+fn recorder<'a>(
+    spec: &plan::Plugin,
+    assets: &Assets,
+    mut others: impl Iterator<Item = &'a Plugin>,
+) -> Result<Option<Recorder>, BuildError> {
+    if let Some(sink) = &assets.records {
+        let same = others.find(|other| *other.name == *spec.name).and_then(|other| other.recorder.clone());
+        return Ok(same.or_else(|| Some(Recorder::to(sink.clone()))));
+    }
+    let Some(settings) = &spec.record else { return Ok(None) };
+    let same = others.filter_map(|other| other.recorder.as_ref()).find(|known| known.is_of(settings));
+    match same {
+        Some(known) => Ok(Some(known.clone())),
+        None => Recorder::start(settings).map(Some).map_err(BuildError::plan),
     }
 }
 

@@ -3,13 +3,14 @@
 use super::Instance;
 use crate::{
     HeadersPause, Now, Side, Step, StreamId, Trap,
-    abi::exports::Exports,
+    abi::exports::{Exports, OnHeaders},
     state::{Phase, State},
     stream::{
         Cut, Flow, Hold, Part, REQUEST_ID, Stream,
         fields::{keep_request, keep_response, keep_trailers, request_len},
         table::ROOT,
     },
+    tape::{Content, Event, fields, request_fields, response_fields},
 };
 use bytes::Bytes;
 use http::{HeaderMap, request, response};
@@ -32,17 +33,11 @@ impl Instance {
     ) -> Result<Step, Trap> {
         let head = head.into();
         let stream = self.stream_mut(id)?;
+        stream.note(now, || Event::RequestHeaders { headers: request_fields(&head), end: end_of_stream });
         let count = count(request_len(&head));
         stream.request_head = Some(head);
-        if self.exports.request_headers.is_none() {
-            return self.unasked(id, Side::Request);
-        }
-        self.enter(id, Side::Request, Part::Head, now)?;
-        let action = self.call(id, now, |exports, store| match &exports.request_headers {
-            Some(function) => function.call(store, id.0, count, end_of_stream),
-            None => Ok(0),
-        })?;
-        Ok(self.after_head(id, Side::Request, action))
+        let step = self.show_head(id, Side::Request, count, end_of_stream, now);
+        self.noted(id, now, step)
     }
 
     /// Shows a response's head to the guest.
@@ -57,17 +52,11 @@ impl Instance {
         now: Now,
     ) -> Result<Step, Trap> {
         let stream = self.stream_mut(id)?;
+        stream.note(now, || Event::ResponseHeaders { headers: response_fields(&head), end: end_of_stream });
         let count = count(head.headers.len() + 1);
         stream.response_head = Some(head);
-        if self.exports.response_headers.is_none() {
-            return self.unasked(id, Side::Response);
-        }
-        self.enter(id, Side::Response, Part::Head, now)?;
-        let action = self.call(id, now, |exports, store| match &exports.response_headers {
-            Some(function) => function.call(store, id.0, count, end_of_stream),
-            None => Ok(0),
-        })?;
-        Ok(self.after_head(id, Side::Response, action))
+        let step = self.show_head(id, Side::Response, count, end_of_stream, now);
+        self.noted(id, now, step)
     }
 
     /// Shows a chunk of the request's body to the guest, with all that is held before it.
@@ -124,9 +113,11 @@ impl Instance {
     pub fn take_request_head(&mut self, id: StreamId) -> Option<Box<request::Parts>> {
         let traits = self.plugin.module().traits();
         let keep = traits.reads_fields && self.poisoned.is_none();
+        let told = self.store.data().now();
         let stream = self.store.data_mut().streams.get_mut(id.0)?;
         let scheme = stream.scheme();
         let head = stream.request_head.take()?;
+        stream.note(told, || Event::RequestLeft { headers: request_fields(&head) });
         if keep {
             keep_request(&head, scheme, &mut stream.request_kept);
         } else if traits.logs {
@@ -145,8 +136,10 @@ impl Instance {
     /// a trap.
     pub fn take_response_head(&mut self, id: StreamId) -> Option<response::Parts> {
         let keep = self.plugin.module().traits().reads_fields && self.poisoned.is_none();
+        let told = self.store.data().now();
         let stream = self.store.data_mut().streams.get_mut(id.0)?;
         let head = stream.response_head.take()?;
+        stream.note(told, || Event::ResponseLeft { headers: response_fields(&head) });
         if keep {
             keep_response(&head, &mut stream.response_kept);
         }
@@ -177,14 +170,20 @@ impl Instance {
 
     /// The request's trailers: those that came, or those that the guest made at the end of the body.
     pub fn take_request_trailers(&mut self, id: StreamId) -> Option<HeaderMap> {
-        self.store.data_mut().streams.get_mut(id.0)?.request.trailers.take()
+        let told = self.store.data().now();
+        let stream = self.store.data_mut().streams.get_mut(id.0)?;
+        let trailers = stream.request.trailers.take()?;
+        stream.note_trailers(told, Side::Request, &trailers);
+        Some(trailers)
     }
 
     /// The response's trailers: those that came, or those that the guest made at the end of the body.
     pub fn take_response_trailers(&mut self, id: StreamId) -> Option<HeaderMap> {
         let keep = self.plugin.module().traits().reads_fields && self.poisoned.is_none();
+        let told = self.store.data().now();
         let stream = self.store.data_mut().streams.get_mut(id.0)?;
         let trailers = stream.response.trailers.take()?;
+        stream.note_trailers(told, Side::Response, &trailers);
         if keep {
             keep_trailers(&trailers, &mut stream.trailers_kept);
         }
@@ -225,10 +224,14 @@ impl Instance {
     pub fn close_stream(&mut self, id: StreamId, now: Now) {
         let Some(stream) = self.store.data_mut().streams.get_mut(id.0) else { return };
         stream.closing = true;
-        let of_bytes = stream.of_bytes;
+        let (of_bytes, taped) = (stream.of_bytes, stream.tape.is_some());
+        stream.note(now, || Event::Closed);
         if stream.announced && self.poisoned.is_none() {
             // A trap is kept in `poisoned`.
             let _ = if of_bytes { self.end_connection(id, now) } else { self.end(id, now) };
+        }
+        if taped {
+            self.keep_tape(id, now);
         }
         self.store.data_mut().streams.close(id.0);
     }
@@ -248,7 +251,33 @@ impl Instance {
         Ok(())
     }
 
+    fn show_head(&mut self, id: StreamId, side: Side, count: u32, end: bool, now: Now) -> Result<Step, Trap> {
+        if on_head(&self.exports, side).is_none() {
+            return self.unasked(id, side);
+        }
+        self.enter(id, side, Part::Head, now)?;
+        let action = self.call(id, now, |exports, store| match on_head(exports, side) {
+            Some(function) => function.call(store, id.0, count, end),
+            None => Ok(0),
+        })?;
+        Ok(self.after_head(id, side, action))
+    }
+
     fn on_body(&mut self, id: StreamId, side: Side, chunk: Bytes, end: bool, now: Now) -> Result<Step, Trap> {
+        let stream = self.stream_mut(id)?;
+        stream.note(now, || Event::Body { side: side.into(), body: Content::of(&chunk), end });
+        let step = self.show_body(id, side, chunk, end, now);
+        self.noted(id, now, step)
+    }
+
+    fn show_body(
+        &mut self,
+        id: StreamId,
+        side: Side,
+        chunk: Bytes,
+        end: bool,
+        now: Now,
+    ) -> Result<Step, Trap> {
         let stream = self.stream_mut(id)?;
         let ended = stream.ended && side == Side::Request;
         let flow = stream.flow_mut(side);
@@ -278,6 +307,19 @@ impl Instance {
     }
 
     fn on_trailers(&mut self, id: StreamId, side: Side, trailers: HeaderMap, now: Now) -> Result<Step, Trap> {
+        let stream = self.stream_mut(id)?;
+        stream.note(now, || Event::Trailers { side: side.into(), headers: fields(&trailers) });
+        let step = self.show_trailers(id, side, trailers, now);
+        self.noted(id, now, step)
+    }
+
+    fn show_trailers(
+        &mut self,
+        id: StreamId,
+        side: Side,
+        trailers: HeaderMap,
+        now: Now,
+    ) -> Result<Step, Trap> {
         let stream = self.stream_mut(id)?;
         let ended = stream.ended && side == Side::Request;
         let flow = stream.flow_mut(side);
@@ -378,8 +420,13 @@ impl Instance {
     }
 
     fn take_body(&mut self, id: StreamId, side: Side) -> Bytes {
+        let told = self.store.data().now();
         match self.store.data_mut().streams.get_mut(id.0) {
-            Some(stream) => stream.flow_mut(side).take(),
+            Some(stream) => {
+                let body = stream.flow_mut(side).take();
+                stream.note_left(told, side, &body);
+                body
+            }
             None => Bytes::new(),
         }
     }
@@ -429,6 +476,14 @@ impl Instance {
             }
             trap
         })
+    }
+}
+
+/// The callback for a side's head.
+fn on_head(exports: &Exports, side: Side) -> Option<&OnHeaders> {
+    match side {
+        Side::Request => exports.request_headers.as_ref(),
+        Side::Response => exports.response_headers.as_ref(),
     }
 }
 

@@ -17,6 +17,7 @@ mod pauses;
 mod properties;
 mod shared;
 mod start;
+mod taped;
 mod wasi;
 
 use super::*;

@@ -278,6 +278,7 @@ mod tests {
             callable: Vec::new(),
             background: false,
             capabilities: plan::Capabilities::default(),
+            record: None,
         }
     }
 

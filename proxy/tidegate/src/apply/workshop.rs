@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use tidegate_proxy::RecordSink;
 use tidegate_wasm::{Engine, EngineOptions, LoadError, Now, Shared};
 use tracing::warn;
 
@@ -22,6 +23,8 @@ pub(crate) struct Workshop {
     pub(crate) shared: Arc<Shared>,
     /// Where the guests' monotonic time begins.
     pub(crate) started: Instant,
+    /// Where all requests of plugins are recorded, whatever the document says.
+    pub(crate) records: Option<RecordSink>,
 }
 
 impl Workshop {
@@ -43,7 +46,7 @@ impl Workshop {
         };
         let engine = engine.context("the Wasm engine cannot start")?;
         engine.measure_threads(tidegate_proxy::thread_time);
-        Ok(Self { engine, library, shared: Arc::default(), started: Instant::now() })
+        Ok(Self { engine, library, shared: Arc::default(), started: Instant::now(), records: None })
     }
 
     /// The guests' time.

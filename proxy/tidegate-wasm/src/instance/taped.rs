@@ -1,0 +1,113 @@
+//! Notes of what happens to streams that have a tape.
+
+use super::Instance;
+use crate::{
+    CallResponse, Effect, Now, Side, Step, StreamId, Trap,
+    stream::Stream,
+    tape::{Content, Event, Tape, fields, response_fields},
+};
+
+impl Instance {
+    /// From now on everything about a stream is noted, up to `room` bytes.
+    pub fn tape(&mut self, id: StreamId, room: usize) {
+        let state = self.store.data_mut();
+        if let Some(stream) = state.streams.get_mut(id.0) {
+            stream.tape = Some(Box::new(Tape::new(&stream.info, stream.opened, room)));
+            state.tapes = true;
+        }
+    }
+
+    /// The notes so far.
+    #[must_use]
+    pub fn taped(&self, id: StreamId) -> Option<&Tape> {
+        self.store.data().streams.get(id.0)?.tape.as_deref()
+    }
+
+    /// The notes; nothing more is noted. After the stream was closed they are still here, until the next one is.
+    pub fn take_tape(&mut self, id: StreamId) -> Option<Tape> {
+        let state = self.store.data_mut();
+        let open = state.streams.get_mut(id.0).and_then(|stream| stream.tape.take());
+        let tape =
+            open.or_else(|| state.closed_tape.take_if(|(closed, _)| *closed == id.0).map(|(_, tape)| tape));
+        tape.map(|tape| *tape)
+    }
+
+    /// Notes what became of an event, if the stream has a tape.
+    pub(super) fn noted(&mut self, id: StreamId, now: Now, step: Result<Step, Trap>) -> Result<Step, Trap> {
+        if self.store.data().tapes
+            && let Some(stream) = self.store.data_mut().streams.get_mut(id.0)
+            && let Some(tape) = &mut stream.tape
+        {
+            match &step {
+                Ok(step) => tape.note_step(stream.opened, now, *step),
+                Err(trap) => tape.note(stream.opened, now, Event::Trap { message: trap.to_string() }),
+            }
+        }
+        step
+    }
+
+    /// Notes an effect that is handed out.
+    #[cold]
+    pub(super) fn note_effect(&mut self, effect: &Effect) {
+        let state = self.store.data_mut();
+        let now = state.now();
+        let Some(id) = effect.stream() else { return };
+        if let Some(stream) = state.streams.get_mut(id.0)
+            && let Some(tape) = &mut stream.tape
+        {
+            tape.note_effect(stream.opened, now, effect);
+        }
+    }
+
+    /// The stream is over: what was asked for in its last callbacks is noted, and the tape kept until the next one is.
+    #[cold]
+    pub(super) fn keep_tape(&mut self, id: StreamId, now: Now) {
+        let state = self.store.data_mut();
+        let Some(stream) = state.streams.get_mut(id.0) else { return };
+        let Some(mut tape) = stream.tape.take() else { return };
+        for effect in state.effects.iter().filter(|effect| effect.stream() == Some(id)) {
+            tape.note_effect(stream.opened, now, effect);
+        }
+        state.closed_tape = Some((id.0, tape));
+    }
+
+    /// Notes the answer to a call of a stream that has a tape.
+    #[cold]
+    pub(super) fn note_answer(&mut self, token: u32, response: Option<&CallResponse>, now: Now) {
+        for stream in self.store.data_mut().streams.iter_mut() {
+            let Some(tape) = &mut stream.tape else { continue };
+            let Some(call) = tape.call(token) else { continue };
+            let event = Event::Answer {
+                call,
+                headers: response.map(|response| response_fields(&response.head)),
+                body: Content::of(response.map_or(&[][..], |response| &response.body)),
+                trailers: response.map(|response| fields(&response.trailers)).unwrap_or_default(),
+            };
+            return tape.note(stream.opened, now, event);
+        }
+    }
+}
+
+impl Stream {
+    /// Notes something, if there is a tape.
+    #[inline]
+    pub(crate) fn note(&mut self, now: Now, event: impl FnOnce() -> Event) {
+        if let Some(tape) = &mut self.tape {
+            tape.note(self.opened, now, event());
+        }
+    }
+
+    /// Notes what goes on of a body, if there is a tape.
+    #[inline]
+    pub(crate) fn note_left(&mut self, now: Now, side: Side, body: &[u8]) {
+        if self.tape.is_some() && !body.is_empty() {
+            self.note(now, || Event::BodyLeft { side: side.into(), body: Content::of(body) });
+        }
+    }
+
+    /// Notes trailers that go on, if there is a tape.
+    #[inline]
+    pub(crate) fn note_trailers(&mut self, now: Now, side: Side, trailers: &http::HeaderMap) {
+        self.note(now, || Event::TrailersLeft { side: side.into(), headers: fields(trailers) });
+    }
+}

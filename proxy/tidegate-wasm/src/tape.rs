@@ -1,0 +1,357 @@
+//! A tape: what a guest was told about one request, in order, and what it made of it. Notes are taken only for streams
+//! that have one; [`Tape::play`] tells another instance the same.
+
+mod content;
+mod play;
+
+pub use content::{Content, Field};
+
+use crate::{Effect, Now, Side, Step, StreamId, StreamInfo};
+use http::{HeaderMap, Version, request, response};
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, time::Duration};
+use tidegate_abi::LogLevel;
+
+/// One request as a guest met it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tape {
+    /// When it came: milliseconds since the Unix epoch.
+    pub began: u64,
+    /// The client.
+    pub client: SocketAddr,
+    /// Where it connected to.
+    pub server: SocketAddr,
+    /// Whether it uses TLS.
+    pub tls: bool,
+    /// Its HTTP version, as in `HTTP/1.1`.
+    pub protocol: String,
+    /// What happened, in order.
+    pub notes: Vec<Note>,
+    /// Why not everything is here; none: everything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<String>,
+    /// Bytes that may still be noted.
+    #[serde(skip)]
+    left: usize,
+    /// Tokens of the calls so far.
+    #[serde(skip)]
+    calls: Vec<u32>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// Microseconds since the request came.
+    pub at: u64,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What can happen: what the guest is told, what it answers and asks for, what it leaves of the message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// It is shown the request's head.
+    RequestHeaders {
+        /// Its fields, `:method` and `:path` before them.
+        headers: Vec<Field>,
+        /// There is nothing else.
+        end: bool,
+    },
+    /// It is shown the response's head.
+    ResponseHeaders {
+        /// Its fields, `:status` before them.
+        headers: Vec<Field>,
+        /// There is nothing else.
+        end: bool,
+    },
+    /// It is shown a piece of a body.
+    Body {
+        /// Whose.
+        side: TapeSide,
+        /// The piece.
+        body: Content,
+        /// It is the last.
+        end: bool,
+    },
+    /// It is shown trailers.
+    Trailers {
+        /// Whose.
+        side: TapeSide,
+        /// They.
+        headers: Vec<Field>,
+    },
+    /// It is told the answer to a call.
+    Answer {
+        /// The how many-th call of this request, from 0 on.
+        call: usize,
+        /// Status and fields; none: there was no answer.
+        headers: Option<Vec<Field>>,
+        /// The body.
+        body: Content,
+        /// The trailers.
+        trailers: Vec<Field>,
+    },
+    /// The request is over.
+    Closed,
+    /// It lets what it has seen go on.
+    Continue,
+    /// It holds it.
+    Pause,
+    /// It holds it and wants nothing more for now.
+    Wait,
+    /// It broke off.
+    Trap {
+        /// How.
+        message: String,
+    },
+    /// It lets go of what it held.
+    Resume {
+        /// Of which side.
+        side: TapeSide,
+    },
+    /// It answers itself.
+    Reply {
+        /// With this status.
+        status: u16,
+        /// These fields.
+        headers: Vec<Field>,
+        /// This body.
+        body: Content,
+    },
+    /// It breaks the request off.
+    Reset,
+    /// It has the route chosen again.
+    ClearRoute,
+    /// It calls an upstream.
+    Call {
+        /// Which.
+        upstream: String,
+        /// Method, path and fields.
+        headers: Vec<Field>,
+        /// The body.
+        body: Content,
+    },
+    /// It logs.
+    Log {
+        /// How much it matters.
+        level: String,
+        /// The line.
+        message: String,
+    },
+    /// It called what it may not.
+    Refused {
+        /// The function.
+        function: String,
+    },
+    /// The request's head as it leaves it.
+    RequestLeft {
+        /// Its fields, `:method` and `:path` before them.
+        headers: Vec<Field>,
+    },
+    /// The response's head as it leaves it.
+    ResponseLeft {
+        /// Its fields, `:status` before them.
+        headers: Vec<Field>,
+    },
+    /// What goes on of a body.
+    BodyLeft {
+        /// Whose.
+        side: TapeSide,
+        /// That much.
+        body: Content,
+    },
+    /// The trailers as it leaves them.
+    TrailersLeft {
+        /// Whose.
+        side: TapeSide,
+        /// They.
+        headers: Vec<Field>,
+    },
+}
+
+impl Event {
+    /// Whether the guest is told this, and not the other way around.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        use Event::{Answer, Body, Closed, RequestHeaders, ResponseHeaders, Trailers};
+        matches!(
+            self,
+            RequestHeaders { .. }
+                | ResponseHeaders { .. }
+                | Body { .. }
+                | Trailers { .. }
+                | Answer { .. }
+                | Closed
+        )
+    }
+}
+
+/// A side of a request on a tape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TapeSide {
+    /// From the client.
+    Request,
+    /// To it.
+    Response,
+}
+
+impl From<Side> for TapeSide {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Request => Self::Request,
+            Side::Response => Self::Response,
+        }
+    }
+}
+
+impl Tape {
+    /// An empty one with room for this many bytes.
+    pub(crate) fn new(info: &StreamInfo, now: Now, room: usize) -> Self {
+        Self {
+            began: u64::try_from(now.wall.as_millis()).unwrap_or(u64::MAX),
+            client: info.source,
+            server: info.destination,
+            tls: info.tls,
+            protocol: format!("{:?}", info.protocol),
+            notes: Vec::new(),
+            incomplete: None,
+            left: room,
+            calls: Vec::new(),
+        }
+    }
+
+    /// The HTTP version as the `http` crate has it.
+    fn version(&self) -> Version {
+        let all = [Version::HTTP_10, Version::HTTP_2, Version::HTTP_3];
+        all.into_iter().find(|version| format!("{version:?}") == self.protocol).unwrap_or(Version::HTTP_11)
+    }
+
+    /// Adds a note, if there is room for it and everything before it is here.
+    pub(crate) fn note(&mut self, opened: Now, now: Now, event: Event) {
+        if self.incomplete.is_some() {
+            return;
+        }
+        let size = event.size();
+        let Some(left) = self.left.checked_sub(size) else {
+            self.incomplete = Some("it is too large for a record".to_owned());
+            return;
+        };
+        self.left = left;
+        let at = now.monotonic.saturating_sub(opened.monotonic).as_micros();
+        self.notes.push(Note { at: u64::try_from(at).unwrap_or(u64::MAX), event });
+    }
+
+    pub(crate) fn note_step(&mut self, opened: Now, now: Now, step: Step) {
+        let event = match step {
+            Step::Continue => Event::Continue,
+            Step::Pause => Event::Pause,
+            Step::Wait => Event::Wait,
+        };
+        self.note(opened, now, event);
+    }
+
+    /// Notes what a guest asked for.
+    pub(crate) fn note_effect(&mut self, opened: Now, now: Now, effect: &Effect) {
+        let event = match effect {
+            Effect::LocalReply { status, headers, body, .. } => Event::Reply {
+                status: status.as_u16(),
+                headers: headers
+                    .iter()
+                    .map(|(name, value)| Field::new(name.as_str(), value.as_bytes()))
+                    .collect(),
+                body: Content::of(body),
+            },
+            Effect::Resume { side, .. } => Event::Resume { side: (*side).into() },
+            Effect::Reset { .. } => Event::Reset,
+            Effect::ClearRoute { .. } => Event::ClearRoute,
+            Effect::HttpCall { token, upstream, head, body, .. } => {
+                self.calls.push(*token);
+                Event::Call {
+                    upstream: upstream.clone(),
+                    headers: request_fields(head),
+                    body: Content::of(body),
+                }
+            }
+            Effect::GrpcCall(_) => {
+                self.incomplete.get_or_insert_with(|| "it has a gRPC call".to_owned());
+                return;
+            }
+            Effect::Log { level, message, .. } => {
+                Event::Log { level: word(*level).to_owned(), message: message.clone() }
+            }
+            Effect::Refused { function, .. } => Event::Refused { function: function.clone() },
+            Effect::Feed { .. }
+            | Effect::GrpcCancel { .. }
+            | Effect::TickPeriod(_)
+            | Effect::QueueRegistered { .. }
+            | Effect::QueueReady { .. } => return,
+        };
+        self.note(opened, now, event);
+    }
+
+    /// Which call of this request has the token.
+    pub(crate) fn call(&self, token: u32) -> Option<usize> {
+        self.calls.iter().position(|known| *known == token)
+    }
+
+    fn token(&self, call: usize) -> Option<u32> {
+        self.calls.get(call).copied()
+    }
+}
+
+impl Effect {
+    /// The stream that it is about, if it is about one.
+    pub(crate) fn stream(&self) -> Option<StreamId> {
+        match self {
+            Self::LocalReply { stream, .. }
+            | Self::Resume { stream, .. }
+            | Self::Feed { stream, .. }
+            | Self::Reset { stream }
+            | Self::ClearRoute { stream } => Some(*stream),
+            Self::HttpCall { stream, .. } | Self::Refused { stream, .. } | Self::Log { stream, .. } => {
+                *stream
+            }
+            Self::GrpcCall(call) => call.stream,
+            Self::GrpcCancel { .. }
+            | Self::TickPeriod(_)
+            | Self::QueueRegistered { .. }
+            | Self::QueueReady { .. } => None,
+        }
+    }
+}
+
+pub(crate) fn request_fields(head: &request::Parts) -> Vec<Field> {
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let pseudo =
+        [Field::new(":method", head.method.as_str().as_bytes()), Field::new(":path", path.as_bytes())];
+    pseudo.into_iter().chain(fields(&head.headers)).collect()
+}
+
+pub(crate) fn response_fields(head: &response::Parts) -> Vec<Field> {
+    let status = Field::new(":status", head.status.as_str().as_bytes());
+    std::iter::once(status).chain(fields(&head.headers)).collect()
+}
+
+pub(crate) fn fields(headers: &HeaderMap) -> Vec<Field> {
+    headers.iter().map(|(name, value)| Field::new(name.as_str(), value.as_bytes())).collect()
+}
+
+fn word(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace => "trace",
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        _ => "error",
+    }
+}
+
+/// The time of a note.
+fn after(opened: Now, micros: u64) -> Now {
+    let passed = Duration::from_micros(micros);
+    Now { monotonic: opened.monotonic + passed, wall: opened.wall + passed }
+}

@@ -1,0 +1,154 @@
+//! The cases: guests written as text, each with a callback that does one thing some times.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{Request, Version};
+use tidegate_wasm::{
+    Capabilities, Engine, EngineOptions, Instance, Limits, Now, Plugin, PluginSpec, Shared, StreamId,
+    StreamInfo,
+};
+
+/// One thing to be measured.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// What the guest does in a callback: a call of the host. Any answer but `Ok` ends the run.
+    body: &'static str,
+    /// How often it does it.
+    pub(crate) steps: u32,
+    /// Whether a round is a whole stream: opened, shown a head, closed.
+    streams: bool,
+}
+
+/// A step of a loop has its share of the callback around it, which is next to nothing.
+pub(crate) const CASES: [Case; 7] = [
+    Case { name: "empty_callback", body: "", steps: 0, streams: false },
+    Case { name: "empty_stream", body: "", steps: 0, streams: true },
+    Case {
+        name: "header_read",
+        body: "(call $get (i32.const 0) (i32.const 0) (i32.const 12) (i32.const 2048) (i32.const 2052))",
+        steps: 100,
+        streams: false,
+    },
+    Case {
+        name: "header_write",
+        body: "(call $replace (i32.const 0) (i32.const 0) (i32.const 12) (i32.const 16) (i32.const 6))",
+        steps: 100,
+        streams: true,
+    },
+    Case {
+        name: "header_pairs_20",
+        body: "(call $pairs (i32.const 0) (i32.const 2048) (i32.const 2052))",
+        steps: 100,
+        streams: false,
+    },
+    Case {
+        name: "property_read",
+        body: "(call $property (i32.const 32) (i32.const 14) (i32.const 2048) (i32.const 2052))",
+        steps: 100,
+        streams: false,
+    },
+    Case { name: "time_read", body: "(call $time (i32.const 2048))", steps: 100, streams: false },
+];
+
+/// Text at 0: a header's name, at 16 a value, at 32 a property's path. What the host gives lies at 4096 and up, always
+/// at the same place.
+const GUEST: &str = r#"
+    (import "env" "proxy_get_header_map_value" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_get_header_map_pairs" (func $pairs (param i32 i32 i32) (result i32)))
+    (import "env" "proxy_replace_header_map_value" (func $replace (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_get_current_time_nanoseconds" (func $time (param i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "x-request-no")
+    (data (i32.const 16) "second")
+    (data (i32.const 32) "request\00method")
+    (func (export "proxy_abi_version_0_2_1"))
+    (func (export "malloc") (param i32) (result i32) (i32.const 4096))
+    (func (export "proxy_on_context_create") (param i32 i32))
+"#;
+
+/// A guest at work.
+pub(crate) struct Running {
+    instance: Instance,
+    stream: StreamId,
+    whole: bool,
+    /// A head for the next stream.
+    head: Option<Box<http::request::Parts>>,
+    info: std::rc::Rc<StreamInfo>,
+}
+
+impl Running {
+    pub(crate) fn start(case: &Case) -> Result<Self> {
+        let engine = Engine::new(EngineOptions { cache_dir: None, epoch_tick: Duration::from_millis(1) })?;
+        let module = engine.compile(&guest(case)?).context("the case's guest")?;
+        let spec = PluginSpec {
+            name: case.name.into(),
+            root_id: String::new(),
+            module,
+            config: Bytes::new(),
+            vm_config: Bytes::new(),
+            environment: Vec::new(),
+            limits: Limits::default(),
+            callable: Vec::new(),
+            capabilities: Capabilities::default(),
+        };
+        let plugin = Arc::new(Plugin::build(&engine, spec, Arc::new(Shared::new()))?);
+        let mut instance = Instance::start(&plugin, Now::default())?;
+        let address = ([127, 0, 0, 1], 80).into();
+        let info = std::rc::Rc::new(StreamInfo::new(address, address, Version::HTTP_11));
+        let stream = instance.open_stream(info.clone(), Now::default());
+        let head = head()?;
+        instance.on_request_headers(stream, head.clone(), false, Now::default())?;
+        Ok(Self { instance, stream, whole: case.streams, head: Some(head), info })
+    }
+
+    /// One callback, or one stream with its callbacks.
+    pub(crate) fn call(&mut self) -> Result<()> {
+        if !self.whole {
+            self.instance.on_request_body(self.stream, Bytes::new(), false, Now::default())?;
+            return Ok(());
+        }
+        let stream = self.instance.open_stream(self.info.clone(), Now::default());
+        let head = self.head.take().context("the head came back")?;
+        self.instance.on_request_headers(stream, head, false, Now::default())?;
+        self.head = self.instance.take_request_head(stream);
+        self.instance.close_stream(stream, Now::default());
+        Ok(())
+    }
+}
+
+/// A request with twenty fields.
+fn head() -> Result<Box<http::request::Parts>> {
+    let mut request = Request::get("/orders/17?page=2").header("host", "shop.example.com");
+    for number in 0..14 {
+        request = request.header(format!("x-field-{number}"), "a value of some length");
+    }
+    let request = request.header("x-request-no", "4711").header("accept", "*/*").body(())?;
+    Ok(Box::new(request.into_parts().0))
+}
+
+/// The loop runs the body as often as the case says; a case without steps has an empty callback.
+fn guest(case: &Case) -> Result<Vec<u8>> {
+    let callback = if case.streams { "proxy_on_request_headers" } else { "proxy_on_request_body" };
+    let work = match case.steps {
+        0 => String::new(),
+        steps => format!(
+            "(local $i i32)
+            (loop $again
+                (if {} (then (unreachable)))
+                (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $i) (i32.const {steps}))))",
+            case.body
+        ),
+    };
+    let text = format!(
+        "(module {GUEST}
+        (func (export \"{callback}\") (param i32 i32 i32) (result i32)
+            {work}
+            (i32.const 0)))"
+    );
+    Ok(wat::parse_str(text)?)
+}

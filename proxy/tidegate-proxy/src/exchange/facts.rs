@@ -60,12 +60,15 @@ impl Record {
             if let (None, Some(sent)) = (self.latency, self.sent_at) {
                 self.latency = Some(self.client.local.clock.now().saturating_sub(sent));
             }
-            facts.set_upstream(UpstreamFacts {
-                name: Some(pool.cluster.spec.name.as_str().into()),
-                address: pool.cluster.servers.get(server).map(|server| server.address),
-                attempts: self.attempts,
-                failure: self.no_connection.clone(),
-            });
+            // Every guest of the request is told; there is something new with a new attempt only.
+            if !facts.knows_upstream(self.attempts, self.no_connection.as_deref()) {
+                facts.set_upstream(UpstreamFacts {
+                    name: Some(pool.name.clone()),
+                    address: pool.cluster.servers.get(server).map(|server| server.address),
+                    attempts: self.attempts,
+                    failure: self.no_connection.clone(),
+                });
+            }
         }
         let latency = self.latency.filter(|_| self.reason.is_none());
         facts.set_outcome(Outcome {

@@ -57,7 +57,7 @@ pub(crate) fn tell(record: &Record, heads: &Heads, took: Duration) {
     let server = record.upstream.and_then(|(_, server)| pool?.cluster.servers.get(server));
     let info = StreamInfo {
         listener: listener.map(|listener| listener.spec.name.as_str().into()),
-        upstream: pool.map(|pool| pool.cluster.spec.name.as_str().into()),
+        upstream: pool.map(|pool| pool.name.clone()),
         upstream_address: server.map(|server| server.address),
         facts: record.facts.clone(),
         ..StreamInfo::clone(&record.stream_info())

@@ -34,6 +34,8 @@ const FIELDS: usize = 128;
 pub(crate) struct Pool {
     /// Which cluster.
     pub(crate) cluster: Arc<Cluster>,
+    /// The cluster's name, as plugins are told it.
+    pub(crate) name: Rc<str>,
     balancer: Balancer,
     members: Vec<Member>,
     deadlines: Rc<Deadlines>,
@@ -126,6 +128,7 @@ impl Pool {
             limits: Share { connections: share(limits.connections), requests: share(limits.requests) },
             shard: shard.worker,
             fields: Cell::default(),
+            name: cluster.spec.name.as_str().into(),
             cluster,
         })
     }

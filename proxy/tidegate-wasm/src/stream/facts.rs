@@ -62,6 +62,13 @@ impl Facts {
         *self.upstream.borrow_mut() = upstream;
     }
 
+    /// Whether this is what was told last of where the request goes.
+    #[must_use]
+    pub fn knows_upstream(&self, attempts: u32, failure: Option<&str>) -> bool {
+        let upstream = self.upstream.borrow();
+        upstream.name.is_some() && upstream.attempts == attempts && upstream.failure.as_deref() == failure
+    }
+
     /// This became of it.
     pub fn set_outcome(&self, outcome: Outcome) {
         *self.outcome.borrow_mut() = outcome;

@@ -138,8 +138,8 @@ impl Record {
     /// The upstream's name and the server's address.
     pub(super) fn server(&self) -> Option<(Rc<str>, SocketAddr)> {
         let (upstream, server) = self.upstream?;
-        let cluster = &self.view.pools.get(upstream)?.cluster;
-        Some((cluster.spec.name.as_str().into(), cluster.servers.get(server)?.address))
+        let pool = self.view.pools.get(upstream)?;
+        Some((pool.name.clone(), pool.cluster.servers.get(server)?.address))
     }
 
     /// What a guest may know of the connection's surroundings.

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{Request, Version};
 use tidegate_wasm::{
-    Capabilities, Engine, EngineOptions, Instance, Limits, Now, Plugin, PluginSpec, Shared, StreamId,
-    StreamInfo,
+    Capabilities, Engine, EngineOptions, HeadersPause, Instance, Limits, Now, Plugin, PluginSpec, Shared,
+    StreamId, StreamInfo,
 };
 
 /// One thing to be measured.
@@ -94,6 +94,7 @@ impl Running {
             limits: Limits::default(),
             callable: Vec::new(),
             capabilities: Capabilities::default(),
+            on_headers_pause: HeadersPause::default(),
         };
         let plugin = Arc::new(Plugin::build(&engine, spec, Arc::new(Shared::new()))?);
         let mut instance = Instance::start(&plugin, Now::default())?;

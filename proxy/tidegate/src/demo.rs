@@ -22,6 +22,7 @@ use check::Check;
 use client::SAMPLE_KEY;
 use folder::{Addresses, Folder, KEY};
 use upstreams::Upstreams;
+pub(crate) use upstreams::headers_as_json;
 
 /// Runs the demo.
 pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode> {
@@ -94,7 +95,7 @@ fn any_port(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// The first free port from the wanted one on; any where the next ones are all taken.
-fn free_port(wanted: SocketAddr) -> SocketAddr {
+pub(crate) fn free_port(wanted: SocketAddr) -> SocketAddr {
     let ports = wanted.port()..=wanted.port().saturating_add(PORTS_TRIED);
     let found = ports.into_iter().find_map(|port| if_free(SocketAddr::new(wanted.ip(), port)));
     found.unwrap_or_else(|| any_port(wanted))

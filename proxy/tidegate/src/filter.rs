@@ -3,8 +3,11 @@
 //! Exit codes are those of all commands: 0 it is done, 1 it failed or the answer is no, 2 the command line is wrong.
 
 mod build;
+mod diff;
 mod inspect;
 mod project;
+mod replay;
+mod run;
 mod screen;
 
 use std::process::ExitCode;
@@ -21,6 +24,10 @@ pub(crate) enum FilterCommand {
     Build(build::BuildArgs),
     /// Run a filter's own tests, natively.
     Test(build::TestArgs),
+    /// Run a gateway with the filter in front of an echo, and show what it does with each request.
+    Run(run::RunArgs),
+    /// Tell recorded requests to a module, and show where it decides otherwise; exit 1 when it does.
+    Replay(replay::ReplayArgs),
     /// Tell what a module is, what it may do, and whether Tidegate takes it; exit 1 when it does not.
     Inspect(inspect::InspectArgs),
     #[command(flatten)]
@@ -32,6 +39,8 @@ pub(crate) fn run(command: FilterCommand) -> Result<ExitCode> {
     match command {
         FilterCommand::Build(args) => build::build(&args),
         FilterCommand::Test(args) => build::test(&args),
+        FilterCommand::Run(args) => run::run(&args),
+        FilterCommand::Replay(args) => replay::replay(&args),
         FilterCommand::Inspect(args) => inspect::inspect(&args),
         FilterCommand::Module(command) => commands::run(command),
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
 };
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -81,8 +81,22 @@ impl App {
 
 /// What the app saw, as JSON.
 fn describe(version: &'static str, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let seen = json!({
+        "app": version,
+        "method": request.method().as_str(),
+        "path": request.uri().path_and_query().map(ToString::to_string),
+        "headers": headers_as_json(request.headers()),
+    });
+    let mut response = Response::new(Full::new(format!("{seen:#}\n").into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(APP_VERSION, HeaderValue::from_static(version));
+    response
+}
+
+/// Fields by name; values of one name are joined.
+pub(crate) fn headers_as_json(fields: &HeaderMap) -> Map<String, Value> {
     let mut headers = Map::new();
-    for (name, value) in request.headers() {
+    for (name, value) in fields {
         let value = String::from_utf8_lossy(value.as_bytes());
         match headers.get_mut(name.as_str()) {
             Some(Value::String(known)) => {
@@ -92,16 +106,7 @@ fn describe(version: &'static str, request: &Request<Incoming>) -> Response<Full
             _ => drop(headers.insert(name.to_string(), value.into())),
         }
     }
-    let seen = json!({
-        "app": version,
-        "method": request.method().as_str(),
-        "path": request.uri().path_and_query().map(ToString::to_string),
-        "headers": headers,
-    });
-    let mut response = Response::new(Full::new(format!("{seen:#}\n").into()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(APP_VERSION, HeaderValue::from_static(version));
-    response
+    headers
 }
 
 /// Turns the connection into a WebSocket.

@@ -10,4 +10,5 @@ mod process;
 mod registry;
 mod reload;
 mod serve;
+mod shown;
 mod tools;

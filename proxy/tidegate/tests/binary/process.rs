@@ -51,7 +51,8 @@ pub(crate) fn lines(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-fn command(folder: &Path) -> Command {
+/// The binary, to be run in a folder.
+pub(crate) fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.current_dir(folder).env("TIDEGATE_CACHE", folder.join(".cache")).env_remove("TIDEGATE_LOG");
     command.env("DOCKER_CONFIG", folder.join(".docker"));

@@ -1,6 +1,7 @@
 //! `tidegate filter`: what its commands tell, and by which exit code.
 
-use crate::process::{Folder, lines, tidegate};
+use crate::process::{Folder, lines, request, tidegate};
+use crate::shown::Shown;
 
 const MODULE: &str = r#"(module (import "env" "proxy_fly" (func)) (memory (export "memory") 1)
     (func (export "malloc") (param i32) (result i32) (i32.const 8)) (func (export "proxy_abi_version_0_2_1")))"#;
@@ -28,4 +29,36 @@ fn a_project_that_is_none_is_told() {
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.contains("there is no here/Cargo.toml"), "{text}");
     }
+}
+
+/// Adds a field to requests and logs a line.
+const ADDS: &str = r#"(module
+    (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+    (memory (export "memory") 1) (data (i32.const 0) "x-newhello")
+    (func (export "malloc") (param i32) (result i32) (i32.const 4096))
+    (func (export "proxy_abi_version_0_2_1"))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (drop (call $log (i32.const 2) (i32.const 5) (i32.const 5)))
+        (drop (call $add (i32.const 0) (i32.const 0) (i32.const 5) (i32.const 5) (i32.const 5)))
+        (i32.const 0)))"#;
+
+#[test]
+fn a_filter_that_runs_shows_what_it_does() {
+    let folder = Folder::new("run");
+    folder.write("a.wasm", wat::parse_str(ADDS).expect("a module"));
+    let mut run = Shown::start(&folder, &["filter", "run", "a.wasm", "--port", "0"]);
+    let greeting = run.until("curl -i http://");
+    let address = greeting.rsplit("http://").next().unwrap_or_default().trim_end_matches('/').to_owned();
+    let address = address.parse().expect("an address");
+    let (_, answer) = request(address, "GET", "/orders");
+    assert!(answer.contains(r#""x-new": "hello""#), "{answer}");
+    run.until("log  info  hello");
+    run.until("200  GET /orders");
+    run.until("request   + x-new: hello");
+    folder.write("a.wasm", wat::parse_str(ADDS.replace("x-newhello", "x-oldhello")).expect("a module"));
+    run.until("reloaded a.wasm");
+    request(address, "GET", "/again");
+    run.until("request   + x-old: hello");
+    assert!(run.end().success());
 }

@@ -105,6 +105,7 @@ pub(crate) fn wish(effect: &Effect) -> String {
             format!("reply {} [{headers}] body={body} details={details}{grpc}", status.as_u16())
         }
         Effect::Resume { side, .. } => format!("resume {side:?}"),
+        Effect::Done => "done".to_owned(),
         Effect::Feed { side, .. } => format!("feed {side:?}"),
         Effect::Reset { .. } => "reset".to_owned(),
         Effect::HttpCall { token, upstream, head, body, timeout, stream, trailers } => {

@@ -108,6 +108,10 @@ fn to_root(instance: &mut Instance, what: &str, rest: &[Token], token: u32) -> O
         "grpc_close" => {
             instance.on_grpc_close(token, number, &String::from_utf8_lossy(&bytes(rest)), NOW).into()
         }
+        "delete" => {
+            instance.delete(NOW);
+            Came::Nothing
+        }
         "shutdown" => {
             instance.shut_down(NOW);
             Came::Nothing

@@ -6,6 +6,7 @@ pub(crate) mod grpc;
 pub(crate) mod guest_body;
 pub(crate) mod held;
 pub(crate) mod isolated;
+pub(crate) mod leaving;
 pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod plugins;

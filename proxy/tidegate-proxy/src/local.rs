@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::filter::entry;
 use crate::filter::isolated::Kept;
+use crate::filter::leaving::Leaving;
 use crate::filter::plugins::Slot;
 use crate::http::{certificate, headers, sanitize};
 use crate::shared::{Generation, Shard};
@@ -37,6 +38,8 @@ pub(crate) struct Local {
     /// Where access log lines go.
     pub(crate) log: Writer,
     pub(crate) connections: Cell<u64>,
+    /// Plugins on their way out.
+    pub(crate) leaving: Rc<Leaving>,
 }
 
 /// A snapshot on one worker. Requests keep it to their end.
@@ -49,6 +52,13 @@ pub(crate) struct View {
     pub(crate) plugins: Vec<Rc<Slot>>,
     /// Of the rules, as guests read them; empty without plugins.
     pub(crate) names: Vec<Names>,
+    leaving: Rc<Leaving>,
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.leaving.view_gone(&self.plugins);
+    }
 }
 
 /// The names of a rule.
@@ -100,20 +110,22 @@ impl View {
                 let same = |slot: &&Rc<Slot>| entry::same(&slot.entry, entry) && slot.lends(&lent);
                 previous.and_then(|view| view.plugins.iter().find(same)).cloned().unwrap_or_else(|| {
                     let workers = (local.shard.worker, local.workers);
-                    Slot::start(entry.clone(), workers, local.clock, &local.deadlines, lent)
+                    let rest = (&local.deadlines, &local.leaving);
+                    Slot::start(entry.clone(), workers, local.clock, rest, lent)
                 })
             })
             .collect();
-        Rc::new(Self { snapshot, _generation: generation, pools, plugins, names })
+        let leaving = local.leaving.clone();
+        Rc::new(Self { snapshot, _generation: generation, pools, plugins, names, leaving })
     }
 
-    /// Ends the background instances that a later view did not take over; requests may hold this one for long.
+    /// Ends the instances that a later view did not take over: those in the background at once, others with this view,
+    /// which requests may hold for long.
     pub(crate) fn retire(&self, next: &Self) {
         let kept = |slot: &Rc<Slot>| next.plugins.iter().any(|other| Rc::ptr_eq(slot, other));
-        self.plugins
-            .iter()
-            .filter(|slot| slot.entry.background && !kept(slot))
-            .for_each(|slot| slot.retire());
+        for slot in self.plugins.iter().filter(|slot| !kept(slot)) {
+            if slot.entry.background { slot.retire() } else { self.leaving.add(slot) }
+        }
     }
 
     /// A listener by its number.

@@ -99,9 +99,10 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
         workers: start.workers,
         log: start.log,
         connections: Cell::new(0),
+        leaving: Rc::default(),
     });
     let view = Rc::new(RefCell::new(None));
-    spawn_local(tidy(Rc::downgrade(&view)));
+    spawn_local(tidy(Rc::downgrade(&view), local.clone()));
     let mut worker = Worker { local, bound: HashMap::new(), leaving: Vec::new(), view };
     while let Some(order) = orders.recv().await {
         match order {
@@ -117,8 +118,8 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
     }
 }
 
-/// Closes connections to upstreams that are no longer of use.
-async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>) {
+/// Closes connections to upstreams that are no longer of use, ends plugins that take too long to end.
+async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>, local: Rc<Local>) {
     loop {
         tokio::time::sleep(pool::TIDY).await;
         let Some(view) = view.upgrade() else { return };
@@ -126,6 +127,7 @@ async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>) {
         for pool in current.iter().flat_map(|view| &view.pools) {
             pool.tidy();
         }
+        local.leaving.sweep(local.clock.now());
     }
 }
 
@@ -182,12 +184,15 @@ impl Worker {
             self.close(bound);
         }
         let sites = std::mem::take(&mut self.leaving);
+        let (view, leaving) = (self.view.borrow().clone(), self.local.leaving.clone());
         spawn_local(async move {
             for site in sites.iter().filter_map(Weak::upgrade) {
                 while site.open.get() > 0 {
                     site.emptied.notified().await;
                 }
             }
+            view.iter().flat_map(|view| &view.plugins).for_each(|slot| slot.retire());
+            leaving.emptied().await;
             // Whoever asked may have given up.
             _ = done.send(());
         });

@@ -116,6 +116,9 @@ pub enum Effect {
         /// The stream.
         stream: StreamId,
     },
+    /// The guest is done, after [`Instance::shut_down`](crate::Instance::shut_down) has said that it was not: call
+    /// [`Instance::delete`](crate::Instance::delete).
+    Done,
     /// The guest has registered a queue: whoever runs this instance may [`listen`](crate::Instance::listen) to it.
     QueueRegistered {
         /// The queue.

@@ -5,6 +5,7 @@ mod connections;
 mod ended;
 mod grpc;
 mod isolated;
+mod leaving;
 mod streams;
 mod taped;
 
@@ -36,6 +37,8 @@ pub struct Instance {
     /// None until the module is instantiated.
     vm: Option<wasmtime::Instance>,
     poisoned: Option<Trap>,
+    /// The guest was told to forget the plugin itself.
+    over: bool,
     /// With more memory than this it is worn.
     rebuild_above: usize,
 }
@@ -79,6 +82,7 @@ impl Instance {
             plugin: plugin.clone(),
             vm: None,
             poisoned: None,
+            over: false,
             rebuild_above: usize::MAX,
         }
     }
@@ -222,6 +226,9 @@ impl Instance {
         if let Some(trap) = &self.poisoned {
             return Err(trap.clone());
         }
+        if self.over {
+            return Ok(());
+        }
         if self.store.data().tapes {
             self.note_answer(token, response.as_ref(), now);
         }
@@ -258,6 +265,9 @@ impl Instance {
     /// # Errors
     /// When the guest breaks off.
     pub fn on_tick(&mut self, now: Now) -> Result<(), Trap> {
+        if self.over {
+            return Ok(());
+        }
         self.call_root(now, |exports, store| match &exports.tick {
             Some(tick) => tick.call(store, ROOT),
             None => Ok(()),
@@ -277,6 +287,9 @@ impl Instance {
     /// # Errors
     /// When the guest breaks off.
     pub fn on_queue_ready(&mut self, queue: u32, now: Now) -> Result<(), Trap> {
+        if self.over {
+            return Ok(());
+        }
         self.call_root(now, |exports, store| match &exports.queue_ready {
             Some(ready) => ready.call(store, (ROOT, queue)),
             None => Ok(()),
@@ -287,22 +300,6 @@ impl Instance {
     /// there, on its thread. It replaces who listened before.
     pub fn listen(&self, queue: u32, listener: Arc<dyn Fn() + Send + Sync>) {
         self.plugin.space.listen(queue, listener);
-    }
-
-    /// Tells the guest that this is the end, after its last stream. Never fails: a guest that
-    /// breaks off here only leaves a poisoned instance, which is dropped anyway.
-    pub fn shut_down(&mut self, now: Now) {
-        let done = self.call_root(now, |exports, store| match &exports.done {
-            Some(done) => done.call(store, ROOT).map(drop),
-            None => Ok(()),
-        });
-        if done.is_ok() {
-            // The trap, if there is one, is kept in `poisoned`.
-            let _ = self.call_root(now, |exports, store| match &exports.delete {
-                Some(delete) => delete.call(store, ROOT),
-                None => Ok(()),
-            });
-        }
     }
 
     /// Whether the guest wishes for anything.

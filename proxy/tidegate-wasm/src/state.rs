@@ -70,6 +70,8 @@ pub(crate) struct State {
     pub(crate) tick_period: Option<Duration>,
     /// The guest has registered queues.
     pub(crate) listens: bool,
+    /// The guest was told that this is the end, and is not done.
+    pub(crate) parting: bool,
     /// The guest is in its configure callback.
     pub(crate) configuring: bool,
     /// Those that the guest has defined; instances of one image share what was defined before.
@@ -127,6 +129,7 @@ impl State {
             status_message: String::new(),
             tick_period: None,
             listens: false,
+            parting: false,
             configuring: false,
             metrics: Arc::default(),
             definitions: Arc::default(),

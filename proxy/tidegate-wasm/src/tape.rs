@@ -285,6 +285,7 @@ impl Tape {
             }
             Effect::Refused { function, .. } => Event::Refused { function: function.clone() },
             Effect::Feed { .. }
+            | Effect::Done
             | Effect::GrpcCancel { .. }
             | Effect::TickPeriod(_)
             | Effect::QueueRegistered { .. }
@@ -316,7 +317,8 @@ impl Effect {
                 *stream
             }
             Self::GrpcCall(call) => call.stream,
-            Self::GrpcCancel { .. }
+            Self::Done
+            | Self::GrpcCancel { .. }
             | Self::TickPeriod(_)
             | Self::QueueRegistered { .. }
             | Self::QueueReady { .. } => None,

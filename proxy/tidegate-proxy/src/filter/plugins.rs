@@ -16,6 +16,7 @@ use crate::filter::failure::reason_of;
 use crate::filter::grpc;
 use crate::filter::held::Held;
 use crate::filter::isolated::Seat;
+use crate::filter::leaving::Leaving;
 use crate::filter::log;
 use crate::filter::rebuild::Life;
 use crate::filter::taping::Taping;
@@ -40,6 +41,7 @@ pub(crate) struct Slot {
     pub(crate) workers: usize,
     pub(crate) clock: Clock,
     deadlines: Rc<Deadlines>,
+    pub(crate) leaving: Rc<Leaving>,
     state: RefCell<State>,
     failures: Cell<u32>,
     /// Instances of connections or requests now.
@@ -74,7 +76,7 @@ impl Slot {
         entry: Plugin,
         (worker, workers): (usize, usize),
         clock: Clock,
-        deadlines: &Rc<Deadlines>,
+        (deadlines, leaving): (&Rc<Deadlines>, &Rc<Leaving>),
         pools: FxHashMap<String, Rc<Pool>>,
     ) -> Rc<Self> {
         let slot = Rc::new(Self {
@@ -83,6 +85,7 @@ impl Slot {
             workers: workers.max(1),
             clock,
             deadlines: deadlines.clone(),
+            leaving: leaving.clone(),
             state: RefCell::new(State::Missing),
             failures: Cell::new(0),
             taken: Rc::default(),
@@ -213,12 +216,12 @@ impl Slot {
         });
     }
 
-    /// Ends the instance, whoever still holds the slot.
-    pub(crate) fn retire(&self) {
-        let State::Running { host, .. } = self.state.replace(State::Missing) else { return };
-        host.silence();
-        host.instance.borrow_mut().shut_down(self.clock.guest());
-        host.perform();
+    /// No request comes to the plugin any more; its instance, if there is one.
+    pub(crate) fn give_up(&self) -> Option<Rc<Host>> {
+        match self.state.replace(State::Missing) {
+            State::Running { host, .. } => Some(host),
+            State::Down { .. } | State::Missing => None,
+        }
     }
 
     /// Whether the slot's guest calls exactly these pools.
@@ -233,6 +236,7 @@ pub(crate) struct Host {
     instance: RefCell<Instance>,
     plugin: Arc<tidegate_wasm::Plugin>,
     deadlines: Rc<Deadlines>,
+    pub(crate) leaving: Rc<Leaving>,
     streams: RefCell<FxHashMap<StreamId, Rc<Held>>>,
     slot: Weak<Slot>,
     tick: RefCell<Option<AbortHandle>>,
@@ -254,6 +258,7 @@ impl Host {
             plugin: instance.plugin().clone(),
             instance: RefCell::new(instance),
             deadlines: slot.deadlines.clone(),
+            leaving: slot.leaving.clone(),
             streams: RefCell::default(),
             slot: Rc::downgrade(slot),
             tick: RefCell::new(None),
@@ -340,7 +345,7 @@ impl Host {
         self.silence();
         self.grpc.cancel_all();
         if let Some(slot) = self.slot.upgrade() {
-            let drained = self.life.get() == Life::Draining;
+            let drained = matches!(self.life.get(), Life::Draining | Life::Parting);
             if slot.serves(self) {
                 slot.trapped(trap);
             } else if drained || self.seat.as_ref().is_some_and(Seat::fails) {
@@ -416,7 +421,12 @@ impl Host {
                 log::write(level, &message, (self.plugin.name(), self.worker), request_id.as_ref());
             }
             Effect::Refused { function, .. } => self.refused(&function),
-            Effect::TickPeriod(period) if self.life.get() == Life::Serving => self.tick_every(period),
+            Effect::TickPeriod(period) if self.life.get().has_ticks() => self.tick_every(period),
+            Effect::Done => {
+                // What it wishes for at its very end is performed before what it calls is let go.
+                self.performing.set(false);
+                self.done(&self.leaving);
+            }
             Effect::HttpCall { token, upstream, head, body, trailers, timeout, .. } => {
                 let pool = self.slot.upgrade().and_then(|slot| slot.pools.get(&upstream).cloned());
                 // An answer finds the worker's instance; one of a request does not outlive the request for it.
@@ -501,7 +511,8 @@ impl Host {
         }
     }
 
-    fn tick_every(self: &Rc<Self>, period: Option<Duration>) {
+    /// Calls the guest this often from now on.
+    pub(crate) fn tick_every(self: &Rc<Self>, period: Option<Duration>) {
         if let Some(tick) = self.tick.borrow_mut().take() {
             tick.abort();
         }

@@ -20,8 +20,17 @@ pub(crate) enum Life {
     Serving,
     /// Another one has taken over; what is inside goes on.
     Draining,
+    /// It was told that this is the end, and is not done.
+    Parting,
     /// Nothing is inside any more, or it broke off.
     Ended,
+}
+
+impl Life {
+    /// Whether the guest may be called from time to time.
+    pub(crate) fn has_ticks(self) -> bool {
+        matches!(self, Self::Serving | Self::Parting)
+    }
 }
 
 impl Slot {
@@ -74,7 +83,7 @@ impl Host {
         match (self.life.get(), self.slot()) {
             (Life::Serving, Some(slot)) => slot.rebuild(self),
             (Life::Draining, _) => self.end_if_empty(),
-            (Life::Serving | Life::Ended, _) => {}
+            (Life::Serving | Life::Parting | Life::Ended, _) => {}
         }
     }
 
@@ -84,9 +93,6 @@ impl Host {
         if busy || self.life.get() != Life::Draining {
             return;
         }
-        self.life.set(Life::Ended);
-        let now = self.now();
-        self.with(|instance| instance.shut_down(now));
-        self.perform();
+        self.part(&self.leaving, self.now().monotonic);
     }
 }

@@ -125,6 +125,9 @@ impl Instance {
         now: Now,
         callback: impl FnOnce(&Exports) -> Option<&OnGrpc>,
     ) -> Result<(), Trap> {
+        if self.over {
+            return Ok(());
+        }
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         self.store.data_mut().answer = answer;
         let told = self.call_root(now, |exports, store| match callback(exports) {

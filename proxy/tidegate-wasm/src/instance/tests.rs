@@ -184,6 +184,7 @@ fn wishes(instance: &mut Instance) -> Vec<String> {
             Effect::GrpcCall(call) => format!("grpc {} {} {}", call.token, call.upstream, call.head.uri),
             Effect::GrpcCancel { token } => format!("grpc cancel {token}"),
             Effect::TickPeriod(period) => format!("tick {period:?}"),
+            Effect::Done => "done".into(),
             Effect::ClearRoute { .. } => "clear route".into(),
             Effect::QueueReady { plugin, queue } => format!("queue {queue} {plugin}"),
             Effect::QueueRegistered { queue } => format!("registered {queue}"),

@@ -66,9 +66,13 @@ pub(super) fn effective(caller: &mut Caller<'_, State>, id: u32) -> Answer {
     Ok(())
 }
 
-/// `proxy_done`: nothing waits for it, neither streams nor plugins.
-pub(super) fn done(_: &mut Caller<'_, State>) -> Answer {
-    Err(Status::NotFound.into())
+/// `proxy_done`: for a plugin that has answered its end with false; nothing else waits for it.
+pub(super) fn done(caller: &mut Caller<'_, State>) -> Answer {
+    let state = caller.data_mut();
+    if !std::mem::take(&mut state.parting) {
+        return Err(Status::NotFound.into());
+    }
+    state.push(Effect::Done)
 }
 
 /// `proxy_get_status`: how the last call failed, or how the last gRPC call ended.

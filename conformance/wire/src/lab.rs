@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidegate_testkit::{
-    Answer, Call, RawClient, ReadError, Received, Response, ScriptedUpstream, State, TestGateway, fill,
+    Answer, Call, PATIENCE, RawClient, ReadError, Received, Response, ScriptedUpstream, State, TestGateway,
+    fill,
 };
 
 /// A gateway in front of one upstream. `/admin` is guarded by a rule that answers 403, so a request for it that
@@ -112,7 +113,23 @@ impl Lab {
         });
         let mut requests = self.upstream.requests();
         self.upstream.forget();
-        requests.retain(|r| !(r.target().starts_with("/probe/") && r.state == State::Complete));
+        requests.retain(|r| !is_probe(r));
+        requests
+    }
+
+    /// The gateway ends everything that it has begun, then itself; all that the upstream received, to the end of its
+    /// connections. Clients must be gone.
+    ///
+    /// # Panics
+    /// If the gateway doesn't answer an ordinary request properly before, or does not end.
+    pub fn finish(self) -> Vec<Received> {
+        self.probe();
+        let Self { gateway, upstream, .. } = self;
+        assert!(gateway.drain(PATIENCE), "the gateway does not end what it has begun");
+        drop(gateway);
+        upstream.wait("connections to end", |connections| connections.iter().all(|c| c.finished));
+        let mut requests = upstream.requests();
+        requests.retain(|r| !is_probe(r));
         requests
     }
 
@@ -126,6 +143,10 @@ impl Lab {
             "the answer to another request: {answer:?}"
         );
     }
+}
+
+fn is_probe(request: &Received) -> bool {
+    request.target().starts_with("/probe/") && request.state == State::Complete
 }
 
 const CONFIG: &str = "

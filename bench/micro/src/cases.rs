@@ -1,5 +1,6 @@
 //! The cases: guests written as text, each with a callback that does one thing some times.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,17 @@ use tidegate_wasm::{
     StreamId, StreamInfo,
 };
 
+/// What is done once for a call of the case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// A callback of a stream that stays open.
+    Callback,
+    /// A stream: opened, shown a head, closed.
+    Stream,
+    /// The same in an instance of its own, begun from the plugin's image.
+    Isolated,
+}
+
 /// One thing to be measured.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
@@ -18,39 +30,40 @@ pub(crate) struct Case {
     body: &'static str,
     /// How often it does it.
     pub(crate) steps: u32,
-    /// Whether a round is a whole stream: opened, shown a head, closed.
-    streams: bool,
+    /// What a call is.
+    unit: Unit,
 }
 
 /// A step of a loop has its share of the callback around it, which is next to nothing.
-pub(crate) const CASES: [Case; 7] = [
-    Case { name: "empty_callback", body: "", steps: 0, streams: false },
-    Case { name: "empty_stream", body: "", steps: 0, streams: true },
+pub(crate) const CASES: [Case; 8] = [
+    Case { name: "empty_callback", body: "", steps: 0, unit: Unit::Callback },
+    Case { name: "empty_stream", body: "", steps: 0, unit: Unit::Stream },
+    Case { name: "empty_isolated", body: "", steps: 0, unit: Unit::Isolated },
     Case {
         name: "header_read",
         body: "(call $get (i32.const 0) (i32.const 0) (i32.const 12) (i32.const 2048) (i32.const 2052))",
         steps: 100,
-        streams: false,
+        unit: Unit::Callback,
     },
     Case {
         name: "header_write",
         body: "(call $replace (i32.const 0) (i32.const 0) (i32.const 12) (i32.const 16) (i32.const 6))",
         steps: 100,
-        streams: true,
+        unit: Unit::Stream,
     },
     Case {
         name: "header_pairs_20",
         body: "(call $pairs (i32.const 0) (i32.const 2048) (i32.const 2052))",
         steps: 100,
-        streams: false,
+        unit: Unit::Callback,
     },
     Case {
         name: "property_read",
         body: "(call $property (i32.const 32) (i32.const 14) (i32.const 2048) (i32.const 2052))",
         steps: 100,
-        streams: false,
+        unit: Unit::Callback,
     },
-    Case { name: "time_read", body: "(call $time (i32.const 2048))", steps: 100, streams: false },
+    Case { name: "time_read", body: "(call $time (i32.const 2048))", steps: 100, unit: Unit::Callback },
 ];
 
 /// Text at 0: a header's name, at 16 a value, at 32 a property's path. What the host gives lies at 4096 and up, always
@@ -74,16 +87,18 @@ const GUEST: &str = r#"
 pub(crate) struct Running {
     instance: Instance,
     stream: StreamId,
-    whole: bool,
+    unit: Unit,
+    plugin: Arc<Plugin>,
     /// A head for the next stream.
     head: Option<Box<http::request::Parts>>,
-    info: std::rc::Rc<StreamInfo>,
+    info: Rc<StreamInfo>,
 }
 
 impl Running {
     pub(crate) fn start(case: &Case) -> Result<Self> {
         let engine = Engine::new(EngineOptions { cache_dir: None, epoch_tick: Duration::from_millis(1) })?;
-        let module = engine.compile(&guest(case)?).context("the case's guest")?;
+        let wasm = guest(case)?;
+        let module = engine.compile(&wasm).context("the case's guest")?;
         let spec = PluginSpec {
             name: case.name.into(),
             root_id: String::new(),
@@ -97,28 +112,44 @@ impl Running {
             on_headers_pause: HeadersPause::default(),
         };
         let plugin = Arc::new(Plugin::build(&engine, spec, Arc::new(Shared::new()))?);
+        if case.unit == Unit::Isolated {
+            plugin.take_image(&wasm, Now::default())?;
+        }
         let mut instance = Instance::start(&plugin, Now::default())?;
         let address = ([127, 0, 0, 1], 80).into();
-        let info = std::rc::Rc::new(StreamInfo::new(address, address, Version::HTTP_11));
+        let info = Rc::new(StreamInfo::new(address, address, Version::HTTP_11));
         let stream = instance.open_stream(info.clone(), Now::default());
         let head = head()?;
         instance.on_request_headers(stream, head.clone(), false, Now::default())?;
-        Ok(Self { instance, stream, whole: case.streams, head: Some(head), info })
+        Ok(Self { instance, stream, unit: case.unit, plugin, head: Some(head), info })
     }
 
-    /// One callback, or one stream with its callbacks.
     pub(crate) fn call(&mut self) -> Result<()> {
-        if !self.whole {
-            self.instance.on_request_body(self.stream, Bytes::new(), false, Now::default())?;
-            return Ok(());
+        match self.unit {
+            Unit::Callback => {
+                self.instance.on_request_body(self.stream, Bytes::new(), false, Now::default())?;
+                Ok(())
+            }
+            Unit::Stream => stream(&mut self.instance, &mut self.head, &self.info),
+            Unit::Isolated => {
+                let mut instance = Instance::isolated(&self.plugin, Now::default())?;
+                stream(&mut instance, &mut self.head, &self.info)
+            }
         }
-        let stream = self.instance.open_stream(self.info.clone(), Now::default());
-        let head = self.head.take().context("the head came back")?;
-        self.instance.on_request_headers(stream, head, false, Now::default())?;
-        self.head = self.instance.take_request_head(stream);
-        self.instance.close_stream(stream, Now::default());
-        Ok(())
     }
+}
+
+fn stream(
+    instance: &mut Instance,
+    spare: &mut Option<Box<http::request::Parts>>,
+    info: &Rc<StreamInfo>,
+) -> Result<()> {
+    let stream = instance.open_stream(info.clone(), Now::default());
+    let head = spare.take().context("the head came back")?;
+    instance.on_request_headers(stream, head, false, Now::default())?;
+    *spare = instance.take_request_head(stream);
+    instance.close_stream(stream, Now::default());
+    Ok(())
 }
 
 /// A request with twenty fields.
@@ -133,7 +164,8 @@ fn head() -> Result<Box<http::request::Parts>> {
 
 /// The loop runs the body as often as the case says; a case without steps has an empty callback.
 fn guest(case: &Case) -> Result<Vec<u8>> {
-    let callback = if case.streams { "proxy_on_request_headers" } else { "proxy_on_request_body" };
+    let callback =
+        if case.unit != Unit::Callback { "proxy_on_request_headers" } else { "proxy_on_request_body" };
     let work = match case.steps {
         0 => String::new(),
         steps => format!(

@@ -11,14 +11,9 @@ mod parts;
 mod rewrite;
 mod snapshot;
 
-use crate::{
-    Instance, LoadError, Module, Now, Plugin, StartError,
-    foreign::Definitions,
-    state::{Metrics, State},
-};
+use crate::{Instance, LoadError, Module, Now, Plugin, StartError, foreign::Definitions, state::Metrics};
 use parts::Parts;
 use std::sync::Arc;
-use wasmtime::InstancePre;
 
 /// Bytes of memory that an image may have: each plugin has its own.
 const IMAGE_BYTES: usize = 256 << 20;
@@ -70,8 +65,8 @@ impl Image {
         Ok(Self { module, metrics: instance.metrics(), definitions: instance.definitions() })
     }
 
-    pub(crate) fn ready(&self) -> &InstancePre<State> {
-        self.module.ready()
+    pub(crate) fn module(&self) -> &Module {
+        &self.module
     }
 
     pub(crate) fn definitions(&self) -> &Arc<Definitions> {

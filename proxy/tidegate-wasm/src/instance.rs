@@ -15,15 +15,15 @@ mod tests;
 pub use ended::Ended;
 
 use crate::{
-    CallResponse, Effect, Now, Plugin, StartError, StreamId, StreamInfo, Trap,
-    abi::exports::{Exports, MALLOC, function},
+    CallResponse, Effect, Module, Now, Plugin, StartError, StreamId, StreamInfo, Trap,
+    abi::exports::{Exports, function},
     limits::START_TIME,
     state::{Answer, Phase, State},
     stream::table::ROOT,
 };
 use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 use tidegate_abi::Status;
-use wasmtime::{Extern, Store};
+use wasmtime::Store;
 
 /// A running plugin. It belongs to one thread; all its streams share it.
 ///
@@ -34,8 +34,6 @@ pub struct Instance {
     store: Store<State>,
     exports: Exports,
     plugin: Arc<Plugin>,
-    /// None until the module is instantiated.
-    vm: Option<wasmtime::Instance>,
     poisoned: Option<Trap>,
     /// The guest was told to forget the plugin itself.
     over: bool,
@@ -80,7 +78,6 @@ impl Instance {
             store,
             exports: Exports::default(),
             plugin: plugin.clone(),
-            vm: None,
             poisoned: None,
             over: false,
             rebuild_above: usize::MAX,
@@ -91,7 +88,8 @@ impl Instance {
     fn boot(&mut self, now: Now) -> Result<(), Trap> {
         let started = self.plugin.module().ready().instantiate(&mut self.store);
         let vm = started.map_err(|error| self.poison(&error, self.start_time()))?;
-        self.look_up(vm);
+        let module = self.plugin.module().clone();
+        self.look_up(vm, &module);
         let name = if self.plugin.module().has_export("_initialize") { "_initialize" } else { "_start" };
         if let Some(start) = function::<(), ()>(&vm, &mut self.store, name) {
             self.call_at_start(now, |_, store| start.call(store, ()))?;
@@ -108,13 +106,14 @@ impl Instance {
     }
 
     /// Finds what the guest exports.
-    fn look_up(&mut self, vm: wasmtime::Instance) {
-        let memory = vm.get_export(&mut self.store, "memory").and_then(Extern::into_memory);
-        self.store.data_mut().memory = memory;
-        let malloc = MALLOC.iter().find_map(|name| function(&vm, &mut self.store, name));
-        self.store.data_mut().malloc = malloc;
-        self.exports = Exports::find(&vm, &mut self.store, self.plugin.module().abi());
-        self.vm = Some(vm);
+    fn look_up(&mut self, vm: wasmtime::Instance, module: &Module) {
+        let places = module.places();
+        let memory = places.memory(&vm, &mut self.store);
+        self.exports = Exports::new(places, module.abi());
+        let state = self.store.data_mut();
+        state.memory = memory;
+        state.malloc = places.malloc();
+        state.vm = Some(vm);
     }
 
     fn configure(&mut self, now: Now) -> Result<(), StartError> {

@@ -18,6 +18,7 @@ struct Inner {
     abi: AbiVersion,
     ready: InstancePre<State>,
     exports: Vec<String>,
+    places: exports::Places,
     traits: Traits,
     memory: u64,
 }
@@ -64,9 +65,10 @@ impl Module {
             return Err(LoadError::NoMalloc);
         }
         let traits = Traits::read(&code);
+        let places = exports::Places::of(&code);
         let exports = code.exports().map(|export| export.name().to_owned()).collect();
         let ready = imports.ready(&code).map_err(|error| LoadError::WrongImport(format!("{error:#}")))?;
-        Ok(Self { inner: Arc::new(Inner { code, digest, abi, ready, exports, traits, memory }) })
+        Ok(Self { inner: Arc::new(Inner { code, digest, abi, ready, exports, places, traits, memory }) })
     }
 
     /// The same code with host functions that only refuse, but for those that are allowed.
@@ -81,6 +83,7 @@ impl Module {
                 abi: *abi,
                 ready,
                 exports: exports.clone(),
+                places: exports::Places::of(code),
                 traits: *traits,
                 memory: *memory,
             }),
@@ -111,6 +114,10 @@ impl Module {
 
     pub(crate) fn traits(&self) -> Traits {
         self.inner.traits
+    }
+
+    pub(crate) fn places(&self) -> &exports::Places {
+        &self.inner.places
     }
 
     pub(crate) fn ready(&self) -> &InstancePre<State> {

@@ -2,7 +2,7 @@
 
 use crate::{
     CallResponse, Effect, Now, Plugin, Side, StreamId, Tape,
-    abi::memory::Fault,
+    abi::{exports::Callback, memory::Fault},
     budget::{Budget, Used},
     foreign::Definitions,
     grpc::{self, Kind},
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::{HeaderMap, response};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tidegate_abi::LogLevel;
-use wasmtime::{Memory, TypedFunc, UpdateDeadline};
+use wasmtime::{Instance, Memory, UpdateDeadline};
 
 /// Which host functions may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +50,10 @@ pub(crate) type Metrics = [Vec<Arc<Cell>>; 3];
 
 pub(crate) struct State {
     pub(crate) plugin: Arc<Plugin>,
+    /// None until the module is instantiated, as are its memory and its allocator.
+    pub(crate) vm: Option<Instance>,
     pub(crate) memory: Option<Memory>,
-    pub(crate) malloc: Option<TypedFunc<u32, u32>>,
+    pub(crate) malloc: Option<Callback<u32, u32>>,
     pub(crate) limiter: Limiter,
     pub(crate) phase: Phase,
     /// The stream, or the plugin itself, in whose name host functions act.
@@ -114,6 +116,7 @@ impl State {
         let lines = LineLimit::new(limits.log_lines);
         Self {
             plugin,
+            vm: None,
             memory: None,
             malloc: None,
             limiter,

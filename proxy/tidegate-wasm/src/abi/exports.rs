@@ -2,19 +2,59 @@
 
 use crate::module::describe;
 use crate::state::State;
+use std::cell::OnceCell;
 use tidegate_abi::AbiVersion;
-use wasmtime::{ExternType, Instance, Store, TypedFunc, ValType, WasmParams, WasmResults};
+use wasmtime::{
+    AsContext, AsContextMut, Extern, ExternType, Instance, Memory, ModuleExport, Store, TypedFunc, ValType,
+    WasmParams, WasmResults,
+};
 
 /// By which names a guest gives memory, the first one wins.
 pub(crate) const MALLOC: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
 
+/// A function of a guest, looked up when it is first called: an instance for one request calls few of them.
+pub(crate) struct Callback<P, R> {
+    at: ModuleExport,
+    function: OnceCell<TypedFunc<P, R>>,
+}
+
+impl<P: WasmParams, R: WasmResults> Callback<P, R> {
+    fn at(at: ModuleExport) -> Self {
+        Self { at, function: OnceCell::new() }
+    }
+
+    #[inline]
+    pub(crate) fn call(&self, mut store: impl AsContextMut<Data = State>, params: P) -> wasmtime::Result<R> {
+        match self.function.get() {
+            Some(function) => function.call(store, params),
+            None => self.find(&mut store)?.call(store, params),
+        }
+    }
+
+    fn find(&self, store: &mut impl AsContextMut<Data = State>) -> wasmtime::Result<TypedFunc<P, R>> {
+        let vm = store.as_context().data().vm;
+        let export = vm.and_then(|vm| vm.get_module_export(&mut *store, &self.at));
+        let function = export.and_then(Extern::into_func);
+        let function = function.ok_or_else(|| wasmtime::format_err!("a callback is not in its instance"))?;
+        let function = function.typed(&*store)?;
+        Ok(self.function.get_or_init(|| function).clone())
+    }
+}
+
 /// A callback for heads: ABI 0.1.0 does not tell whether the head is all.
 pub(crate) enum OnHeaders {
-    Short(TypedFunc<(u32, u32), u32>),
-    Full(TypedFunc<(u32, u32, u32), u32>),
+    Short(Callback<(u32, u32), u32>),
+    Full(Callback<(u32, u32, u32), u32>),
 }
 
 impl OnHeaders {
+    fn at(at: ModuleExport, abi: AbiVersion) -> Self {
+        match abi {
+            AbiVersion::V0_1_0 => Self::Short(Callback::at(at)),
+            _ => Self::Full(Callback::at(at)),
+        }
+    }
+
     #[inline]
     pub(crate) fn call(
         &self,
@@ -31,72 +71,150 @@ impl OnHeaders {
 }
 
 /// Context, token, headers, bytes of body, trailers.
-type OnHttpCallResponse = TypedFunc<(u32, u32, u32, u32, u32), ()>;
+type OnHttpCallResponse = Callback<(u32, u32, u32, u32, u32), ()>;
 
 /// Context, token, and a size, a number of fields or a status.
-pub(crate) type OnGrpc = TypedFunc<(u32, u32, u32), ()>;
+pub(crate) type OnGrpc = Callback<(u32, u32, u32), ()>;
 
-/// Callbacks of a guest, looked up once; each may be missing.
+/// What the host looks for in a module, in the order of [`Exports`]' fields.
+const CALLBACKS: [&str; 24] = [
+    "proxy_on_context_create",
+    "proxy_on_vm_start",
+    "proxy_on_configure",
+    "proxy_on_tick",
+    "proxy_on_queue_ready",
+    "proxy_on_request_headers",
+    "proxy_on_request_body",
+    "proxy_on_request_trailers",
+    "proxy_on_response_headers",
+    "proxy_on_response_body",
+    "proxy_on_response_trailers",
+    "proxy_on_new_connection",
+    "proxy_on_downstream_data",
+    "proxy_on_upstream_data",
+    "proxy_on_downstream_connection_close",
+    "proxy_on_upstream_connection_close",
+    "proxy_on_http_call_response",
+    "proxy_on_grpc_receive_initial_metadata",
+    "proxy_on_grpc_receive",
+    "proxy_on_grpc_receive_trailing_metadata",
+    "proxy_on_grpc_close",
+    "proxy_on_log",
+    "proxy_on_done",
+    "proxy_on_delete",
+];
+
+/// Where a module has its callbacks, its memory and its allocator.
+pub(crate) struct Places {
+    callbacks: [Option<ModuleExport>; CALLBACKS.len()],
+    memory: Option<ModuleExport>,
+    malloc: Option<ModuleExport>,
+}
+
+impl Places {
+    /// Of a module that [`wrong_callbacks`] has passed.
+    pub(crate) fn of(code: &wasmtime::Module) -> Self {
+        Self {
+            callbacks: CALLBACKS.map(|name| code.get_export_index(name)),
+            memory: code.get_export_index("memory"),
+            malloc: MALLOC.iter().find_map(|name| code.get_export_index(name)),
+        }
+    }
+
+    /// The memory of an instance of this module.
+    pub(crate) fn memory(&self, vm: &Instance, store: &mut Store<State>) -> Option<Memory> {
+        vm.get_module_export(store, self.memory.as_ref()?).and_then(Extern::into_memory)
+    }
+
+    /// How the guest gives memory.
+    pub(crate) fn malloc(&self) -> Option<Callback<u32, u32>> {
+        self.malloc.map(Callback::at)
+    }
+}
+
+/// Callbacks of a guest; each may be missing.
 #[derive(Default)]
 pub(crate) struct Exports {
-    pub(crate) context_create: Option<TypedFunc<(u32, u32), ()>>,
-    pub(crate) vm_start: Option<TypedFunc<(u32, u32), u32>>,
-    pub(crate) configure: Option<TypedFunc<(u32, u32), u32>>,
-    pub(crate) tick: Option<TypedFunc<u32, ()>>,
-    pub(crate) queue_ready: Option<TypedFunc<(u32, u32), ()>>,
+    pub(crate) context_create: Option<Callback<(u32, u32), ()>>,
+    pub(crate) vm_start: Option<Callback<(u32, u32), u32>>,
+    pub(crate) configure: Option<Callback<(u32, u32), u32>>,
+    pub(crate) tick: Option<Callback<u32, ()>>,
+    pub(crate) queue_ready: Option<Callback<(u32, u32), ()>>,
     pub(crate) request_headers: Option<OnHeaders>,
-    pub(crate) request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
-    pub(crate) request_trailers: Option<TypedFunc<(u32, u32), u32>>,
+    pub(crate) request_body: Option<Callback<(u32, u32, u32), u32>>,
+    pub(crate) request_trailers: Option<Callback<(u32, u32), u32>>,
     pub(crate) response_headers: Option<OnHeaders>,
-    pub(crate) response_body: Option<TypedFunc<(u32, u32, u32), u32>>,
-    pub(crate) response_trailers: Option<TypedFunc<(u32, u32), u32>>,
-    pub(crate) new_connection: Option<TypedFunc<u32, u32>>,
-    pub(crate) downstream_data: Option<TypedFunc<(u32, u32, u32), u32>>,
-    pub(crate) upstream_data: Option<TypedFunc<(u32, u32, u32), u32>>,
-    pub(crate) downstream_close: Option<TypedFunc<(u32, u32), ()>>,
-    pub(crate) upstream_close: Option<TypedFunc<(u32, u32), ()>>,
+    pub(crate) response_body: Option<Callback<(u32, u32, u32), u32>>,
+    pub(crate) response_trailers: Option<Callback<(u32, u32), u32>>,
+    pub(crate) new_connection: Option<Callback<u32, u32>>,
+    pub(crate) downstream_data: Option<Callback<(u32, u32, u32), u32>>,
+    pub(crate) upstream_data: Option<Callback<(u32, u32, u32), u32>>,
+    pub(crate) downstream_close: Option<Callback<(u32, u32), ()>>,
+    pub(crate) upstream_close: Option<Callback<(u32, u32), ()>>,
     pub(crate) http_call_response: Option<OnHttpCallResponse>,
     pub(crate) grpc_initial_metadata: Option<OnGrpc>,
     pub(crate) grpc_receive: Option<OnGrpc>,
     pub(crate) grpc_trailing_metadata: Option<OnGrpc>,
     pub(crate) grpc_close: Option<OnGrpc>,
-    pub(crate) log: Option<TypedFunc<u32, ()>>,
-    pub(crate) done: Option<TypedFunc<u32, u32>>,
-    pub(crate) delete: Option<TypedFunc<u32, ()>>,
+    pub(crate) log: Option<Callback<u32, ()>>,
+    pub(crate) done: Option<Callback<u32, u32>>,
+    pub(crate) delete: Option<Callback<u32, ()>>,
 }
 
 impl Exports {
-    /// Looks the callbacks up in an instance of a module that [`wrong_callbacks`] has passed.
-    pub(crate) fn find(instance: &Instance, store: &mut Store<State>, abi: AbiVersion) -> Self {
-        let headers = |store: &mut Store<State>, name| match abi {
-            AbiVersion::V0_1_0 => function(instance, store, name).map(OnHeaders::Short),
-            _ => function(instance, store, name).map(OnHeaders::Full),
-        };
+    /// The callbacks of a module, of which nothing is looked up in its instance yet.
+    pub(crate) fn new(places: &Places, abi: AbiVersion) -> Self {
+        let [
+            context_create,
+            vm_start,
+            configure,
+            tick,
+            queue_ready,
+            request_headers,
+            request_body,
+            request_trailers,
+            response_headers,
+            response_body,
+            response_trailers,
+            new_connection,
+            downstream_data,
+            upstream_data,
+            downstream_close,
+            upstream_close,
+            http_call_response,
+            grpc_initial_metadata,
+            grpc_receive,
+            grpc_trailing_metadata,
+            grpc_close,
+            log,
+            done,
+            delete,
+        ] = places.callbacks;
         Self {
-            context_create: function(instance, store, "proxy_on_context_create"),
-            vm_start: function(instance, store, "proxy_on_vm_start"),
-            configure: function(instance, store, "proxy_on_configure"),
-            tick: function(instance, store, "proxy_on_tick"),
-            queue_ready: function(instance, store, "proxy_on_queue_ready"),
-            request_headers: headers(store, "proxy_on_request_headers"),
-            request_body: function(instance, store, "proxy_on_request_body"),
-            request_trailers: function(instance, store, "proxy_on_request_trailers"),
-            response_headers: headers(store, "proxy_on_response_headers"),
-            response_body: function(instance, store, "proxy_on_response_body"),
-            response_trailers: function(instance, store, "proxy_on_response_trailers"),
-            new_connection: function(instance, store, "proxy_on_new_connection"),
-            downstream_data: function(instance, store, "proxy_on_downstream_data"),
-            upstream_data: function(instance, store, "proxy_on_upstream_data"),
-            downstream_close: function(instance, store, "proxy_on_downstream_connection_close"),
-            upstream_close: function(instance, store, "proxy_on_upstream_connection_close"),
-            http_call_response: function(instance, store, "proxy_on_http_call_response"),
-            grpc_initial_metadata: function(instance, store, "proxy_on_grpc_receive_initial_metadata"),
-            grpc_receive: function(instance, store, "proxy_on_grpc_receive"),
-            grpc_trailing_metadata: function(instance, store, "proxy_on_grpc_receive_trailing_metadata"),
-            grpc_close: function(instance, store, "proxy_on_grpc_close"),
-            log: function(instance, store, "proxy_on_log"),
-            done: function(instance, store, "proxy_on_done"),
-            delete: function(instance, store, "proxy_on_delete"),
+            context_create: context_create.map(Callback::at),
+            vm_start: vm_start.map(Callback::at),
+            configure: configure.map(Callback::at),
+            tick: tick.map(Callback::at),
+            queue_ready: queue_ready.map(Callback::at),
+            request_headers: request_headers.map(|at| OnHeaders::at(at, abi)),
+            request_body: request_body.map(Callback::at),
+            request_trailers: request_trailers.map(Callback::at),
+            response_headers: response_headers.map(|at| OnHeaders::at(at, abi)),
+            response_body: response_body.map(Callback::at),
+            response_trailers: response_trailers.map(Callback::at),
+            new_connection: new_connection.map(Callback::at),
+            downstream_data: downstream_data.map(Callback::at),
+            upstream_data: upstream_data.map(Callback::at),
+            downstream_close: downstream_close.map(Callback::at),
+            upstream_close: upstream_close.map(Callback::at),
+            http_call_response: http_call_response.map(Callback::at),
+            grpc_initial_metadata: grpc_initial_metadata.map(Callback::at),
+            grpc_receive: grpc_receive.map(Callback::at),
+            grpc_trailing_metadata: grpc_trailing_metadata.map(Callback::at),
+            grpc_close: grpc_close.map(Callback::at),
+            log: log.map(Callback::at),
+            done: done.map(Callback::at),
+            delete: delete.map(Callback::at),
         }
     }
 }

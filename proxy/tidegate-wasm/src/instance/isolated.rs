@@ -31,12 +31,13 @@ impl Instance {
             state.listens = false;
             return Ok(instance);
         };
-        let ready = image.ready();
+        let module = image.module();
+        let ready = module.ready();
         let mut instance = Self::new(plugin, ready.module().engine(), now);
         instance.store.data_mut().metrics = image.metrics().clone();
         instance.store.data_mut().definitions = image.definitions().clone();
         let vm = ready.instantiate(&mut instance.store).map_err(|error| refused(&error))?;
-        instance.look_up(vm);
+        instance.look_up(vm, module);
         instance.settle();
         Ok(instance)
     }
@@ -53,7 +54,8 @@ impl Instance {
 
     /// What the guest's state can be read from.
     pub(crate) fn parts(&mut self) -> (&mut Store<State>, Option<wasmtime::Instance>) {
-        (&mut self.store, self.vm)
+        let vm = self.store.data().vm;
+        (&mut self.store, vm)
     }
 }
 

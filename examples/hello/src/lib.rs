@@ -1,9 +1,7 @@
 //! The smallest filter: it adds the header `x-hello` to every response.
 
-use std::rc::Rc;
-
 use serde::Deserialize;
-use tidegate_sdk::{Decision, Filter, Response, filter};
+use tidegate_sdk::{Filter, Response, filter};
 
 /// What the plugin's `config` holds.
 #[derive(Deserialize)]
@@ -14,21 +12,21 @@ pub struct Config {
     greeting: String,
 }
 
-/// One request.
+/// The filter.
 pub struct Hello {
-    config: Rc<Config>,
+    config: Config,
 }
 
+#[filter]
 impl Filter for Hello {
     type Config = Config;
 
-    fn new(config: &Rc<Config>) -> Self {
-        Hello { config: Rc::clone(config) }
+    fn new(config: Config) -> Self {
+        Hello { config }
     }
 
-    fn on_response(&mut self, response: &mut Response) -> Decision {
-        response.headers.set("x-hello", &self.config.greeting);
-        Decision::Continue
+    async fn on_response(&self, response: &mut Response) {
+        response.headers().set("x-hello", &self.config.greeting);
     }
 }
 
@@ -36,19 +34,17 @@ fn world() -> String {
     "world".to_owned()
 }
 
-filter!(Hello);
-
 #[cfg(test)]
 mod tests {
-    use tidegate_sdk::testing::{Harness, TestRequest};
+    use tidegate_sdk_test::{Gateway, Reply, get};
 
     use super::Hello;
 
     #[test]
     fn every_response_gets_the_header() {
         for (config, greeting) in [("", "world"), (r#"{ "greeting": "you" }"#, "you")] {
-            let gateway = Harness::<Hello>::new(config).expect("a correct configuration");
-            let answer = gateway.send(TestRequest::get("/").response_header("x-hello", "forged"));
+            let gateway = Gateway::<Hello>::start(config).expect("a correct configuration");
+            let answer = gateway.send(get("/").answered(Reply::new(200).header("x-hello", "forged")));
             assert_eq!(answer.header("x-hello"), Some(greeting));
         }
     }

@@ -5,44 +5,43 @@
 
 mod config;
 
-use std::rc::Rc;
-
-use tidegate_sdk::{Counter, Decision, Filter, Reply, Request, filter, log};
+use tidegate_sdk::{Counter, Filter, Flow, Reply, Request, filter, log};
 
 pub use config::Config;
 
-/// One request's check.
+/// The keys, and what is done with those who have none.
 pub struct ApiKey {
-    config: Rc<Config>,
+    config: Config,
 }
 
 /// Requests answered with 401.
 static REFUSED: Counter = Counter::new("api_key_refused_total");
 
+#[filter]
 impl Filter for ApiKey {
     type Config = Config;
 
-    fn new(config: &Rc<Config>) -> Self {
-        ApiKey { config: Rc::clone(config) }
+    fn new(config: Config) -> Self {
+        ApiKey { config }
     }
 
-    fn on_request(&mut self, request: &mut Request) -> Decision {
+    async fn on_request(&self, request: &mut Request) -> Flow {
         let header = self.config.header();
-        let Some(value) = request.headers.get(header) else {
+        let Some(value) = request.headers().get(header) else {
             return self.refuse("api_key_missing", "an API key is needed");
         };
         let Some(key) = self.config.find(self.presented(&value)) else {
             return self.refuse("api_key_unknown", "this API key is not known");
         };
-        request.headers.remove(header);
+        request.headers().remove(header);
         if let Some(name) = self.config.consumer_header() {
             match key.consumer() {
-                Some(consumer) => request.headers.set(name, consumer),
+                Some(consumer) => request.headers().set(name, consumer),
                 // Otherwise a client with any key could claim to be any consumer.
-                None => request.headers.remove(name),
+                None => request.headers().remove(name),
             }
         }
-        Decision::Continue
+        Flow::Continue
     }
 }
 
@@ -62,7 +61,7 @@ impl ApiKey {
         value
     }
 
-    fn refuse(&self, details: &str, text: &str) -> Decision {
+    fn refuse(&self, details: &str, text: &str) -> Flow {
         REFUSED.increment();
         log::debug!("request refused: {text}");
         let challenge = match self.in_authorization() {
@@ -76,8 +75,6 @@ impl ApiKey {
         self.config.header() == "authorization"
     }
 }
-
-filter!(ApiKey);
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
 //! The filter's behaviour and its configuration's errors, natively.
 
-use tidegate_sdk::testing::{Harness, TestRequest};
+use tidegate_sdk_test::{Gateway, get};
 
 use crate::ApiKey;
 
-fn gateway(config: &str) -> Harness<ApiKey> {
-    Harness::new(config).expect("a correct configuration")
+fn gateway(config: &str) -> Gateway<ApiKey> {
+    Gateway::start(config).expect("a correct configuration")
 }
 
 const TWO_KEYS: &str =
@@ -13,11 +13,11 @@ const TWO_KEYS: &str =
 
 #[test]
 fn a_request_without_a_key_is_refused() {
-    let answer = gateway(TWO_KEYS).send(TestRequest::get("/orders"));
+    let answer = gateway(TWO_KEYS).send(get("/orders"));
     assert_eq!(answer.status(), 401);
     assert_eq!(answer.header("www-authenticate"), Some("ApiKey header=\"x-api-key\""));
     assert_eq!(answer.metric("api_key_refused_total"), 1);
-    assert!(!answer.reached_upstream());
+    assert!(answer.upstream().is_none());
 }
 
 #[test]
@@ -33,50 +33,49 @@ fn only_a_whole_known_key_passes() {
         (b"\xff\xfe", false),
     ];
     for (key, passes) in cases {
-        let answer = gateway(TWO_KEYS).send(TestRequest::get("/").header("X-Api-Key", key));
-        assert_eq!(answer.reached_upstream(), passes, "{key:?}");
+        let answer = gateway(TWO_KEYS).send(get("/").header("X-Api-Key", key));
+        assert_eq!(answer.upstream().is_some(), passes, "{key:?}");
         assert_eq!(answer.status(), if passes { 200 } else { 401 }, "{key:?}");
     }
 }
 
 #[test]
 fn the_upstream_never_sees_the_key() {
-    let request = TestRequest::get("/").header("x-api-key", "alpha").header("x-api-key", "second");
+    let request = get("/").header("x-api-key", "alpha").header("x-api-key", "second");
     let answer = gateway(TWO_KEYS).send(request);
-    assert!(answer.reached_upstream());
-    assert_eq!(answer.upstream_header("x-api-key"), None);
+    assert!(answer.upstream().is_some());
+    assert_eq!(answer.upstream().and_then(|seen| seen.header("x-api-key")), None);
 }
 
 #[test]
 fn the_consumer_is_told_and_cannot_be_forged() {
     let gateway = gateway(TWO_KEYS);
-    let known = gateway.send(TestRequest::get("/").header("x-api-key", "beta").header("x-consumer", "admin"));
-    assert_eq!(known.upstream_header("x-consumer"), Some("billing"));
-    let unnamed =
-        gateway.send(TestRequest::get("/").header("x-api-key", "alpha").header("x-consumer", "admin"));
-    assert!(unnamed.reached_upstream());
-    assert_eq!(unnamed.upstream_header("x-consumer"), None);
+    let known = gateway.send(get("/").header("x-api-key", "beta").header("x-consumer", "admin"));
+    assert_eq!(known.upstream().and_then(|seen| seen.header("x-consumer")), Some("billing"));
+    let unnamed = gateway.send(get("/").header("x-api-key", "alpha").header("x-consumer", "admin"));
+    assert!(unnamed.upstream().is_some());
+    assert_eq!(unnamed.upstream().and_then(|seen| seen.header("x-consumer")), None);
 }
 
 #[test]
 fn a_string_of_several_lines_is_several_keys() {
     let gateway = gateway(r#"{ "keys": ["one\r\n\n  two\n", { "key": "three\n", "consumer": "c" }] }"#);
     for key in ["one", "two", "three"] {
-        assert_eq!(gateway.send(TestRequest::get("/").header("x-api-key", key)).status(), 200, "{key}");
+        assert_eq!(gateway.send(get("/").header("x-api-key", key)).status(), 200, "{key}");
     }
-    assert_eq!(gateway.send(TestRequest::get("/").header("x-api-key", "one two")).status(), 401);
+    assert_eq!(gateway.send(get("/").header("x-api-key", "one two")).status(), 401);
 }
 
 #[test]
 fn the_authorization_header_may_name_a_scheme() {
     let gateway = gateway(r#"{ "header": "Authorization", "keys": ["alpha"] }"#);
     for value in ["alpha", "Bearer alpha", "bearer  alpha", "ApiKey alpha"] {
-        let answer = gateway.send(TestRequest::get("/").header("authorization", value));
+        let answer = gateway.send(get("/").header("authorization", value));
         assert_eq!(answer.status(), 200, "{value}");
-        assert_eq!(answer.upstream_header("authorization"), None);
+        assert_eq!(answer.upstream().and_then(|seen| seen.header("authorization")), None);
     }
     for value in ["Basic alpha", "Bearer", "Bearer beta"] {
-        let answer = gateway.send(TestRequest::get("/").header("authorization", value));
+        let answer = gateway.send(get("/").header("authorization", value));
         assert_eq!(answer.status(), 401, "{value}");
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
     }
@@ -117,7 +116,7 @@ fn a_wrong_configuration_is_refused_with_the_key_that_is_wrong() {
         ),
     ];
     for (config, expected) in cases {
-        let error = Harness::<ApiKey>::new(config).expect_err("a wrong configuration");
+        let error = Gateway::<ApiKey>::start(config).expect_err("a wrong configuration");
         assert_eq!(error.to_string(), expected, "for {config}");
     }
 }

@@ -36,7 +36,13 @@ pub(crate) struct Traits {
     pub(crate) logs: bool,
     /// It imports a function that answers a request or breaks it off.
     pub(crate) ends_streams: bool,
+    /// It exports [`EXACT_ACTIONS`].
+    pub(crate) exact: bool,
 }
+
+/// A module that exports a function of this name holds a head to see the body, and lets trailers go on to let all go on,
+/// whatever else may wake it.
+const EXACT_ACTIONS: &str = "tidegate_exact_actions";
 
 impl Module {
     /// Checks what the engine has compiled and links it.
@@ -133,7 +139,8 @@ impl fmt::Debug for Module {
 
 impl Traits {
     fn read(code: &wasmtime::Module) -> Self {
-        let mut traits = Self::default();
+        let exact = code.exports().any(|export| export.name() == EXACT_ACTIONS);
+        let mut traits = Self { exact, ..Self::default() };
         for import in code.imports() {
             match import.name() {
                 "proxy_get_header_map_value" | "proxy_get_header_map_pairs" | "proxy_get_header_map_size" => {

@@ -17,6 +17,18 @@ pub struct ConfigError {
     message: String,
 }
 
+impl ConfigError {
+    /// An error that no single key is to blame for.
+    pub fn new(message: impl Into<String>) -> Self {
+        ConfigError { path: String::new(), message: message.into() }
+    }
+
+    /// An error of one key, by its path: `ConfigError::at("rules[2].path", "must begin with a slash")`.
+    pub fn at(path: impl Into<String>, message: impl Into<String>) -> Self {
+        ConfigError { path: path.into(), message: message.into() }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.path.as_str() {

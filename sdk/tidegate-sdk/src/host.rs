@@ -1,58 +1,92 @@
-//! The host's functions: by the proxy-wasm ABI on wasm32, in memory natively. Both sides offer the same names.
+//! The host's functions: by the proxy-wasm ABI on wasm32, by the thread's [`Host`](native::Host) natively. Both sides
+//! offer the same names.
 
 #[cfg(target_arch = "wasm32")]
-pub(crate) mod exports;
-#[cfg(target_arch = "wasm32")]
-mod imports;
+pub(crate) mod imports;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) mod memory;
+#[allow(unreachable_pub, reason = "tidegate-sdk-test reaches it by another name")]
+pub mod native;
 
+use std::cell::Cell;
 use std::fmt;
 
 use tidegate_abi::Status;
 
 #[cfg(target_arch = "wasm32")]
-pub(crate) use imports::{
-    change_header, define_metric, header, headers, increment_metric, log, property, record_metric,
-};
+pub(crate) use imports::*;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use memory::{
-    change_header, define_metric, header, headers, increment_metric, log, property, record_metric,
-};
+pub(crate) use native::calls::*;
 
 /// Names and values of headers, in order.
 pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// What to do to a header.
-pub(crate) enum Change<'a> {
-    Set(&'a [u8]),
-    Add(&'a [u8]),
-    Remove,
-}
+/// The number that a host function answered in place of "ok".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal(pub u32);
 
-impl<'a> Change<'a> {
-    pub(crate) fn value(&self) -> &'a [u8] {
-        match self {
-            Change::Set(value) | Change::Add(value) => value,
-            Change::Remove => b"",
-        }
+impl Refusal {
+    pub(crate) const fn is(self, status: Status) -> bool {
+        self.0 == status.number()
     }
 }
 
-/// The number that a host function answered in place of "ok".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Failure(pub(crate) u32);
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Refusal(status.number())
+    }
+}
 
-impl fmt::Display for Failure {
+impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let meaning = match Status::from_number(self.0) {
             Some(Status::NotFound) => "not found",
             Some(Status::BadArgument) => "bad argument, or not possible at this point of the exchange",
+            Some(Status::SerializationFailure) => "the value cannot be encoded",
+            Some(Status::ParseFailure) => "the value cannot be read",
             Some(Status::InvalidMemoryAccess) => "invalid memory access",
-            Some(Status::InternalFailure) => "internal failure",
+            Some(Status::Empty) => "empty",
+            Some(Status::CasMismatch) => "changed by somebody else",
+            Some(Status::InternalFailure) => "internal failure, or not allowed",
             Some(Status::Unimplemented) => "not offered by this host",
             _ => "unexpected status",
         };
-        write!(f, "the host answered {} ({meaning})", self.0)
+        write!(f, "{} ({meaning})", self.0)
     }
+}
+
+/// Turns "not found" into `None`.
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn found<T>(outcome: Result<T, Refusal>) -> Result<Option<T>, Refusal> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(refusal) if refusal.is(Status::NotFound) => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+thread_local! {
+    /// The context in whose name host functions act now.
+    static CURRENT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Notes the context that the host calls about.
+pub(crate) fn called_about(context: u32) {
+    CURRENT.set(context);
+}
+
+/// Acts for a context from now on; false when it is gone.
+pub(crate) fn act_for(context: u32) -> bool {
+    if CURRENT.get() == context {
+        return true;
+    }
+    let known = set_effective_context(context).is_ok();
+    if known {
+        CURRENT.set(context);
+    }
+    known
+}
+
+/// The context in whose name host functions act now.
+pub(crate) fn current() -> u32 {
+    CURRENT.get()
 }

@@ -1,70 +1,127 @@
-//! Write filters for Tidegate, and for every other gateway that runs proxy-wasm, in plain Rust.
+//! Write filters for Tidegate, and for every other gateway that runs proxy-wasm (Envoy, Istio, Kong), in plain `async`
+//! Rust.
 //!
-//! A filter is a type with a typed configuration. The gateway makes one value of it for each request:
+//! A filter is a type with a typed configuration. One value of it serves all requests of a plugin's instance:
 //!
 //! ```
-//! use std::rc::Rc;
-//! use tidegate_sdk::{Decision, Filter, Reply, Request, Response, serde::Deserialize};
+//! use serde::Deserialize;
+//! use tidegate_sdk::{Filter, Flow, Reply, Request, Response, Result, filter, http};
 //!
 //! #[derive(Deserialize)]
-//! #[serde(crate = "tidegate_sdk::serde", deny_unknown_fields)]
+//! #[serde(deny_unknown_fields)]
 //! struct Config {
-//!     greeting: String,
+//!     auth: String,
 //! }
 //!
-//! struct Greeter {
-//!     config: Rc<Config>,
+//! struct Auth {
+//!     config: Config,
 //! }
 //!
-//! impl Filter for Greeter {
+//! #[filter]
+//! impl Filter for Auth {
 //!     type Config = Config;
 //!
-//!     fn new(config: &Rc<Config>) -> Self {
-//!         Greeter { config: Rc::clone(config) }
+//!     fn new(config: Config) -> Self {
+//!         Auth { config }
 //!     }
 //!
-//!     fn on_request(&mut self, request: &mut Request) -> Decision {
-//!         match request.headers.get("x-name") {
-//!             Some(_) => Decision::Continue,
-//!             None => Reply::text(400, "who are you?").into(),
+//!     async fn on_request(&self, request: &mut Request) -> Result<Flow> {
+//!         let token = request.headers().get("authorization").unwrap_or_default();
+//!         let answer = http::get("/check").to(&self.config.auth).header("authorization", token).await?;
+//!         if !answer.is_success() {
+//!             return Ok(Reply::text(403, "not allowed").into());
 //!         }
+//!         request.headers().remove("authorization");
+//!         Ok(Flow::Continue)
 //!     }
 //!
-//!     fn on_response(&mut self, response: &mut Response) -> Decision {
-//!         response.headers.set("x-greeting", &self.config.greeting);
-//!         Decision::Continue
+//!     async fn on_response(&self, response: &mut Response) {
+//!         response.headers().set("x-checked", "yes");
 //!     }
 //! }
-//!
-//! tidegate_sdk::filter!(Greeter);
-//! # let tests = tidegate_sdk::testing::Harness::<Greeter>::new(r#"{ "greeting": "hello" }"#).unwrap();
-//! # assert_eq!(tests.send(tidegate_sdk::testing::TestRequest::get("/")).status(), 400);
+//! # fn main() {}
 //! ```
 //!
-//! On wasm32 the crate sits on the `proxy-wasm` crate; natively on a host in memory, so that the same source runs under
-//! plain `cargo test` (see [`testing`]).
+//! | to | use |
+//! |---|---|
+//! | read and change heads | [`Request`], [`Response`], [`Headers`] |
+//! | read, replace, limit bodies | [`Body`] |
+//! | answer oneself | [`Reply`] |
+//! | call servers | [`http`], [`grpc`], several at once: [`join`], [`join_all`], [`race`] |
+//! | wait | [`time`] |
+//! | know the client, TLS, route, upstream | [`Properties`](properties::Properties) |
+//! | count | [`Counter`], [`Gauge`], [`Histogram`] |
+//! | share between workers | [`shared`], [`queue`] |
+//! | log | [`log`] |
+//! | serve connections of bytes | [`Filter::on_connection`] |
+//!
+//! On wasm32 a module speaks the proxy-wasm ABI, version 0.2.1. Natively the same source compiles with nothing to link;
+//! `tidegate-sdk-test` runs it under plain `cargo test`. Nothing that a host answers, and no header, makes this crate
+//! panic: what is refused is an [`Error`].
 
+#![deny(missing_docs)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod body;
 mod config;
+mod error;
+mod exchange;
+mod exports;
+mod fields;
 mod filter;
+mod flow;
+pub mod foreign;
+pub mod grpc;
 mod headers;
+mod hooks;
 mod host;
+pub mod http;
+mod join;
 mod logger;
-mod message;
 mod metric;
+mod module;
+mod plugin;
+pub mod properties;
+pub mod queue;
 mod reply;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod testing;
+mod request;
+pub mod shared;
+mod side;
+mod slot;
+pub mod time;
+mod wake;
 
+pub use body::Body;
 pub use config::{ConfigError, NoConfig};
-pub use filter::{Decision, Filter};
+pub use error::{Error, Failure, Outcome, Result};
+pub use fields::{Fields, Value};
+pub use filter::{Callbacks, Filter, IntoFilter};
+pub use flow::{Flow, IntoFlow};
 pub use headers::Headers;
-pub use message::{Request, Response};
+pub use join::{Either, join, join_all, race};
 pub use metric::{Counter, Gauge, Histogram};
+pub use plugin::{Plugin, spawn};
 pub use reply::Reply;
+pub use request::{Connection, Finished, Request, Response};
+/// Makes a Wasm module of an `impl Filter for X` block; once in a crate of the type `cdylib`. See [`Filter`].
+pub use tidegate_sdk_macros::filter;
 
 pub use {log, serde};
 
-/// What the code of [`filter!`] calls; not for use by hand.
+/// What `tidegate-sdk-test` builds on. It may change with any version.
 #[doc(hidden)]
-#[cfg(target_arch = "wasm32")]
-pub use host::exports::start;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod native {
+    pub use crate::host::Refusal;
+    pub use crate::host::native::{Host, install};
+    pub use crate::module::Module;
+    pub use crate::side::FEED;
+}
+
+/// What the code of `#[filter]` calls; not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    #[cfg(target_arch = "wasm32")]
+    pub use crate::exports::start;
+    pub use crate::module::Module;
+}

@@ -376,8 +376,10 @@ impl Instance {
         let state = self.store.data_mut();
         let woken = state.may_be_woken();
         let calls = state.streams.get(id.0).map_or(0, |stream| stream.calls);
+        let exact = self.plugin.module().traits().exact;
         settle(state, id, side, |_| match Action::of_headers(action) {
             Action::PauseAll => Hold::Stopped,
+            Action::Pause if exact => Hold::Parts,
             Action::Pause if stops => Hold::Stopped,
             // A body must not overtake the answer that decides about its head.
             Action::Pause if calls > 0 => Hold::All,
@@ -412,8 +414,9 @@ impl Instance {
         let state = self.store.data_mut();
         let woken = state.may_be_woken();
         let calls = state.streams.get(id.0).map_or(0, |stream| stream.calls);
+        let exact = self.plugin.module().traits().exact;
         settle(state, id, side, |flow| match Action::of_trailers(action) {
-            Action::Continue if before == Hold::None || !woken => Hold::None,
+            Action::Continue if before == Hold::None || !woken || exact => Hold::None,
             Action::Continue if calls == 0 && flow.touched => Hold::None,
             _ => Hold::All,
         })

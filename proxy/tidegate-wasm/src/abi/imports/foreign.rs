@@ -29,6 +29,7 @@ pub(super) fn call(
     let mut result = Vec::new();
     match name {
         b"clear_route_cache" => stream::clear_route_of(state)?,
+        b"tidegate_feed" => stream::feed(state, args)?,
         b"compress" => result = zlib::compress(args)?,
         b"uncompress" => result = zlib::uncompress(args)?,
         b"set_envoy_filter_state" => set_filter_state(state, args)?,

@@ -48,6 +48,27 @@ fn resume(state: &mut State, side: Side) -> Answer {
     state.push(Effect::Resume { stream: id, side })
 }
 
+/// The foreign function `tidegate_feed`: a guest that holds a head wants to see the body. One byte of argument, 0 for the
+/// request and 1 for the response. While the guest is asked about this side its answer says the same.
+pub(super) fn feed(state: &mut State, args: &[u8]) -> Answer {
+    let side = match args {
+        [0] => Side::Request,
+        [1] => Side::Response,
+        _ => return Err(Status::BadArgument.into()),
+    };
+    let stream = state.stream_mut().ok_or(Status::BadArgument)?;
+    let id = StreamId(stream.id);
+    if stream.ended && side == Side::Request {
+        return Ok(());
+    }
+    let flow = stream.flow_mut(side);
+    if !matches!(flow.hold, crate::stream::Hold::All | crate::stream::Hold::Stopped) {
+        return Ok(());
+    }
+    flow.hold = crate::stream::Hold::Parts;
+    state.push(Effect::Feed { stream: id, side })
+}
+
 /// `proxy_close_stream`: HTTP streams break off, connections end once what they let through is written.
 pub(super) fn close_stream(caller: &mut Caller<'_, State>, kind: u32) -> Answer {
     let kind = StreamKind::from_number(kind).ok_or(Status::BadArgument)?;

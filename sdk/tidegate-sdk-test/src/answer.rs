@@ -1,0 +1,181 @@
+//! What became of a request or connection.
+
+use std::time::Duration;
+
+use log::Level;
+use tidegate_sdk::Fields;
+
+use crate::message::Seen;
+use crate::variant::without_odd;
+
+/// What became of a request: what the client got, what the upstream saw, what the filter did besides.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    pub(crate) head: Fields,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Fields,
+    pub(crate) broken: bool,
+    pub(crate) own: bool,
+    pub(crate) details: String,
+    pub(crate) grpc_status: Option<u32>,
+    pub(crate) upstream: Option<Seen>,
+    pub(crate) calls: Vec<Seen>,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) metrics: Vec<(String, i64)>,
+    pub(crate) elapsed: Duration,
+}
+
+/// A log line of a filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Its level.
+    pub level: Level,
+    /// Its text.
+    pub text: String,
+}
+
+impl Answer {
+    /// The status that the client sees; 0 when the exchange was broken off before there was one.
+    pub fn status(&self) -> u16 {
+        self.head.get(":status").and_then(|status| status.parse()).unwrap_or(0)
+    }
+
+    /// The first value of a header that the client sees; `None` also when it is not UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.get_str(name)
+    }
+
+    /// All headers that the client sees.
+    pub fn headers(&self) -> &Fields {
+        &self.head
+    }
+
+    /// The body that the client gets.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The body as text, what is not UTF-8 replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The trailers that the client gets.
+    pub fn trailers(&self) -> &Fields {
+        &self.trailers
+    }
+
+    /// Whether the filter gave the answer, and not the upstream.
+    pub fn is_from_filter(&self) -> bool {
+        self.own
+    }
+
+    /// Why the filter answered, as it said for the access log.
+    pub fn details(&self) -> &str {
+        &self.details
+    }
+
+    /// The gRPC status that the filter answered with.
+    pub fn grpc_status(&self) -> Option<u32> {
+        self.grpc_status
+    }
+
+    /// Whether the exchange was broken off.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// The request as the upstream has seen it; `None` when it has not.
+    pub fn upstream(&self) -> Option<&Seen> {
+        self.upstream.as_ref()
+    }
+
+    /// The calls that the filter made meanwhile, in order.
+    pub fn calls(&self) -> &[Seen] {
+        &self.calls
+    }
+
+    /// The lines that the filter logged meanwhile.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// Whether one of these lines contains a text.
+    pub fn logged(&self, text: &str) -> bool {
+        self.lines.iter().any(|line| line.text.contains(text))
+    }
+
+    /// By how much a counter or gauge has changed meanwhile; the last value of a histogram. Labels are part of the name:
+    /// `denied_total{reason="expired"}`.
+    pub fn metric(&self, name: &str) -> i64 {
+        self.metrics.iter().find(|(known, _)| known == name).map_or(0, |(_, value)| *value)
+    }
+
+    /// How long the exchange took, in the test's own time.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// How this differs from what became of the same request in another way, if it does.
+    pub(crate) fn difference(&self, other: &Answer) -> Option<String> {
+        let seen = |seen: &Option<Seen>| {
+            seen.as_ref()
+                .map(|seen| (without_odd(&seen.head), seen.body.clone(), without_odd(&seen.trailers)))
+        };
+        let calls = |answer: &Answer| {
+            let call = |seen: &Seen| (seen.upstream.clone(), without_odd(&seen.head), seen.body.clone());
+            answer.calls.iter().map(call).collect::<Vec<_>>()
+        };
+        let compared: [(&str, String, String); 7] = [
+            ("status", self.status().to_string(), other.status().to_string()),
+            ("headers", format!("{:?}", without_odd(&self.head)), format!("{:?}", without_odd(&other.head))),
+            ("body", self.body.escape_ascii().to_string(), other.body.escape_ascii().to_string()),
+            (
+                "trailers",
+                format!("{:?}", without_odd(&self.trailers)),
+                format!("{:?}", without_odd(&other.trailers)),
+            ),
+            ("broken off", self.broken.to_string(), other.broken.to_string()),
+            ("calls", format!("{:?}", calls(self)), format!("{:?}", calls(other))),
+            ("upstream saw", format!("{:?}", seen(&self.upstream)), format!("{:?}", seen(&other.upstream))),
+        ];
+        // A request that is answered may or may not have reached the upstream before: a head that cannot be held has.
+        let compared = compared.iter().take(if self.own { 6 } else { 7 });
+        let differs = compared.filter(|(_, one, another)| one != another);
+        let lines: Vec<String> = differs
+            .map(|(what, one, another)| format!("  {what}: {another}\n    but plain: {one}"))
+            .collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+}
+
+/// What became of a connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    pub(crate) server_got: Vec<u8>,
+    pub(crate) client_got: Vec<u8>,
+    pub(crate) closed: bool,
+    pub(crate) lines: Vec<Line>,
+}
+
+impl Ended {
+    /// The bytes that the server got.
+    pub fn server_got(&self) -> &[u8] {
+        &self.server_got
+    }
+
+    /// The bytes that the client got.
+    pub fn client_got(&self) -> &[u8] {
+        &self.client_got
+    }
+
+    /// Whether the filter closed the connection.
+    pub fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The lines that the filter logged meanwhile.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+}

@@ -1,0 +1,197 @@
+//! What runs a filter: told what happens to streams, it says what becomes of them. [`Native`](crate::Native) runs the
+//! filter's own code in the test; another one may run the built module in a real host.
+
+use std::time::Duration;
+
+pub use log::Level;
+use tidegate_sdk::Fields;
+
+/// A direction of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// From the client to the upstream.
+    Request,
+    /// From the upstream to the client.
+    Response,
+}
+
+/// What is to happen with the part that the filter has just seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It goes on, with all that was held before it.
+    Continue,
+    /// It is held; more may be shown.
+    Pause,
+    /// It is held, and nothing more of this side may be shown until an effect says so.
+    Wait,
+}
+
+/// One piece of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// The head, pseudo-headers first; whether nothing follows.
+    Head(Fields, bool),
+    /// A piece of the body; whether it is the last.
+    Body(Vec<u8>, bool),
+    /// The trailers.
+    Trailers(Fields),
+}
+
+/// What can be taken of a side that goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// The head, if it was held.
+    pub head: Option<Fields>,
+    /// Bytes of the body.
+    pub body: Vec<u8>,
+    /// Trailers that came or were made.
+    pub trailers: Option<Fields>,
+}
+
+/// Something that a filter wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Answer the client.
+    Reply {
+        /// The stream.
+        stream: u32,
+        /// The status.
+        status: u16,
+        /// The headers, without those of the framing.
+        headers: Fields,
+        /// The body.
+        body: Vec<u8>,
+        /// Why, in one word.
+        details: String,
+        /// For clients that speak gRPC.
+        grpc_status: Option<u32>,
+    },
+    /// What is held of a side goes on.
+    Resume {
+        /// The stream.
+        stream: u32,
+        /// The side.
+        side: Side,
+    },
+    /// More of a side may be shown, though it is held.
+    Feed {
+        /// The stream.
+        stream: u32,
+        /// The side.
+        side: Side,
+    },
+    /// Break the stream off.
+    Close {
+        /// The stream.
+        stream: u32,
+    },
+    /// Send a request.
+    HttpCall {
+        /// Names it.
+        token: u32,
+        /// Where to.
+        upstream: String,
+        /// Pseudo-headers and headers.
+        headers: Fields,
+        /// The body.
+        body: Vec<u8>,
+        /// The trailers.
+        trailers: Fields,
+        /// How long to wait.
+        timeout: Duration,
+    },
+    /// Open a gRPC call, or a stream.
+    GrpcCall {
+        /// Names it.
+        token: u32,
+        /// Where to.
+        upstream: String,
+        /// Full name of the service.
+        service: String,
+        /// The method.
+        method: String,
+        /// Metadata.
+        metadata: Fields,
+        /// The one message of a call; none for a stream.
+        message: Option<Vec<u8>>,
+    },
+    /// Send a message on a gRPC stream, or end one's own side without.
+    GrpcSend {
+        /// Names the stream.
+        token: u32,
+        /// The message.
+        message: Option<Vec<u8>>,
+    },
+    /// Break a gRPC call off.
+    GrpcCancel {
+        /// Names it.
+        token: u32,
+    },
+    /// A log line.
+    Log {
+        /// Its level.
+        level: Level,
+        /// Its text.
+        message: String,
+    },
+    /// Tell the filter this often that time has passed.
+    TickPeriod(Option<Duration>),
+    /// A queue has an entry.
+    QueueReady(u32),
+}
+
+/// The answer to an HTTP call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallAnswer {
+    /// `:status` and headers.
+    pub headers: Fields,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The trailers.
+    pub trailers: Fields,
+}
+
+/// What is told about gRPC calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GrpcEvent {
+    /// First metadata.
+    InitialMetadata(Fields),
+    /// A message.
+    Message(Vec<u8>),
+    /// Last metadata.
+    TrailingMetadata(Fields),
+    /// The end, with a status and a message.
+    Close(u32, String),
+}
+
+/// What is known of a stream besides its messages: properties by path, segments joined by dots, in the ABI's encoding.
+pub type Properties = Vec<(String, Vec<u8>)>;
+
+/// Runs a filter. An error is the filter's end: a panic, a trap.
+#[allow(clippy::missing_errors_doc, reason = "said once for all")]
+pub trait Machine {
+    /// Sets the time since 1970, which never goes back.
+    fn set_time(&mut self, now: Duration);
+    /// A stream of HTTP begins.
+    fn open(&mut self, properties: &Properties) -> u32;
+    /// A connection of bytes begins.
+    fn connect(&mut self, properties: &Properties) -> Result<(u32, Step), String>;
+    /// A part of a message has come. Connections have bodies only.
+    fn part(&mut self, stream: u32, side: Side, part: Part) -> Result<Step, String>;
+    /// Takes what goes on.
+    fn take(&mut self, stream: u32, side: Side) -> Passed;
+    /// The stream is over.
+    fn close(&mut self, stream: u32) -> Result<(), String>;
+    /// The answer to an HTTP call; none when there was none.
+    fn http_answer(&mut self, token: u32, answer: Option<CallAnswer>) -> Result<(), String>;
+    /// News of a gRPC call.
+    fn grpc(&mut self, token: u32, event: GrpcEvent) -> Result<(), String>;
+    /// Time has passed.
+    fn tick(&mut self) -> Result<(), String>;
+    /// A queue has an entry.
+    fn queue_ready(&mut self, queue: u32) -> Result<(), String>;
+    /// What the filter wants, oldest first; to be asked after every other call.
+    fn effects(&mut self) -> Vec<Effect>;
+    /// Metrics by name.
+    fn metrics(&self) -> Vec<(String, i64)>;
+}

@@ -1,0 +1,90 @@
+//! What is kept of one request and its response, or of one connection, while it lasts.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::side::{CLIENT, REQUEST, RESPONSE, SERVER, Side};
+
+/// A direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The request; of a connection: the client's bytes.
+    Request = 0,
+    /// The response; of a connection: the server's bytes.
+    Response = 1,
+}
+
+/// One exchange.
+pub(crate) struct Exchange<S> {
+    pub(crate) id: u32,
+    pub(crate) link: Link,
+    pub(crate) state: S,
+}
+
+/// The part that does not depend on the filter.
+pub(crate) struct Link {
+    pub(crate) request: Side,
+    pub(crate) response: Side,
+    /// The filter has answered or broken off: nothing more is shown to it.
+    pub(crate) over: Cell<bool>,
+}
+
+impl<S: Default> Exchange<S> {
+    pub(crate) fn of_http(id: u32) -> Self {
+        Exchange {
+            id,
+            link: Link {
+                request: Side::new(&REQUEST),
+                response: Side::new(&RESPONSE),
+                over: Cell::new(false),
+            },
+            state: S::default(),
+        }
+    }
+
+    pub(crate) fn of_bytes(id: u32) -> Self {
+        Exchange {
+            id,
+            link: Link { request: Side::new(&CLIENT), response: Side::new(&SERVER), over: Cell::new(false) },
+            state: S::default(),
+        }
+    }
+}
+
+/// Access to an exchange's link without its state's type.
+pub(crate) trait Linked {
+    fn link(&self) -> &Link;
+}
+
+impl<S> Linked for Exchange<S> {
+    fn link(&self) -> &Link {
+        &self.link
+    }
+}
+
+impl Link {
+    #[inline]
+    pub(crate) fn side(&self, which: Which) -> &Side {
+        match which {
+            Which::Request => &self.request,
+            Which::Response => &self.response,
+        }
+    }
+}
+
+/// One direction of an exchange that is shared with its handlers.
+#[derive(Clone)]
+pub(crate) struct SideRef {
+    exchange: Rc<dyn Linked>,
+    which: Which,
+}
+
+impl SideRef {
+    pub(crate) fn new<S: 'static>(exchange: Rc<Exchange<S>>, which: Which) -> Self {
+        SideRef { exchange, which }
+    }
+
+    pub(crate) fn get(&self) -> &Side {
+        self.exchange.link().side(self.which)
+    }
+}

@@ -1,0 +1,62 @@
+//! What happens to a message after a handler is through with it.
+
+use crate::{Failure, Reply};
+
+/// A handler's decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
+pub enum Flow {
+    /// Pass it on.
+    Continue,
+    /// Answer the client now: the upstream does not see the request, or its response is dropped. A connection of bytes is
+    /// closed.
+    Reply(Box<Reply>),
+    /// Break the exchange off without an answer, or close the connection.
+    Close,
+}
+
+impl From<Reply> for Flow {
+    fn from(reply: Reply) -> Self {
+        Flow::Reply(Box::new(reply))
+    }
+}
+
+/// What a handler may return: nothing (go on), a [`Flow`], a [`Reply`], an `Option<Reply>`, or a `Result` of these.
+pub trait IntoFlow {
+    /// The decision, or why there is none.
+    ///
+    /// # Errors
+    /// What the handler failed with.
+    fn into_flow(self) -> Result<Flow, Failure>;
+}
+
+impl IntoFlow for Flow {
+    fn into_flow(self) -> Result<Flow, Failure> {
+        Ok(self)
+    }
+}
+
+impl IntoFlow for () {
+    fn into_flow(self) -> Result<Flow, Failure> {
+        Ok(Flow::Continue)
+    }
+}
+
+impl IntoFlow for Reply {
+    fn into_flow(self) -> Result<Flow, Failure> {
+        Ok(self.into())
+    }
+}
+
+impl IntoFlow for Option<Reply> {
+    fn into_flow(self) -> Result<Flow, Failure> {
+        Ok(self.map_or(Flow::Continue, Flow::from))
+    }
+}
+
+impl<T: IntoFlow, E: Into<Failure>> IntoFlow for Result<T, E> {
+    fn into_flow(self) -> Result<Flow, Failure> {
+        self.map_err(Into::into)?.into_flow()
+    }
+}

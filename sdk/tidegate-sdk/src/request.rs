@@ -1,0 +1,251 @@
+//! The request and the response as a filter sees them.
+
+use std::fmt;
+use std::rc::Rc;
+
+use tidegate_abi::MapKind;
+
+use crate::exchange::Exchange;
+use crate::properties::Properties;
+use crate::{Error, Headers, Outcome, foreign};
+
+/// The head of a request. `S` is the filter's [`State`](crate::Filter::State).
+pub struct Request<S = ()> {
+    headers: Headers,
+    exchange: Rc<Exchange<S>>,
+}
+
+impl<S> Request<S> {
+    pub(crate) const fn new(exchange: Rc<Exchange<S>>) -> Self {
+        Request { headers: Headers::new(MapKind::RequestHeaders), exchange }
+    }
+
+    /// Its headers; changes are seen by the filters that follow and by the upstream.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// The method, as `GET`.
+    pub fn method(&self) -> String {
+        self.pseudo(":method")
+    }
+
+    /// The path with its query, as `/orders?x=1`.
+    pub fn path(&self) -> String {
+        self.pseudo(":path")
+    }
+
+    /// The first value of a key in the query, as it is written there: percent signs are not decoded.
+    pub fn query(&self, key: &str) -> Option<String> {
+        let path = self.path();
+        let (_, query) = path.split_once('?')?;
+        let pair = |pair: &str| match pair.split_once('=') {
+            Some((name, value)) => (name == key).then(|| value.to_owned()),
+            None => (pair == key).then(String::new),
+        };
+        query.split('&').find_map(pair)
+    }
+
+    /// The host with its port, if one was given, as `shop.example.com:8080`.
+    pub fn authority(&self) -> String {
+        self.pseudo(":authority")
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> String {
+        self.pseudo(":scheme")
+    }
+
+    /// Changes the path with its query.
+    pub fn set_path(&self, path: &str) {
+        self.headers.set(":path", path);
+    }
+
+    /// Changes the method.
+    pub fn set_method(&self, method: &str) {
+        self.headers.set(":method", method);
+    }
+
+    /// Changes the host.
+    pub fn set_authority(&self, authority: &str) {
+        self.headers.set(":authority", authority);
+    }
+
+    /// Has the route chosen again, with the head as it is then. Changing headers alone has that effect too where the host
+    /// is Tidegate or Envoy.
+    ///
+    /// # Errors
+    /// When the host does not know the function.
+    pub fn choose_route_again(&self) -> Outcome<()> {
+        foreign::call("clear_route_cache", b"").map(drop)
+    }
+
+    /// Whether a body follows.
+    pub fn has_body(&self) -> bool {
+        let side = &self.exchange.link.request;
+        !side.ended.get() || side.size.get() > 0
+    }
+
+    /// What belongs to this request and its response.
+    pub fn state(&self) -> &S {
+        &self.exchange.state
+    }
+
+    /// What the gateway knows besides the message.
+    pub fn properties(&self) -> Properties {
+        Properties::new()
+    }
+
+    fn pseudo(&self, name: &str) -> String {
+        self.headers.get_str(name).unwrap_or_default()
+    }
+}
+
+/// The head of a response. `S` is the filter's [`State`](crate::Filter::State).
+pub struct Response<S = ()> {
+    headers: Headers,
+    exchange: Rc<Exchange<S>>,
+}
+
+impl<S> Response<S> {
+    pub(crate) const fn new(exchange: Rc<Exchange<S>>) -> Self {
+        Response { headers: Headers::new(MapKind::ResponseHeaders), exchange }
+    }
+
+    /// Its headers; changes are seen by the filters that follow and by the client.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// The status code; 0 when the host does not tell it.
+    pub fn status(&self) -> u16 {
+        self.headers.get(":status").and_then(|status| status.parse()).unwrap_or(0)
+    }
+
+    /// Changes the status code.
+    pub fn set_status(&self, status: u16) {
+        self.headers.set(":status", status.to_string());
+    }
+
+    /// Whether a body follows.
+    pub fn has_body(&self) -> bool {
+        let side = &self.exchange.link.response;
+        !side.ended.get() || side.size.get() > 0
+    }
+
+    /// What the request has left for its response.
+    pub fn state(&self) -> &S {
+        &self.exchange.state
+    }
+
+    /// What the gateway knows besides the message.
+    pub fn properties(&self) -> Properties {
+        Properties::new()
+    }
+}
+
+/// A connection of bytes, on listeners without HTTP. `S` is the filter's [`State`](crate::Filter::State).
+pub struct Connection<S = ()> {
+    exchange: Rc<Exchange<S>>,
+}
+
+impl<S> Connection<S> {
+    pub(crate) const fn new(exchange: Rc<Exchange<S>>) -> Self {
+        Connection { exchange }
+    }
+
+    /// What belongs to this connection.
+    pub fn state(&self) -> &S {
+        &self.exchange.state
+    }
+
+    /// What the gateway knows of it.
+    pub fn properties(&self) -> Properties {
+        Properties::new()
+    }
+}
+
+/// An exchange that is over, for [`Filter::on_log`](crate::Filter::on_log). Nothing can be changed any more.
+pub struct Finished<S = ()> {
+    exchange: Rc<Exchange<S>>,
+    request: Headers,
+    response: Headers,
+    trailers: Headers,
+}
+
+impl<S> Finished<S> {
+    pub(crate) const fn new(exchange: Rc<Exchange<S>>) -> Self {
+        Finished {
+            exchange,
+            request: Headers::new(MapKind::RequestHeaders),
+            response: Headers::new(MapKind::ResponseHeaders),
+            trailers: Headers::new(MapKind::ResponseTrailers),
+        }
+    }
+
+    /// The request's headers, as they went on.
+    pub fn request_headers(&self) -> &Headers {
+        &self.request
+    }
+
+    /// The response's headers, as the client got them.
+    pub fn response_headers(&self) -> &Headers {
+        &self.response
+    }
+
+    /// The response's trailers.
+    pub fn response_trailers(&self) -> &Headers {
+        &self.trailers
+    }
+
+    /// The status that the client got; 0 when there was none.
+    pub fn status(&self) -> u16 {
+        let status = self.response.get(":status").and_then(|status| status.parse());
+        status.or_else(|| self.properties().response().code()).unwrap_or(0)
+    }
+
+    /// What belonged to this request.
+    pub fn state(&self) -> &S {
+        &self.exchange.state
+    }
+
+    /// What the gateway knows of it, durations and sizes included.
+    pub fn properties(&self) -> Properties {
+        Properties::new()
+    }
+}
+
+/// Makes a message's handler end with its first refused change.
+pub(crate) trait HasHeaders {
+    fn take_refused(&self) -> Option<Error>;
+}
+
+impl<S> HasHeaders for Request<S> {
+    fn take_refused(&self) -> Option<Error> {
+        self.headers.take_refused()
+    }
+}
+
+impl<S> HasHeaders for Response<S> {
+    fn take_refused(&self) -> Option<Error> {
+        self.headers.take_refused()
+    }
+}
+
+impl<S> HasHeaders for Connection<S> {
+    fn take_refused(&self) -> Option<Error> {
+        None
+    }
+}
+
+macro_rules! opaque_debug {
+    ($($name:ident),*) => {$(
+        impl<S> fmt::Debug for $name<S> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).field("id", &self.exchange.id).finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+opaque_debug!(Request, Response, Connection, Finished);

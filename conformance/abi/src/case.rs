@@ -24,6 +24,8 @@ pub struct Case {
     pub(crate) imports: String,
     /// More of the module, in the text form of WebAssembly.
     pub(crate) extra: String,
+    /// File and test of `conformance/wire` that has the case, where a gateway takes part.
+    pub(crate) wire: Option<(String, String)>,
     /// What the plugin may do, and how its pauses are taken.
     pub(crate) terms: Terms,
     /// Parts that the guest lacks: `malloc`, `memory`, `version`.
@@ -122,6 +124,10 @@ fn part(case: &mut Case, key: &str, rest: &str) -> Result<(), String> {
         "vm-config" => case.vm_config = rest.to_owned(),
         "import" => case.imports.push_str(rest),
         "wat" => case.extra.push_str(rest),
+        "wire" => {
+            let (file, test) = rest.split_once(' ').ok_or("`wire FILE TEST` is missing its TEST")?;
+            case.wire = Some((file.to_owned(), test.to_owned()));
+        }
         "plugin" => case.terms.read(rest)?,
         "without" => case.without.push(rest.to_owned()),
         "differs" => case.differs = Some(rest.to_owned()),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, request, response};
-use tidegate_wasm::{CallResponse, Effect, StreamInfo, TlsDetails};
+use tidegate_wasm::{CallResponse, CertificateDetails, Effect, StreamInfo, TlsDetails};
 
 use crate::token::Token;
 
@@ -24,7 +24,17 @@ pub(crate) fn info(words: &[Token]) -> StreamInfo {
                 server_name: "h.test".to_owned(),
                 version: "TLSv1.3".to_owned(),
                 client_authenticated: true,
-                ..TlsDetails::default()
+                local: CertificateDetails {
+                    subject: "CN=gateway".to_owned(),
+                    names: vec!["gateway.test".to_owned()],
+                    ..CertificateDetails::default()
+                },
+                peer: CertificateDetails {
+                    subject: "CN=client".to_owned(),
+                    uris: vec!["spiffe://a/b".to_owned(), "spiffe://a/c".to_owned()],
+                    names: vec!["client.test".to_owned()],
+                    sha256: "abcdef".to_owned(),
+                },
             }
             .into(),
         );
@@ -105,6 +115,7 @@ pub(crate) fn wish(effect: &Effect) -> String {
             format!("reply {} [{headers}] body={body} details={details}{grpc}", status.as_u16())
         }
         Effect::Resume { side, .. } => format!("resume {side:?}"),
+        Effect::Refused { function, .. } => format!("refused {function}"),
         Effect::Done => "done".to_owned(),
         Effect::Feed { side, .. } => format!("feed {side:?}"),
         Effect::Reset { .. } => "reset".to_owned(),

@@ -9,7 +9,7 @@ use crate::case::{Call, Case, Doing};
 use crate::token::{Token, escaped};
 
 /// Callbacks: how a case names them, the export, parameters, result where there is one.
-pub(crate) const CALLBACKS: [(&str, &str, usize, Option<i64>); 29] = [
+pub(crate) const CALLBACKS: [(&str, &str, usize, Option<i64>); 31] = [
     ("initialize", "_initialize", 0, None),
     ("start", "_start", 0, None),
     ("context_create", "proxy_on_context_create", 2, None),
@@ -38,6 +38,8 @@ pub(crate) const CALLBACKS: [(&str, &str, usize, Option<i64>); 29] = [
     ("downstream_close", "proxy_on_downstream_connection_close", 2, None),
     ("upstream_close", "proxy_on_upstream_connection_close", 2, None),
     ("main", "main", 2, Some(0)),
+    ("request_metadata", "proxy_on_request_metadata", 2, Some(0)),
+    ("response_metadata", "proxy_on_response_metadata", 2, Some(0)),
     ("malloc", "malloc", 1, None),
 ];
 

@@ -1,5 +1,6 @@
 //! Runs a case: starts its guest, lets happen what it lists, compares statuses, bytes, callbacks, steps and wishes.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ pub(crate) const NOW: Now =
 /// # Errors
 /// What it is, one line each.
 pub fn run(case: &Case) -> Result<(), String> {
+    if let Some((file, test)) = &case.wire {
+        return has_test(file, test);
+    }
     let mut run = Run {
         case,
         calls: calls(case),
@@ -37,6 +41,16 @@ pub fn run(case: &Case) -> Result<(), String> {
     };
     run.all();
     if run.problems.is_empty() { Ok(()) } else { Err(run.problems.join("\n    ")) }
+}
+
+/// Whether the tests over sockets have the case; they run it.
+fn has_test(file: &str, test: &str) -> Result<(), String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wire/tests").join(file);
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    match text.contains(&format!("#[test]\nfn {test}()")) {
+        true => Ok(()),
+        false => Err(format!("{} has no test of the name {test}", path.display())),
+    }
 }
 
 pub(crate) struct Run<'a> {

@@ -28,7 +28,11 @@ pub fn table(cases: &[Case]) -> String {
         }
         let statuses: BTreeSet<i64> = calls(case).iter().filter_map(|call| call.status).collect();
         let statuses: Vec<String> = statuses.iter().map(ToString::to_string).collect();
-        let (subject, statement, abi, place) = (&case.subject, &case.statement, &case.abi, &case.place);
+        let place = match &case.wire {
+            Some((file, test)) => format!("wire/tests/{file}: {test}"),
+            None => case.place.clone(),
+        };
+        let (subject, statement, abi) = (&case.subject, &case.statement, &case.abi);
         let statuses = statuses.join(", ");
         writeln!(page, "| `{subject}` | {statement} | {abi} | {statuses} | {place} |").unwrap();
     }

@@ -7,7 +7,7 @@ use rustls::client::WantsClientCert;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SupportedCipherSuite};
 
 /// A certificate authority of one test.
 pub struct Authority {
@@ -99,6 +99,18 @@ impl Certificate {
     /// If the PEM was changed.
     pub fn leaf(&self) -> Vec<u8> {
         CertificateDer::from_pem_slice(self.cert.as_bytes()).expect("made by this module").as_ref().to_vec()
+    }
+
+    /// SHA-256 of the leaf, in hexadecimal.
+    ///
+    /// # Panics
+    /// If the PEM was changed.
+    pub fn sha256(&self) -> String {
+        let SupportedCipherSuite::Tls13(suite) = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256 else {
+            unreachable!("its name says so")
+        };
+        let digest = suite.common.hash_provider.hash(&self.leaf());
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// A server's configuration with this certificate.

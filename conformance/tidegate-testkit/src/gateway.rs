@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidegate_config::plan::{self, ModuleSource, Plan};
 use tidegate_config::{Secrets, SourceText};
-use tidegate_proxy::{Assets, Gateway, GatewayOptions, GenerationUse, Snapshot, plugin_spec};
+use tidegate_proxy::{Assets, Gateway, GatewayOptions, GenerationUse, ModuleUse, Snapshot, plugin_spec};
 use tidegate_wasm::{Engine, EngineOptions, Instance, Module, Now, Plugin, Shared};
 
 use crate::client::PATIENCE;
@@ -137,6 +137,11 @@ impl TestGateway {
     /// Generations that something still uses.
     pub fn generations(&self) -> Vec<GenerationUse> {
         self.gateway.generations()
+    }
+
+    /// Versions of plugins that something still uses.
+    pub fn modules(&self) -> Vec<ModuleUse> {
+        self.gateway.modules()
     }
 
     /// Closes the listeners, lets what is in flight end, and says whether all of it did in time.

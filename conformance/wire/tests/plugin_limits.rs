@@ -55,20 +55,23 @@ fn failures(gateway: &TestGateway, reason: &str) -> f64 {
 
 #[test]
 fn each_limit_has_a_reason_of_its_own() {
-    for (terms, fault, reason) in [
-        ("limits: { callHostCalls: 1 }", "-", "plugin_host_calls"),
-        ("limits: { requestHostCalls: 2 }", "-", "plugin_request_host_calls"),
-        ("limits: { copiedBytes: 4 }", "-", "plugin_copied_bytes"),
-        ("limits: { memory: 1MiB }", "g", "plugin_memory"),
-        ("limits: { callTime: 10ms }", "l", "plugin_timeout"),
-        ("limits: { callTime: 1s, requestTime: 10ms }", "l", "plugin_request_time"),
-        ("limits: { callTime: 1s }", "t", "plugin_trap"),
+    for (terms, fault, reason, limit) in [
+        ("limits: { callHostCalls: 1 }", "-", "plugin_host_calls", "call_host_calls"),
+        ("limits: { requestHostCalls: 2 }", "-", "plugin_request_host_calls", "request_host_calls"),
+        ("limits: { copiedBytes: 4 }", "-", "plugin_copied_bytes", "copied_bytes"),
+        ("limits: { memory: 1MiB }", "g", "plugin_memory", "memory"),
+        ("limits: { callTime: 10ms }", "l", "plugin_timeout", "call_time"),
+        ("limits: { callTime: 1s, requestTime: 10ms }", "l", "plugin_request_time", "request_time"),
+        ("limits: { callTime: 1s }", "t", "plugin_trap", ""),
     ] {
         let upstream = ScriptedUpstream::plain();
         let gateway = gateway(&upstream, FAULT, terms, "");
         let answer = ask(&gateway, "/filtered", fault);
         assert_eq!(answer.status, 503, "{terms}");
         assert_eq!(failures(&gateway, reason), 1.0, "{terms}: {}", gateway.metrics());
+        let met = |limit: &str| gateway.metric("tidegate_plugin_limits_total", limit);
+        assert_eq!(met("guest"), if limit.is_empty() { 0.0 } else { 1.0 }, "{terms}");
+        assert_eq!(met(&format!("limit=\"{limit}\"")), met("guest"), "{terms}");
         assert_eq!(ask(&gateway, "/other", fault).status, 200, "{terms}");
     }
 }

@@ -12,4 +12,5 @@ pub(crate) mod network;
 pub(crate) mod plugins;
 pub(crate) mod rebuild;
 pub(crate) mod taping;
+pub(crate) mod version;
 pub(crate) mod wasm;

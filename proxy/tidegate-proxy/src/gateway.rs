@@ -1,5 +1,6 @@
 //! The gateway as the control thread sees it: starts workers, publishes snapshots, drains, stops.
 
+mod ledger;
 mod metrics;
 
 use std::collections::HashMap;
@@ -7,16 +8,20 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use ledger::Ledger;
+pub use ledger::{GenerationUse, ModuleUse};
+
 use crate::listen::bind;
-use crate::shared::{Generation, Shard};
+use crate::shared::{Generation, PerWorker, Shard};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::{self, Writer};
+use crate::time::Clock;
 use crate::worker::{self, Order, Serve, Spot, Start};
 
 /// Orders that may wait for a busy worker.
@@ -53,15 +58,6 @@ pub enum PublishError {
     Stopping,
 }
 
-/// A generation that something still uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GenerationUse {
-    /// Its number.
-    pub generation: u64,
-    /// Workers with at least one request, connection or listener that holds it.
-    pub workers: usize,
-}
-
 /// A running gateway; clones are the same one.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
@@ -82,7 +78,7 @@ struct Published {
     generation: u64,
     snapshot: Option<Arc<Snapshot>>,
     bound: HashMap<Spot, SocketAddr>,
-    ledger: Vec<Weak<Generation>>,
+    ledger: Ledger,
 }
 
 impl Gateway {
@@ -157,7 +153,8 @@ impl Gateway {
             }
         }
         let generation = state.generation + 1;
-        let held = Arc::new(Generation(generation));
+        let requests = PerWorker::new(self.0.shards.len());
+        let held = Arc::new(Generation { number: generation, since: Clock::new().wall(), requests });
         if let Some(log) = &snapshot.plan.access_log {
             self.0.log.open(&log.path);
         }
@@ -166,8 +163,7 @@ impl Gateway {
             let serve = Serve { generation, snapshot, sockets, spots: spots.clone(), held: held.clone() };
             orders.try_send(Order::Serve(serve)).map_err(|_| PublishError::Stopping)?;
         }
-        state.ledger.retain(|generation| generation.strong_count() > 0);
-        state.ledger.push(Arc::downgrade(&held));
+        state.ledger.publish(&held, &snapshot);
         state.generation = generation;
         state.bound = bound;
         state.snapshot = Some(snapshot);
@@ -215,21 +211,22 @@ impl Gateway {
 
     /// Generations that are in use still, oldest first. A steady gateway has one.
     pub fn generations(&self) -> Vec<GenerationUse> {
-        let state = self.state();
-        let used = state.ledger.iter().filter_map(Weak::upgrade);
-        // The one counted here is this function's own.
-        used.map(|g| GenerationUse { generation: g.0, workers: Arc::strong_count(&g) - 1 })
-            .filter(|used| used.workers > 0)
-            .collect()
+        self.state().ledger.generations()
+    }
+
+    /// Versions of plugins that are in use still, oldest first.
+    pub fn modules(&self) -> Vec<ModuleUse> {
+        self.state().ledger.modules()
     }
 
     /// Writes the data plane's metrics in Prometheus' text format.
     pub fn metrics(&self, out: &mut String) {
-        let (snapshot, generation) = {
+        let (snapshot, generation, generations, modules) = {
             let state = self.state();
-            (state.snapshot.clone(), state.generation)
+            (state.snapshot.clone(), state.generation, state.ledger.generations(), state.ledger.modules())
         };
         metrics::write(out, &self.0.shards, snapshot.as_deref(), generation);
+        metrics::write_ledger(out, &generations, &modules);
     }
 
     /// Closes the listeners, tells connections to go away and waits until all have, or `deadline` has passed: false.

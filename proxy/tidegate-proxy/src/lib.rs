@@ -20,7 +20,7 @@ mod transport;
 mod upstream;
 mod worker;
 
-pub use gateway::{Gateway, GatewayOptions, GenerationUse, PublishError};
+pub use gateway::{Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError};
 pub use route::{Choice, ExplainRequest, Explanation, Loser, explain};
 pub use snapshot::{Assets, BuildError, Snapshot, plugin_spec};
 pub use telemetry::recorder::{RecordSink, Recorded};

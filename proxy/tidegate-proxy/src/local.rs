@@ -45,7 +45,7 @@ pub(crate) struct Local {
 /// A snapshot on one worker. Requests keep it to their end.
 pub(crate) struct View {
     pub(crate) snapshot: Arc<Snapshot>,
-    _generation: Arc<Generation>,
+    pub(crate) generation: Arc<Generation>,
     /// By the plan's upstreams.
     pub(crate) pools: Vec<Rc<Pool>>,
     /// By the plan's plugins.
@@ -116,7 +116,7 @@ impl View {
             })
             .collect();
         let leaving = local.leaving.clone();
-        Rc::new(Self { snapshot, _generation: generation, pools, plugins, names, leaving })
+        Rc::new(Self { snapshot, generation, pools, plugins, names, leaving })
     }
 
     /// Ends the instances that a later view did not take over: those in the background at once, others with this view,

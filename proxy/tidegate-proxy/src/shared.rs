@@ -249,4 +249,10 @@ impl Shard {
 
 /// A published snapshot's number. Everything that uses the snapshot holds it, so that its count tells who still does.
 #[derive(Debug)]
-pub(crate) struct Generation(pub(crate) u64);
+pub(crate) struct Generation {
+    pub(crate) number: u64,
+    /// When it was published, since the Unix epoch.
+    pub(crate) since: Duration,
+    /// Requests and forwarded connections that began with it and are not over.
+    pub(crate) requests: PerWorker<Counter>,
+}

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -220,6 +221,14 @@ impl Drop for Deadline {
 fn millis(time: Duration) -> Millis {
     u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(NEVER - 1)
 }
+
+/// Time since some moment of the process, for what has no worker's clock at hand.
+#[allow(clippy::disallowed_methods, reason = "the one place where the data plane reads the monotonic clock")]
+pub(crate) fn monotonic() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
+}
+
 /// How long the calling thread was on a CPU so far, as the kernel's scheduler counts it. None where it does not.
 ///
 /// It reads a file, so it is for what has gone wrong already.

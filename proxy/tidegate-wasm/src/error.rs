@@ -177,6 +177,18 @@ impl Trap {
         matches!(self, Self::CallTime { .. } | Self::RequestTime { .. })
     }
 
+    /// All words of [`Trap::kind`].
+    pub const KINDS: [&str; 8] = [
+        "trap",
+        "stack",
+        "call_time",
+        "request_time",
+        "memory",
+        "call_host_calls",
+        "request_host_calls",
+        "copied_bytes",
+    ];
+
     /// One lower-case word for metric labels.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -6,6 +6,7 @@ mod ended;
 mod grpc;
 mod isolated;
 mod leaving;
+mod measured;
 mod streams;
 mod taped;
 
@@ -13,11 +14,13 @@ mod taped;
 mod tests;
 
 pub use ended::Ended;
+pub(crate) use measured::Measured;
 
 use crate::{
     CallResponse, Effect, Module, Now, Plugin, StartError, StreamId, StreamInfo, Trap,
     abi::exports::{Exports, function},
     limits::START_TIME,
+    meter::Soft,
     state::{Answer, Phase, State},
     stream::table::ROOT,
 };
@@ -87,7 +90,7 @@ impl Instance {
     /// The module's own start, in which it may do next to nothing with the host.
     fn boot(&mut self, now: Now) -> Result<(), Trap> {
         let started = self.plugin.module().ready().instantiate(&mut self.store);
-        let vm = started.map_err(|error| self.poison(&error, self.start_time()))?;
+        let vm = started.map_err(|error| self.poison(&error, self.start_timeout()))?;
         let module = self.plugin.module().clone();
         self.look_up(vm, &module);
         let name = if self.plugin.module().has_export("_initialize") { "_initialize" } else { "_start" };
@@ -150,12 +153,12 @@ impl Instance {
     ) -> Result<R, Trap> {
         self.store.data_mut().begin(ROOT, now, self.plugin.engine.begin_call());
         self.store.set_epoch_deadline(self.plugin.start_ticks);
-        let limit = self.start_time();
-        call(&self.exports, &mut self.store).map_err(|error| self.poison(&error, limit))
+        let timeout = self.start_timeout();
+        call(&self.exports, &mut self.store).map_err(|error| self.poison(&error, timeout))
     }
 
-    fn start_time(&self) -> Duration {
-        self.plugin.spec.limits.call_time.max(START_TIME)
+    fn start_timeout(&self) -> Trap {
+        Trap::CallTime { limit: self.plugin.spec.limits.call_time.max(START_TIME) }
     }
 
     /// Calls the guest for the plugin itself.
@@ -169,16 +172,19 @@ impl Instance {
         }
         self.store.data_mut().begin(ROOT, now, self.plugin.engine.begin_call());
         self.store.set_epoch_deadline(self.plugin.call_ticks);
+        self.store.data_mut().enter();
+        let result = call(&self.exports, &mut self.store);
+        self.store.data_mut().leave(ROOT);
         let limit = self.plugin.spec.limits.call_time;
-        call(&self.exports, &mut self.store).map_err(|error| self.poison(&error, limit))
+        result.map_err(|error| self.poison(&error, Trap::CallTime { limit }))
     }
 
     /// Makes an error of the engine the trap that ends this instance. What the guest wished for
     /// is dropped, but not what it said.
     #[cold]
-    fn poison(&mut self, error: &wasmtime::Error, limit: Duration) -> Trap {
+    fn poison(&mut self, error: &wasmtime::Error, timeout: Trap) -> Trap {
         let trap = match (error.downcast_ref(), Trap::from_engine(error)) {
-            (Some(wasmtime::Trap::Interrupt), _) => Trap::CallTime { limit },
+            (Some(wasmtime::Trap::Interrupt), _) => timeout,
             (_, Trap::Trapped { message, .. }) if self.store.data().limiter.refused => {
                 Trap::Memory { limit: self.plugin.spec.limits.memory, message }
             }
@@ -186,6 +192,10 @@ impl Instance {
         };
         self.poisoned = Some(trap.clone());
         let state = self.store.data_mut();
+        state.failed(&trap);
+        if std::mem::take(&mut state.limiter.refused) {
+            state.met(Soft::Memory);
+        }
         state.effects.retain(|effect| matches!(effect, Effect::Log { .. }));
         let call = state.call;
         state.streams.iter_mut().for_each(|stream| stream.take_back(call));
@@ -194,7 +204,10 @@ impl Instance {
 
     /// Tells the guest about a new request; its first callback comes with the first event.
     pub fn open_stream(&mut self, info: impl Into<Rc<StreamInfo>>, now: Now) -> StreamId {
-        StreamId(self.store.data_mut().streams.open(info.into(), now))
+        let state = self.store.data_mut();
+        let id = state.streams.open(info.into(), now);
+        state.tell();
+        StreamId(id)
     }
 
     /// Tells what the plugins of a request share; for modules that use properties.

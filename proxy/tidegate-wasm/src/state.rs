@@ -6,8 +6,10 @@ use crate::{
     budget::{Budget, Used},
     foreign::Definitions,
     grpc::{self, Kind},
+    instance::Measured,
     limits::{EFFECTS, Limiter},
     log::{LineLimit, printable},
+    meter::Soft,
     shared::Cell,
     stream::{
         Hold, Stream,
@@ -87,6 +89,7 @@ pub(crate) struct State {
     pub(crate) tapes: bool,
     /// That of the stream that was closed last, if it had one.
     pub(crate) closed_tape: Option<(u32, Box<Tape>)>,
+    pub(crate) measured: Measured,
     now: Now,
     /// Number of the call into the guest.
     pub(crate) call: u64,
@@ -141,6 +144,7 @@ impl State {
             budget: Budget::default(),
             tapes: false,
             closed_tape: None,
+            measured: Measured::default(),
             now,
             call: 0,
             began: 0,
@@ -158,22 +162,15 @@ impl State {
         self.began = ticks;
         self.readings = 0;
         self.budget.begin(Used::default());
-        self.limiter.refused = false;
+        if std::mem::take(&mut self.limiter.refused) {
+            self.met(Soft::Memory);
+        }
         self.grace = Grace::default();
     }
 
     /// What the host functions of a callback are in.
     pub(crate) fn running(&self) -> Phase {
         if self.plugin.spec.limits.are_counted() { Phase::Watched } else { Phase::Running }
-    }
-
-    /// A call for this request is over; what it has used counts for the next one.
-    #[cold]
-    pub(crate) fn charge(&mut self, stream: u32) {
-        let used = self.budget.used();
-        if let Some(stream) = self.streams.get_mut(stream) {
-            stream.used = used;
-        }
     }
 
     /// The call is over its time by the clock. It ends here if it had its time on a CPU as well; if it was kept from
@@ -271,6 +268,8 @@ impl State {
             let message = printable(bytes);
             self.lines.note(&message);
             self.push_line(level, message);
+        } else {
+            self.met(Soft::LogLines);
         }
     }
 
@@ -325,8 +324,11 @@ impl State {
 
     /// A number for a new call of this kind; none when too many are open.
     pub(crate) fn new_token(&mut self, kind: Kind) -> Option<u32> {
-        (self.open_calls() < self.plugin.spec.limits.open_calls)
-            .then(|| self.grpc.next_token(kind, &self.calls))
+        if self.open_calls() >= self.plugin.spec.limits.open_calls {
+            self.met(Soft::OpenCalls);
+            return None;
+        }
+        Some(self.grpc.next_token(kind, &self.calls))
     }
 
     /// HTTP and gRPC calls that are not over.

@@ -95,10 +95,11 @@ fn memory_stays_flat_over_reloads_under_load() {
     assert!(wrong.is_empty(), "of {asked:?} requests: {wrong:?}");
     assert_eq!(request(web, "GET", "/").1, format!("{reloads:08}"));
     // The ledger: only the generation that serves, on both workers.
-    let ledger: serde_json::Value =
-        serde_json::from_str(&gateway.admin("/generations").1).expect("it is JSON");
+    let ledger: serde_json::Value = serde_json::from_str(&gateway.admin("/ledger").1).expect("it is JSON");
     let held = ledger["generations"].as_array().expect("a list");
     assert!(held.len() == 1 && held[0]["workers"] == 2, "{ledger}");
+    let modules = ledger["modules"].as_array().expect("a list");
+    assert!(modules.len() <= 1, "{ledger}");
     // The first quarter warms up: caches fill, the allocator settles. What is being compiled at the moment makes single
     // samples jump, so the middle ones are compared.
     let quarter = memory.len() / 4;

@@ -88,6 +88,7 @@ impl Record {
         local.shard.active.add(1);
         client.active.set(client.active.get() + 1);
         let view = client.site.view.borrow().clone();
+        view.generation.requests.of(local.shard.worker).add(1);
         Box::new(Self {
             view,
             listener: client.site.listener.get(),
@@ -219,6 +220,7 @@ impl Drop for Record {
         let took = local.deadlines.now().saturating_sub(self.start);
         self.client.active.set(self.client.active.get() - 1);
         shard.active.subtract(1);
+        self.view.generation.requests.of(shard.worker).subtract(1);
         shard.took(took);
         self.reason = self.reason_at_end();
         if self.heads.is_some() {

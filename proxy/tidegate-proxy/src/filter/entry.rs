@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidegate_config::plan::{Isolation, OnFailure, UpstreamIndex};
 
+use crate::filter::version::Version;
 use crate::shared::PluginCounters;
 use crate::telemetry::recorder::Recorder;
 
@@ -24,6 +25,8 @@ pub(crate) struct Plugin {
     pub(crate) callable: Vec<(String, UpstreamIndex)>,
     /// What the metrics show of it.
     pub(crate) counters: Arc<PluginCounters>,
+    /// Its module under its name; none: it could not be loaded.
+    pub(crate) version: Option<Arc<Version>>,
     /// One instance in the process, which must run without being asked for.
     pub(crate) background: bool,
     /// Records its requests.

@@ -112,6 +112,7 @@ impl Slot {
             Err(StartError::Full { .. }) => Err(down(Reason::PluginBusy)),
             Err(error) => {
                 tracing::error!(plugin = %self.entry.name, %error, "plugin instance did not start");
+                self.count_failed_start(&error);
                 self.refused_until.set(began + self.backoff());
                 Err(down(Reason::PluginTrap))
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use rustc_hash::FxHashMap;
 use tidegate_config::plan::Failure;
-use tidegate_wasm::{Effect, Instance, StreamId, StreamInfo, Trap};
+use tidegate_wasm::{Effect, Instance, Meter, StartError, StreamId, StreamInfo, Trap};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::filter::entry::Plugin;
@@ -20,6 +20,7 @@ use crate::filter::leaving::Leaving;
 use crate::filter::log;
 use crate::filter::rebuild::Life;
 use crate::filter::taping::Taping;
+use crate::filter::version::Version;
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
 use crate::shared::Signal;
@@ -40,6 +41,8 @@ pub(crate) struct Slot {
     /// How many workers there are.
     pub(crate) workers: usize,
     pub(crate) clock: Clock,
+    /// What its instances are counted with.
+    meter: Option<Arc<Meter>>,
     deadlines: Rc<Deadlines>,
     pub(crate) leaving: Rc<Leaving>,
     state: RefCell<State>,
@@ -79,8 +82,10 @@ impl Slot {
         (deadlines, leaving): (&Rc<Deadlines>, &Rc<Leaving>),
         pools: FxHashMap<String, Rc<Pool>>,
     ) -> Rc<Self> {
+        let meter = entry.version.as_ref().and_then(|version| version.meter(worker));
         let slot = Rc::new(Self {
             entry,
+            meter,
             worker,
             workers: workers.max(1),
             clock,
@@ -103,6 +108,9 @@ impl Slot {
     fn launch(self: &Rc<Self>) {
         let Some(plugin) = &self.entry.plugin else { return };
         self.entry.counters.of(self.worker).starts.add(1);
+        if let (Some(meter), State::Down { .. }) = (&self.meter, &*self.state.borrow()) {
+            meter.restarted();
+        }
         let now = self.clock.now();
         let state = match Instance::start(plugin, self.clock.guest()) {
             Ok(instance) => {
@@ -112,11 +120,19 @@ impl Slot {
             }
             Err(error) => {
                 tracing::error!(plugin = %self.entry.name, %error, "plugin instance did not start");
+                self.count_failed_start(&error);
                 self.revive();
                 State::Down { until: now + self.backoff() }
             }
         };
         *self.state.borrow_mut() = state;
+    }
+
+    /// An instance broke off while it started, or refused its configuration.
+    pub(crate) fn count_failed_start(&self, error: &StartError) {
+        if let (Some(meter), StartError::Trap(trap)) = (&self.meter, error) {
+            meter.failed(trap);
+        }
     }
 
     /// One more stream comes to the plugin.
@@ -248,13 +264,19 @@ pub(crate) struct Host {
     pub(crate) seat: Option<Seat>,
     /// Refused functions that the log has.
     told: RefCell<Vec<String>>,
+    /// Held as long as the instance is there.
+    _version: Option<Arc<Version>>,
     worker: usize,
     pub(crate) life: Cell<Life>,
 }
 
 impl Host {
-    pub(crate) fn new(instance: Instance, slot: &Rc<Slot>, seat: Option<Seat>) -> Rc<Self> {
+    pub(crate) fn new(mut instance: Instance, slot: &Rc<Slot>, seat: Option<Seat>) -> Rc<Self> {
+        if let Some(meter) = &slot.meter {
+            instance.measure(meter.clone());
+        }
         Rc::new(Self {
+            _version: slot.entry.version.clone(),
             plugin: instance.plugin().clone(),
             instance: RefCell::new(instance),
             deadlines: slot.deadlines.clone(),

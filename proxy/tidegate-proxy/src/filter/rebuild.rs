@@ -57,6 +57,7 @@ impl Slot {
                 worn.end_if_empty();
             }
             Err(error) => {
+                self.count_failed_start(&error);
                 tracing::error!(plugin = %self.entry.name, worker = self.worker, bytes, %error, "plugin instance not rebuilt: another one did not start");
             }
         }

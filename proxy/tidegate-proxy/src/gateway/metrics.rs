@@ -1,5 +1,7 @@
 //! The data plane's counters in Prometheus' text format.
 
+mod versions;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -7,6 +9,7 @@ use tidegate_config::plan;
 
 use tidegate_config::plan::Isolation;
 
+use super::ledger::{GenerationUse, ModuleUse};
 use crate::filter::entry::Plugin;
 use crate::http::fail::Reason;
 use crate::shared::{BUCKETS, Counter, PluginCells, Shard, TCP_ENDS, UpstreamCells};
@@ -27,6 +30,13 @@ pub(crate) fn write(out: &mut String, shards: &[Arc<Shard>], snapshot: Option<&S
     }
 }
 
+/// Writes what is still held, and what was counted of it.
+pub(super) fn write_ledger(out: &mut String, generations: &[GenerationUse], modules: &[ModuleUse]) {
+    let mut page = Page(out);
+    page.versions(modules);
+    page.generations(generations);
+}
+
 struct Page<'a>(&'a mut String);
 
 impl Page<'_> {
@@ -36,6 +46,11 @@ impl Page<'_> {
     }
 
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        self.labelled(name, labels);
+        _ = writeln!(self.0, " {value}");
+    }
+
+    fn labelled(&mut self, name: &str, labels: &[(&str, &str)]) {
         self.0.push_str(name);
         for (i, (key, text)) in labels.iter().enumerate() {
             let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -44,7 +59,6 @@ impl Page<'_> {
         if !labels.is_empty() {
             self.0.push('}');
         }
-        _ = writeln!(self.0, " {value}");
     }
 
     fn workers(&mut self, shards: &[Arc<Shard>]) {

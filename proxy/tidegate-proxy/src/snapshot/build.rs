@@ -13,6 +13,7 @@ use tidegate_config::plan::{self, Plan};
 
 use crate::filter::chain::{Rewrite, Step};
 use crate::filter::entry::Plugin;
+use crate::filter::version::Version;
 use crate::http::headers::CompiledChanges;
 use crate::route::{RouteTable, StreamTable};
 use crate::shared::PerWorker;
@@ -97,9 +98,9 @@ impl Snapshot {
             plan.upstreams.iter().map(|spec| cluster(spec, assets, previous)).collect::<Result<_, _>>()?;
         let mut plugins: Vec<Plugin> = Vec::with_capacity(plan.plugins.len());
         for spec in &plan.plugins {
-            let recorder =
-                recorder(spec, assets, plugins.iter().chain(previous.iter().flat_map(|p| &p.plugins)))?;
-            plugins.push(Plugin { recorder, ..plugin(spec, &plan, assets, previous) });
+            let known = || plugins.iter().chain(previous.iter().flat_map(|p| &p.plugins));
+            let (recorder, version) = (recorder(spec, assets, known())?, version(spec, assets, known()));
+            plugins.push(Plugin { recorder, version, ..plugin(spec, &plan, assets, previous) });
         }
         let rules = rules(&plan, previous)?;
         Ok(Self { listeners, rules, clusters, plugins, plan })
@@ -210,6 +211,7 @@ fn plugin(spec: &plan::Plugin, plan: &Plan, assets: &Assets, previous: Option<&S
         instances: spec.limits.instances,
         callable,
         counters,
+        version: None,
         background: spec.background,
         recorder: None,
     }
@@ -231,6 +233,18 @@ fn recorder<'a>(
         Some(known) => Ok(Some(known.clone())),
         None => Recorder::start(settings).map(Some).map_err(BuildError::plan),
     }
+}
+
+/// The version of a plugin's module; one that other entries or the snapshot before have is theirs.
+fn version<'a>(
+    spec: &plan::Plugin,
+    assets: &Assets,
+    others: impl Iterator<Item = &'a Plugin>,
+) -> Option<Arc<Version>> {
+    let digest = assets.plugins.get(&spec.key)?.module().digest();
+    let mut versions = others.filter_map(|plugin| plugin.version.as_ref());
+    let same = versions.find(|version| version.is(&spec.name, digest));
+    Some(same.cloned().unwrap_or_else(|| Version::new(&spec.name, digest)))
 }
 
 fn cluster(

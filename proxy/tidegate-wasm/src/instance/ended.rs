@@ -69,7 +69,9 @@ impl Instance {
             true => self.end_connection(id, now),
             false => self.end(id, now),
         });
-        self.store.data_mut().streams.close(id.0);
+        let state = self.store.data_mut();
+        state.streams.close(id.0);
+        state.tell();
         done
     }
 }

@@ -4,7 +4,7 @@ use super::Instance;
 use crate::{
     HeadersPause, Now, Side, Step, StreamId, Trap,
     abi::exports::{Exports, OnHeaders},
-    state::{Phase, State},
+    state::State,
     stream::{
         Cut, Flow, Hold, Part, REQUEST_ID, Stream,
         fields::{keep_request, keep_response, keep_trailers, request_len},
@@ -233,7 +233,9 @@ impl Instance {
         if taped {
             self.keep_tape(id, now);
         }
-        self.store.data_mut().streams.close(id.0);
+        let state = self.store.data_mut();
+        state.streams.close(id.0);
+        state.tell();
     }
 
     pub(super) fn end(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
@@ -363,7 +365,7 @@ impl Instance {
         let flow = stream.flow_mut(side);
         flow.part = part;
         flow.touched = false;
-        if !std::mem::replace(&mut stream.announced, true) {
+        if !std::mem::replace(&mut stream.announced, true) && self.exports.context_create.is_some() {
             self.call(id, now, |exports, store| {
                 exports.context_create.as_ref().map_or(Ok(()), |create| create.call(store, (id.0, ROOT)))
             })?;
@@ -456,14 +458,13 @@ impl Instance {
             None => Default::default(),
         };
         state.budget.begin(used);
+        state.enter();
         let left = self.plugin.request_ticks.saturating_sub(spent).max(1);
         self.store.set_epoch_deadline(left.min(self.plugin.call_ticks));
         let result = call(&self.exports, &mut self.store);
         let passed = self.plugin.engine.ticks() - began;
         let passed = passed.saturating_sub(self.store.data().granted());
-        if self.store.data().phase == Phase::Watched {
-            self.store.data_mut().charge(id.0);
-        }
+        self.store.data_mut().leave(id.0);
         if passed > 0
             && let Some(stream) = self.store.data_mut().streams.get_mut(id.0)
         {
@@ -471,13 +472,12 @@ impl Instance {
         }
         result.map_err(|error| {
             let limits = self.plugin.spec.limits;
-            let trap = self.poison(&error, limits.call_time);
-            if matches!(trap, Trap::CallTime { .. }) && left < self.plugin.call_ticks {
-                let trap = Trap::RequestTime { limit: limits.request_time };
-                self.poisoned = Some(trap.clone());
-                return trap;
-            }
-            trap
+            let timeout = if left < self.plugin.call_ticks {
+                Trap::RequestTime { limit: limits.request_time }
+            } else {
+                Trap::CallTime { limit: limits.call_time }
+            };
+            self.poison(&error, timeout)
         })
     }
 }

@@ -12,6 +12,7 @@ mod headers;
 mod isolated;
 mod limits;
 mod load;
+mod measured;
 mod originals;
 mod pauses;
 mod properties;

@@ -30,7 +30,7 @@ pub(crate) fn answer<B>(request: &Request<B>, shown: &Shown) -> Response<Full<By
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is served by all workers yet\n"),
         "/metrics" => respond(StatusCode::OK, PROMETHEUS, metrics::text(shown)),
         "/config" => json_body(&config(shown)),
-        "/generations" => json_body(&generations(shown)),
+        "/ledger" => json_body(&ledger(shown)),
         _ => text(StatusCode::NOT_FOUND, PATHS),
     }
 }
@@ -104,15 +104,33 @@ fn problem(problem: &Problem) -> Value {
     })
 }
 
-fn generations(shown: &Shown) -> Value {
-    let ledger = shown.gateway.generations();
-    let entry = |entry: &tidegate_proxy::GenerationUse| {
+/// What is still held: generations by workers and requests, versions of plugins by instances and requests.
+fn ledger(shown: &Shown) -> Value {
+    let generation = |held: &tidegate_proxy::GenerationUse| {
         json!({
-            "generation": entry.generation,
-            "workers": entry.workers,
+            "generation": held.generation,
+            "workers": held.workers,
+            "requests": held.requests,
+            "since": held.since.as_secs_f64(),
         })
     };
-    json!({ "generations": ledger.iter().map(entry).collect::<Vec<_>>() })
+    let module = |held: &tidegate_proxy::ModuleUse| {
+        json!({
+            "plugin": held.plugin,
+            "version": held.version(),
+            "sha256": held.sha256,
+            "requests": held.seen.streams,
+            "instances": held.seen.instances,
+            "memoryBytes": held.seen.memory,
+            "openCalls": held.seen.open_calls,
+            "since": held.since.as_secs_f64(),
+        })
+    };
+    let gateway = &shown.gateway;
+    json!({
+        "generations": gateway.generations().iter().map(generation).collect::<Vec<_>>(),
+        "modules": gateway.modules().iter().map(module).collect::<Vec<_>>(),
+    })
 }
 
 fn json_body(value: &Value) -> Response<Full<Bytes>> {
@@ -143,5 +161,5 @@ const PATHS: &str = "\
 /readyz       a configuration is served by all workers, and the end has not begun
 /metrics      Prometheus
 /config       the running configuration, and why a later one was refused
-/generations  which configurations are still in use
+/ledger       which configurations and versions of plugins are still held, and by what
 ";

@@ -59,7 +59,7 @@ fn the_admin_api_shows_and_changes_nothing() {
     for line in ["tidegate_config_generation 1", "tidegate_config_rejected_total 0", "tidegate_ready 1"] {
         assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
     }
-    let (_, generations) = gateway.admin("/generations");
+    let (_, generations) = gateway.admin("/ledger");
     assert!(generations.contains("\"generation\": 1"), "{generations}");
 }
 

@@ -98,6 +98,7 @@ impl Record {
         local.shard.tcp.connections.add(1);
         local.shard.tcp.active.add(1);
         let view = client.site.view.borrow().clone();
+        view.generation.requests.of(local.shard.worker).add(1);
         let log = view.snapshot.plan.access_log.as_ref();
         let tls = log.filter(|log| !log.plugins.is_empty()).and_then(|_| tls_details(&client, stream));
         Self {
@@ -286,6 +287,7 @@ impl Drop for Record {
         let local = self.client.local.clone();
         let shard = &local.shard;
         shard.tcp.active.subtract(1);
+        self.view.generation.requests.of(shard.worker).subtract(1);
         if let Some(word) = self.end.word() {
             let place = TCP_ENDS.iter().position(|known| *known == word);
             if let Some(counter) = place.and_then(|place| shard.tcp.ends.get(place)) {

@@ -1,4 +1,5 @@
-//! Calls of host functions that are looked at before and after, where limits count them. All others never come here.
+//! Calls of host functions that are looked at before and after, where limits count them or the callback is timed. All
+//! others never come here.
 
 use crate::state::{Phase, State};
 use wasmtime::Caller;
@@ -11,8 +12,12 @@ pub(super) fn call<R>(
 ) -> wasmtime::Result<R> {
     let state = caller.data_mut();
     state.budget.host_call(&state.plugin.spec.limits).map_err(wasmtime::Error::new)?;
+    let began = state.measured.clock();
     let answer = function(caller)?;
-    let state = caller.data();
+    let state = caller.data_mut();
+    if let Some(began) = began {
+        state.measured.in_host(began);
+    }
     state.budget.check_copied(&state.plugin.spec.limits).map_err(wasmtime::Error::new)?;
     Ok(answer)
 }

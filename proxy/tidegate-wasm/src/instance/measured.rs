@@ -1,0 +1,130 @@
+//! What an instance tells the meter of its version.
+
+use super::Instance;
+use crate::{
+    Meter,
+    budget::Used,
+    meter::{Holds, Soft},
+    state::{Phase, State},
+};
+use std::{sync::Arc, time::Duration};
+
+/// A meter and what this instance has told it.
+#[derive(Default)]
+pub(crate) struct Measured {
+    meter: Option<Arc<Meter>>,
+    told: Holds,
+    /// The call that goes on is timed: since when, and how long it was in host functions.
+    timed: Option<(Duration, Duration)>,
+}
+
+impl Instance {
+    /// Has everything counted there from now on, and at most once.
+    pub fn measure(&mut self, meter: Arc<Meter>) {
+        let state = self.store.data_mut();
+        if state.measured.meter.is_none() {
+            meter.started();
+            state.measured.meter = Some(meter);
+            state.tell();
+        }
+    }
+}
+
+impl State {
+    /// A callback begins; it is watched if it is timed, or if limits count what it does.
+    #[inline]
+    pub(crate) fn enter(&mut self) {
+        if let Some(meter) = &self.measured.meter
+            && let Some(began) = meter.begin()
+        {
+            self.measured.timed = Some((began, Duration::ZERO));
+            self.phase = Phase::Watched;
+        }
+    }
+
+    /// The callback is over.
+    #[inline]
+    pub(crate) fn leave(&mut self, stream: u32) {
+        if self.phase == Phase::Watched {
+            self.unwatch(stream);
+        }
+        self.tell();
+    }
+
+    #[cold]
+    fn unwatch(&mut self, stream: u32) {
+        if let (Some((began, host)), Some(meter)) = (self.measured.timed.take(), &self.measured.meter) {
+            meter.timed(began, host);
+        }
+        self.phase = self.running();
+        if self.phase == Phase::Watched {
+            self.charge(stream);
+        }
+    }
+
+    /// A call for this request is over; what it has used counts for the next one.
+    fn charge(&mut self, stream: u32) {
+        let used: Used = self.budget.used();
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.used = used;
+        }
+    }
+
+    /// Tells the meter what the instance holds, if that has changed.
+    #[inline]
+    pub(crate) fn tell(&mut self) {
+        let now = Holds {
+            streams: self.streams.len(),
+            memory: self.limiter.size,
+            open_calls: self.calls.len() + self.grpc.len(),
+        };
+        if now != self.measured.told {
+            self.measured.tell(now);
+        }
+    }
+
+    /// A limit was met that does not end the instance.
+    #[cold]
+    pub(crate) fn met(&self, limit: Soft) {
+        if let Some(meter) = &self.measured.meter {
+            meter.met(limit);
+        }
+    }
+
+    /// The instance broke off.
+    pub(crate) fn failed(&self, trap: &crate::Trap) {
+        if let Some(meter) = &self.measured.meter {
+            meter.failed(trap);
+        }
+    }
+}
+
+impl Measured {
+    fn tell(&mut self, now: Holds) {
+        if let Some(meter) = &self.meter {
+            meter.holds(std::mem::replace(&mut self.told, now), now);
+        }
+    }
+
+    /// The time, if the call that goes on is timed.
+    pub(crate) fn clock(&self) -> Option<Duration> {
+        self.timed.and(self.meter.as_ref()).map(|meter| meter.now())
+    }
+
+    /// A host function was called at this time.
+    pub(crate) fn in_host(&mut self, began: Duration) {
+        let now = self.clock().unwrap_or(began);
+        if let Some((_, host)) = &mut self.timed {
+            *host += now.saturating_sub(began);
+        }
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.tell(Holds::default());
+        if let Some(meter) = &self.meter {
+            meter.ended();
+        }
+    }
+}

@@ -53,6 +53,8 @@ struct Inner {
     epoch_tick: Duration,
     cache: Option<Cache>,
     random: fn(&mut [u8]),
+    /// Instances count what they do.
+    measures: bool,
 }
 
 impl Engine {
@@ -69,8 +71,30 @@ impl Engine {
     /// # Errors
     /// As for [`Engine::new`].
     pub fn with_random(options: EngineOptions, random: fn(&mut [u8])) -> Result<Self, LoadError> {
+        Self::with_settings(&settings(), options, random)
+    }
+
+    /// An engine whose instances count what they do, see [`crate::Instance::usage`]. They are slower by that, and
+    /// their compiled code is not kept. Random bytes are zeros, so that each run does the same.
+    ///
+    /// # Errors
+    /// As for [`Engine::new`].
+    pub fn measuring() -> Result<Self, LoadError> {
+        let options = EngineOptions { cache_dir: None, epoch_tick: Duration::from_millis(5) };
+        let mut engine = Self::with_settings(settings().consume_fuel(true), options, |bytes| bytes.fill(0))?;
+        if let Some(inner) = Arc::get_mut(&mut engine.inner) {
+            inner.measures = true;
+        }
+        Ok(engine)
+    }
+
+    fn with_settings(
+        settings: &wasmtime::Config,
+        options: EngineOptions,
+        random: fn(&mut [u8]),
+    ) -> Result<Self, LoadError> {
         let wasm =
-            wasmtime::Engine::new(&settings()).map_err(|error| LoadError::Engine(format!("{error:#}")))?;
+            wasmtime::Engine::new(settings).map_err(|error| LoadError::Engine(format!("{error:#}")))?;
         let imports = link(&wasm).map_err(LoadError::Engine)?;
         let cache = options.cache_dir.map(|folder| Cache::open(folder, &wasm)).transpose()?;
         let inner = Inner {
@@ -83,6 +107,7 @@ impl Engine {
             epoch_tick: options.epoch_tick.max(Duration::from_micros(100)),
             cache,
             random,
+            measures: false,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -193,11 +218,16 @@ impl Engine {
         u64::try_from(ticks).unwrap_or(u64::MAX / 2).clamp(1, u64::MAX / 2) + 1
     }
 
+    /// Whether instances count what they do.
+    pub(crate) fn measures(&self) -> bool {
+        self.inner.measures
+    }
+
     pub(crate) fn random(&self, bytes: &mut [u8]) {
         (self.inner.random)(bytes);
     }
 
-    fn imports(&self, abi: AbiVersion) -> &Imports {
+    pub(crate) fn imports(&self, abi: AbiVersion) -> &Imports {
         by_version(&self.inner.imports, abi)
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     meter::Soft,
     state::{Answer, Phase, State},
     stream::table::ROOT,
+    usage::{self, Usage},
 };
 use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 use tidegate_abi::Status;
@@ -74,6 +75,10 @@ impl Instance {
     fn new(plugin: &Arc<Plugin>, engine: &wasmtime::Engine, now: Now) -> Self {
         let mut store = Store::new(engine, State::new(plugin.clone(), now));
         store.limiter(|state| &mut state.limiter);
+        if plugin.engine.measures() {
+            // It only fails for engines that do not count.
+            let _ = store.set_fuel(usage::FUEL);
+        }
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().overdue()));
         store.set_epoch_deadline(plugin.start_ticks);
         store.data_mut().begin(ROOT, now, plugin.engine.begin_call());
@@ -89,7 +94,10 @@ impl Instance {
 
     /// The module's own start, in which it may do next to nothing with the host.
     fn boot(&mut self, now: Now) -> Result<(), Trap> {
-        let started = self.plugin.module().ready().instantiate(&mut self.store);
+        let started = match self.plugin.engine.measures() {
+            false => self.plugin.module().ready().instantiate(&mut self.store),
+            true => self.instantiate_measured(),
+        };
         let vm = started.map_err(|error| self.poison(&error, self.start_timeout()))?;
         let module = self.plugin.module().clone();
         self.look_up(vm, &module);
@@ -106,6 +114,20 @@ impl Instance {
         }
         self.store.data_mut().phase = Phase::Running;
         Ok(())
+    }
+
+    #[cold]
+    fn instantiate_measured(&mut self) -> wasmtime::Result<wasmtime::Instance> {
+        let plugin = self.plugin.clone();
+        let imports = plugin.engine.imports(plugin.module().abi());
+        usage::instantiate(&mut self.store, plugin.module().ready().module(), imports)
+    }
+
+    /// What the guest has done so far; all zero but for engines made by [`crate::Engine::measuring`].
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let left = self.store.get_fuel().unwrap_or(usage::FUEL);
+        Usage { instructions: usage::FUEL - left, ..self.store.data().usage }
     }
 
     /// Finds what the guest exports.

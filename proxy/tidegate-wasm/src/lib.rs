@@ -26,6 +26,7 @@ mod state;
 mod stream;
 mod tape;
 mod time;
+mod usage;
 
 pub use capabilities::{BodyAccess, Capabilities, FieldAccess, Names};
 pub use effect::{CallResponse, Effect, Side, Step};
@@ -44,3 +45,4 @@ pub use stream::{CertificateDetails, StreamId, StreamInfo, TlsDetails};
 pub use tape::{Content, Event, Field, Note, Tape, TapeSide};
 pub use tidegate_abi::{AbiVersion, GrpcStatus, LogLevel, Peer};
 pub use time::Now;
+pub use usage::Usage;

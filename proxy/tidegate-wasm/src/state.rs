@@ -1,7 +1,7 @@
 //! What the host functions of one instance see and change.
 
 use crate::{
-    CallResponse, Effect, Now, Plugin, Side, StreamId, Tape,
+    CallResponse, Effect, Now, Plugin, Side, StreamId, Tape, Usage,
     abi::{exports::Callback, memory::Fault},
     budget::{Budget, Used},
     foreign::Definitions,
@@ -85,6 +85,8 @@ pub(crate) struct State {
     pub(crate) scratch: Vec<u8>,
     pub(crate) lines: LineLimit,
     pub(crate) budget: Budget,
+    /// Counted for engines that measure.
+    pub(crate) usage: Usage,
     /// A stream has, or had, a tape.
     pub(crate) tapes: bool,
     /// That of the stream that was closed last, if it had one.
@@ -142,6 +144,7 @@ impl State {
             scratch: Vec::new(),
             lines,
             budget: Budget::default(),
+            usage: Usage::default(),
             tapes: false,
             closed_tape: None,
             measured: Measured::default(),

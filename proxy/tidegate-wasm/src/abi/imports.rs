@@ -21,7 +21,7 @@ use crate::abi::memory::Fault;
 use crate::state::{Phase, State};
 use std::collections::HashSet;
 use tidegate_abi::{AbiVersion, Status};
-use wasmtime::{Caller, Engine, ExternType, InstancePre, Linker, Module, Val};
+use wasmtime::{Caller, Engine, Extern, ExternType, InstancePre, Linker, Module, Store, Val};
 
 /// WASI's error for what a guest may not do.
 const NOTCAPABLE: u32 = 76;
@@ -80,6 +80,11 @@ impl Imports {
     /// Whether there is such a function.
     pub(crate) fn has(&self, module: &str, name: &str) -> bool {
         self.names.iter().any(|known| *known == (module, name))
+    }
+
+    /// A function of the host in a store.
+    pub(crate) fn function(&self, store: &mut Store<State>, module: &str, name: &str) -> Option<Extern> {
+        self.linker.get(store, module, name).ok()
     }
 
     /// Imports of a module that nothing stands behind, as `module.name`.

@@ -19,6 +19,7 @@ mod properties;
 mod shared;
 mod start;
 mod taped;
+mod usage;
 mod wasi;
 
 use super::*;

@@ -36,6 +36,12 @@ impl Paint {
         Self(io::stdout().is_terminal() && !unwanted)
     }
 
+    /// Without colours.
+    #[cfg(test)]
+    pub(crate) fn never() -> Self {
+        Self(false)
+    }
+
     /// The text in a colour.
     pub(crate) fn tint(self, tint: Tint, text: &str) -> String {
         let code = match tint {

@@ -11,4 +11,5 @@ mod registry;
 mod reload;
 mod serve;
 mod shown;
+mod templates;
 mod tools;

@@ -1,0 +1,224 @@
+//! `tidegate filter new`: a project that builds and passes its tests, from a template.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use super::build::short;
+
+/// `tidegate filter new`.
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// Folder to make; its last part is the filter's name.
+    path: PathBuf,
+    /// What the filter begins as.
+    #[arg(long, value_enum, default_value_t = Template::Transform)]
+    template: Template,
+    /// A clone of Tidegate whose SDK is used. Default: the one that this binary was built in, else the published SDK.
+    #[arg(long, value_name = "PATH")]
+    sdk: Option<PathBuf>,
+}
+
+/// What a filter may begin as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Template {
+    /// Requests need an API key.
+    Auth,
+    /// Fields of requests and responses are changed.
+    Transform,
+    /// An auth server is asked.
+    Callout,
+    /// Bodies are read and changed.
+    Body,
+    /// Clients may send so many requests a minute.
+    RateLimit,
+    /// Connections of bytes are looked at.
+    Tcp,
+}
+
+/// The files of a template.
+struct Source {
+    code: &'static str,
+    config: &'static str,
+    /// Further arguments of `tidegate filter run`.
+    run: &'static str,
+    /// Something to try while it runs.
+    attempt: &'static str,
+}
+
+macro_rules! source {
+    ($name:literal, $run:literal, $attempt:literal) => {
+        Source {
+            code: include_str!(concat!("../../templates/", $name, ".rs")),
+            config: include_str!(concat!("../../templates/", $name, ".json")),
+            run: $run,
+            attempt: $attempt,
+        }
+    };
+}
+
+impl Template {
+    fn source(self) -> Source {
+        match self {
+            Self::Auth => source!("auth", "", "curl -i -H 'x-api-key: alpha' http://127.0.0.1:8080/"),
+            Self::Transform => source!("transform", "", "curl -i -H 'x-debug: 1' http://127.0.0.1:8080/"),
+            Self::Callout => source!(
+                "callout",
+                " --upstream auth=127.0.0.1:9000",
+                "curl -i -H 'authorization: Bearer good' http://127.0.0.1:8080/"
+            ),
+            Self::Body => source!("body", "", "curl -i -d 'some text' http://127.0.0.1:8080/"),
+            Self::RateLimit => source!("rate-limit", "", "curl -i http://127.0.0.1:8080/"),
+            Self::Tcp => source!("tcp", " --tcp", "printf 'hello\\n' | nc -q 1 127.0.0.1 8080"),
+        }
+    }
+}
+
+/// Makes the project.
+pub(crate) fn new(args: &NewArgs) -> Result<ExitCode> {
+    let name = name(&args.path)?;
+    let sdk = Sdk::find(args.sdk.as_deref())?;
+    if args.path.exists() {
+        bail!("{} is there already; name a folder that is not", args.path.display());
+    }
+    let source = args.template.source();
+    for (file, text) in files(name, &source, &sdk) {
+        let path = args.path.join(file);
+        let folder = path.parent().unwrap_or(&args.path);
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    println!("{} is made, {}\n", args.path.display(), sdk.description());
+    println!("  cd {}", args.path.display());
+    println!("  tidegate filter test");
+    println!("  tidegate filter build");
+    println!("  tidegate filter run target/filters/{} --config config.json{}", module(name), source.run);
+    println!("  {}", source.attempt);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every file with its text.
+fn files(name: &str, source: &Source, sdk: &Sdk) -> Vec<(&'static str, String)> {
+    let about = source.code.lines().next().unwrap_or_default().trim_start_matches("//! ");
+    let capabilities = match source.run.contains("--upstream") {
+        true => "\n    capabilities: { upstreams: [auth] }",
+        false => "",
+    };
+    let fill = |text: &str| {
+        text.replace("{name}", name)
+            .replace("{module}", &module(name))
+            .replace("{about}", about)
+            .replace("{config}", source.config.trim())
+            .replace("{run}", source.run)
+            .replace("{try}", source.attempt)
+            .replace("{capabilities}", capabilities)
+            .replace("{sdk}", &sdk.dependency("tidegate-sdk"))
+            .replace("{sdk-test}", &sdk.dependency("tidegate-sdk-test"))
+    };
+    vec![
+        ("Cargo.toml", fill(include_str!("../../templates/Cargo.toml.txt"))),
+        ("src/lib.rs", source.code.to_owned()),
+        ("config.json", source.config.to_owned()),
+        ("README.md", fill(include_str!("../../templates/README.md.txt"))),
+        (".github/workflows/ci.yml", fill(include_str!("../../templates/ci.yml.txt"))),
+        (".gitignore", "/target\n".to_owned()),
+    ]
+}
+
+/// The module's file name.
+fn module(name: &str) -> String {
+    format!("{}.wasm", name.replace('-', "_"))
+}
+
+/// The name of a project in this folder.
+fn name(path: &Path) -> Result<&str> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let starts = name.starts_with(|first: char| first.is_ascii_lowercase());
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    if !starts || !name.chars().all(valid) {
+        bail!("{name:?} is no name of a filter; wanted lower-case letters, digits and -, as in geo-guard");
+    }
+    if RESERVED.contains(&name) {
+        bail!("{name:?} means something else to cargo; choose another name, for instance {name}-filter");
+    }
+    Ok(name)
+}
+
+/// Where the SDK comes from.
+enum Sdk {
+    /// The `sdk` folder of a clone.
+    Clone(PathBuf),
+    /// crates.io.
+    Published,
+}
+
+impl Sdk {
+    fn find(wanted: Option<&Path>) -> Result<Self> {
+        let of = |folder: PathBuf| folder.join("tidegate-sdk/Cargo.toml").is_file().then_some(folder);
+        if let Some(path) = wanted {
+            let found = of(path.join("sdk")).or_else(|| of(path.to_owned()));
+            let Some(found) = found else {
+                bail!("{} has no sdk/tidegate-sdk; name a clone of Tidegate", path.display());
+            };
+            return Ok(Self::Clone(
+                found.canonicalize().with_context(|| format!("cannot read {}", found.display()))?,
+            ));
+        }
+        let binary = std::env::current_exe().and_then(|path| path.canonicalize()).ok();
+        let beside =
+            binary.iter().flat_map(|path| path.ancestors()).find_map(|folder| of(folder.join("sdk")));
+        let built_in = || of(Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?.join("sdk"));
+        Ok(beside.or_else(built_in).map_or(Self::Published, Self::Clone))
+    }
+
+    fn dependency(&self, name: &str) -> String {
+        match self {
+            // The same in TOML, where a path has no control characters.
+            Self::Clone(folder) => format!("{{ path = {:?} }}", folder.join(name).display().to_string()),
+            Self::Published => format!("\"{}\"", env!("CARGO_PKG_VERSION")),
+        }
+    }
+
+    fn description(&self) -> String {
+        match self {
+            Self::Clone(folder) => format!("with the SDK of {}", short(folder).display()),
+            Self::Published => format!("with the SDK {} of crates.io", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+/// Names that cargo or Rust have for something else.
+const RESERVED: [&str; 10] =
+    ["test", "core", "std", "alloc", "proc-macro", "build", "self", "super", "crate", "tidegate-sdk"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        for template in Template::value_variants() {
+            let source = template.source();
+            for (file, text) in files("geo-guard", &source, &Sdk::Published) {
+                for left in
+                    ["{name}", "{module}", "{config}", "{sdk", "{try}", "{run}", "{capabilities}", "{about}"]
+                {
+                    assert!(!text.contains(left), "{template:?} {file}: {left}");
+                }
+            }
+            let config: serde_json::Value = serde_json::from_str(source.config).expect("JSON");
+            assert!(config.is_object(), "{template:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_packages() {
+        assert_eq!(name(Path::new("a/geo-guard")).ok(), Some("geo-guard"));
+        for wrong in ["", "..", "Geo", "7up", "a b", "test", "core"] {
+            assert!(name(Path::new(wrong)).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Each template of `tidegate filter new` builds natively and passes its own tests.
+
+use crate::process::{Folder, command};
+
+const TEMPLATES: [&str; 6] = ["auth", "transform", "callout", "body", "rate-limit", "tcp"];
+
+#[test]
+fn every_template_passes_its_tests() {
+    let folder = Folder::new("templates");
+    for template in TEMPLATES {
+        let name = format!("my-{template}");
+        let made = command(&folder.path("")).args(["filter", "new", &name, "--template", template]).output();
+        let made = made.expect("the binary was built");
+        assert!(made.status.success(), "{template}: {}", String::from_utf8_lossy(&made.stderr));
+        // One target folder for all, so that what they have in common is compiled once.
+        let tested = command(&folder.path(""))
+            .args(["filter", "test", &name])
+            .env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/templates"))
+            .output();
+        let tested = tested.expect("the binary was built");
+        let (out, error) =
+            (String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
+        assert!(tested.status.success(), "{template}:\n{out}\n{error}");
+        assert!(out.contains("test tests::") && !out.contains(" 0 passed; 0 failed;\n"), "{template}: {out}");
+        assert!(!error.contains("warning"), "{template}: {error}");
+    }
+}

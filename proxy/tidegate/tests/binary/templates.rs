@@ -18,8 +18,7 @@ fn every_template_passes_its_tests() {
             .env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/templates"))
             .output();
         let tested = tested.expect("the binary was built");
-        let (out, error) =
-            (String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
+        let (out, error) = (String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
         assert!(tested.status.success(), "{template}:\n{out}\n{error}");
         assert!(out.contains("test tests::") && !out.contains(" 0 passed; 0 failed;\n"), "{template}: {out}");
         assert!(!error.contains("warning"), "{template}: {error}");

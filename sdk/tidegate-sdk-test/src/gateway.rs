@@ -233,8 +233,10 @@ impl<F> Gateway<F> {
         let mut answers = self.worlds.iter().zip(answers);
         let Some((_, plain)) = answers.next() else { unreachable!("there is a plain world") };
         for (world, ended) in answers {
-            let same = (&ended.server_got, &ended.client_got, ended.closed)
-                == (&plain.server_got, &plain.client_got, plain.closed);
+            // How much has gone on before a connection is closed depends on how it came.
+            let same = ended.closed == plain.closed
+                && (plain.closed
+                    || (&ended.server_got, &ended.client_got) == (&plain.server_got, &plain.client_got));
             assert!(same, "it matters how the bytes come ({}): {ended:?}, but plain: {plain:?}", world.name);
         }
         plain

@@ -141,11 +141,11 @@ impl Pieces {
 /// Fields without those that a variant has added, nor those that say how long a body is.
 pub(crate) fn without_odd(fields: &Fields) -> Vec<(String, Value)> {
     let added = [ODD, ODD_TRAILER, "content-length"];
-    fields
-        .iter()
-        .filter(|(name, _)| !added.contains(name))
-        .map(|(name, value)| (name.to_owned(), value.clone()))
-        .collect()
+    let kept = fields.iter().filter(|(name, _)| !added.contains(name));
+    let mut kept: Vec<_> = kept.map(|(name, value)| (name.to_owned(), value.clone())).collect();
+    // In which order different names come means nothing, and hosts keep none; values of one name stay in order.
+    kept.sort_by(|(one, _), (other, _)| one.cmp(other));
+    kept
 }
 
 const ODD: &str = "x-odd";

@@ -29,6 +29,24 @@ impl ConfigError {
     }
 }
 
+impl From<String> for ConfigError {
+    fn from(message: String) -> Self {
+        ConfigError::new(message)
+    }
+}
+
+impl From<&str> for ConfigError {
+    fn from(message: &str) -> Self {
+        ConfigError::new(message)
+    }
+}
+
+impl From<crate::Error> for ConfigError {
+    fn from(error: crate::Error) -> Self {
+        ConfigError::new(error.to_string())
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.path.as_str() {

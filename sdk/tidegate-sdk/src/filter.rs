@@ -1,12 +1,13 @@
 //! The trait that every filter implements.
 
-use std::fmt::Display;
 use std::future::{Future, ready};
 
 use serde::de::DeserializeOwned;
 
 use crate::flow::IntoFlow;
-use crate::{Body, Connection, Error, Failure, Finished, Flow, Plugin, Reply, Request, Response};
+use crate::{
+    Body, ConfigError, Connection, Error, Failure, Finished, Flow, Plugin, Reply, Request, Response,
+};
 
 /// A filter. One value is shared by all requests of a plugin's instance, so it has what belongs to the plugin:
 /// configuration, caches, clients. What belongs to one request is in variables of its handler, or in its
@@ -69,8 +70,8 @@ pub trait Filter: Sized + 'static {
     /// directions may run at the same time, so it is shared: use `Cell`, `RefCell` or `OnceCell` for what changes.
     type State: Default + 'static;
 
-    /// Makes the filter from its configuration: returns the filter, or a `Result` of it and any error that can be
-    /// displayed. A refused configuration is not loaded; the old one goes on.
+    /// Makes the filter from its configuration: returns the filter, or a `Result` of it and a
+    /// [`ConfigError`](crate::ConfigError) or a text. A refused configuration is not loaded; the old one goes on.
     fn new(config: Self::Config, plugin: &Plugin) -> impl IntoFilter<Self>;
 
     /// The request's head has arrived. It goes on when this returns, or when the body is asked for chunk by chunk.
@@ -146,18 +147,18 @@ pub trait IntoFilter<F> {
     ///
     /// # Errors
     /// What `new` said is wrong.
-    fn into_filter(self) -> Result<F, String>;
+    fn into_filter(self) -> Result<F, ConfigError>;
 }
 
 impl<F: Filter> IntoFilter<F> for F {
-    fn into_filter(self) -> Result<F, String> {
+    fn into_filter(self) -> Result<F, ConfigError> {
         Ok(self)
     }
 }
 
-impl<F: Filter, E: Display> IntoFilter<F> for Result<F, E> {
-    fn into_filter(self) -> Result<F, String> {
-        self.map_err(|error| error.to_string())
+impl<F: Filter, E: Into<ConfigError>> IntoFilter<F> for Result<F, E> {
+    fn into_filter(self) -> Result<F, ConfigError> {
+        self.map_err(Into::into)
     }
 }
 

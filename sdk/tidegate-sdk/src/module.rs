@@ -104,7 +104,7 @@ impl<F: Filter> Module<F> {
         }
         let text = host::buffer(BufferKind::PluginConfiguration, 0, usize::MAX).unwrap_or_default();
         let plugin = Plugin::new(root);
-        let filter = F::new(config::read(&text)?, &plugin).into_filter().map_err(ConfigError::new)?;
+        let filter = F::new(config::read(&text)?, &plugin).into_filter()?;
         let filter = Rc::new(filter);
         let old = {
             let mut plugins = self.plugins.borrow_mut();

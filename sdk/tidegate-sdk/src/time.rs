@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -41,8 +41,8 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///
 /// # Errors
 /// [`Error::TimedOut`] when it took longer; it is then dropped.
-pub async fn timeout<T>(duration: Duration, future: impl Future<Output = T>) -> Outcome<T> {
-    let mut future = pin!(future);
+pub async fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Outcome<F::Output> {
+    let mut future = pin!(future.into_future());
     let mut sleep = pin!(sleep(duration));
     std::future::poll_fn(|cx| {
         if let Poll::Ready(value) = future.as_mut().poll(cx) {

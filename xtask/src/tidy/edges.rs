@@ -30,6 +30,7 @@ const RULES: &[Rule] = &[
         in_tests: &["tidegate-testkit"],
         ..rule("tidegate", &["tidegate-config", "tidegate-proxy", "tidegate-toolchain", "tidegate-wasm"])
     },
+    rule("tidegate-filter-host", &["tidegate-abi", "tidegate-sdk", "tidegate-sdk-test", "tidegate-wasm"]),
     rule("tidegate-testkit", GATEWAY),
     Rule { in_tests: GATEWAY, ..rule("tidegate-wire", &["tidegate-testkit"]) },
     rule("tidegate-suites", &["tidegate-testkit"]),

@@ -1,15 +1,15 @@
 //! The cases: guests written as text, each with a callback that does one thing some times.
 
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{Request, Version};
 use tidegate_wasm::{
-    Capabilities, Engine, EngineOptions, HeadersPause, Instance, Limits, Now, Plugin, PluginSpec, Shared,
-    StreamId, StreamInfo,
+    Capabilities, Engine, EngineOptions, HeadersPause, Instance, Limits, Meter, Now, Plugin, PluginSpec,
+    Shared, StreamId, StreamInfo,
 };
 
 /// What is done once for a call of the case.
@@ -86,12 +86,19 @@ const GUEST: &str = r#"
 /// A guest at work.
 pub(crate) struct Running {
     instance: Instance,
+    /// As in a gateway, instances are measured.
+    meter: Arc<Meter>,
     stream: StreamId,
     unit: Unit,
     plugin: Arc<Plugin>,
     /// A head for the next stream.
     head: Option<Box<http::request::Parts>>,
     info: Rc<StreamInfo>,
+}
+
+fn clock() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
 }
 
 impl Running {
@@ -115,13 +122,15 @@ impl Running {
         if case.unit == Unit::Isolated {
             plugin.take_image(&wasm, Now::default())?;
         }
+        let meter = Arc::new(Meter::new(clock));
         let mut instance = Instance::start(&plugin, Now::default())?;
+        instance.measure(meter.clone());
         let address = ([127, 0, 0, 1], 80).into();
         let info = Rc::new(StreamInfo::new(address, address, Version::HTTP_11));
         let stream = instance.open_stream(info.clone(), Now::default());
         let head = head()?;
         instance.on_request_headers(stream, head.clone(), false, Now::default())?;
-        Ok(Self { instance, stream, unit: case.unit, plugin, head: Some(head), info })
+        Ok(Self { instance, meter, stream, unit: case.unit, plugin, head: Some(head), info })
     }
 
     pub(crate) fn call(&mut self) -> Result<()> {
@@ -133,6 +142,7 @@ impl Running {
             Unit::Stream => stream(&mut self.instance, &mut self.head, &self.info),
             Unit::Isolated => {
                 let mut instance = Instance::isolated(&self.plugin, Now::default())?;
+                instance.measure(self.meter.clone());
                 stream(&mut instance, &mut self.head, &self.info)
             }
         }

@@ -141,9 +141,14 @@ impl Lab {
     }
 
     fn reason(&self, at: usize) -> String {
+        self.logged(at, "reason")
+    }
+
+    /// A text of a line of the access log; empty if it has none.
+    fn logged(&self, at: usize, key: &str) -> String {
         let lines = self.log.lines(at + 1);
-        let reason = lines[at].split_once(r#""reason":""#).and_then(|(_, rest)| rest.split_once('"'));
-        reason.map_or("", |(word, _)| word).to_owned()
+        let text = lines[at].split_once(&format!("\"{key}\":\"")).and_then(|(_, rest)| rest.split_once('"'));
+        text.map_or("", |(text, _)| text).to_owned()
     }
 }
 
@@ -344,6 +349,7 @@ fn a_plugin_that_breaks_off_ends_its_connections() {
     assert_eq!(other.rest(), (Vec::new(), End::Broken));
     assert_eq!(neighbour.drain(), (Vec::new(), End::Broken));
     assert_eq!((lab.reason(0), lab.reason(1)), ("plugin_trap".into(), "plugin_trap".into()));
+    assert_eq!((lab.logged(0, "plugin"), lab.logged(1, "plugin")), ("outer".into(), "outer".into()));
     assert_eq!(lab.gateway.metric("tidegate_plugin_traps_total", "outer"), 1.0);
     lab.gateway.wait("another instance", |_| {
         let mut client = lab.connect();

@@ -6,6 +6,7 @@
 mod demo;
 mod examples;
 mod filters;
+mod first_filter;
 mod guests;
 mod schema;
 mod shell;
@@ -44,6 +45,7 @@ fn run(name: &str, rest: &[String]) -> Outcome<bool> {
         "ci" => Ok(test::ci()),
         "demo" => demo::run(rest),
         "filters" => filters::build().map(|_| true),
+        "first-filter" => first_filter::run(),
         "guests" => guests::build().map(|()| true),
         "schema" => schema::write(),
         "suites" => suites::run(rest),
@@ -62,6 +64,7 @@ cargo xtask demo [--check]   build everything and run the demo; --check tries it
 cargo xtask test             every check: formatting, tidiness, lints, documentation, tests
 cargo xtask ci               test, then demo --check
 cargo xtask filters          build the Wasm filters into target/filters
+cargo xtask first-filter     from `tidegate filter new` to what curl sees, in less than a minute
 cargo xtask guests           build the guests in other languages into target/guests
 cargo xtask tidy             import edges, file sizes, the list of dependencies
 cargo xtask schema           write docs/tidegate.schema.json

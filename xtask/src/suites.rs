@@ -2,6 +2,7 @@
 //! `target/tools`, and nowhere else.
 
 mod envoy;
+mod registry;
 mod reloads;
 
 use crate::Outcome;
@@ -18,6 +19,11 @@ const SUITES: &[Suite] = &[
         name: "envoy",
         about: "the same requests through the same module in Envoy and in Tidegate, compared; [--only TEXT] [--verbose]",
         run: envoy::run,
+    },
+    Suite {
+        name: "registry",
+        about: "modules pushed to Debian's docker-registry and pulled from it",
+        run: registry::run,
     },
     Suite {
         name: "reloads",

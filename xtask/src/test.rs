@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::shell::{self, say};
-use crate::{Outcome, demo, examples, filters, guests, schema, suites, tidy, tools};
+use crate::{Outcome, demo, examples, filters, first_filter, guests, schema, suites, tidy, tools};
 
 /// What was counted so far.
 #[derive(Default)]
@@ -30,6 +30,7 @@ pub(crate) fn ci() -> bool {
     let mut tally = Tally::default();
     checks(&mut tally);
     tally.step("side by side with Envoy", suites::in_ci);
+    tally.step("a first filter in a minute", first_filter::run);
     tally.step("demo --check", || demo::run(&["--check".to_owned()]));
     tally.report()
 }

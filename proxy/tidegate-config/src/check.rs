@@ -16,6 +16,8 @@ mod upstream;
 
 pub(crate) use names::Names;
 
+pub use loading::{is_local_registry, oci_reference};
+
 use crate::document::{AccessLogDocument, Document};
 use crate::node::{Node, Path};
 use crate::plan::{AccessLog, Plan};

@@ -18,6 +18,7 @@ mod secret;
 mod shape;
 mod types;
 
+pub use check::{is_local_registry, oci_reference};
 pub use load::{Loaded, SourceText, load};
 pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;

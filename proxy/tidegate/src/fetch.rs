@@ -14,12 +14,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Uri;
-use tidegate_config::plan::{self, Fetch, ModuleSource};
+use tidegate_config::plan::{self, Fetch, ModuleSource, OciReference};
 
 use crate::assets::{self, ModuleBytes};
 use cache::{Cache, Resolved};
 use client::{Call, Client};
 pub(crate) use library::{Library, Shelved};
+pub(crate) use oci::push;
 use oci::{LayerPacking, Pulled};
 
 /// A module that is to be fetched, with all that decides which one it is.
@@ -126,6 +127,18 @@ fn finish(wanted: &Wanted, transferred: Transferred, cache: &Cache) -> Result<Fo
         cache.remember(&wanted.to_string(), &Resolved { module: module.digest, manifest: manifest.clone() });
     }
     Ok(Found { module: Arc::new(module), manifest })
+}
+
+/// Pulls a module, past all caches.
+pub(crate) async fn pull(reference: &OciReference, fetch: &Fetch) -> Result<Vec<u8>, String> {
+    let limit = usize::try_from(LARGEST_MODULE).unwrap_or(usize::MAX);
+    match oci::pull(reference, fetch, None).await? {
+        Pulled::Same => Err(format!("{reference}: nothing is known, yet the registry has nothing else")),
+        Pulled::Layer { bytes, packing: LayerPacking::Bare, .. } => Ok(bytes.to_vec()),
+        Pulled::Layer { bytes, packing: LayerPacking::Archive, .. } => {
+            unpack::plugin_wasm(&bytes, limit).map_err(|why| format!("{reference}: {why}"))
+        }
+    }
 }
 
 /// Largest Wasm module, and largest layer.

@@ -8,6 +8,7 @@ mod diff;
 mod inspect;
 mod new;
 mod project;
+mod registry;
 mod replay;
 mod run;
 mod screen;
@@ -34,6 +35,10 @@ pub(crate) enum FilterCommand {
     Bench(bench::BenchArgs),
     /// Tell recorded requests to a module, and show where it decides otherwise; exit 1 when it does.
     Replay(replay::ReplayArgs),
+    /// Put a module into a registry.
+    Push(registry::PushArgs),
+    /// Get a module out of a registry.
+    Pull(registry::PullArgs),
     /// Tell what a module is, what it may do, and whether Tidegate takes it; exit 1 when it does not.
     Inspect(inspect::InspectArgs),
     #[command(flatten)]
@@ -49,6 +54,8 @@ pub(crate) fn run(command: FilterCommand) -> Result<ExitCode> {
         FilterCommand::Run(args) => run::run(&args),
         FilterCommand::Bench(args) => bench::bench(&args),
         FilterCommand::Replay(args) => replay::replay(&args),
+        FilterCommand::Push(args) => registry::push(&args),
+        FilterCommand::Pull(args) => registry::pull(&args),
         FilterCommand::Inspect(args) => inspect::inspect(&args),
         FilterCommand::Module(command) => commands::run(command),
     }

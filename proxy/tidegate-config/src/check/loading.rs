@@ -88,7 +88,23 @@ fn check_authority(text: &str) -> Result<(), ()> {
     parse_server(&whole).map(drop).map_err(drop)
 }
 
-/// Reads `oci://REGISTRY/REPOSITORY[:TAG][@sha256:DIGEST]`.
+/// Reads `oci://REGISTRY/REPOSITORY[:TAG][@sha256:DIGEST]`, as it is written in a document.
+///
+/// # Errors
+/// What is wrong with it, and what would be right.
+pub fn oci_reference(text: &str) -> Result<OciReference, String> {
+    parse_reference(text).map_err(|fault| match fault.hint {
+        Some(hint) => format!("{} ({hint})", fault.message),
+        None => fault.message,
+    })
+}
+
+/// Whether a registry is on this machine, where it needs no TLS.
+#[must_use]
+pub fn is_local_registry(registry: &str) -> bool {
+    is_loopback(registry)
+}
+
 fn parse_reference(text: &str) -> Result<OciReference, Fault> {
     let fault = |why: &str| {
         Fault::new(format!("{text:?} is not a module of a registry: {why}"))

@@ -5,10 +5,11 @@
 
 mod auth;
 mod manifest;
+mod push;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
-use http::{StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use serde::Deserialize;
 use tidegate_config::plan::{Fetch, OciReference};
 
@@ -33,6 +34,7 @@ pub(crate) enum Pulled {
 }
 
 pub(crate) use manifest::Packing as LayerPacking;
+pub(crate) use push::push;
 
 /// Pulls a module. `known` is the digest of the manifest whose module is at hand.
 pub(crate) async fn pull(
@@ -136,27 +138,42 @@ impl<'a> Session<'a> {
         Ok(answer.body)
     }
 
-    /// Asks the registry, with credentials once it wants them.
+    /// Asks the registry for something that it must have.
     async fn get(&mut self, path: &str, accept: Option<&str>, limit: usize) -> Result<Answer, String> {
         let text = format!("{}/{path}", self.base);
         let url: Uri = text.parse().map_err(|_| format!("{text:?} is no URL"))?;
+        let mut headers = HeaderMap::new();
+        if let Some(accept) = accept.and_then(|accept| HeaderValue::from_str(accept).ok()) {
+            headers.insert(ACCEPT, accept);
+        }
+        let answer = self.ask(Call { headers, ..Call::get(&url, limit) }, "pull").await?;
+        match answer.status.is_success() {
+            true => Ok(answer),
+            false => Err(self.refused(&answer)),
+        }
+    }
+
+    /// Asks the registry, with credentials once it wants them. Only what is asked for by GET and HEAD may be elsewhere.
+    async fn ask(&mut self, call: Call<'_>, actions: &str) -> Result<Answer, String> {
+        let Call { method, url, headers, body, limit } = call;
         let mut asked = false;
         loop {
-            let mut headers = HeaderMap::new();
-            if let Some(accept) = accept.and_then(|accept| HeaderValue::from_str(accept).ok()) {
-                headers.insert(ACCEPT, accept);
-            }
+            let mut headers = headers.clone();
             if let Some(authorization) = &self.authorization {
                 headers.insert(AUTHORIZATION, authorization.clone());
             }
-            let answer = self.client.follow(Call { headers, ..Call::get(&url, limit) }).await?;
+            let call = Call { method: method.clone(), url, headers, body: body.clone(), limit };
+            let answer = match method == Method::GET || method == Method::HEAD {
+                true => self.client.follow(call).await?,
+                false => self.client.send(call).await?,
+            };
             // A server that the registry redirects to has no claim to the registry's credentials.
             let own = answer.url.authority() == url.authority();
             if answer.status == StatusCode::UNAUTHORIZED && !asked && own {
                 asked = true;
                 let authorization = auth::authorize(
                     &self.client,
-                    &answer.headers,
+                    (&answer.headers, actions),
                     self.reference,
                     &self.credentials,
                     self.plain,
@@ -164,10 +181,7 @@ impl<'a> Session<'a> {
                 self.authorization = Some(authorization.await?);
                 continue;
             }
-            return match answer.status.is_success() {
-                true => Ok(answer),
-                false => Err(self.refused(&answer)),
-            };
+            return Ok(answer);
         }
     }
 

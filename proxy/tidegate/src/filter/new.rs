@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::build::short;
+use super::screen::show;
 
 /// `tidegate filter new`.
 #[derive(Debug, Args)]
@@ -91,12 +92,16 @@ pub(crate) fn new(args: &NewArgs) -> Result<ExitCode> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    println!("{} is made, {}\n", args.path.display(), sdk.description());
-    println!("  cd {}", args.path.display());
-    println!("  tidegate filter test");
-    println!("  tidegate filter build");
-    println!("  tidegate filter run target/filters/{} --config config.json{}", module(name), source.run);
-    println!("  {}", source.attempt);
+    show(&format!("{} is made, {}\n", args.path.display(), sdk.description()));
+    show(&format!("  cd {}", args.path.display()));
+    show("  tidegate filter test");
+    show("  tidegate filter build");
+    show(&format!(
+        "  tidegate filter run target/filters/{} --config config.json{}",
+        module(name),
+        source.run
+    ));
+    show(&format!("  {}", source.attempt));
     Ok(ExitCode::SUCCESS)
 }
 

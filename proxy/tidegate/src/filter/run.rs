@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tidegate_proxy::Recorded;
 use tokio::task::spawn_local;
 
-use super::screen::{Paint, Tint};
+use super::screen::{self, Paint, Tint};
 use crate::apply::Workshop;
 use crate::demo::free_port;
 use crate::run::{self, Control, Started};
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         // The screen has shown all that came before.
         drop(control);
         if screen.is_finished() {
-            println!();
+            screen::show("");
         }
         code
     })
@@ -89,19 +89,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
 /// Shows records as they come.
 fn show(records: &Receiver<Recorded>, paint: Paint) {
     while let Ok(record) = records.recv() {
-        print!("{}", show::record(&record, paint));
+        screen::show(show::record(&record, paint).trim_end());
     }
 }
 
 fn greet(args: &RunArgs, address: SocketAddr, paint: Paint) {
     let module = args.module.display();
-    println!("{module} in front of an echo, on {address}");
-    println!("{}", paint.tint(Tint::Dim, "the module and the configuration are watched; Ctrl-C ends"));
+    screen::show(&format!("{module} in front of an echo, on {address}"));
+    screen::show(&paint.tint(Tint::Dim, "the module and the configuration are watched; Ctrl-C ends"));
     let attempt = match args.tcp {
         true => format!("printf 'hello\\n' | nc -q 1 {} {}", address.ip(), address.port()),
         false => format!("curl -i http://{address}/"),
     };
-    println!("\n  {attempt}\n");
+    screen::show(&format!("\n  {attempt}\n"));
 }
 
 /// What there is to tell of the filter as it runs now; whether it does.
@@ -112,14 +112,14 @@ fn tell_state(status: &Status, paint: Paint) -> bool {
     for state in states {
         if let PluginState::Failed { why } = state {
             runs = false;
-            println!(
+            screen::show(&format!(
                 "{}\n  {why}",
                 paint.tint(Tint::Bad, "the filter cannot be loaded, requests are refused:")
-            );
+            ));
         }
     }
     for warning in current.iter().flat_map(|current| &current.warnings) {
-        println!("{} {}", paint.tint(Tint::Odd, "warning"), warning.message);
+        screen::show(&format!("{} {}", paint.tint(Tint::Odd, "warning"), warning.message));
     }
     runs
 }
@@ -133,13 +133,13 @@ async fn tell_reloads(status: Rc<Status>, module: PathBuf, paint: Paint) {
         if status.published.get() > published {
             published = status.published.get();
             if tell_state(&status, paint) {
-                println!("{} {}", paint.tint(Tint::Good, "reloaded"), module.display());
+                screen::show(&format!("{} {}", paint.tint(Tint::Good, "reloaded"), module.display()));
             }
         } else if status.rejections.get() > rejections && status.rejected.borrow().is_some() {
             rejections = status.rejections.get();
-            println!("{}", paint.tint(Tint::Bad, "not reloaded, the version before serves:"));
+            screen::show(&paint.tint(Tint::Bad, "not reloaded, the version before serves:"));
             for problem in status.rejected.borrow().iter().flat_map(|rejected| &rejected.problems) {
-                println!("  {}", problem.message);
+                screen::show(&format!("  {}", problem.message));
             }
         }
     }

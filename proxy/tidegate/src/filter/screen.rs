@@ -7,9 +7,15 @@ pub(crate) fn line(out: &mut impl Write, name: &str, value: &str) -> io::Result<
     writeln!(out, "{name:<10} {value}")
 }
 
+/// A line, or several, on standard output. Who has closed it wants to see nothing.
+pub(crate) fn show(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
 /// What happens now; on standard error, so that results can be piped.
 pub(crate) fn say(message: &str) {
-    eprintln!("{message}");
+    let _ = writeln!(io::stderr(), "{message}");
 }
 
 /// How text is shown.

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -172,8 +172,13 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, shelves: 
         return serve_cut(stream, cut, &shelves).await;
     }
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = lock(&shelves).answer(&request);
-        async move { Ok::<_, Infallible>(answer) }
+        let shelves = Arc::clone(&shelves);
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let request = Request::from_parts(head, body);
+            Ok::<_, Infallible>(lock(&shelves).answer(&request))
+        }
     });
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
@@ -188,7 +193,7 @@ async fn serve_cut<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, cut: usize,
 }
 
 impl Shelves {
-    fn answer(&mut self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&mut self, request: &Request<Bytes>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         let shown = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         self.seen.push((path.to_owned(), shown.map(str::to_owned)));
@@ -213,6 +218,9 @@ impl Shelves {
             refused.headers_mut().insert("www-authenticate", challenge.parse().expect("a valid value"));
             return refused;
         }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return self.take(request, rest);
+        }
         if let Some((repository, version)) = rest.split_once("/manifests/")
             && let Some((kind, manifest)) = self.manifests.get(&format!("{repository}/{version}"))
         {
@@ -232,6 +240,42 @@ impl Shelves {
             }
         }
         respond(StatusCode::NOT_FOUND, r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#)
+    }
+}
+
+impl Shelves {
+    /// What is pushed. Blobs must have their digest, manifests must name blobs that are here.
+    fn take(&mut self, request: &Request<Bytes>, rest: &str) -> Response<Full<Bytes>> {
+        let body = request.body();
+        if let Some((_, "")) = rest.split_once("/blobs/uploads/") {
+            let mut begun = respond(StatusCode::ACCEPTED, "");
+            let target = format!("/v2/{rest}session?state=1");
+            begun.headers_mut().insert("location", target.parse().expect("a valid value"));
+            return begun;
+        }
+        if rest.contains("/blobs/uploads/") {
+            let wanted =
+                request.uri().query().and_then(|query| query.split("digest=").nth(1)).unwrap_or_default();
+            if wanted != digest(body) {
+                return respond(StatusCode::BAD_REQUEST, r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#);
+            }
+            self.blobs.insert(wanted.to_owned(), body.to_vec());
+            return respond(StatusCode::CREATED, "");
+        }
+        let Some((repository, tag)) = rest.split_once("/manifests/") else {
+            return respond(StatusCode::NOT_FOUND, "");
+        };
+        let manifest: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let layers = manifest["layers"].as_array().into_iter().flatten();
+        let mut named =
+            layers.chain([&manifest["config"]]).map(|blob| blob["digest"].as_str().unwrap_or_default());
+        if !named.all(|name| self.blobs.contains_key(name)) {
+            return respond(StatusCode::BAD_REQUEST, r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}"#);
+        }
+        for version in [tag, &digest(body)] {
+            self.manifests.insert(format!("{repository}/{version}"), (MANIFEST.to_owned(), body.to_vec()));
+        }
+        respond(StatusCode::CREATED, "")
     }
 }
 

@@ -1,6 +1,7 @@
 //! `tidegate filter`: what its commands tell, and by which exit code.
 
 use crate::process::{Folder, lines, request, tidegate};
+use crate::registry::Registry;
 use crate::shown::Shown;
 
 const MODULE: &str = r#"(module (import "env" "proxy_fly" (func)) (memory (export "memory") 1)
@@ -61,4 +62,36 @@ fn a_filter_that_runs_shows_what_it_does() {
     request(address, "GET", "/again");
     run.until("request   + x-old: hello");
     assert!(run.end().success());
+}
+
+#[test]
+fn what_is_pushed_is_pulled() {
+    let folder = Folder::new("push");
+    let registry = Registry::plain();
+    let module = wat::parse_str(ADDS).expect("a module");
+    folder.write("a.wasm", &module);
+    // `ann:secret`, as `docker login` writes it.
+    let config = format!(r#"{{ "auths": {{ "{}": {{ "auth": "YW5uOnNlY3JldA==" }} }} }}"#, registry.address);
+    folder.write("docker.json", config);
+    registry.shelves().wants = Some(("Basic YW5uOnNlY3JldA==".to_owned(), "Basic realm=\"x\"".to_owned()));
+    let place = format!("oci://{}/team/guard:1.2", registry.address);
+
+    let output = tidegate(&folder, &["filter", "push", "a.wasm", &place]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("wants a user and a password"), "{text}");
+
+    let arguments =
+        ["filter", "push", "a.wasm", &place, "--credentials", "docker.json", "--annotation", "a.b=c"];
+    let output = tidegate(&folder, &arguments);
+    let text = lines(&output).join("\n");
+    assert_eq!(output.status.code(), Some(0), "{text} {}", String::from_utf8_lossy(&output.stderr));
+    let (kind, manifest) = registry.shelves().manifests.get("team/guard/1.2").cloned().expect("a manifest");
+    assert_eq!(kind, "application/vnd.oci.image.manifest.v1+json");
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    assert_eq!(manifest["layers"][0]["mediaType"], "application/wasm");
+    assert_eq!(manifest["annotations"]["a.b"], "c");
+
+    let output = tidegate(&folder, &["filter", "pull", &place, "--credentials", "docker.json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read(folder.path("guard.wasm")).expect("it was pulled"), module);
 }

@@ -27,7 +27,7 @@ struct Token {
 /// The value of `authorization` that answers a 401.
 pub(crate) async fn authorize(
     client: &Client,
-    headers: &HeaderMap,
+    (headers, actions): (&HeaderMap, &str),
     reference: &OciReference,
     credentials: &Credentials,
     plain: bool,
@@ -46,7 +46,7 @@ pub(crate) async fn authorize(
             _ => Err(format!("{registry} wants a user and a password, and there are none for it")),
         },
         Some(Challenge::Bearer { realm, service, scope }) => {
-            let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", reference.repository));
+            let scope = scope.unwrap_or_else(|| format!("repository:{}:{actions}", reference.repository));
             let parts = (realm.as_str(), service.as_deref(), scope.as_str());
             token(client, parts, credentials, plain).await
         }

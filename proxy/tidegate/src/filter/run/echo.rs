@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
 use crate::demo::headers_as_json;
+use crate::filter::screen;
 
 /// Starts the echo on a free port of the loopback address.
 pub(super) async fn start(tcp: bool) -> io::Result<SocketAddr> {
@@ -64,8 +65,10 @@ async fn describe(request: Request<Incoming>) -> Response<Full<Bytes>> {
 async fn echo(mut stream: TcpStream) {
     let (mut from, mut to) = stream.split();
     match tokio::io::copy(&mut from, &mut to).await {
-        Ok(bytes) => println!("connection   {bytes} bytes came past the filter and were sent back"),
-        Err(error) => println!("connection   broken: {error}"),
+        Ok(bytes) => {
+            screen::show(&format!("connection   {bytes} bytes came past the filter and were sent back"))
+        }
+        Err(error) => screen::show(&format!("connection   broken: {error}")),
     }
 }
 

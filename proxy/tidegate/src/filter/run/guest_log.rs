@@ -7,7 +7,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::filter::screen::{Paint, Tint};
+use crate::filter::screen::{self, Paint, Tint};
 
 /// From now on lines are shown.
 pub(super) fn start(paint: Paint) {
@@ -36,7 +36,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         };
         let word = self.0.tint(tint, &format!("{word:<5}"));
         let rest = if of_guest { String::new() } else { self.0.tint(Tint::Dim, &line.fields) };
-        println!("  log  {word} {}{rest}", line.message);
+        screen::show(&format!("  log  {word} {}{rest}", line.message));
     }
 }
 

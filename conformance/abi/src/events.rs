@@ -2,7 +2,13 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, request, response};
-use tidegate_wasm::{CallResponse, CertificateDetails, Effect, StreamInfo, TlsDetails};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidegate_wasm::{
+    CallResponse, CertificateDetails, Effect, Facts, Outcome, StreamInfo, TlsDetails, UpstreamConnection,
+    UpstreamFacts,
+};
 
 use crate::token::Token;
 
@@ -17,6 +23,9 @@ pub(crate) fn info(words: &[Token]) -> StreamInfo {
     info.listener = Some("web".into());
     info.route = Some("shop".into());
     info.rule = Some("first".into());
+    if has(words, "told") {
+        info.facts = Some(facts());
+    }
     if has(words, "tls") {
         info.tls = true;
         info.tls_details = Some(
@@ -40,6 +49,33 @@ pub(crate) fn info(words: &[Token]) -> StreamInfo {
         );
     }
     info
+}
+
+/// What a gateway would have told of a request that went to its second server.
+fn facts() -> Rc<Facts> {
+    let facts = Facts::new();
+    let peer = CertificateDetails {
+        subject: "CN=server".to_owned(),
+        uris: vec!["spiffe://a/s".to_owned()],
+        names: vec!["server.test".to_owned()],
+        sha256: "fedcba".to_owned(),
+    };
+    let tls = TlsDetails { version: "TLSv1.3".to_owned(), peer, ..TlsDetails::default() };
+    facts.set_upstream(UpstreamFacts {
+        name: Some("up".into()),
+        address: Some(([10, 0, 0, 3], 9000).into()),
+        attempts: 2,
+        failure: Some("refused".to_owned()),
+        servers: 3,
+        waited: Some(Duration::from_millis(1)),
+        connection: Some(Rc::new(UpstreamConnection {
+            local: Some(([10, 0, 0, 2], 5000).into()),
+            tls: Some(tls),
+        })),
+    });
+    let details = Some("via_upstream".into());
+    facts.set_outcome(Outcome { details, flags: 0, latency: Some(Duration::from_millis(2)) });
+    Rc::new(facts)
 }
 
 pub(crate) fn has(words: &[Token], wanted: &str) -> bool {

@@ -9,7 +9,7 @@ use crate::case::{Call, Case, Doing};
 use crate::token::{Token, escaped};
 
 /// Callbacks: how a case names them, the export, parameters, result where there is one.
-pub(crate) const CALLBACKS: [(&str, &str, usize, Option<i64>); 31] = [
+pub(crate) const CALLBACKS: [(&str, &str, usize, Option<i64>); 32] = [
     ("initialize", "_initialize", 0, None),
     ("start", "_start", 0, None),
     ("context_create", "proxy_on_context_create", 2, None),
@@ -40,6 +40,7 @@ pub(crate) const CALLBACKS: [(&str, &str, usize, Option<i64>); 31] = [
     ("main", "main", 2, Some(0)),
     ("request_metadata", "proxy_on_request_metadata", 2, Some(0)),
     ("response_metadata", "proxy_on_response_metadata", 2, Some(0)),
+    ("validate", "proxy_validate_configuration", 2, Some(1)),
     ("malloc", "malloc", 1, None),
 ];
 

@@ -261,6 +261,9 @@ impl Run<'_> {
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| {
-        Engine::new(EngineOptions { cache_dir: None, epoch_tick: Duration::from_millis(1) }).unwrap()
+        let engine =
+            Engine::new(EngineOptions { cache_dir: None, epoch_tick: Duration::from_millis(1) }).unwrap();
+        engine.name_node("machine".to_owned());
+        engine
     })
 }

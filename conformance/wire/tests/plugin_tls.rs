@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tidegate_testkit::{Authority, RawClient, TestGateway};
+use tidegate_testkit::{Answer, Authority, RawClient, ScriptedUpstream, TestGateway, fill};
 
 const NAMES: [&str; 10] = [
     "mtls",
@@ -17,14 +17,14 @@ const NAMES: [&str; 10] = [
     "sha256_peer_certificate_digest",
 ];
 
-/// Writes each property of the connection that is known into a field of the answer, `x-0` and so on.
-fn guest() -> Vec<u8> {
+/// Writes each property of `whose` that is known into a field of the answer, `x-0` and so on.
+fn guest(whose: &str, names: &[&str]) -> Vec<u8> {
     let (mut data, mut code) = (String::new(), String::new());
-    for (nth, name) in NAMES.iter().enumerate() {
+    for (nth, name) in names.iter().enumerate() {
         let at = 1000 + 100 * nth;
         write!(
             data,
-            r#"(data (i32.const {at}) "connection\00{name}") (data (i32.const {}) "x-{nth}")"#,
+            r#"(data (i32.const {at}) "{whose}\00{name}") (data (i32.const {}) "x-{nth}")"#,
             at + 80
         )
         .expect("strings take it");
@@ -32,7 +32,7 @@ fn guest() -> Vec<u8> {
             code,
             "(if (i32.eqz (call $property (i32.const {at}) (i32.const {}) (i32.const 64) (i32.const 68))) (then
                (drop (call $add (i32.const 2) (i32.const {}) (i32.const 3) (i32.load (i32.const 64)) (i32.load (i32.const 68))))))",
-            11 + name.len(),
+            whose.len() + 1 + name.len(),
             at + 80
         )
         .expect("strings take it");
@@ -73,7 +73,7 @@ routes: [{ name: r, rules: [{ filters: [{ plugin: guest }], respond: { status: 2
             ("a.pem", own.cert.as_bytes()),
             ("a.key", own.key.as_bytes()),
             ("clients.pem", authority.pem().as_bytes()),
-            ("guest.wasm", &guest()),
+            ("guest.wasm", &guest("connection", &NAMES)),
         ],
     );
     let request = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
@@ -103,4 +103,48 @@ routes: [{ name: r, rules: [{ filters: [{ plugin: guest }], respond: { status: 2
     let seen = read(without);
     assert_eq!((&seen[0], &seen[3], &seen[5]), (&known("0"), &subject, &known("a.test")));
     assert_eq!((&seen[6], &seen[9]), (&None, &None));
+}
+
+#[test]
+fn the_upstreams_tls_is_a_property() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["server.test", "other.test"]);
+    let upstream = ScriptedUpstream::start_tls(certificate.server_config(&["http/1.1"]), |_| {
+        Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    });
+    let names = [
+        "tls_version",
+        "subject_peer_certificate",
+        "dns_san_peer_certificate",
+        "sha256_peer_certificate_digest",
+        "local_address",
+        "address",
+        "subject_local_certificate",
+    ];
+    let yaml = fill(
+        "
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+workers: 1
+plugins: { guest: { module: guest.wasm } }
+routes: [{ name: r, rules: [{ filters: [{ plugin: guest }], forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${up}'], tls: { ca: ca.pem, serverName: server.test } } }
+",
+        &[("up", &upstream.address())],
+    );
+    let ca = authority.pem();
+    let files = [("guest.wasm", &guest("upstream", &names)[..]), ("ca.pem", ca.as_bytes())];
+    let gateway = TestGateway::start_with(&yaml, &files);
+    let mut client = RawClient::connect(gateway.address("web"));
+    let mut ends = Vec::new();
+    // The second one finds the connection of the first.
+    for _ in 0..2 {
+        let answer = client.exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        let seen = |nth: usize| answer.header(&format!("x-{nth}")).map(str::to_owned);
+        let known = |text: &str| Some(text.to_owned());
+        assert_eq!((seen(0), seen(1)), (known("TLSv1.3"), known("CN=rcgen self signed cert")));
+        assert_eq!((seen(2), seen(3)), (known("server.test"), known(&certificate.sha256())));
+        assert_eq!((seen(5), seen(6)), (known(&upstream.address().to_string()), None));
+        ends.push(seen(4).expect("an address"));
+    }
+    assert!(ends[0].starts_with("127.0.0.1:") && ends[0] == ends[1], "{ends:?}");
 }

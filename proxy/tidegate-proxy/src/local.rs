@@ -202,12 +202,7 @@ impl Client {
             };
             Rc::new(TlsDetails {
                 server_name: self.server_name.clone().unwrap_or_default(),
-                version: match session.version {
-                    Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
-                    Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-                    _ => "",
-                }
-                .into(),
+                version: certificate::version(session.version).into(),
                 client_authenticated: session.certificate.is_some(),
                 local: read(local),
                 peer: read(session.certificate.as_ref()),

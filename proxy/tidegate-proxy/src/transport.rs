@@ -1,6 +1,7 @@
 //! A byte stream of a client or a server, with or without TLS, and with bytes that were read ahead.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,15 +123,31 @@ impl Stream {
         }
     }
 
-    /// Makes the end of this stream a reset: the peer must not take what it got for all there is.
-    pub(crate) fn reset_when_dropped(&self) {
-        let tcp = match &self.transport {
+    /// The TLS session with a server.
+    pub(crate) fn client_session(&self) -> Option<&rustls::ClientConnection> {
+        match &self.transport {
+            Transport::Client(stream) => Some(stream.get_ref().1),
+            Transport::Plain(_) | Transport::Server(_) => None,
+        }
+    }
+
+    /// This end's address.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        self.tcp().local_addr().ok()
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match &self.transport {
             Transport::Plain(stream) => stream,
             Transport::Server(stream) => stream.get_ref().0,
             Transport::Client(stream) => stream.get_ref().0,
-        };
+        }
+    }
+
+    /// Makes the end of this stream a reset: the peer must not take what it got for all there is.
+    pub(crate) fn reset_when_dropped(&self) {
         // A connection that is gone already needs none.
-        drop(tcp.set_zero_linger());
+        drop(self.tcp().set_zero_linger());
     }
 }
 

@@ -6,5 +6,6 @@ pub(crate) mod cluster;
 pub(crate) mod connect;
 pub(crate) mod grpc;
 pub(crate) mod http1;
+pub(crate) mod peer;
 pub(crate) mod pool;
 pub(crate) mod send;

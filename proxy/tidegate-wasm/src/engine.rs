@@ -48,6 +48,7 @@ struct Inner {
     /// For instances from images; made for the first of them.
     isolated: OnceLock<Result<Isolated, String>>,
     thread_time: OnceLock<fn() -> Option<Duration>>,
+    node: OnceLock<String>,
     ticks: AtomicU64,
     rest: rest::Rest,
     epoch_tick: Duration,
@@ -102,6 +103,7 @@ impl Engine {
             imports,
             isolated: OnceLock::new(),
             thread_time: OnceLock::new(),
+            node: OnceLock::new(),
             ticks: AtomicU64::new(0),
             rest: rest::Rest::default(),
             epoch_tick: options.epoch_tick.max(Duration::from_micros(100)),
@@ -127,6 +129,17 @@ impl Engine {
     pub fn measure_threads(&self, thread_time: fn() -> Option<Duration>) {
         // A second one is of no use; the first stays.
         let _ = self.inner.thread_time.set(thread_time);
+    }
+
+    /// The name of the machine, or whatever the gateway is known by; guests read it as `xds.node.id`. Set once.
+    pub fn name_node(&self, name: String) {
+        // A second one is of no use; the first stays.
+        let _ = self.inner.node.set(name);
+    }
+
+    /// The name that was set; empty if none was.
+    pub(crate) fn node(&self) -> &str {
+        self.inner.node.get().map_or("", String::as_str)
     }
 
     /// How long this thread was on a CPU, if that is known.

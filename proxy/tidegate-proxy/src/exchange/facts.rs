@@ -8,6 +8,7 @@ use tidegate_wasm::{Facts, Outcome, StreamInfo, UpstreamFacts};
 
 use crate::exchange::finish::Record;
 use crate::http::fail::Reason;
+use crate::upstream::pool::Lease;
 
 impl Record {
     /// What the plugins of the request share, for one that uses it.
@@ -51,6 +52,14 @@ impl Record {
         }
     }
 
+    /// The attempt has its connection.
+    pub(crate) fn note_connection(&mut self, lease: &Lease) {
+        if self.facts.is_some() {
+            self.waited = self.sent_at.map(|sent| self.client.local.clock.now().saturating_sub(sent));
+            self.connection = Some(lease.peer().details());
+        }
+    }
+
     /// Tells what is known by now.
     pub(crate) fn tell_facts(&mut self) {
         let Some(facts) = self.facts.clone() else { return };
@@ -67,6 +76,9 @@ impl Record {
                     address: pool.cluster.servers.get(server).map(|server| server.address),
                     attempts: self.attempts,
                     failure: self.no_connection.clone(),
+                    servers: pool.cluster.servers.len(),
+                    waited: self.waited,
+                    connection: self.connection.clone(),
                 });
             }
         }

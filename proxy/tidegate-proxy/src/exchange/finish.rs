@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use tidegate_config::plan::PluginIndex;
-use tidegate_wasm::Facts;
+use tidegate_wasm::{Facts, UpstreamConnection};
 
 use crate::exchange::log_line;
 use crate::exchange::logged::{self, Heads};
@@ -66,6 +66,8 @@ pub(crate) struct Record {
     pub(crate) sent_at: Option<Duration>,
     pub(crate) latency: Option<Duration>,
     pub(crate) no_connection: Option<String>,
+    pub(crate) waited: Option<Duration>,
+    pub(crate) connection: Option<Rc<UpstreamConnection>>,
 }
 
 /// What the access log says of a request's head.
@@ -118,6 +120,8 @@ impl Record {
             sent_at: None,
             latency: None,
             no_connection: None,
+            waited: None,
+            connection: None,
             client,
         })
     }

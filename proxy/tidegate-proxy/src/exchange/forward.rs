@@ -117,6 +117,7 @@ impl Exchange {
                 Err(fail) => return (Some(server), Err(fail)),
             },
         };
+        self.record.note_connection(&lease);
         let until = limit.map(|limit| self.record.client.local.clock.now() + limit);
         let sent = self.within(until, pin!(send::send(place, lease, message, again))).await;
         let outcome = sent.and_then(|outcome| outcome.map_err(|fail| self.blame(fail)));

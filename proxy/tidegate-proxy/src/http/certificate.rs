@@ -1,8 +1,18 @@
 //! What a certificate says of its owner, for guests that ask: as much of X.509 (RFC 5280, 4.1) as that needs. The
 //! certificates were checked by the TLS library before; what cannot be read here is left out.
 
+use rustls::ProtocolVersion;
 use sha2::{Digest, Sha256};
 use tidegate_wasm::CertificateDetails;
+
+/// A version of TLS as guests read it.
+pub(crate) fn version(version: Option<ProtocolVersion>) -> &'static str {
+    match version {
+        Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "",
+    }
+}
 
 /// Reads a certificate in DER.
 pub(crate) fn details(der: &[u8]) -> CertificateDetails {

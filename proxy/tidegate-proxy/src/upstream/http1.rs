@@ -12,6 +12,7 @@ mod sending;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -32,6 +33,7 @@ use crate::http::added::Added;
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::Reason;
 use crate::transport::Stream;
+use crate::upstream::peer::Peer;
 use crate::upstream::pool::Open;
 
 /// Bytes to read at once, when not more are known to come.
@@ -55,6 +57,8 @@ pub(crate) struct Http1 {
     pub(crate) idle_since: Duration,
     /// Whether an exchange has used it before: then a failure may be the server closing an idle connection.
     pub(crate) reused: bool,
+    /// What guests have asked for.
+    peer: OnceCell<Box<Peer>>,
     open: Open,
 }
 
@@ -89,8 +93,14 @@ impl Http1 {
             interim: 0,
             idle_since: Duration::ZERO,
             reused: false,
+            peer: OnceCell::new(),
             open,
         })
+    }
+
+    /// What is known of the connection.
+    pub(crate) fn peer(&self) -> &Peer {
+        self.peer.get_or_init(|| Box::new(Peer::of(&self.stream)))
     }
 
     /// Whether an idle connection can take a request: the server has neither closed it nor sent anything.

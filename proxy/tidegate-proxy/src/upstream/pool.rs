@@ -21,6 +21,7 @@ use crate::upstream::balance::Balancer;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connect::{self, Opened};
 use crate::upstream::http1::{Home, Http1};
+use crate::upstream::peer::Peer;
 
 /// Requests on one HTTP/2 connection before another one is opened.
 const STREAMS: u32 = 100;
@@ -66,6 +67,7 @@ struct Member {
 /// An HTTP/2 connection.
 pub(crate) struct Http2 {
     sender: http2::SendRequest<Body>,
+    peer: Peer,
     streams: Cell<u32>,
     /// When `tidy` first saw it without a stream.
     idle_since: Cell<Option<Duration>>,
@@ -89,6 +91,16 @@ pub(crate) enum Lease {
     Http1(Box<Http1>),
     /// One stream of an HTTP/2 connection.
     Http2(http2::SendRequest<Body>, Stream),
+}
+
+impl Lease {
+    /// What is known of the connection.
+    pub(crate) fn peer(&self) -> &Peer {
+        match self {
+            Self::Http1(connection) => connection.peer(),
+            Self::Http2(_, stream) => &stream.0.peer,
+        }
+    }
 }
 
 /// Counts a stream on its connection while it lives.
@@ -228,6 +240,7 @@ impl Place {
         if !opened.http2 {
             return Ok(Lease::Http1(Http1::new(opened.stream, open)));
         }
+        let peer = Peer::of(&opened.stream);
         let (sender, driver) = http2::Builder::new(Local)
             .handshake(TokioIo::new(opened.stream))
             .await
@@ -236,7 +249,7 @@ impl Place {
             let _open = open;
             drop(driver.await);
         });
-        let connection = Rc::new(Http2 { sender, streams: Cell::new(0), idle_since: Cell::new(None) });
+        let connection = Rc::new(Http2 { sender, peer, streams: Cell::new(0), idle_since: Cell::new(None) });
         let lease = stream_on(&connection);
         if let Some(member) = self.member() {
             member.http2.borrow_mut().push(connection);

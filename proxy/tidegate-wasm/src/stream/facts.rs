@@ -1,7 +1,7 @@
 //! What the plugins of one request share: what the gateway has learnt on the way, and the state that plugins set for
 //! each other. Made only for requests that meet a plugin which uses properties.
 
-use crate::limits::PROPERTY_BYTES;
+use crate::{TlsDetails, limits::PROPERTY_BYTES};
 use bytes::Bytes;
 use std::{
     borrow::Cow,
@@ -37,6 +37,21 @@ pub struct UpstreamFacts {
     pub attempts: u32,
     /// Why the last connection did not come about.
     pub failure: Option<String>,
+    /// How many servers the upstream has.
+    pub servers: usize,
+    /// How long the last attempt waited for its connection.
+    pub waited: Option<Duration>,
+    /// The connection of the last attempt.
+    pub connection: Option<Rc<UpstreamConnection>>,
+}
+
+/// What is known of a connection to a server.
+#[derive(Debug, Clone, Default)]
+pub struct UpstreamConnection {
+    /// The gateway's end.
+    pub local: Option<SocketAddr>,
+    /// Its TLS; the peer is the server.
+    pub tls: Option<TlsDetails>,
 }
 
 /// What became of a request.

@@ -3,9 +3,10 @@
 
 use super::{Answer, fields::readable};
 use crate::abi::memory::{Fault, give_filled, split};
+use crate::abi::protobuf;
 use crate::foreign::expression::Kind;
 use crate::state::State;
-use crate::stream::{CertificateDetails, Stream, facts::PREFIX, fields::Fields};
+use crate::stream::{CertificateDetails, Stream, TlsDetails, facts::PREFIX, fields::Fields};
 use crate::time::nanoseconds;
 use http::Version;
 use std::net::SocketAddr;
@@ -48,6 +49,7 @@ pub(super) fn find(state: &State, path: &[u8], out: &mut Vec<u8>) -> Result<Kind
         (b"plugin_name", _) => text(out, state.plugin.name()),
         (b"plugin_root_id", _) => text(out, &state.plugin.spec.root_id),
         (b"plugin_vm_id", _) => text(out, ""),
+        (b"xds", _) if cut(rest).0 == b"node" => node(state, cut(rest).1, out),
         (_, None) => None,
         (b"request", Some(stream)) => request(state, stream, rest, out),
         (b"response", Some(stream)) => response(state, stream, rest, out),
@@ -67,6 +69,27 @@ pub(super) fn find(state: &State, path: &[u8], out: &mut Vec<u8>) -> Result<Kind
     };
     found.ok_or(Status::NotFound)
 }
+
+/// The gateway itself, as `envoy.config.core.v3.Node` has it.
+fn node(state: &State, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
+    let id = state.plugin.engine.node();
+    match path {
+        b"" => {
+            for (number, value) in [(1, id), (6, AGENT), (7, VERSION)] {
+                protobuf::put_bytes(out, number, value.as_bytes());
+            }
+            Some(Kind::Bytes)
+        }
+        b"id" => text(out, id),
+        b"user_agent_name" => text(out, AGENT),
+        b"user_agent_version" => text(out, VERSION),
+        b"metadata" => Some(Kind::Map),
+        _ => None,
+    }
+}
+
+const AGENT: &str = "tidegate";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a plugin of this request has set.
 fn own(state: &State, stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
@@ -175,7 +198,11 @@ fn upstream(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
     match path {
         b"request_attempt_count" => number(out, u64::from(known.attempts)),
         b"transport_failure_reason" => text(out, known.failure.as_deref()?),
-        _ => address(known.address.or(info.upstream_address), path, out),
+        b"num_endpoints" => number(out, known.name.as_ref().and(u64::try_from(known.servers).ok())?),
+        b"cx_pool_ready_duration" => number(out, nanoseconds(known.waited?)),
+        b"local_address" => address(known.connection.as_ref()?.local, b"address", out),
+        b"address" | b"port" => address(known.address.or(info.upstream_address), path, out),
+        _ => certificates(known.connection.as_ref()?.tls.as_ref()?, path, out),
     }
 }
 
@@ -190,11 +217,21 @@ fn connection(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
         b"requested_server_name" => return text(out, tls.map_or("", |tls| &tls.server_name)),
         _ => {}
     }
-    let tls = tls?;
+    certificates(tls?, path, out)
+}
+
+/// A TLS session, of the client's connection or of that to the server. What a certificate lacks is not there.
+fn certificates(tls: &TlsDetails, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
+    let subject = |certificate: &'_ CertificateDetails, out: &mut Vec<u8>| {
+        if certificate.sha256.is_empty() && certificate.subject.is_empty() {
+            return None;
+        }
+        text(out, &certificate.subject)
+    };
     match path {
         b"tls_version" => text(out, &tls.version),
-        b"subject_local_certificate" => text(out, &tls.local.subject),
-        b"subject_peer_certificate" => text(out, &tls.peer.subject),
+        b"subject_local_certificate" => subject(&tls.local, out),
+        b"subject_peer_certificate" => subject(&tls.peer, out),
         b"uri_san_local_certificate" => text(out, tls.local.uris.first()?),
         b"uri_san_peer_certificate" => text(out, tls.peer.uris.first()?),
         b"dns_san_local_certificate" => text(out, tls.local.names.first()?),

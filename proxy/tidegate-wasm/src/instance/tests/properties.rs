@@ -42,6 +42,7 @@ fn known() -> StreamInfo {
         address: Some(([10, 0, 0, 9], 8080).into()),
         attempts: 2,
         failure: Some("refused".into()),
+        ..UpstreamFacts::default()
     });
     facts.set_outcome(Outcome {
         details: Some("via_upstream".into()),

@@ -277,6 +277,8 @@ fn settings() -> wasmtime::Config {
         .memory_init_cow(true)
         .parallel_compilation(true)
         .cranelift_opt_level(wasmtime::OptLevel::Speed)
+        // Read when a guest breaks off, and only then.
+        .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20));
     config
 }

@@ -4,7 +4,7 @@
 
 use super::{link, settings};
 use crate::abi::imports::Imports;
-use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 /// Instances of all plugins and workers at one time. Each reserves 4 GiB of address space, of which a process has 128 TiB.
 pub(crate) const PLACES: u32 = 4096;
@@ -46,6 +46,9 @@ impl Isolated {
             places.linear_memory_keep_resident(KEPT_BYTES);
         }
         let mut settings = settings();
+        // Reading lines takes milliseconds, and these instances have no back-off: whoever can break them off must not be
+        // able to have that done for each request.
+        settings.wasm_backtrace_details(WasmBacktraceDetails::Disable);
         settings.allocation_strategy(InstanceAllocationStrategy::Pooling(places));
         let wasm = wasmtime::Engine::new(&settings)
             .map_err(|error| format!("no place for isolated instances: {error:#}"))?;

@@ -1,5 +1,6 @@
 //! Tests of instances with guests written as text.
 
+mod backtraces;
 mod body;
 mod calls;
 mod capabilities;

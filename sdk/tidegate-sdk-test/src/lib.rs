@@ -41,6 +41,9 @@
 
 #![deny(missing_docs)]
 
+#[cfg(doctest)]
+mod guide;
+
 mod answer;
 mod gateway;
 mod host;

@@ -77,14 +77,20 @@ fn describe(error: &serde_json::Error) -> String {
     let position = format!(" at line {} column {}", error.line(), error.column());
     let message = message.strip_suffix(&position).unwrap_or(&message);
     for kind in ["invalid type: ", "invalid value: "] {
-        let parts = message.strip_prefix(kind).and_then(|rest| rest.rsplit_once(", expected "));
-        if let Some((found, expected)) = parts {
-            let found = found.split(['"', '`']).next().unwrap_or_default().trim_end();
-            return format!("{kind}{found}, expected {expected}");
-        }
+        let Some(rest) = message.strip_prefix(kind) else { continue };
+        // By bytes: the searches of `str` would be a good part of a small filter.
+        let Some(at) = rest.as_bytes().windows(EXPECTED.len()).rposition(|part| part == EXPECTED) else {
+            continue;
+        };
+        let found = rest.as_bytes().get(..at).unwrap_or_default();
+        let quote = found.iter().position(|byte| matches!(byte, b'"' | b'`')).unwrap_or(at);
+        let (found, expected) = (rest.get(..quote).unwrap_or_default(), rest.get(at..).unwrap_or_default());
+        return format!("{kind}{}{expected}", found.trim_ascii_end());
     }
     message.to_owned()
 }
+
+const EXPECTED: &[u8] = b", expected ";
 
 #[cfg(test)]
 mod tests {

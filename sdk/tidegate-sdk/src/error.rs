@@ -66,12 +66,14 @@ impl fmt::Display for Error {
             Error::Refused { what, status } => {
                 write!(f, "cannot {what}: the host answered {}", Refusal(*status))
             }
-            Error::BadHeader { name, problem } => write!(f, "header \"{}\": {problem}", name.escape_debug()),
+            Error::BadHeader { name, problem } => write!(f, "header {name:?}: {problem}"),
             Error::HeadIsGone => f.write_str("the head has gone on, so neither it nor its length can change"),
             Error::TooLarge { limit } => write!(f, "the body has more than {limit} bytes"),
             Error::BodyIsGone => f.write_str("the body has gone on"),
             Error::NoAnswer { why } => write!(f, "no answer: {why}"),
-            Error::Grpc { status, message } => write!(f, "gRPC status {status}: {}", message.escape_debug()),
+            Error::Grpc { status, message } => {
+                write!(f, "gRPC status {status}: {}", message.as_bytes().escape_ascii())
+            }
             Error::TimedOut => f.write_str("it took too long"),
         }
     }

@@ -146,7 +146,7 @@ impl fmt::Debug for Headers {
 
 #[cold]
 fn refused(verb: &str, name: &str, refusal: host::Refusal) -> Error {
-    Error::refused(format!("{verb} the header {}", name.escape_debug()), refusal)
+    Error::refused(format!("{verb} the header {name}"), refusal)
 }
 
 #[inline]

@@ -126,5 +126,5 @@ fn ready(event: Event) {
 
 #[cold]
 fn cannot(verb: &str, name: &str, refusal: host::Refusal) -> Error {
-    Error::refused(format!("{verb} the queue \"{}\"", name.escape_debug()), refusal)
+    Error::refused(format!("{verb} the queue {name:?}"), refusal)
 }

@@ -128,5 +128,5 @@ fn fresh(bytes: &[u8]) -> Option<(Duration, &[u8])> {
 
 #[cold]
 fn cannot(verb: &str, key: &str, refusal: host::Refusal) -> Error {
-    Error::refused(format!("{verb} the shared value \"{}\"", key.escape_debug()), refusal)
+    Error::refused(format!("{verb} the shared value {key:?}"), refusal)
 }

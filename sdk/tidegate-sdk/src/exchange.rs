@@ -9,9 +9,9 @@ use crate::side::{CLIENT, REQUEST, RESPONSE, SERVER, Side};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
     /// The request; of a connection: the client's bytes.
-    Request = 0,
+    Request,
     /// The response; of a connection: the server's bytes.
-    Response = 1,
+    Response,
 }
 
 /// One exchange.

@@ -326,7 +326,7 @@ impl Host for Memory {
         let metric = metrics.get(id as usize).ok_or(Status::NotFound)?;
         match metric.kind {
             MetricKind::Histogram => Err(Status::BadArgument.into()),
-            _ => Ok(metric.value.cast_unsigned()),
+            _ => Ok(u64::from_le_bytes(metric.value.to_le_bytes())),
         }
     }
 

@@ -115,7 +115,7 @@ impl World {
         let Some((_, reply)) = pending.answer else { return Ok(false) };
         match pending.kind {
             Kind::Http => {
-                let answer = (!reply.none).then(|| CallAnswer {
+                let answer = (!reply.none).then_some(CallAnswer {
                     headers: reply.head,
                     body: reply.body,
                     trailers: reply.trailers,

@@ -1,5 +1,6 @@
 //! Handlers and background tasks that wait.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -21,8 +22,7 @@ pub(super) enum Task<F: Filter> {
 impl<F: Filter> Module<F> {
     /// Starts the handler of a direction and runs it as far as it comes.
     pub(super) fn begin_handler(&self, exchange: &Rc<Exchange<F::State>>, which: Which, filter: Rc<F>) {
-        let idle = &self.idle[which as usize];
-        let kept = idle.borrow_mut().pop();
+        let kept = self.idle(which).borrow_mut().pop();
         let mut slot = kept.unwrap_or_else(|| self.make_place(which));
         slot.start(filter, exchange.clone());
         let task = wake::next_task();
@@ -36,6 +36,14 @@ impl<F: Filter> Module<F> {
         }
     }
 
+    fn idle(&self, which: Which) -> &RefCell<Vec<Box<dyn Slot<F>>>> {
+        let [request, response] = &self.idle;
+        match which {
+            Which::Request => request,
+            Which::Response => response,
+        }
+    }
+
     fn end_handler(
         &self,
         mut slot: Box<dyn Slot<F>>,
@@ -44,7 +52,7 @@ impl<F: Filter> Module<F> {
         flow: Flow,
     ) {
         slot.clear();
-        let mut idle = self.idle[which as usize].borrow_mut();
+        let mut idle = self.idle(which).borrow_mut();
         if idle.len() < KEPT {
             idle.push(slot);
         }

@@ -55,7 +55,9 @@ mod several {
                 }
                 "/bad" => {
                     let bad = http::get("/a").to("a").header("x-a", "b\r\nc").await;
-                    request.headers().set("x-got", bad.unwrap_err().to_string());
+                    request
+                        .headers()
+                        .set("x-got", bad.err().map(|error| error.to_string()).unwrap_or_default());
                 }
                 "/nowhere" => {
                     http::get("/").to("").await?;
@@ -68,7 +70,7 @@ mod several {
 }
 
 fn several() -> Gateway<several::Several> {
-    let gateway = Gateway::start("").unwrap();
+    let gateway = Gateway::start("").expect("a correct configuration");
     gateway.on_call("a", |call| Reply::new(200).body("x".repeat(call.path().len())).after(5 * MS));
     gateway.on_call("b", |_| Reply::new(204).after(4 * MS));
     gateway

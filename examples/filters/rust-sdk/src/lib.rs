@@ -1,0 +1,65 @@
+//! Refuses a path, asks an auth server, adds a field to responses. See ../README.md.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tidegate_sdk::{Filter, Flow, Reply, Request, Response, Result, filter, http};
+
+/// Nothing is configured, and nothing may be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {}
+
+/// The filter.
+pub struct Guard;
+
+#[filter]
+impl Filter for Guard {
+    type Config = Config;
+
+    fn new(_: Config) -> Self {
+        Guard
+    }
+
+    async fn on_request(&self, request: &mut Request) -> Result<Flow> {
+        if request.path() == "/private" {
+            return Ok(Reply::text(403, "private").into());
+        }
+        let token = request.headers().get("authorization").unwrap_or_default();
+        let call = http::get("/check").to("auth").header("authorization", token);
+        let answer = call.timeout(Duration::from_secs(1)).await;
+        let Some(answer) = answer.ok().filter(|answer| answer.status() == 200) else {
+            return Ok(Reply::text(401, "who are you?").into());
+        };
+        if let Some(user) = answer.headers().get("x-user") {
+            request.headers().set("x-user", user);
+        }
+        Ok(Flow::Continue)
+    }
+
+    async fn on_response(&self, response: &mut Response) {
+        response.headers().set("x-filter", "rust-sdk");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_sdk_test::{Gateway, Reply, get};
+
+    use super::Guard;
+
+    #[test]
+    fn the_auth_server_is_asked_but_for_what_is_private() {
+        let gateway = Gateway::<Guard>::start("").expect("it needs no configuration");
+        gateway.on_call("auth", |call| match call.header("authorization") {
+            Some("good") => Reply::new(200).header("x-user", "ann"),
+            _ => Reply::new(401),
+        });
+        let passed = gateway.send(get("/").header("authorization", "good"));
+        let user = passed.upstream().and_then(|request| request.header("x-user"));
+        assert_eq!((user, passed.header("x-filter")), (Some("ann"), Some("rust-sdk")));
+        assert_eq!(gateway.send(get("/")).status(), 401);
+        let private = gateway.send(get("/private"));
+        assert_eq!((private.status(), private.calls().len()), (403, 0));
+    }
+}

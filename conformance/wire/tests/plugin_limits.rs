@@ -1,7 +1,7 @@
 //! Limits of plugins on real sockets: each has its own reason, a rule narrows them for itself only, what grew is replaced,
 //! and the neighbours never notice.
 
-use tidegate_testkit::{RawClient, Response, ScriptedUpstream, TestGateway, fill};
+use tidegate_testkit::{Answer, Gate, RawClient, Response, ScriptedUpstream, Step, TestGateway, fill};
 
 const FAULT: &[u8] = include_bytes!("guests/fault.wat");
 
@@ -113,6 +113,32 @@ fn another_instance_takes_over_from_one_that_has_grown() {
     // After the third request the memory is above three mebibytes.
     assert_eq!(counts, ["1", "2", "3", "1", "2"]);
     assert_eq!(gateway.metric("tidegate_plugin_rebuilds_total", "plugin=\"guest\""), 1.0);
+}
+
+#[test]
+fn an_instance_that_was_replaced_goes_on_with_what_is_inside() {
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = ScriptedUpstream::start(move |call| match call.head.target.as_str() {
+        "/filtered/held" => Answer::steps([Step::Wait(held.clone()), Step::send(OK)]),
+        _ => Answer::reply(OK),
+    });
+    let gateway = gateway(&upstream, GROWS, "limits: { memory: 64MiB, rebuildAbove: 3MiB }", "");
+    let mut client = RawClient::connect(gateway.address("web"));
+    client.send("GET /filtered/held HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    upstream.wait("the request that is held", |c| c.iter().flat_map(|c| &c.requests).count() > 0);
+    let counts: Vec<_> =
+        (0..4).filter_map(|_| ask(&gateway, "/filtered", "-").header("x-seen").map(str::to_owned)).collect();
+    assert_eq!(counts, ["2", "3", "1", "2"], "another instance has taken over");
+    // One is that of `/narrow`.
+    assert_eq!(gateway.metric("tidegate_plugin_instances", "guest"), 3.0);
+    gate.open();
+    let answer = client.response("GET").expect("well formed");
+    assert_eq!((answer.status, answer.header("x-seen")), (200, Some("3")), "the one that it began in");
+    gateway.wait("the old instance to end", |gateway| {
+        gateway.metric("tidegate_plugin_instances", "guest") == 2.0
+    });
 }
 
 #[test]

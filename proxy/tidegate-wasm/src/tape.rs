@@ -242,7 +242,9 @@ impl Tape {
         };
         self.left = left;
         let at = now.monotonic.saturating_sub(opened.monotonic).as_micros();
-        self.notes.push(Note { at: u64::try_from(at).unwrap_or(u64::MAX), event });
+        // What the gateway takes without asking the guest has no time of its own.
+        let before = self.notes.last().map_or(0, |note| note.at);
+        self.notes.push(Note { at: u64::try_from(at).unwrap_or(u64::MAX).max(before), event });
     }
 
     pub(crate) fn note_step(&mut self, opened: Now, now: Now, step: Step) {

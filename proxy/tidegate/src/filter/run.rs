@@ -172,7 +172,7 @@ fn document(args: &RunArgs, module: &Path, port: u16, echo: SocketAddr) -> Resul
             "protocol": if args.tcp { "tcp" } else { "http" },
         }],
         "plugins": { NAME: plugin },
-        "routes": [{ "name": "all", "rules": [rule] }],
+        "routes": [{ "name": "all", "listeners": [LISTENER], "rules": [rule] }],
         "upstreams": upstreams,
     }))
 }
@@ -233,26 +233,32 @@ mod tests {
         }
     }
 
+    struct NoSecrets;
+
+    impl tidegate_config::Secrets for NoSecrets {
+        fn env(&self, _: &str) -> Result<String, String> {
+            Err("there are none".to_owned())
+        }
+
+        fn file(&self, _: &Path) -> Result<String, String> {
+            Err("there are none".to_owned())
+        }
+    }
+
     #[test]
     fn what_is_written_becomes_a_document() {
         let echo = SocketAddr::from(([127, 0, 0, 1], 9));
-        let config = Some(r#"{ "a": 1 }"#.to_owned());
-        let args = RunArgs { config, upstreams: vec!["auth=127.0.0.1:7".to_owned()], ..args() };
-        let document = document(&args, Path::new("/a.wasm"), 80, echo).expect("a document");
-        assert_eq!(document["plugins"][NAME]["config"]["a"], 1);
-        assert_eq!(document["plugins"][NAME]["capabilities"]["upstreams"], json!(["echo", "auth"]));
-        let text = document.to_string();
-        let text = tidegate_config::SourceText { name: "run.json".to_owned(), text };
-        struct None;
-        impl tidegate_config::Secrets for None {
-            fn env(&self, _: &str) -> Result<String, String> {
-                Err("there are none".to_owned())
-            }
-            fn file(&self, _: &Path) -> Result<String, String> {
-                Err("there are none".to_owned())
-            }
+        for tcp in [false, true] {
+            let config = Some(r#"{ "a": 1 }"#.to_owned());
+            let args = RunArgs { config, tcp, upstreams: vec!["auth=127.0.0.1:7".to_owned()], ..args() };
+            let document = document(&args, Path::new("/a.wasm"), 80, echo).expect("a document");
+            assert_eq!(document["plugins"][NAME]["config"]["a"], 1);
+            assert_eq!(document["plugins"][NAME]["capabilities"]["upstreams"], json!(["echo", "auth"]));
+            let text = document.to_string();
+            let text = tidegate_config::SourceText { name: "run.json".to_owned(), text };
+            let loaded = tidegate_config::load(&[text], Path::new("/"), &NoSecrets);
+            assert!(loaded.is_ok(), "{:?}", loaded.err().map(|problems| problems.to_string()));
         }
-        assert!(tidegate_config::load(&[text], Path::new("/"), &None).is_ok());
     }
 
     #[test]

@@ -59,29 +59,35 @@ impl Filter for Guest {
                 "close" => return Ok(Flow::Close),
                 "bad-header" => request.headers().set("x-bad", "a\r\nb"),
                 "whole" => got.push(self.whole(body).await?),
-                "upper" => {
-                    // The head goes on with the first chunk.
-                    request.headers().set("x-got", got.join(" "));
+                word if word.starts_with(LATER) => {}
+                // Other hosts let the head go on before they show the body, as all do where it streams.
+                "brackets" | "upper" => {
+                    request.headers().set("x-t-got", got.join(" "));
                     got.clear();
-                    self.upper(body).await?;
+                    match word {
+                        "upper" => self.upper(body).await?,
+                        _ => drop(self.whole(body).await?),
+                    }
                 }
                 word => got.push(self.get(word, request).await?),
             }
         }
         if !got.is_empty() {
-            request.headers().set("x-got", got.join(" "));
+            request.headers().set("x-t-got", got.join(" "));
         }
         Ok(Flow::Continue)
     }
 
     async fn on_response(&self, response: &mut Response<Seen>, body: &mut Body) -> Result<()> {
-        response.headers().set("x-did", &*response.state().wish.borrow());
+        response.headers().set("x-t-did", &*response.state().wish.borrow());
+        let asked = response.state().wish.borrow().clone();
+        let later = asked.split_ascii_whitespace().filter_map(|word| word.strip_prefix(LATER));
         let wishes = response.headers().get_str("x-do").unwrap_or_default();
-        for wish in wishes.split_ascii_whitespace() {
+        for wish in wishes.split_ascii_whitespace().chain(later) {
             match wish {
                 "call" => {
                     let answer = http::get("/response").to(&self.config.upstream).await?;
-                    response.headers().set("x-called", answer.status().to_string());
+                    response.headers().set("x-t-called", answer.status().to_string());
                 }
                 "upper" => self.upper(body).await?,
                 "whole" => {
@@ -163,6 +169,9 @@ impl Guest {
         Ok(format!("{what}={got}"))
     }
 }
+
+/// What begins a wish that is for the response.
+const LATER: &str = "later-";
 
 /// Bytes of a body that are held.
 const LIMIT: usize = 100_000;

@@ -66,12 +66,12 @@ fn wish(text: &str) -> Request {
 fn heads(send: Send<'_>) {
     let refused = send(wish("refuse"));
     assert_eq!((refused.status(), refused.text().as_str()), (403, "refused\n"));
-    assert!(refused.upstream().is_none() && refused.header("x-did").is_none());
+    assert!(refused.upstream().is_none() && refused.header("x-t-did").is_none());
     assert!(refused.logged("over: 403 \"refuse\""), "{:?}", refused.lines());
     assert_eq!(refused.metric("sdk_guest_requests_total"), 1);
     let passed = send(wish("source repeated").header("x-a", "1").header("x-a", b"\xff".to_vec()));
-    assert_eq!(passed.upstream().expect("it passed").header("x-got"), Some("source=127.0.0.1 repeated=2"));
-    assert_eq!(passed.header("x-did"), Some("source repeated"));
+    assert_eq!(passed.upstream().expect("it passed").header("x-t-got"), Some("source=127.0.0.1 repeated=2"));
+    assert_eq!(passed.header("x-t-did"), Some("source repeated"));
     let bad = send(wish("bad-header"));
     assert_eq!((bad.status(), bad.details()), (500, "filter_failed"));
     assert!(send(wish("close")).is_broken());
@@ -103,7 +103,7 @@ fn calls(send: Send<'_>) {
         ("shared shared", "shared=1 shared=2"),
     ] {
         let answer = send(self::wish(wish));
-        assert_eq!(answer.upstream().expect("it passed").header("x-got"), Some(got));
+        assert_eq!(answer.upstream().expect("it passed").header("x-t-got"), Some(got));
     }
 }
 
@@ -112,13 +112,13 @@ fn responses(send: Send<'_>) {
     assert_eq!(send(of("upper")).text(), "SOME TEXT");
     assert_eq!(send(of("whole")).text(), "<some text>");
     let called = send(of("call whole"));
-    assert_eq!((called.text().as_str(), called.header("x-called")), ("<some text>", Some("204")));
+    assert_eq!((called.text().as_str(), called.header("x-t-called")), ("<some text>", Some("204")));
 }
 
 fn odd_wishes(send: Send<'_>) {
     let answer = send(get("/").header("x-do", b"\xff\xfe".to_vec()));
     assert_eq!(answer.status(), 200);
-    assert_eq!(send(wish("what")).upstream().expect("it passed").header("x-got"), Some("what=what?"));
+    assert_eq!(send(wish("what")).upstream().expect("it passed").header("x-t-got"), Some("what=what?"));
 }
 
 #[test]

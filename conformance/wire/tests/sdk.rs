@@ -57,7 +57,7 @@ upstreams: { up: { servers: ['${up}'] } }
         let requests = self.upstream.requests();
         let last = requests.iter().rev().find(|request| request.target() == "/x");
         let got = last.map(|request| {
-            let got = request.header("x-got").unwrap_or_default().to_owned();
+            let got = request.header("x-t-got").unwrap_or_default().to_owned();
             (got, String::from_utf8_lossy(&request.body).into_owned())
         });
         (answer, got)
@@ -77,7 +77,7 @@ fn requests_wait_for_calls_timers_and_bodies() {
             ("nowhere source", "nowhere=no answer source=127.0.0.1", "hello world"),
         ] {
             let (answer, reached) = lab.send(&format!("x-do: {wish}\r\n"), ["hello ", "world"]);
-            assert_eq!((answer.status, answer.header("x-did")), (200, Some(wish)), "{wish}");
+            assert_eq!((answer.status, answer.header("x-t-did")), (200, Some(wish)), "{wish}");
             assert_eq!(reached, Some((got.to_owned(), body.to_owned())), "{wish}, ticks {tick}");
         }
         let (empty, reached) = lab.send("x-do: whole\r\n", ["", ""]);
@@ -102,6 +102,6 @@ fn responses_are_held_changed_and_wait_for_calls() {
     for (wish, body) in [("upper", "SOME TEXT"), ("whole", "<some text>"), ("call whole", "<some text>")] {
         let (answer, _) = lab.send(&format!("x-response: {wish}\r\n"), ["a", "b"]);
         assert_eq!((answer.status, &*answer.body), (200, body.as_bytes()), "{wish}");
-        assert_eq!(answer.header("x-called"), wish.contains("call").then_some("200"), "{wish}");
+        assert_eq!(answer.header("x-t-called"), wish.contains("call").then_some("200"), "{wish}");
     }
 }

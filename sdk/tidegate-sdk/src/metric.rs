@@ -164,7 +164,7 @@ impl Metric {
     }
 }
 
-/// The form that Prometheus writes, which Tidegate takes apart again: `name{label="value"}`.
+/// The form that Prometheus writes: `name{label="value"}`. The ABI knows names only, so it is part of the name.
 fn with_labels(name: &str, labels: &[(&str, &str)]) -> String {
     let mut text = name.to_owned();
     for (at, (label, value)) in labels.iter().enumerate() {

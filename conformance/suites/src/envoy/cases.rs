@@ -6,6 +6,7 @@ mod failure;
 mod heads;
 mod pairs;
 mod replies;
+mod sdk;
 
 use super::config::STOPS;
 
@@ -100,5 +101,6 @@ pub(crate) fn all() -> Vec<Case> {
         once.iter().cloned().map(|case| Case { name: format!("{}, h2", case.name), http2: true, ..case });
     let mut cases: Vec<Case> = once.iter().cloned().chain(again).collect();
     cases.extend(failure::cases());
+    cases.extend(sdk::cases());
     cases
 }

@@ -2,7 +2,7 @@
 //! say nothing.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Listeners on which the guest of a case may break off: each has a VM of its own.
 pub(crate) const FRAGILE: usize = 12;
@@ -17,13 +17,22 @@ pub(crate) struct Servers {
 /// The listener whose guest stops bodies as well when it pauses headers.
 pub(crate) const STOPS: &str = "stops";
 
+/// The listener of the guest that is written with the SDK.
+pub(crate) const SDK: &str = "sdk";
+
+/// The module on a plugin's place: the scripted guest, or its neighbour, the one by the SDK.
+fn module(guest: &Path, plugin: &str) -> PathBuf {
+    if plugin == SDK { guest.with_file_name("sdk_guest.wasm") } else { guest.to_owned() }
+}
+
 /// All listeners by name, with the plugins on them (name, configuration).
 fn listeners() -> Vec<(String, Vec<(String, &'static str)>)> {
     let web = |name: &str| (name.to_owned(), vec![("guest".to_owned(), "")]);
     let pair = vec![("first".to_owned(), "a"), ("second".to_owned(), "b")];
     let fragile = (0..FRAGILE).map(|nth| (format!("fragile{nth}"), vec![(format!("fragile{nth}"), "")]));
     let stops = (STOPS.to_owned(), vec![(STOPS.to_owned(), "")]);
-    [web("web"), stops, ("pair".to_owned(), pair)].into_iter().chain(fragile).collect()
+    let sdk = (SDK.to_owned(), vec![(SDK.to_owned(), r#"{"upstream":"up","tickMillis":50}"#)]);
+    [web("web"), stops, sdk, ("pair".to_owned(), pair)].into_iter().chain(fragile).collect()
 }
 
 /// Tidegate's configuration.
@@ -38,7 +47,7 @@ pub(crate) fn tidegate(guest: &Path, servers: &Servers) -> String {
         text += &format!(
             "  {plugin}: {{ module: {}, rootId: {plugin}, config: '{config}', onHeadersPause: {pause}, capabilities: {{ upstreams: [up, dead, silent] }}, \
              limits: {{ callTime: 2s, requestTime: 5s }} }}\n",
-            guest.display()
+            module(guest, &plugin).display()
         );
     }
     text += "routes:\n";
@@ -96,8 +105,10 @@ pub(crate) fn envoy(guest: &Path, servers: &Servers) -> String {
 }
 
 fn envoy_filter(guest: &Path, name: &str, config: &str, own_vm: bool) -> String {
-    let vm = if own_vm { name } else { "vm" };
-    let continues = name != STOPS;
+    let vm = if own_vm || name == SDK { name } else { "vm" };
+    // As Envoy does by itself.
+    let continues = name != STOPS && name != SDK;
+    let guest = module(guest, name);
     format!(
         "          - name: {name}
             typed_config:

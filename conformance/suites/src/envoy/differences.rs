@@ -207,6 +207,12 @@ const KNOWN: &[Expected] = &[
         why: "a matter of timing",
     },
     Expected {
+        case: "sdk, brackets refuse",
+        lines: &["upstream: envoy"],
+        what: "a filter that reads a body whole before it refuses the request: Envoy's upstream has seen the head",
+        why: "here the SDK has the gateway hold the head while the body comes",
+    },
+    Expected {
         case: "a trap",
         lines: &["client:"],
         what: "the answer's body, and that there is one at once",

@@ -37,8 +37,7 @@ upstreams: { up: { servers: ['${up}'] } }
             &[("up", &upstream.address()), ("tick", &tick)],
         );
         let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/filters/sdk_guest.wasm");
-        let module = std::fs::read(&module)
-            .unwrap_or_else(|error| panic!("{} (run `cargo xtask filters`): {error}", module.display()));
+        let module = std::fs::read(&module).expect("the module, which `cargo xtask filters` builds");
         Self { gateway: TestGateway::start_with(&yaml, &[("guest.wasm", &module)]), upstream }
     }
 

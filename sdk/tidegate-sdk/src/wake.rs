@@ -69,7 +69,8 @@ mod tests {
     fn a_task_is_listed_once_in_the_order_of_waking() {
         let (first, second) = (waker(7), waker(8));
         second.wake_by_ref();
-        first.clone().wake();
+        let copy = first.clone();
+        copy.wake();
         second.wake();
         drop(first);
         assert_eq!(take_woken(), [8, 7]);

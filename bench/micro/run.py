@@ -20,6 +20,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BARS = {"empty_callback": 60, "header_read": 150, "header_pairs_20": 1200, "property_read": 200}
 # Steps in one call, as the cases have them.
 STEPS = 100
+# Instances of their own live in a pool of more address space than valgrind has.
+NOT_COUNTED = {"empty_isolated"}
 FEW, MANY = 100, 600
 
 
@@ -55,7 +57,7 @@ def main():
         case, least, median = line.split()[:3]
         bar = BARS.get(case)
         steps = 1 if case.startswith("empty") else STEPS
-        count = f"{instructions(binary, case) / steps:.0f}" if has_valgrind else "-"
+        count = f"{instructions(binary, case) / steps:.0f}" if has_valgrind and case not in NOT_COUNTED else "-"
         print(f"{case:<20}{least:>8}{median:>8}{bar or '-':>8}{count:>14}")
         if bar and float(least) > bar:
             missed.append(f"{case}: {least} ns, at most {bar} allowed")

@@ -176,7 +176,9 @@ impl Instance {
         self.store.data_mut().begin(ROOT, now, self.plugin.engine.begin_call());
         self.store.set_epoch_deadline(self.plugin.start_ticks);
         let timeout = self.start_timeout();
-        call(&self.exports, &mut self.store).map_err(|error| self.poison(&error, timeout))
+        let result = call(&self.exports, &mut self.store);
+        self.store.data_mut().finish_line();
+        result.map_err(|error| self.poison(&error, timeout))
     }
 
     fn start_timeout(&self) -> Trap {

@@ -1,9 +1,16 @@
 //! Log lines of a guest: made printable, cut, and limited in rate.
 
 use std::{collections::VecDeque, time::Duration};
+use tidegate_abi::LogLevel;
 
 /// Bytes of one line.
-const LINE_BYTES: usize = 16 << 10;
+pub(crate) const LINE_BYTES: usize = 16 << 10;
+
+/// What a guest has written of a line.
+pub(crate) struct Unfinished {
+    pub(crate) level: LogLevel,
+    pub(crate) bytes: Vec<u8>,
+}
 
 /// Lines kept to explain why a plugin did not start.
 const LAST_LINES: usize = 5;

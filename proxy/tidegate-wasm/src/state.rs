@@ -8,7 +8,7 @@ use crate::{
     grpc::{self, Kind},
     instance::Measured,
     limits::{EFFECTS, Limiter},
-    log::{LineLimit, printable},
+    log::{LINE_BYTES, LineLimit, Unfinished, printable},
     meter::Soft,
     shared::Cell,
     stream::{
@@ -84,6 +84,7 @@ pub(crate) struct State {
     /// Bytes on their way into the guest; kept to be used again.
     pub(crate) scratch: Vec<u8>,
     pub(crate) lines: LineLimit,
+    unfinished: Option<Box<Unfinished>>,
     pub(crate) budget: Budget,
     /// Counted for engines that measure.
     pub(crate) usage: Usage,
@@ -142,6 +143,7 @@ impl State {
             metrics: Arc::default(),
             definitions: Arc::default(),
             scratch: Vec::new(),
+            unfinished: None,
             lines,
             budget: Budget::default(),
             usage: Usage::default(),
@@ -257,8 +259,36 @@ impl State {
         Ok(())
     }
 
+    /// Bytes that the guest writes like a program. A line may come in many pieces: it ends with its line feed, or with
+    /// what the guest does next.
+    pub(crate) fn write_out(&mut self, level: LogLevel, bytes: &[u8]) {
+        let mut line = match self.unfinished.take() {
+            Some(line) if line.level == level => line,
+            other => {
+                self.unfinished = other;
+                self.finish_line();
+                Box::new(Unfinished { level, bytes: Vec::new() })
+            }
+        };
+        line.bytes.extend_from_slice(bytes);
+        let whole = line.bytes.ends_with(b"\n") || line.bytes.len() >= LINE_BYTES;
+        self.unfinished = Some(line);
+        if whole {
+            self.finish_line();
+        }
+    }
+
+    /// Logs what was written of a line so far.
+    #[inline]
+    pub(crate) fn finish_line(&mut self) {
+        if let Some(line) = self.unfinished.take() {
+            self.log(line.level, &line.bytes);
+        }
+    }
+
     /// A line of the guest.
     pub(crate) fn log(&mut self, level: LogLevel, bytes: &[u8]) {
+        self.finish_line();
         if level.number() < self.plugin.log_level().number() {
             return;
         }

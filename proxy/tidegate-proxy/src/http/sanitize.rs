@@ -50,7 +50,7 @@ pub(crate) fn request(head: &mut request::Parts) -> Result<Sanitized, Fail> {
     if seen.codings > 0 && head.version != Version::HTTP_11 {
         return Err(client_fault(FieldFault::CodingVersion));
     }
-    set_target_and_host(head, seen.hosts)?;
+    set_target_and_host(head, seen.hosts, authority::is_valid)?;
     let upgrade = requested_upgrade(head, &seen);
     seen.strip(&mut head.headers).map_err(client_fault)?;
     seen.strip_underscores(&mut head.headers);
@@ -72,7 +72,8 @@ pub(crate) fn request(head: &mut request::Parts) -> Result<Sanitized, Fail> {
 /// The origin is the filter.
 pub(crate) fn rewritten(head: &mut request::Parts) -> Result<(), Fail> {
     let hosts = head.headers.get_all(header::HOST).iter().count();
-    set_target_and_host(head, hosts).map_err(|fail| Fail { origin: Origin::Filter, ..fail })
+    set_target_and_host(head, hosts, authority::is_writable)
+        .map_err(|fail| Fail { origin: Origin::Filter, ..fail })
 }
 
 /// Removes from a response's head what is for one connection only. `upgraded`: the request asked for an upgrade, which
@@ -151,8 +152,12 @@ fn may_trail(name: &str) -> bool {
         && !name.contains('_')
 }
 
-/// Makes the target origin-form and `host` its authority.
-fn set_target_and_host(head: &mut request::Parts, hosts: usize) -> Result<(), Fail> {
+/// Makes the target origin-form and `host` its authority. `valid`: what a `host` may be.
+fn set_target_and_host(
+    head: &mut request::Parts,
+    hosts: usize,
+    valid: fn(&[u8]) -> bool,
+) -> Result<(), Fail> {
     if hosts > 1 {
         return Err(host_fault("more than one `host`"));
     }
@@ -164,7 +169,7 @@ fn set_target_and_host(head: &mut request::Parts, hosts: usize) -> Result<(), Fa
         }
         (None, Some(_)) => return Err(path_fault(PathFault::NotAbsolute)),
         (_, Some(_)) => set_host_by_authority(head, hosts)?,
-        (_, None) => check_host(head)?,
+        (_, None) => check_host(head, valid)?,
     }
     let canonical = match head.uri.path() {
         "*" if head.method == Method::OPTIONS => None,
@@ -221,10 +226,10 @@ fn set_host_by_authority(head: &mut request::Parts, hosts: usize) -> Result<(), 
 
 /// `host` must be there and valid. HTTP/1.0 does not have to have one: it is empty then, and only rules for any
 /// host can match.
-fn check_host(head: &mut request::Parts) -> Result<(), Fail> {
+fn check_host(head: &mut request::Parts, valid: fn(&[u8]) -> bool) -> Result<(), Fail> {
     let old = head.version < Version::HTTP_11;
     match head.headers.get(header::HOST) {
-        Some(host) if authority::is_valid(host.as_bytes()) => Ok(()),
+        Some(host) if valid(host.as_bytes()) => Ok(()),
         Some(host) if old && host.is_empty() => Ok(()),
         Some(_) => Err(host_fault("`host` is not a host with an optional port")),
         None if old => {

@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tidegate_wasm::CallResponse;
 
@@ -48,13 +49,19 @@ fn body(bytes: Bytes, trailers: HeaderMap) -> Body {
 fn made_up(status: StatusCode, text: &'static str) -> CallResponse {
     let (mut head, ()) = Response::new(()).into_parts();
     head.status = status;
-    head.headers.insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(text.len()));
-    head.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     CallResponse { head, body: Bytes::from_static(text.as_bytes()), trailers: HeaderMap::new() }
 }
 
-async fn whole(pool: Rc<Pool>, request: Request<Body>) -> Result<CallResponse, Fail> {
+async fn whole(pool: Rc<Pool>, mut request: Request<Body>) -> Result<CallResponse, Fail> {
     let place = pool.place(&[])?;
+    if request.headers().get(HOST).is_some_and(|host| host.is_empty())
+        && let Some(server) = pool.cluster.servers.get(place.server)
+        && let Ok(host) = HeaderValue::try_from(server.address.to_string())
+    {
+        request.headers_mut().insert(HOST, host);
+    }
     let lease = match place.idle() {
         Some(lease) => lease,
         None => place.open().await?,

@@ -48,6 +48,7 @@ impl State {
         if self.phase == Phase::Watched {
             self.unwatch(stream);
         }
+        self.finish_line();
         self.tell();
     }
 

@@ -11,6 +11,13 @@ pub(crate) fn is_valid(authority: &[u8]) -> bool {
     is_host(host) && port.is_none_or(is_port)
 }
 
+/// Whether a filter may write this: what no server takes for more than a name, though it need not be a host with a
+/// port. Filters mark hosts for the choice of a route, behind their ports too.
+pub(crate) fn is_writable(authority: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    (1..=MAX_HOST + 6).contains(&authority.len()) && authority.iter().all(allowed)
+}
+
 /// The host without port and final dot, as it is compared with names; case is left alone.
 pub(crate) fn host(authority: &[u8]) -> &[u8] {
     let (host, _) = split(authority);

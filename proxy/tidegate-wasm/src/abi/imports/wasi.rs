@@ -144,7 +144,7 @@ fn fault(_: Status) -> u32 {
     FAULT
 }
 
-/// Output is one log line: standard output for information, standard error for errors.
+/// Output is log lines: standard output for information, standard error for errors.
 fn fd_write(caller: &mut Caller<'_, State>, fd: u32, pieces: u32, count: u32, written: u32) -> Wasi {
     let level = match fd {
         1 => LogLevel::Info,
@@ -164,7 +164,7 @@ fn fd_write(caller: &mut Caller<'_, State>, fd: u32, pieces: u32, count: u32, wr
     }
     memory.write_u32(written, u32::try_from(line.len()).unwrap_or(u32::MAX)).map_err(fault)?;
     state.budget.copies(line.len());
-    state.log(level, &line);
+    state.write_out(level, &line);
     Ok(())
 }
 

@@ -83,3 +83,22 @@ fn a_guest_can_wait_by_looking_at_the_clock() {
     instance.on_tick(NOW).unwrap();
     assert_eq!(lines(&mut instance), ["000", "001", "058"]);
 }
+
+#[test]
+fn a_line_may_be_written_in_pieces() {
+    let body = r#"(data (i32.const 0) "panic: no\nend")
+        (func $piece (param $fd i32) (param $at i32) (param $len i32)
+            (i32.store (i32.const 64) (local.get $at)) (i32.store (i32.const 68) (local.get $len))
+            (drop (call $write (local.get $fd) (i32.const 64) (i32.const 1) (i32.const 96))))
+        (func (export "proxy_on_tick") (param i32)
+            (call $piece (i32.const 2) (i32.const 0) (i32.const 7))
+            (call $piece (i32.const 2) (i32.const 7) (i32.const 3))
+            (call $piece (i32.const 2) (i32.const 0) (i32.const 5))
+            (call $piece (i32.const 1) (i32.const 10) (i32.const 1))
+            (call $say (i32.const 7))
+            (call $piece (i32.const 1) (i32.const 10) (i32.const 3))
+            unreachable)"#;
+    let mut instance = started(&guest("wasi_snapshot_preview1", body));
+    assert!(instance.on_tick(NOW).is_err());
+    assert_eq!(lines(&mut instance), ["panic: no", "panic", "e", "007", "end"]);
+}

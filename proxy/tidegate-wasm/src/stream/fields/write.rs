@@ -195,6 +195,10 @@ pub(crate) fn new_request(pairs: PairsReader<'_>) -> Result<request::Parts, Stat
                 head.method = method(value).ok_or(Status::BadArgument)?;
                 has_method = true;
             }
+            // Nothing stands for the server's own address, which guests need not know.
+            b":authority" if value.is_empty() => {
+                head.headers.insert(header::HOST, HeaderValue::from_static(""));
+            }
             b":authority" => {
                 head.headers.insert(header::HOST, authority(value).ok_or(Status::BadArgument)?);
             }

@@ -55,6 +55,9 @@
 //! | log | [`log`] |
 //! | serve connections of bytes | [`Filter::on_connection`] |
 //!
+//! With the feature `http`, a [`Reply`] is made of an `http::Response`, a [`Call`](http::Call) of an `http::Request`,
+//! and [`Fields`] become an `http::HeaderMap`; it is off by default, since it makes modules larger.
+//!
 //! On wasm32 a module speaks the proxy-wasm ABI, version 0.2.1. Natively the same source compiles with nothing to link;
 //! `tidegate-sdk-test` runs it under plain `cargo test`. Nothing that a host answers, and no header, makes this crate
 //! panic: what is refused is an [`Error`].
@@ -92,6 +95,8 @@ pub mod shared;
 mod side;
 mod slot;
 pub mod time;
+#[cfg(feature = "http")]
+mod types;
 mod wake;
 
 pub use body::Body;

@@ -1,16 +1,28 @@
 //! The metrics that guests define, under names that Prometheus takes.
 
+mod labels;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_wasm::{Metric, MetricValue};
 
 use super::page::Page;
 
+/// A metric with its name taken apart.
+struct Series<'a> {
+    metric: &'a Metric,
+    /// As the guest gives it, without labels.
+    name: &'a str,
+    labels: Vec<(&'a str, String)>,
+}
+
 /// Writes all of them, each under `tidegate_guest_` and its name.
 pub(super) fn write(page: &mut Page, metrics: &[Metric]) {
-    let mut by_name: BTreeMap<(String, &'static str), Vec<&Metric>> = BTreeMap::new();
+    let mut by_name: BTreeMap<(String, &'static str), Vec<Series<'_>>> = BTreeMap::new();
     for metric in metrics {
-        by_name.entry((name(&metric.name), kind(&metric.value))).or_default().push(metric);
+        let (given, labels) = labels::split(&metric.name).unwrap_or((&metric.name, Vec::new()));
+        let series = Series { metric, name: given, labels };
+        by_name.entry((name(given), kind(&metric.value))).or_default().push(series);
     }
     let mut used = BTreeSet::new();
     for ((mut name, kind), metrics) in by_name {
@@ -19,20 +31,21 @@ pub(super) fn write(page: &mut Page, metrics: &[Metric]) {
             name = format!("{name}_{kind}");
         }
         page.metric(&name, kind, "Defined by a plugin.");
-        for metric in metrics {
-            sample(page, &name, metric);
+        for series in &metrics {
+            sample(page, &name, series);
         }
         used.insert(name);
     }
 }
 
-fn sample(page: &mut Page, name: &str, metric: &Metric) {
-    let mut labels = vec![("plugin", metric.plugin.as_str())];
+fn sample(page: &mut Page, name: &str, series: &Series<'_>) {
+    let mut labels = vec![("plugin", series.metric.plugin.as_str())];
     // Different names must stay different.
-    if name.strip_prefix(PREFIX) != Some(&metric.name) {
-        labels.push(("name", &metric.name));
+    if name.strip_prefix(PREFIX) != Some(series.name) {
+        labels.push(("name", series.name));
     }
-    match &metric.value {
+    labels.extend(series.labels.iter().map(|(label, value)| (*label, value.as_str())));
+    match &series.metric.value {
         MetricValue::Counter(value) => page.sample(name, &labels, value),
         MetricValue::Gauge(value) => page.sample(name, &labels, value),
         MetricValue::Histogram { buckets, count, sum } => {
@@ -85,6 +98,20 @@ mod tests {
 # TYPE tidegate_guest_hits counter
 tidegate_guest_hits{plugin=\"a\"} 1
 tidegate_guest_hits{plugin=\"b\"} 2
+";
+        assert_eq!(text(&metrics), expected);
+    }
+
+    #[test]
+    fn labels_of_guests_are_labels() {
+        let metrics = [
+            ("a", r#"denied{reason="expired"}"#, MetricValue::Counter(1)),
+            ("a", r#"denied{reason="no \"key\""}"#, MetricValue::Counter(2)),
+        ];
+        let expected = "\
+# TYPE tidegate_guest_denied counter
+tidegate_guest_denied{plugin=\"a\",reason=\"expired\"} 1
+tidegate_guest_denied{plugin=\"a\",reason=\"no \\\"key\\\"\"} 2
 ";
         assert_eq!(text(&metrics), expected);
     }

@@ -5,10 +5,12 @@ use std::cell::Cell;
 
 use tidegate_sdk::{Filter, NoConfig, Request, Response, filter};
 
-struct Headers;
+/// The filter.
+pub struct Headers;
 
+/// What is remembered of a request.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     path_len: Cell<usize>,
 }
 

@@ -1,5 +1,5 @@
 //! Runs a filter's built module in the gateway's own host, in the test's process. [`Wasm`] is a
-//! [`Machine`](tidegate_sdk_test::Machine), so the tests that run a filter natively run it as Wasm too; see [`gateway`].
+//! [`Machine`], so the tests that run a filter natively run it as Wasm too; see [`gateway`].
 
 mod convert;
 mod wasm;

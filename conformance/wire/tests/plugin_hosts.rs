@@ -1,15 +1,11 @@
-//! Hosts that plugins write or leave out, and the length of what they answer, as filters in the field rely on them.
+//! Hosts that plugins write or leave out, as filters in the field do.
 
 use tidegate_testkit::{Answer, RawClient, ScriptedUpstream, TestGateway, fill};
 
 const COMMON: &str = r#"
-  (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_replace_header_map_value" (func $set (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
-  (import "env" "proxy_send_local_response"
-    (func $reply (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_http_call" (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_set_buffer_bytes" (func $write (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
   (memory (export "memory") 1)
   (global $stream (mut i32) (i32.const 0))
@@ -17,7 +13,6 @@ const COMMON: &str = r#"
   (func (export "malloc") (param i32) (result i32) (i32.const 30000))
   (data (i32.const 0) ":authority")
   (data (i32.const 16) "a.test:80-canary")
-  (data (i32.const 32) "tea")
   (data (i32.const 48) "up")
 "#;
 
@@ -78,23 +73,6 @@ fn a_call_without_a_host_goes_to_the_servers_address() {
     let asked = upstream.requests();
     let call = asked.iter().find(|asked| asked.target() == "/call").expect("the call came");
     assert_eq!(call.header("host"), Some(upstream.address().to_string().as_str()));
-}
-
-#[test]
-fn an_answer_that_filters_leave_alone_keeps_its_length() {
-    let upstream = ScriptedUpstream::plain();
-    let gateway = gateway(
-        &upstream,
-        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
-            (drop (call $reply (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 32) (i32.const 3)
-              (i32.const 0) (i32.const 0) (i32.const -1)))
-            (i32.const 1))
-        (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32) (i32.const 0))
-        (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32) (i32.const 0))"#,
-    );
-    let answer = RawClient::connect(gateway.address("web")).exchange(GET);
-    assert_eq!((answer.status, answer.header("content-length")), (403, Some("3")));
-    assert_eq!((answer.header("transfer-encoding"), answer.text().as_str()), (None, "tea"));
 }
 
 /// Pairs as the ABI has them, as text of a module.

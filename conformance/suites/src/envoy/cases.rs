@@ -1,5 +1,6 @@
 //! The cases: a request, and what the guest does with it. The guest's own page (`guest/src/script.rs`) has the language.
 
+mod api_key;
 mod body;
 mod calls;
 mod failure;
@@ -102,5 +103,6 @@ pub(crate) fn all() -> Vec<Case> {
     let mut cases: Vec<Case> = once.iter().cloned().chain(again).collect();
     cases.extend(failure::cases());
     cases.extend(sdk::cases());
+    cases.extend(api_key::cases());
     cases
 }

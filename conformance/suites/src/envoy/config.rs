@@ -20,9 +20,27 @@ pub(crate) const STOPS: &str = "stops";
 /// The listener of the guest that is written with the SDK.
 pub(crate) const SDK: &str = "sdk";
 
-/// The module on a plugin's place: the scripted guest, or its neighbour, the one by the SDK.
+/// The listener of the first-party filter of that name.
+pub(crate) const API_KEY: &str = "api-key";
+
+/// Filters of their own beside the scripted guest: listener and plugin, module, configuration.
+const FILTERS: [(&str, &str, &str); 2] = [
+    (SDK, "sdk_guest.wasm", r#"{"upstream":"up","tickMillis":50}"#),
+    (
+        API_KEY,
+        "api_key.wasm",
+        r#"{"keys":["plain-key",{"key":"anns-key","consumer":"ann"}],"consumerHeader":"x-consumer"}"#,
+    ),
+];
+
+/// The module on a plugin's place: the scripted guest, or one of its neighbours.
 fn module(guest: &Path, plugin: &str) -> PathBuf {
-    if plugin == SDK { guest.with_file_name("sdk_guest.wasm") } else { guest.to_owned() }
+    let own = FILTERS.iter().find(|(name, ..)| *name == plugin);
+    own.map_or_else(|| guest.to_owned(), |(_, file, _)| guest.with_file_name(file))
+}
+
+fn is_scripted(plugin: &str) -> bool {
+    FILTERS.iter().all(|(name, ..)| *name != plugin)
 }
 
 /// All listeners by name, with the plugins on them (name, configuration).
@@ -31,8 +49,8 @@ fn listeners() -> Vec<(String, Vec<(String, &'static str)>)> {
     let pair = vec![("first".to_owned(), "a"), ("second".to_owned(), "b")];
     let fragile = (0..FRAGILE).map(|nth| (format!("fragile{nth}"), vec![(format!("fragile{nth}"), "")]));
     let stops = (STOPS.to_owned(), vec![(STOPS.to_owned(), "")]);
-    let sdk = (SDK.to_owned(), vec![(SDK.to_owned(), r#"{"upstream":"up","tickMillis":50}"#)]);
-    [web("web"), stops, sdk, ("pair".to_owned(), pair)].into_iter().chain(fragile).collect()
+    let own = FILTERS.map(|(name, _, config)| (name.to_owned(), vec![(name.to_owned(), config)]));
+    [web("web"), stops, ("pair".to_owned(), pair)].into_iter().chain(own).chain(fragile).collect()
 }
 
 /// Tidegate's configuration.
@@ -105,9 +123,9 @@ pub(crate) fn envoy(guest: &Path, servers: &Servers) -> String {
 }
 
 fn envoy_filter(guest: &Path, name: &str, config: &str, own_vm: bool) -> String {
-    let vm = if own_vm || name == SDK { name } else { "vm" };
+    let vm = if own_vm || !is_scripted(name) { name } else { "vm" };
     // As Envoy does by itself.
-    let continues = name != STOPS && name != SDK;
+    let continues = name != STOPS && is_scripted(name);
     let guest = module(guest, name);
     format!(
         "          - name: {name}

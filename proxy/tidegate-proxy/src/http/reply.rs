@@ -1,7 +1,7 @@
 //! Answers that the gateway makes itself: the one table from a failure to a status and a word for logs and metrics.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::http::body::Body;
@@ -36,15 +36,9 @@ impl Reply {
 
     /// As a response.
     pub(crate) fn into_response(self) -> Response<Body> {
-        let length = self.body.len();
         let mut response = Response::new(Body::full(self.body));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
-        // Filters that it passes are to see its length, and a body that they leave alone keeps it.
-        let bodiless = matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if length > 0 && !bodiless {
-            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
         response
     }
 }

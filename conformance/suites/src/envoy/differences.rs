@@ -207,6 +207,12 @@ const KNOWN: &[Expected] = &[
         why: "a matter of timing",
     },
     Expected {
+        case: "a call before the body",
+        lines: &["rqb", " call "],
+        what: "which pieces of the body come before the call's answer",
+        why: "a matter of timing: here the body waits for the request's own call",
+    },
+    Expected {
         case: "sdk, brackets refuse",
         lines: &["upstream: envoy"],
         what: "a filter that reads a body whole before it refuses the request: Envoy's upstream has seen the head",

@@ -6,7 +6,16 @@ use std::path::Path;
 use std::{env, fs, io};
 
 /// Name after `builtin:`, and the file that holds the module.
-const MODULES: [(&str, &str); 1] = [("api-key", "api_key.wasm")];
+const MODULES: [(&str, &str); 8] = [
+    ("api-key", "api_key.wasm"),
+    ("auth", "auth.wasm"),
+    ("cache", "cache.wasm"),
+    ("cors", "cors.wasm"),
+    ("fault", "fault.wasm"),
+    ("rate-limit", "rate_limit.wasm"),
+    ("routing", "routing.wasm"),
+    ("transform", "transform.wasm"),
+];
 
 fn main() -> io::Result<()> {
     let manifest = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;

@@ -24,7 +24,7 @@ pub(crate) const SDK: &str = "sdk";
 pub(crate) const API_KEY: &str = "api-key";
 
 /// Filters of their own beside the scripted guest: listener and plugin, module, configuration.
-const FILTERS: [(&str, &str, &str); 2] = [
+const FILTERS: &[(&str, &str, &str)] = &[
     (SDK, "sdk_guest.wasm", r#"{"upstream":"up","tickMillis":50}"#),
     (
         API_KEY,
@@ -49,7 +49,8 @@ fn listeners() -> Vec<(String, Vec<(String, &'static str)>)> {
     let pair = vec![("first".to_owned(), "a"), ("second".to_owned(), "b")];
     let fragile = (0..FRAGILE).map(|nth| (format!("fragile{nth}"), vec![(format!("fragile{nth}"), "")]));
     let stops = (STOPS.to_owned(), vec![(STOPS.to_owned(), "")]);
-    let own = FILTERS.map(|(name, _, config)| (name.to_owned(), vec![(name.to_owned(), config)]));
+    let own =
+        FILTERS.iter().map(|(name, _, config)| ((*name).to_owned(), vec![((*name).to_owned(), *config)]));
     [web("web"), stops, ("pair".to_owned(), pair)].into_iter().chain(own).chain(fragile).collect()
 }
 

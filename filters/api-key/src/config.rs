@@ -66,14 +66,44 @@ fn equal(known: &[u8], presented: &[u8]) -> bool {
     difference == 0
 }
 
-/// The configuration as it is written.
+/// The JSON Schema of the configuration.
+#[cfg(not(target_family = "wasm"))]
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Document)
+}
+
+/// Lets only requests with a known API key pass.
 #[derive(Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
+    /// The header that holds the key; in `authorization` it may follow `Bearer` or `ApiKey`.
     #[serde(default)]
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "String", default = "HeaderName::text"))]
     header: HeaderName,
+    /// The known keys, at least one.
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "Vec<KeyEntry>"))]
     keys: Keys,
+    /// The header that tells the upstream whose key it was. What a client wrote there is removed.
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<String>"))]
     consumer_header: Option<HeaderName>,
+}
+
+/// An entry of `keys`.
+#[cfg(not(target_family = "wasm"))]
+#[derive(schemars::JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it exists for its schema; `Entry` is what reads")]
+enum KeyEntry {
+    /// A key, or several, one a line.
+    Keys(String),
+    /// Keys of one consumer.
+    Owned {
+        /// A key, or several, one a line.
+        key: String,
+        /// Whose they are.
+        consumer: Option<String>,
+    },
 }
 
 impl TryFrom<Document> for Config {
@@ -92,6 +122,14 @@ impl TryFrom<Document> for Config {
 }
 
 struct HeaderName(String);
+
+#[cfg(not(target_family = "wasm"))]
+impl HeaderName {
+    /// The default, as it is written.
+    fn text() -> String {
+        HeaderName::default().0
+    }
+}
 
 impl Default for HeaderName {
     fn default() -> Self {

@@ -8,6 +8,8 @@ mod config;
 use tidegate_sdk::{Counter, Filter, Flow, Reply, Request, filter, log};
 
 pub use config::Config;
+#[cfg(not(target_family = "wasm"))]
+pub use config::schema;
 
 /// The keys, and what is done with those who have none.
 pub struct ApiKey {

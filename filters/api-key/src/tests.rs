@@ -120,3 +120,10 @@ fn a_wrong_configuration_is_refused_with_the_key_that_is_wrong() {
         assert_eq!(error.to_string(), expected, "for {config}");
     }
 }
+
+#[test]
+fn the_reference_page_is_current() {
+    let page = tidegate_sdk_test::reference::page("api-key", crate::schema().as_value());
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/filters/reference/api-key.md");
+    tidegate_sdk_test::reference::assert_current(path, &page);
+}

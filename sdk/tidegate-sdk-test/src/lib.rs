@@ -50,6 +50,7 @@ mod host;
 pub mod machine;
 mod message;
 mod native;
+pub mod reference;
 mod variant;
 mod world;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tidegate_sdk::{
     Body, Counter, Filter, Finished, Flow, Plugin, Reply, Request, Response, Result, filter, foreign, grpc,
-    http, join, log, shared, time,
+    http, join, log, random, shared, time,
 };
 
 /// What the plugin's `config` holds.
@@ -162,6 +162,10 @@ impl Guest {
                 Ok(_) => "known".to_owned(),
                 Err(error) => error.to_string().contains('1').to_string(),
             },
+            "random" => {
+                let drawn = random::bytes::<32>()?;
+                (drawn != random::bytes()? && drawn != [0; 32]).to_string()
+            }
             "source" => request.properties().source().ip().unwrap_or_default(),
             "repeated" => request.headers().get_all("x-a").len().to_string(),
             what => format!("{what}?"),

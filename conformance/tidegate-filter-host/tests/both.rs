@@ -100,6 +100,7 @@ fn calls(send: Send<'_>) {
         ("nowhere", "nowhere=no answer"),
         ("grpc", "grpc=pong"),
         ("foreign", "foreign=true"),
+        ("random", "random=true"),
         ("shared shared", "shared=1 shared=2"),
     ] {
         let answer = send(self::wish(wish));

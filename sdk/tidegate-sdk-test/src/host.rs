@@ -31,6 +31,8 @@ pub(crate) struct Memory {
     pub(crate) context: Cell<u32>,
     pub(crate) streams: RefCell<BTreeMap<u32, Stream>>,
     pub(crate) next: Cell<u32>,
+    /// Where the random bytes are: the same in each run, so that runs can be compared.
+    pub(crate) random: Cell<u64>,
     pub(crate) effects: RefCell<VecDeque<Effect>>,
     /// What a callback is about.
     pub(crate) told: RefCell<Told>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate_sdk::queue::Queue;
 use tidegate_sdk::{
     Either, Filter, Flow, NoConfig, Plugin, Reply as Own, Request, Result, filter, grpc, http, join,
-    join_all, log, race, shared, spawn, time,
+    join_all, log, race, random, shared, spawn, time,
 };
 use tidegate_sdk_test::{Gateway, Reply, get};
 
@@ -59,6 +59,10 @@ mod several {
                         .headers()
                         .set("x-got", bad.err().map(|error| error.to_string()).unwrap_or_default());
                 }
+                "/random" => {
+                    let (one, two) = (random::bytes::<12>()?, random::bytes::<12>()?);
+                    request.headers().set("x-got", format!("{}", one != two && one != [0; 12]));
+                }
                 "/nowhere" => {
                     http::get("/").to("").await?;
                 }
@@ -74,6 +78,12 @@ fn several() -> Gateway<several::Several> {
     gateway.on_call("a", |call| Reply::new(200).body("x".repeat(call.path().len())).after(5 * MS));
     gateway.on_call("b", |_| Reply::new(204).after(4 * MS));
     gateway
+}
+
+#[test]
+fn random_bytes_differ_from_each_other_but_not_between_runs() {
+    let answer = several().send(get("/random"));
+    assert_eq!(answer.upstream().and_then(|seen| seen.header("x-got")), Some("true"));
 }
 
 #[test]

@@ -49,6 +49,7 @@
 //! | answer oneself | [`Reply`] |
 //! | call servers | [`http`], [`grpc`], several at once: [`join`], [`join_all`], [`race`] |
 //! | wait | [`time`] |
+//! | have random bytes | [`random`] |
 //! | know the client, TLS, route, upstream | [`Properties`](properties::Properties) |
 //! | count | [`Counter`], [`Gauge`], [`Histogram`] |
 //! | share between workers | [`shared`], [`queue`] |
@@ -89,6 +90,7 @@ mod module;
 mod plugin;
 pub mod properties;
 pub mod queue;
+pub mod random;
 mod reply;
 mod request;
 pub mod shared;

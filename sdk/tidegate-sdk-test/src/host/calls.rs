@@ -42,6 +42,21 @@ impl Host for Memory {
         self.now.get()
     }
 
+    fn random(&self, bytes: &mut [u8]) -> Answer<()> {
+        // SplitMix64.
+        for part in bytes.chunks_mut(8) {
+            let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+            self.random.set(state);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let drawn = (mixed ^ (mixed >> 31)).to_le_bytes();
+            for (byte, drawn) in part.iter_mut().zip(drawn) {
+                *byte = drawn;
+            }
+        }
+        Ok(())
+    }
+
     fn set_tick_period(&self, milliseconds: u32) -> Answer<()> {
         let period = (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()));
         self.wish(Effect::TickPeriod(period));

@@ -77,6 +77,12 @@ imports! {
     );
 }
 
+// Beside `env`, because it is WASI's; every host of proxy-wasm offers it.
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn random_get(at: *mut u8, size: usize) -> u32;
+}
+
 /// Gives the host memory, which it fills and hands back to whoever asked.
 #[unsafe(export_name = "malloc")]
 extern "C" fn allocate(size: usize) -> *mut u8 {
@@ -113,6 +119,17 @@ pub(crate) fn now() -> u64 {
     let mut time = 0;
     let _ = proxy_get_current_time_nanoseconds(&mut time);
     time
+}
+
+/// Fills bytes with random ones. Hosts give 64 KiB at once and no more.
+pub(crate) fn random(bytes: &mut [u8]) -> Answer<()> {
+    for part in bytes.chunks_mut(1 << 16) {
+        // SAFETY: the host writes `part.len()` bytes at `part`, which is ours alone.
+        if unsafe { random_get(part.as_mut_ptr(), part.len()) } != 0 {
+            return Err(Status::InternalFailure.into());
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn set_tick_period(milliseconds: u32) -> Answer<()> {

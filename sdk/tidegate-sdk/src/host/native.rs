@@ -37,6 +37,8 @@ pub trait Host {
     fn log_level(&self) -> LevelFilter;
     /// Nanoseconds since 1970.
     fn now(&self) -> u64;
+    /// Fills bytes with random ones.
+    fn random(&self, bytes: &mut [u8]) -> Answer<()>;
     /// How often the plugin is told that time has passed; 0 for never.
     fn set_tick_period(&self, milliseconds: u32) -> Answer<()>;
     /// In whose name the next functions act.
@@ -141,6 +143,10 @@ pub(crate) mod calls {
 
     pub(crate) fn now() -> u64 {
         host().map_or(0, |host| host.now())
+    }
+
+    pub(crate) fn random(bytes: &mut [u8]) -> Answer<()> {
+        host().ok_or(Refusal::from(Status::Unimplemented))?.random(bytes)
     }
 
     pub(crate) fn set_tick_period(milliseconds: u32) -> Answer<()> {

@@ -89,6 +89,7 @@ mod metric;
 mod module;
 mod plugin;
 pub mod properties;
+mod query;
 pub mod queue;
 pub mod random;
 mod reply;

@@ -7,7 +7,7 @@ use tidegate_abi::MapKind;
 
 use crate::exchange::Exchange;
 use crate::properties::Properties;
-use crate::{Error, Headers, Outcome, foreign};
+use crate::{Error, Headers, Outcome, Value, foreign, query};
 
 /// The head of a request. `S` is the filter's [`State`](crate::Filter::State).
 pub struct Request<S = ()> {
@@ -39,11 +39,29 @@ impl<S> Request<S> {
     pub fn query(&self, key: &str) -> Option<String> {
         let path = self.path();
         let (_, query) = path.split_once('?')?;
-        let pair = |pair: &str| match pair.split_once('=') {
-            Some((name, value)) => (name == key).then(|| value.to_owned()),
-            None => (pair == key).then(String::new),
-        };
-        query.split('&').find_map(pair)
+        query::raw(query, key).map(str::to_owned)
+    }
+
+    /// As [`Request::query`], with percent signs and pluses decoded in names and values; bytes that are no UTF-8 are
+    /// replaced.
+    pub fn query_decoded(&self, key: &str) -> Option<String> {
+        let path = self.path();
+        let (_, query) = path.split_once('?')?;
+        query::decoded(query, key)
+    }
+
+    /// The value of a cookie, as it is written: hosts join the `cookie` headers of HTTP/2; of several with one name the
+    /// first counts, and quotation marks are part of the value.
+    pub fn cookie(&self, name: &str) -> Option<Value> {
+        let header = self.headers.get("cookie")?;
+        query::cookies(&header).find_map(|(known, value)| (known == name.as_bytes()).then(|| value.into()))
+    }
+
+    /// All cookies in order; those whose names are no UTF-8 are left out.
+    pub fn cookies(&self) -> Vec<(String, Value)> {
+        let header = self.headers.get("cookie").unwrap_or_default();
+        let named = |(name, value)| Some((std::str::from_utf8(name).ok()?.to_owned(), Value::from(value)));
+        query::cookies(&header).filter_map(named).collect()
     }
 
     /// The host with its port, if one was given, as `shop.example.com:8080`.

@@ -1,0 +1,132 @@
+//! Establishes who sends a request, by one or several ways, and decides by rules what they may do.
+//!
+//! The walk of a request: headers that the filter sets are removed, so that no client can write them; each way of the
+//! configuration looks for credentials of its kind; the policy decides; credentials are removed and the identity is
+//! told to the upstream.
+
+mod bytes;
+mod config;
+mod headers;
+mod identity;
+mod place;
+mod tally;
+mod verdict;
+mod way;
+
+use std::cell::RefCell;
+
+use tidegate_sdk::{Body, ConfigError, Filter, Flow, Reply, Response, Value, filter};
+
+use crate::headers::Outgoing;
+use crate::identity::Identity;
+use crate::place::Sweep;
+use crate::tally::Tally;
+use crate::verdict::{Challenge, Refusal, Verdict};
+use crate::way::Way;
+
+pub use config::Config;
+#[cfg(not(target_family = "wasm"))]
+pub use config::schema;
+
+/// A request on its way through this filter.
+pub(crate) type Request = tidegate_sdk::Request<Kept>;
+
+/// What a request leaves for its response.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Headers that are added to the response, as a cookie of a session that was renewed.
+    pub(crate) added: RefCell<Vec<(String, Value)>>,
+}
+
+/// The ways of a route and what is done with their verdicts.
+pub struct Auth {
+    ways: Vec<(Way, Tally)>,
+    /// Every way must know the sender, not just one.
+    all: bool,
+    /// Requests without credentials pass, as nobody's.
+    anonymous: bool,
+    outgoing: Outgoing,
+    sweep: Sweep,
+}
+
+#[filter]
+impl Filter for Auth {
+    type Config = Config;
+    type State = Kept;
+
+    fn new(config: Config) -> Result<Self, ConfigError> {
+        let all = config.combine == config::Combine::All;
+        let mut ways = Vec::with_capacity(config.ways.len());
+        for (at, document) in config.ways.into_iter().enumerate() {
+            let way = Way::build(document, &format!("ways[{at}]"))?;
+            let tally = Tally::new(way.kind());
+            ways.push((way, tally));
+        }
+        if ways.is_empty() && !config.anonymous {
+            return Err(ConfigError::at(
+                "ways",
+                "no way is listed, so every request would be refused; list one, or set `anonymous: true`",
+            ));
+        }
+        let mut outgoing = Outgoing::build(config.headers)?;
+        outgoing.owns(ways.iter().flat_map(|(way, _)| way.headers()));
+        let sweep = Sweep::new(ways.iter().flat_map(|(way, _)| way.places()));
+        if let Some(name) = outgoing.owned().find(|name| sweep.reads(name)) {
+            let message = format!("\"{name}\" holds credentials, so it cannot tell the upstream anything");
+            return Err(ConfigError::at("headers", message));
+        }
+        Ok(Auth { ways, all, anonymous: config.anonymous, outgoing, sweep })
+    }
+
+    async fn on_request(&self, request: &mut Request, body: &mut Body) -> tidegate_sdk::Result<Flow> {
+        self.outgoing.clear(request);
+        let identities = match self.identify(request, body).await {
+            Ok(identities) => identities,
+            Err(reply) => return Ok((*reply).into()),
+        };
+        self.sweep.apply(request);
+        self.outgoing.write(request, &identities);
+        Ok(Flow::Continue)
+    }
+
+    async fn on_response(&self, response: &mut Response<Kept>) {
+        for (name, value) in response.state().added.take() {
+            response.headers().add(&name, value);
+        }
+    }
+}
+
+impl Auth {
+    /// Who sends this, or the answer to those whom no way knows. Nobody at all is an empty list.
+    async fn identify(&self, request: &mut Request, body: &mut Body) -> Result<Vec<Identity>, Box<Reply>> {
+        let mut known = Vec::new();
+        let mut nothing = Vec::new();
+        let mut refused: Option<Refusal> = None;
+        for (way, tally) in &self.ways {
+            let verdict = way.check(request, body).await;
+            tally.count(&verdict);
+            match verdict {
+                Verdict::Known(identity) => {
+                    known.push(*identity);
+                    if !self.all {
+                        return Ok(known);
+                    }
+                }
+                Verdict::Reply(reply) => return Err(reply),
+                Verdict::Nothing(challenge) => nothing.push(challenge),
+                Verdict::Refused(refusal) => {
+                    refused.get_or_insert(*refusal);
+                }
+            }
+        }
+        match refused {
+            Some(refusal) => Err(Box::new(refusal.into_reply())),
+            None if self.all && nothing.is_empty() => Ok(known),
+            None if self.anonymous && known.is_empty() => Ok(known),
+            None => Err(Box::new(Challenge::into_reply(nothing))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

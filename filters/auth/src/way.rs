@@ -1,0 +1,76 @@
+//! The ways in which senders are known: one arm and one module each.
+//!
+//! A way's module has a `Document` (its part of the configuration, in serde and JSON Schema), a type of the way's name
+//! with `build(Document, path) -> Result<Self, ConfigError>`, and
+//! `async fn check(&self, request: &mut Request, body: &mut Body) -> Verdict`. What a way promises:
+//!
+//! - it answers [`Verdict::Nothing`] only where the request has no credentials of its kind, so that another way may know
+//!   the sender; credentials that are there and no good are [`Verdict::Refused`];
+//! - it changes nothing in the request: the places it reads are swept for it ([`Way::places`]; none where its
+//!   configuration says `forward`), and headers for the upstream are in [`Identity::headers`], by names that
+//!   [`Way::headers`] lists, for they are removed from every request before any way is asked;
+//! - headers for the client's response go to [`Kept::added`](crate::Kept);
+//! - it reads the body only where its configuration asks for it, because a body that is read is held.
+//!
+//! [`Identity::headers`]: crate::identity::Identity
+
+mod key;
+
+use serde::Deserialize;
+use tidegate_sdk::{Body, ConfigError};
+
+use crate::Request;
+use crate::place::Place;
+use crate::verdict::Verdict;
+
+/// A way in which senders are known.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum WayDocument {
+    /// API keys.
+    Key(key::Document),
+}
+
+/// A way in which senders are known.
+pub(crate) enum Way {
+    Key(key::Keys),
+}
+
+impl Way {
+    /// From its document, which is at this path of the configuration.
+    pub(crate) fn build(document: WayDocument, path: &str) -> Result<Self, ConfigError> {
+        Ok(match document {
+            WayDocument::Key(document) => Way::Key(key::Keys::build(document, &format!("{path}.key"))?),
+        })
+    }
+
+    /// Its word in metrics, policies and identities.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Way::Key(_) => key::KIND,
+        }
+    }
+
+    /// Who sends this request.
+    pub(crate) async fn check(&self, request: &mut Request, _body: &mut Body) -> Verdict {
+        match self {
+            Way::Key(keys) => keys.check(request),
+        }
+    }
+
+    /// Where it reads credentials that the upstream must not see.
+    pub(crate) fn places(&self) -> &[Place] {
+        match self {
+            Way::Key(keys) => keys.places(),
+        }
+    }
+
+    /// The headers for the upstream that it may set, in lower case.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = &str> {
+        let names: &[String] = match self {
+            Way::Key(keys) => keys.headers(),
+        };
+        names.iter().map(String::as_str)
+    }
+}

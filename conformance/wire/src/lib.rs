@@ -6,6 +6,8 @@
 
 mod expect;
 mod lab;
+mod shipped;
 
 pub use expect::{Case, Expect, run};
 pub use lab::{Lab, Observation};
+pub use shipped::shipped;

@@ -53,6 +53,7 @@
 //! | know the client, TLS, route, upstream | [`Properties`](properties::Properties) |
 //! | count | [`Counter`], [`Gauge`], [`Histogram`] |
 //! | share between workers | [`shared`], [`queue`] |
+//! | read spans of time and sizes from a configuration | [`units`] |
 //! | log | [`log`] |
 //! | serve connections of bytes | [`Filter::on_connection`] |
 //!
@@ -100,6 +101,7 @@ mod slot;
 pub mod time;
 #[cfg(feature = "http")]
 mod types;
+pub mod units;
 mod wake;
 
 pub use body::Body;

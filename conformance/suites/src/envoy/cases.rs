@@ -3,6 +3,7 @@
 mod api_key;
 mod body;
 mod calls;
+mod cors;
 mod failure;
 mod heads;
 mod pairs;
@@ -104,5 +105,6 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(failure::cases());
     cases.extend(sdk::cases());
     cases.extend(api_key::cases());
+    cases.extend(cors::cases());
     cases
 }

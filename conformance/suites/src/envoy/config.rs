@@ -23,6 +23,9 @@ pub(crate) const SDK: &str = "sdk";
 /// The listener of the first-party filter of that name.
 pub(crate) const API_KEY: &str = "api-key";
 
+/// The listener of the first-party filter of that name.
+pub(crate) const CORS: &str = "cors";
+
 /// Filters of their own beside the scripted guest: listener and plugin, module, configuration.
 const FILTERS: &[(&str, &str, &str)] = &[
     (SDK, "sdk_guest.wasm", r#"{"upstream":"up","tickMillis":50}"#),
@@ -30,6 +33,11 @@ const FILTERS: &[(&str, &str, &str)] = &[
         API_KEY,
         "api_key.wasm",
         r#"{"keys":["plain-key",{"key":"anns-key","consumer":"ann"}],"consumerHeader":"x-consumer"}"#,
+    ),
+    (
+        CORS,
+        "cors.wasm",
+        r#"{"origins":["https://shop.test","https://*.example.org"],"headers":"mirror","exposedHeaders":["x-total"],"maxAge":"1h","credentials":true,"otherOrigins":"refuse"}"#,
     ),
 ];
 

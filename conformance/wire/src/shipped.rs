@@ -1,0 +1,30 @@
+//! A shipped filter in the gateway, with the configuration of its example.
+
+use std::path::{Path, PathBuf};
+
+use tidegate_testkit::{ScriptedUpstream, TestGateway};
+
+/// A gateway that runs `examples/NAME/tidegate.yaml` with the filter NAME as it was built, in front of an upstream of the
+/// test's. `change` may change the text.
+///
+/// # Panics
+/// If the example or the module is not there, or the configuration is not accepted.
+pub fn shipped(name: &str, upstream: &ScriptedUpstream, change: impl Fn(String) -> String) -> TestGateway {
+    let file = format!("{}.wasm", name.replace('-', "_"));
+    let module = read(&format!("target/filters/{file}"));
+    let example = read(&format!("examples/{name}/tidegate.yaml"));
+    let text = String::from_utf8(example).expect("an example is text");
+    let address = |line: &str| match line.split_once("address: 127.0.0.1:") {
+        Some((before, _)) => format!("{before}address: 127.0.0.1:0"),
+        None => line.replace("127.0.0.1:3001", &upstream.address().to_string()),
+    };
+    let text: Vec<String> = text.lines().map(address).collect();
+    let text = text.join("\n").replace(&format!("builtin:{name}"), &file);
+    TestGateway::start_with(&change(text), &[(&file, &module)])
+}
+
+fn read(path: &str) -> Vec<u8> {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask filters`", path.display()))
+}

@@ -22,7 +22,7 @@ use crate::identity::Identity;
 use crate::place::Sweep;
 use crate::tally::Tally;
 use crate::verdict::{Challenge, Refusal, Verdict};
-use crate::way::Way;
+use crate::way::{Changes, Way};
 
 pub use config::Config;
 #[cfg(not(target_family = "wasm"))]
@@ -36,6 +36,8 @@ pub(crate) type Request = tidegate_sdk::Request<Kept>;
 pub struct Kept {
     /// Headers that are added to the response, as a cookie of a session that was renewed.
     pub(crate) added: RefCell<Vec<(String, Value)>>,
+    /// What authorization services change in the request and the response.
+    pub(crate) changes: RefCell<Vec<Changes>>,
 }
 
 /// The ways of a route and what is done with their verdicts.
@@ -86,12 +88,18 @@ impl Filter for Auth {
         };
         self.sweep.apply(request);
         self.outgoing.write(request, &identities);
+        for changes in request.state().changes.borrow().iter() {
+            changes.apply(request);
+        }
         Ok(Flow::Continue)
     }
 
     async fn on_response(&self, response: &mut Response<Kept>) {
         for (name, value) in response.state().added.take() {
             response.headers().add(&name, value);
+        }
+        for changes in response.state().changes.take() {
+            changes.apply_to_response(response.headers());
         }
     }
 }

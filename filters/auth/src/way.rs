@@ -14,7 +14,9 @@
 //!
 //! [`Identity::headers`]: crate::identity::Identity
 
+mod external;
 mod key;
+mod span;
 
 use serde::Deserialize;
 use tidegate_sdk::{Body, ConfigError};
@@ -22,6 +24,7 @@ use tidegate_sdk::{Body, ConfigError};
 use crate::Request;
 use crate::place::Place;
 use crate::verdict::Verdict;
+pub(crate) use external::Changes;
 
 /// A way in which senders are known.
 #[derive(Debug, Deserialize)]
@@ -30,11 +33,14 @@ use crate::verdict::Verdict;
 pub(crate) enum WayDocument {
     /// API keys.
     Key(key::Document),
+    /// External authorization: a service decides.
+    External(external::Document),
 }
 
 /// A way in which senders are known.
 pub(crate) enum Way {
     Key(key::Keys),
+    External(external::External),
 }
 
 impl Way {
@@ -42,6 +48,9 @@ impl Way {
     pub(crate) fn build(document: WayDocument, path: &str) -> Result<Self, ConfigError> {
         Ok(match document {
             WayDocument::Key(document) => Way::Key(key::Keys::build(document, &format!("{path}.key"))?),
+            WayDocument::External(document) => {
+                Way::External(external::External::build(document, &format!("{path}.external"))?)
+            }
         })
     }
 
@@ -49,13 +58,15 @@ impl Way {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Way::Key(_) => key::KIND,
+            Way::External(_) => external::KIND,
         }
     }
 
     /// Who sends this request.
-    pub(crate) async fn check(&self, request: &mut Request, _body: &mut Body) -> Verdict {
+    pub(crate) async fn check(&self, request: &mut Request, body: &mut Body) -> Verdict {
         match self {
             Way::Key(keys) => keys.check(request),
+            Way::External(external) => external.check(request, body).await,
         }
     }
 
@@ -63,6 +74,7 @@ impl Way {
     pub(crate) fn places(&self) -> &[Place] {
         match self {
             Way::Key(keys) => keys.places(),
+            Way::External(_) => &[],
         }
     }
 
@@ -70,6 +82,7 @@ impl Way {
     pub(crate) fn headers(&self) -> impl Iterator<Item = &str> {
         let names: &[String] = match self {
             Way::Key(keys) => keys.headers(),
+            Way::External(external) => external.headers(),
         };
         names.iter().map(String::as_str)
     }

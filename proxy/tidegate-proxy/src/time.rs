@@ -31,13 +31,10 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts now. Every reading of the time in the data plane goes through one of these.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the one place where the data plane reads the monotonic clock"
-    )]
+    /// A clock. All have started at the same moment, so that what workers share can go by any of them. Every reading of
+    /// the time in the data plane goes through one of these.
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now() }
+        Self { start: *START }
     }
 
     /// Time since the clock's start.
@@ -225,9 +222,12 @@ fn millis(time: Duration) -> Millis {
 /// Time since some moment of the process, for what has no worker's clock at hand.
 #[allow(clippy::disallowed_methods, reason = "the one place where the data plane reads the monotonic clock")]
 pub(crate) fn monotonic() -> Duration {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     START.elapsed()
 }
+
+/// The moment that the process's clocks go by.
+#[allow(clippy::disallowed_methods, reason = "the one place where the data plane reads the monotonic clock")]
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// How long the calling thread was on a CPU so far, as the kernel's scheduler counts it. None where it does not.
 ///

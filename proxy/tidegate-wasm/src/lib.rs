@@ -39,7 +39,7 @@ pub use limits::Limits;
 pub use meter::{Durations, Meter, Seen, TIMED};
 pub use module::Module;
 pub use plugin::{HeadersPause, Plugin, PluginSpec};
-pub use shared::{Metric, MetricValue, Shared};
+pub use shared::{LimiterCounts, Metric, MetricValue, Shared};
 pub use stream::facts::{Facts, Outcome, UpstreamConnection, UpstreamFacts};
 pub use stream::{CertificateDetails, StreamId, StreamInfo, TlsDetails};
 pub use tape::{Content, Event, Field, Note, Tape, TapeSide};

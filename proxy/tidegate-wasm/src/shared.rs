@@ -1,15 +1,20 @@
-//! The only state that instances on different workers share: data, queues and metrics of each
+//! The only state that instances on different workers share: data, queues, metrics and limiters of each
 //! plugin. All of it is bounded. Locks are held for a look-up or a copy, never across a call into
 //! a guest; metrics are defined under a lock and counted without one.
 
+mod limiters;
 mod metrics;
 mod queues;
+
+pub(crate) use limiters::Lease;
+pub use limiters::LimiterCounts;
 
 pub(crate) use metrics::Cell;
 pub use metrics::{Metric, MetricValue};
 use queues::{Listener, Queues};
 
 use bytes::Bytes;
+use limiters::Limiters;
 use metrics::Metrics;
 use std::{
     collections::HashMap,
@@ -17,6 +22,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tidegate_abi::Status;
+use tidegate_limiter::{Moment, wire::Question};
 
 /// Values of one plugin.
 const KEYS: usize = 65_536;
@@ -36,6 +42,7 @@ pub struct Shared {
 struct SpaceState {
     data: Mutex<Data>,
     metrics: Mutex<Metrics>,
+    limiters: Limiters,
 }
 
 #[derive(Default)]
@@ -60,6 +67,17 @@ impl Shared {
         let mut all: Vec<Metric> =
             spaces.iter().flat_map(|(plugin, space)| lock(&space.metrics).list(plugin)).collect();
         all.sort_by(|a, b| (&a.plugin, &a.name).cmp(&(&b.plugin, &b.name)));
+        all
+    }
+
+    /// What the limiters of each plugin that has used them hold, by the plugin's name.
+    #[must_use]
+    pub fn limiters(&self) -> Vec<(String, LimiterCounts)> {
+        let spaces: Vec<_> =
+            lock(&self.spaces).iter().map(|(name, space)| (name.clone(), space.clone())).collect();
+        let mut all: Vec<_> =
+            spaces.into_iter().filter_map(|(name, space)| Some((name, space.limiters.counts()?))).collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
         all
     }
 }
@@ -147,6 +165,18 @@ impl Space {
 
     pub(crate) fn dequeue(&self, queue: u32) -> Result<Bytes, Status> {
         lock(&self.shared.queues).dequeue(queue)
+    }
+
+    /// Answers a question about limits. What it takes of those for things that go on at the same time is noted in
+    /// `leases`; without a place for them none is taken.
+    pub(crate) fn limit(
+        &self,
+        question: &Question<'_>,
+        now: Moment,
+        leases: Option<&mut Vec<Lease>>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Status> {
+        limiters::answer(&self.state, question, now, leases, out)
     }
 
     pub(crate) fn define_metric(&self, kind: tidegate_abi::MetricKind, name: &[u8]) -> Arc<Cell> {

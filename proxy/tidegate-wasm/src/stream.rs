@@ -8,7 +8,7 @@ pub(crate) mod kept;
 pub(crate) mod originals;
 pub(crate) mod table;
 
-use crate::{Now, Side, Tape, budget::Used};
+use crate::{Now, Side, Tape, budget::Used, shared::Lease};
 use body::Body;
 use bytes::Bytes;
 use facts::Facts;
@@ -297,6 +297,8 @@ pub(crate) struct Stream {
     pub(crate) originals: Option<Box<Originals>>,
     /// Notes of what happens to it, where they are wanted.
     pub(crate) tape: Option<Box<Tape>>,
+    /// What it holds of limits, until it is over.
+    pub(crate) leases: Vec<Lease>,
 }
 
 impl Stream {
@@ -329,6 +331,7 @@ impl Stream {
             survives: false,
             originals: None,
             tape: None,
+            leases: Vec::new(),
         }
     }
 
@@ -363,6 +366,7 @@ impl Stream {
         self.written = 0;
         self.details = None;
         self.tape = None;
+        self.leases.clear();
         self.of_bytes = false;
         self.survives = false;
         self.originals = None;

@@ -1,6 +1,7 @@
 //! A host in memory: what the gateway's functions do, for the filter's native code.
 
 mod calls;
+mod limits;
 pub(crate) mod streams;
 
 use std::cell::{Cell, RefCell};
@@ -41,6 +42,7 @@ pub(crate) struct Memory {
     pub(crate) metrics: RefCell<Vec<Metric>>,
     shared: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
     versions: Cell<u32>,
+    limits: RefCell<limits::Limits>,
     queues: RefCell<Vec<(String, VecDeque<Vec<u8>>)>>,
 }
 

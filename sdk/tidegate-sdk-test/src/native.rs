@@ -146,6 +146,7 @@ impl<F: Filter> Machine for Native<F> {
         }
         self.about(id, |module| module.on_delete(id));
         self.memory.streams.borrow_mut().remove(&id);
+        self.memory.leave(id);
         Ok(())
     }
 

@@ -54,6 +54,7 @@
 //! | count | [`Counter`], [`Gauge`], [`Histogram`] |
 //! | share between workers | [`shared`], [`queue`] |
 //! | read spans of time and sizes from a configuration | [`units`] |
+//! | limit rates, quotas and what goes on at the same time | [`limit`] |
 //! | log | [`log`] |
 //! | serve connections of bytes | [`Filter::on_connection`] |
 //!
@@ -85,6 +86,7 @@ mod hooks;
 mod host;
 pub mod http;
 mod join;
+pub mod limit;
 mod logger;
 mod metric;
 mod module;

@@ -11,6 +11,7 @@ use super::answer::seconds;
 use crate::fetch::Library;
 use crate::status::{PluginState, Status};
 use page::Page;
+use tidegate_wasm::LimiterCounts;
 
 /// All metrics.
 pub(crate) fn text(shown: &Shown) -> String {
@@ -21,8 +22,22 @@ pub(crate) fn text(shown: &Shown) -> String {
     modules(&mut page, &shown.workshop.library);
     process(&mut page, &shown.status);
     shown.gateway.metrics(&mut page.0);
+    limiters(&mut page, &shown.workshop.shared.limiters());
     guests::write(&mut page, &shown.workshop.shared.metrics());
     page.0
+}
+
+fn limiters(page: &mut Page, all: &[(String, LimiterCounts)]) {
+    let name = "tidegate_plugin_limiter_keys";
+    page.metric(name, "gauge", "Keys of a plugin's limits that something was taken by.");
+    for (plugin, counts) in all {
+        page.sample(name, &[("plugin", plugin)], counts.keys);
+    }
+    let name = "tidegate_plugin_limiter_evicted_total";
+    page.metric(name, "counter", "Keys forgotten before their time, because there were too many.");
+    for (plugin, counts) in all {
+        page.sample(name, &[("plugin", plugin)], counts.evicted);
+    }
 }
 
 fn configuration(page: &mut Page, status: &Status) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use log::{Level, LevelFilter};
 use tidegate_abi::{BufferKind, MapKind, MetricKind, Status, StreamKind};
+use tidegate_limiter::wire;
 use tidegate_sdk::Fields;
 use tidegate_sdk::native::{FEED, Host};
 
@@ -353,6 +354,8 @@ impl Host for Memory {
                 self.wish(Effect::Feed { stream: self.context.get(), side });
                 Ok(Vec::new())
             }
+            // Hosts that cannot show bodies are taken for such that have no limiters either.
+            wire::FUNCTION if self.feeds => self.limit(arguments),
             "clear_route_cache" => self.with_stream(|_| Ok(Vec::new())),
             _ => Err(Status::NotFound.into()),
         }

@@ -7,7 +7,9 @@ use crate::foreign::Declared;
 use crate::foreign::crypto::{self, Key, Refusal};
 use crate::foreign::zlib;
 use crate::state::State;
+use crate::time::nanoseconds;
 use tidegate_abi::Status;
+use tidegate_limiter::{Moment, wire::Question};
 use wasmtime::Caller;
 
 /// Properties that one plugin may declare.
@@ -30,6 +32,7 @@ pub(super) fn call(
     match name {
         b"clear_route_cache" => stream::clear_route_of(state)?,
         b"tidegate_feed" => stream::feed(state, args)?,
+        b"tidegate_limit" => limit(state, args, &mut result)?,
         b"compress" => result = zlib::compress(args)?,
         b"uncompress" => result = zlib::uncompress(args)?,
         b"set_envoy_filter_state" => set_filter_state(state, args)?,
@@ -49,6 +52,16 @@ pub(super) fn call(
         memory.write_u32(at, 0)?;
     }
     Ok(())
+}
+
+/// A question in the form of [`tidegate_limiter::wire`].
+fn limit(state: &mut State, args: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    let question = Question::read(args).ok_or(Status::BadArgument)?;
+    let now = state.now();
+    let now = Moment { monotonic: nanoseconds(now.monotonic), wall: nanoseconds(now.wall) };
+    let plugin = state.plugin.clone();
+    let leases = state.stream_mut().map(|stream| &mut stream.leases);
+    Ok(plugin.space.limit(&question, now, leases, out)?)
 }
 
 /// A message with `path` 1, `value` 2 and a life span that is always the request here.

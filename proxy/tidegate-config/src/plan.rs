@@ -489,6 +489,8 @@ pub struct Upstream {
     pub protocol: UpstreamProtocol,
     /// How one is chosen.
     pub balance: Balance,
+    /// When one is left out; none: never.
+    pub ejection: Option<Ejection>,
     /// Present: TLS towards the servers.
     pub tls: Option<ClientTls>,
     /// Limits of the whole gateway towards this upstream.
@@ -528,6 +530,21 @@ pub enum Balance {
     LeastRequest,
     /// Any, by weight.
     Random,
+}
+
+/// When a server that fails is left out for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ejection {
+    /// So many failures in a row (default 5).
+    pub failures: u32,
+    /// Answers that count as failures (default none).
+    pub statuses: Vec<u16>,
+    /// For how long the first time (default 5 s); doubled each time in a row.
+    pub time: Duration,
+    /// The longest (default 5 min).
+    pub max_time: Duration,
+    /// At most this share of the servers at once, in percent (default 50).
+    pub percent: usize,
 }
 
 /// TLS towards servers.

@@ -21,6 +21,11 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
     }
 
+    /// As [`Counter::add`], to a value.
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// The value now.
     pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -91,6 +96,10 @@ pub(crate) struct UpstreamCells {
     pub(crate) connect_failures: Counter,
     /// Requests refused by a limit.
     pub(crate) overflow: Counter,
+    /// How often a server was left out because it failed.
+    pub(crate) ejections: Counter,
+    /// Servers that are left out now.
+    pub(crate) left_out: Counter,
 }
 
 /// Counters of a route.

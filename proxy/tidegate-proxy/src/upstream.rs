@@ -4,6 +4,7 @@ pub(crate) mod balance;
 pub(crate) mod call;
 pub(crate) mod cluster;
 pub(crate) mod connect;
+pub(crate) mod ejection;
 pub(crate) mod grpc;
 pub(crate) mod http1;
 pub(crate) mod peer;

@@ -255,6 +255,7 @@ mod tests {
                 .collect(),
             protocol: tidegate_config::plan::UpstreamProtocol::Http1,
             balance: tidegate_config::plan::Balance::Random,
+            ejection: None,
             tls: None,
             limits: tidegate_config::plan::UpstreamLimits { connections: 1, pending: 1, requests: 1 },
             connect_timeout: std::time::Duration::from_secs(1),

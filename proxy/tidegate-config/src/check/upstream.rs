@@ -2,10 +2,14 @@
 
 use super::Check;
 use super::names::Kind;
-use crate::document::{BalanceMethod, Document, ServerEntry, UpstreamDocument, UpstreamTls, UpstreamWire};
+use crate::document::{
+    BalanceMethod, Document, EjectionDocument, EjectionEntry, ServerEntry, UpstreamDocument, UpstreamTls,
+    UpstreamWire,
+};
 use crate::node::Path;
 use crate::plan::{
-    Balance, CertificateFiles, ClientTls, Server, Upstream, UpstreamIndex, UpstreamLimits, UpstreamProtocol,
+    Balance, CertificateFiles, ClientTls, Ejection, Server, Upstream, UpstreamIndex, UpstreamLimits,
+    UpstreamProtocol,
 };
 use crate::problem::Fault;
 use crate::types::{check_name, check_server_name, parse_server};
@@ -66,6 +70,7 @@ fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &Upstre
         servers: servers(check, &path.key("servers"), written.servers.as_deref().unwrap_or_default()),
         protocol,
         balance: balance(check, &path.key("balance"), written.balance),
+        ejection: ejection(check, &path.key("ejection"), written.ejection.as_ref()),
         tls: written.tls.as_ref().map(|tls| client_tls(check, &path.key("tls"), tls)),
         limits: UpstreamLimits {
             connections: limit(limits.and_then(|limits| limits.connections), 1024),
@@ -115,6 +120,29 @@ fn balance(check: &mut Check<'_>, path: &Path<'_>, written: Option<BalanceMethod
     };
     check.unsupported(path, unsupported, "one of roundRobin, leastRequest or random");
     Balance::LeastRequest
+}
+
+fn ejection(check: &mut Check<'_>, path: &Path<'_>, written: Option<&EjectionEntry>) -> Option<Ejection> {
+    let defaults = EjectionDocument::default();
+    let written = match written {
+        Some(EjectionEntry::Switch(false)) => return None,
+        None | Some(EjectionEntry::Switch(true)) => &defaults,
+        Some(EjectionEntry::Rule(written)) => written,
+    };
+    let time = check.positive(&path.key("time"), written.time, Duration::from_secs(5));
+    let longest = path.key("maxTime");
+    let max_time = check.positive(&longest, written.max_time, Duration::from_secs(300).max(time));
+    if max_time < time {
+        let fault = Fault::new("the longest time is shorter than the first one");
+        check.fault(&longest, fault.hint("as long as `time`, or longer"));
+    }
+    Some(Ejection {
+        failures: written.failures.unwrap_or(5),
+        statuses: written.statuses.clone().unwrap_or_default(),
+        time,
+        max_time,
+        percent: written.percent.unwrap_or(50) as usize,
+    })
 }
 
 fn client_tls(check: &mut Check<'_>, path: &Path<'_>, written: &UpstreamTls) -> ClientTls {

@@ -19,6 +19,8 @@ pub struct UpstreamDocument {
     pub protocol: Option<UpstreamWire>,
     /// How a server is chosen. Default: `leastRequest`.
     pub balance: Option<BalanceMethod>,
+    /// When a server that fails is left out for a while; `false`: never. Default: with its defaults.
+    pub ejection: Option<EjectionEntry>,
     /// TLS towards the servers; `{}` for the defaults. Left out: clear text.
     pub tls: Option<UpstreamTls>,
     /// Limits of the whole gateway towards this upstream.
@@ -88,6 +90,36 @@ pub enum BalanceMethod {
     RingHash,
     /// By a hash of the request, in a table.
     Maglev,
+}
+
+/// A switch, or the details.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum EjectionEntry {
+    /// On with the defaults, or off.
+    Switch(bool),
+    /// On, with these.
+    Rule(EjectionDocument),
+}
+
+/// When a server that fails is left out for a while.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Ejection")]
+pub struct EjectionDocument {
+    /// Failures in a row: no connection, no answer, or one of `statuses`. Default: 5.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub failures: Option<u32>,
+    /// Answers that count as failures. Default: none.
+    #[schemars(inner(range(min = 400, max = 599)))]
+    pub statuses: Option<Vec<u16>>,
+    /// How long the first time; doubled each time in a row. Default: `5s`.
+    pub time: Option<Timeout>,
+    /// The longest time. Default: `5m`.
+    pub max_time: Option<Timeout>,
+    /// At most this share of the servers at once; one always stays. Default: 50.
+    #[schemars(range(min = 1, max = 100))]
+    pub percent: Option<u32>,
 }
 
 /// Limits towards an upstream, each for the whole gateway.

@@ -88,6 +88,7 @@ async fn connect(record: &mut Record, rule: &Rule) -> Result<Connected, Fail> {
         match place.bytes().await {
             Ok((stream, open)) => {
                 record.connected();
+                pool.took(place.server);
                 return Ok(Connected { stream, _open: open, _place: place });
             }
             Err(fail) => {

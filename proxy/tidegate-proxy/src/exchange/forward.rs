@@ -118,9 +118,18 @@ impl Exchange {
             },
         };
         self.record.note_connection(&lease);
+        let reused = lease.is_reused();
         let until = limit.map(|limit| self.record.client.local.clock.now() + limit);
         let sent = self.within(until, pin!(send::send(place, lease, message, again))).await;
         let outcome = sent.and_then(|outcome| outcome.map_err(|fail| self.blame(fail)));
+        match &outcome {
+            Ok(answer) => pool.answered(server, answer.response.status()),
+            // A server may close a connection that idles, just as it is used again.
+            Err(fail) if fail.blames_server() && !(reused && fail.reason == Reason::Reset) => {
+                pool.failed(server);
+            }
+            Err(_) => {}
+        }
         (Some(server), outcome)
     }
 

@@ -163,18 +163,26 @@ impl Page<'_> {
 
     fn upstreams(&mut self, snapshot: &Snapshot) {
         type Row = (&'static str, &'static str, fn(&UpstreamCells) -> &Counter);
-        let rows: [Row; 5] = [
+        let rows: [Row; 6] = [
             ("tidegate_upstream_requests_total", "Attempts.", |c| &c.requests),
             ("tidegate_upstream_retries_total", "Attempts after the first.", |c| &c.retries),
             ("tidegate_upstream_connections_total", "Connections opened.", |c| &c.connections),
             ("tidegate_upstream_connect_failures_total", "Connections that failed.", |c| &c.connect_failures),
             ("tidegate_upstream_overflow_total", "Requests over a limit.", |c| &c.overflow),
+            ("tidegate_upstream_ejections_total", "Times that a server which failed was left out.", |c| {
+                &c.ejections
+            }),
         ];
         for (name, help, of) in rows {
             self.head(name, "counter", help);
             for cluster in &snapshot.clusters {
                 self.line(name, &[("upstream", &cluster.spec.name)], cluster.counters.sum(of));
             }
+        }
+        let name = "tidegate_upstream_servers_left_out";
+        self.head(name, "gauge", "Servers that are left out because they failed, summed over workers.");
+        for cluster in &snapshot.clusters {
+            self.line(name, &[("upstream", &cluster.spec.name)], cluster.counters.sum(|c| &c.left_out));
         }
     }
 

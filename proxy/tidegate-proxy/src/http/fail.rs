@@ -132,6 +132,12 @@ impl Fail {
         self.source = Some(source.into());
         self
     }
+
+    /// Whether the server had the request and did not do what it should.
+    pub(crate) fn blames_server(&self) -> bool {
+        let broke = matches!(self.reason, Reason::Reset | Reason::Garbage | Reason::Timeout);
+        self.origin == Origin::Upstream && broke
+    }
 }
 
 impl Reason {

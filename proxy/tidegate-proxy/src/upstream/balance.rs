@@ -32,10 +32,22 @@ impl Balancer {
         if self.weights.len() == 1 {
             return Some(0);
         }
-        let fresh = |i: usize| self.weights.get(i).is_some_and(|&w| w > 0) && !tried.contains(&i);
-        let any_fresh = tried.is_empty() || (0..self.weights.len()).any(fresh);
-        let allowed =
-            |i: usize| if any_fresh { fresh(i) } else { self.weights.get(i).is_some_and(|&w| w > 0) };
+        if tried.is_empty() {
+            return self.pick_among(load, |_| true);
+        }
+        self.pick_among(&load, |i| !tried.contains(&i)).or_else(|| self.pick_among(load, |_| true))
+    }
+
+    /// A server that has a weight and is `wanted`, if there is one.
+    pub(crate) fn pick_among(
+        &self,
+        load: impl Fn(usize) -> u32,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        if self.total == 0 {
+            return None;
+        }
+        let allowed = |i: usize| self.weights.get(i).is_some_and(|&w| w > 0) && wanted(i);
         match self.method {
             Balance::RoundRobin => self.next_turn(allowed),
             Balance::Random => self.by_weight(allowed),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
@@ -20,6 +20,7 @@ use crate::time::Deadlines;
 use crate::upstream::balance::Balancer;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connect::{self, Opened};
+use crate::upstream::ejection::Ejection;
 use crate::upstream::http1::{Home, Http1};
 use crate::upstream::peer::Peer;
 
@@ -39,6 +40,7 @@ pub(crate) struct Pool {
     pub(crate) name: Rc<str>,
     balancer: Balancer,
     members: Vec<Member>,
+    ejection: Ejection,
     deadlines: Rc<Deadlines>,
     /// Open connections and requests in flight, of this worker's share.
     connections: Rc<Cell<usize>>,
@@ -101,6 +103,11 @@ impl Lease {
             Self::Http2(_, stream) => &stream.0.peer,
         }
     }
+
+    /// Whether it is an HTTP/1.1 connection that had a request before.
+    pub(crate) fn is_reused(&self) -> bool {
+        matches!(self, Self::Http1(connection) if connection.reused)
+    }
 }
 
 /// Counts a stream on its connection while it lives.
@@ -116,6 +123,8 @@ impl Drop for Stream {
 pub(crate) struct Place {
     pub(crate) pool: Rc<Pool>,
     pub(crate) server: usize,
+    /// It tries a server that was left out.
+    trial: bool,
 }
 
 impl Pool {
@@ -132,6 +141,7 @@ impl Pool {
         let share = |limit: usize| limit.div_ceil(workers.max(1));
         let limits = cluster.spec.limits;
         Rc::new(Self {
+            ejection: Ejection::new(cluster.spec.ejection.clone(), cluster.servers.len()),
             balancer: Balancer::new(cluster.spec.balance, weights, seed),
             members,
             deadlines: deadlines.clone(),
@@ -165,13 +175,62 @@ impl Pool {
             return Err(Fail::upstream(Reason::Overflow, Retry::Never));
         }
         let load = |i: usize| self.members.get(i).map_or(0, |member| member.in_flight.get());
-        let server =
-            self.balancer.pick(load, tried).ok_or_else(|| Fail::upstream(Reason::NoServer, Retry::Never))?;
+        let (server, trial) = match self.ejection.out() {
+            0 => (self.balancer.pick(load, tried), false),
+            _ => self.pick_well(load, tried),
+        };
+        let server = server.ok_or_else(|| Fail::upstream(Reason::NoServer, Retry::Never))?;
         let member = self.members.get(server).ok_or_else(|| Fail::gateway(Reason::Internal))?;
         member.in_flight.set(member.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
         self.cluster.counters.of(self.shard).requests.add(1);
-        Ok(Place { pool: self.clone(), server })
+        Ok(Place { pool: self.clone(), server, trial })
+    }
+
+    /// A server that is not left out; when none of these is left, any. And whether it is tried with this request.
+    fn pick_well(&self, load: impl Fn(usize) -> u32, tried: &[usize]) -> (Option<usize>, bool) {
+        let now = self.deadlines.recent();
+        let well = |i: usize| !tried.contains(&i) && !self.ejection.leaves_out(i, now);
+        match self.balancer.pick_among(&load, well) {
+            Some(server) => (Some(server), self.ejection.begins(server)),
+            None => (self.balancer.pick(load, tried), false),
+        }
+    }
+
+    /// A server answered with this status.
+    pub(crate) fn answered(&self, server: usize, status: StatusCode) {
+        let bad =
+            self.cluster.spec.ejection.as_ref().is_some_and(|rule| rule.statuses.contains(&status.as_u16()));
+        if bad {
+            self.failed(server);
+        } else {
+            self.took(server);
+        }
+    }
+
+    /// A server took a request or a connection.
+    pub(crate) fn took(&self, server: usize) {
+        if self.ejection.succeeded(server, || self.deadlines.now()) {
+            self.left_out();
+            if let Some(server) = self.cluster.servers.get(server) {
+                tracing::info!(upstream = %self.name, server = %server.address, "server is taken back");
+            }
+        }
+    }
+
+    /// A server did not do what it should.
+    pub(crate) fn failed(&self, server: usize) {
+        let Some(time) = self.ejection.failed(server, self.deadlines.now()) else { return };
+        self.cluster.counters.of(self.shard).ejections.add(1);
+        self.left_out();
+        if let Some(server) = self.cluster.servers.get(server) {
+            let seconds = time.as_secs_f64();
+            tracing::warn!(upstream = %self.name, server = %server.address, seconds, "server fails and is left out");
+        }
+    }
+
+    fn left_out(&self) {
+        self.cluster.counters.of(self.shard).left_out.set(self.ejection.out() as u64);
     }
 
     /// Closes connections that servers closed or that were idle for too long.
@@ -233,6 +292,7 @@ impl Place {
 
     fn no_connection(&self) -> Fail {
         self.pool.cluster.counters.of(self.pool.shard).connect_failures.add(1);
+        self.pool.failed(self.server);
         Fail::upstream(Reason::Connect, Retry::Safe)
     }
 
@@ -282,6 +342,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some(member) = self.member() {
             member.in_flight.set(member.in_flight.get() - 1);
+        }
+        if self.trial {
+            self.pool.ejection.tried(self.server);
         }
         self.pool.requests.set(self.pool.requests.get() - 1);
     }

@@ -150,6 +150,7 @@ fn upstream(name: &str, address: &str) -> Upstream {
         servers: vec![Server { address: address.to_owned(), weight: 1 }],
         protocol: UpstreamProtocol::Http1,
         balance: Balance::LeastRequest,
+        ejection: None,
         tls: None,
         limits: UpstreamLimits { connections: 1, pending: 1, requests: 1 },
         connect_timeout: Duration::from_secs(5),

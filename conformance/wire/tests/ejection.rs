@@ -1,0 +1,119 @@
+//! Servers that fail are left out for a while, tried by one request, and taken back.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tidegate_testkit::{Answer, RawClient, ScriptedUpstream, Step, TestGateway, fill};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
+
+fn gateway(servers: &[String], ejection: &str) -> TestGateway {
+    let servers: Vec<String> = servers.iter().map(|server| format!("'{server}'")).collect();
+    TestGateway::start(&fill(
+        "
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+routes: [{ name: r, rules: [{ forward: [{ upstream: up }], retries: { attempts: 0 } }] }]
+upstreams: { up: { servers: [${servers}], balance: roundRobin${ejection} } }
+",
+        &[("servers", &servers.join(", ")), ("ejection", &ejection)],
+    ))
+}
+
+/// An address where nobody listens.
+fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("it is bound").to_string()
+}
+
+fn statuses(gateway: &TestGateway, requests: usize) -> Vec<u16> {
+    let mut client = RawClient::connect(gateway.address("web"));
+    (0..requests).map(|_| client.exchange(GET).status).collect()
+}
+
+fn left_out(gateway: &TestGateway) -> f64 {
+    gateway.metric("tidegate_upstream_servers_left_out", "up")
+}
+
+/// A server whose answer to everything is one of two, as a switch says.
+fn switched(broken: Answer) -> (ScriptedUpstream, Arc<AtomicBool>) {
+    let breaks = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&breaks);
+    let upstream = ScriptedUpstream::start(move |_| match switch.load(Ordering::SeqCst) {
+        true => broken.clone(),
+        false => Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nback"),
+    });
+    (upstream, breaks)
+}
+
+/// Without any key of the configuration.
+#[test]
+fn a_server_that_cannot_be_reached_costs_five_requests() {
+    let up = ScriptedUpstream::plain();
+    let gateway = gateway(&[nobody(), up.address().to_string()], "");
+    let statuses = statuses(&gateway, 100);
+    assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 5, "{statuses:?}");
+    assert!(statuses.iter().skip(10).all(|status| *status == 200), "{statuses:?}");
+    assert_eq!(left_out(&gateway), 1.0);
+    assert_eq!(gateway.metric("tidegate_upstream_ejections_total", "up"), 1.0);
+}
+
+#[test]
+fn a_server_that_breaks_off_is_left_out_too() {
+    for broken in [
+        Answer::steps([Step::ReadBody, Step::Reset]),
+        Answer::reply("garbage\r\n\r\n").then(Step::Close),
+        Answer::reply("HTTP/1.1 20").then(Step::Close),
+    ] {
+        let (bad, up) = (switched(broken).0, ScriptedUpstream::plain());
+        let gateway =
+            gateway(&[bad.address().to_string(), up.address().to_string()], ", ejection: { failures: 2 }");
+        let statuses = statuses(&gateway, 20);
+        assert_eq!(statuses.iter().filter(|status| **status != 200).count(), 2, "{statuses:?}");
+    }
+}
+
+#[test]
+fn statuses_count_where_they_are_listed() {
+    let broken = || Answer::reply("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy");
+    for (ejection, bad_answers) in [(", ejection: { failures: 3, statuses: [503] }", 3), ("", 10)] {
+        let (bad, up) = (switched(broken()).0, ScriptedUpstream::plain());
+        let gateway = gateway(&[bad.address().to_string(), up.address().to_string()], ejection);
+        let statuses = statuses(&gateway, 20);
+        assert_eq!(statuses.iter().filter(|status| **status == 503).count(), bad_answers, "{ejection}");
+    }
+}
+
+#[test]
+fn a_server_that_is_well_again_is_taken_back() {
+    let broken = Answer::steps([Step::ReadBody, Step::Reset]);
+    let ((bad, breaks), up) = (switched(broken), ScriptedUpstream::plain());
+    let servers = [bad.address().to_string(), up.address().to_string()];
+    let gateway = gateway(&servers, ", ejection: { failures: 1, time: 50ms, maxTime: 100ms }");
+    statuses(&gateway, 4);
+    assert_eq!(left_out(&gateway), 1.0);
+    breaks.store(false, Ordering::SeqCst);
+    gateway.wait("the server's return", |gateway| {
+        statuses(gateway, 2);
+        left_out(gateway) == 0.0
+    });
+    bad.forget();
+    assert_eq!(statuses(&gateway, 10), [200; 10]);
+    assert_eq!(bad.requests().len(), 5);
+}
+
+/// Leaving all out would help nobody.
+#[test]
+fn when_all_fail_all_are_asked() {
+    let servers: Vec<String> = (0..4).map(|_| nobody()).collect();
+    let gateway = gateway(&servers, ", ejection: { failures: 1 }");
+    assert_eq!(statuses(&gateway, 20), [503; 20]);
+    assert_eq!(left_out(&gateway), 2.0);
+}
+
+#[test]
+fn it_can_be_switched_off() {
+    let up = ScriptedUpstream::plain();
+    let gateway = gateway(&[nobody(), up.address().to_string()], ", ejection: false");
+    assert_eq!(statuses(&gateway, 40).iter().filter(|status| **status == 503).count(), 20);
+}

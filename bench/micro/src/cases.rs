@@ -92,7 +92,7 @@ pub(crate) struct Running {
     unit: Unit,
     plugin: Arc<Plugin>,
     /// A head for the next stream.
-    head: Option<Box<http::request::Parts>>,
+    head: Option<Rc<http::request::Parts>>,
     info: Rc<StreamInfo>,
 }
 
@@ -151,7 +151,7 @@ impl Running {
 
 fn stream(
     instance: &mut Instance,
-    spare: &mut Option<Box<http::request::Parts>>,
+    spare: &mut Option<Rc<http::request::Parts>>,
     info: &Rc<StreamInfo>,
 ) -> Result<()> {
     let stream = instance.open_stream(info.clone(), Now::default());
@@ -163,13 +163,13 @@ fn stream(
 }
 
 /// A request with twenty fields.
-fn head() -> Result<Box<http::request::Parts>> {
+fn head() -> Result<Rc<http::request::Parts>> {
     let mut request = Request::get("/orders/17?page=2").header("host", "shop.example.com");
     for number in 0..14 {
         request = request.header(format!("x-field-{number}"), "a value of some length");
     }
     let request = request.header("x-request-no", "4711").header("accept", "*/*").body(())?;
-    Ok(Box::new(request.into_parts().0))
+    Ok(Rc::new(request.into_parts().0))
 }
 
 /// The loop runs the body as often as the case says; a case without steps has an empty callback.

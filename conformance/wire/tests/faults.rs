@@ -311,7 +311,7 @@ fn a_status_may_be_repeated() {
 #[test]
 fn too_many_requests_are_503() {
     let upstream = ScriptedUpstream::start(|_| Answer::steps([Step::UntilClosed]));
-    let gateway = gateway(&[upstream.address().to_string()], "", ", limits: { requests: 3 }");
+    let gateway = gateway(&[upstream.address().to_string()], "", ", limits: { requests: 3, pending: 0 }");
     let mut waiting: Vec<RawClient> = (0..3).map(|_| RawClient::connect(gateway.address("web"))).collect();
     waiting.iter_mut().for_each(|client| assert!(client.send(GET)));
     upstream.wait("three requests", |c| c.iter().filter(|c| !c.requests.is_empty()).count() == 3);

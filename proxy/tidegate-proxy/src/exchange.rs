@@ -12,6 +12,7 @@ pub(crate) mod reroute;
 pub(crate) mod steps;
 pub(crate) mod tunnel;
 pub(crate) mod uplink;
+pub(crate) mod whole;
 
 use std::error::Error;
 use std::fmt;
@@ -64,7 +65,7 @@ impl Exchange {
         let version = request.version();
         let mut exchange = Self { record: Record::begin(client, &request) };
         let (head, body) = request.into_parts();
-        let head = Box::new(head);
+        let head = Rc::new(head);
         async move {
             let mut response = match exchange.proceed(head, body).await {
                 Ok(response) => response,
@@ -80,15 +81,16 @@ impl Exchange {
         }
     }
 
-    async fn proceed(&mut self, mut head: Box<Parts>, body: Incoming) -> Result<Response<Body>, Fail> {
+    async fn proceed(&mut self, mut head: Rc<Parts>, body: Incoming) -> Result<Response<Body>, Fail> {
         let view = self.record.view.clone();
         let listener = view.listener(self.record.listener).ok_or_else(|| Fail::gateway(Reason::Internal))?;
 
-        let upgrade = head.extensions.remove::<OnUpgrade>();
         self.record.note_target(&head);
-        let known = sanitize::request(&mut head)?;
+        let parts = Rc::make_mut(&mut head);
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let known = sanitize::request(parts)?;
         if self.record.version == Version::HTTP_2 {
-            headers::join_cookies(&mut head.headers);
+            headers::join_cookies(&mut parts.headers);
         }
         if head.headers.len() > listener.spec.limits.headers {
             return Err(Fail::client(Reason::HeadTooLarge));
@@ -98,12 +100,11 @@ impl Exchange {
             return Err(Fail::client(Reason::Misdirected));
         }
         // Where nobody reads the gateway's own fields before they are sent, they are written with the head only.
-        let mut read = known.claims
-            || !listener.steps.is_empty()
-            || listener.routes.reads_added()
-            || self.record.target.is_some();
+        let read = known.claims || listener.routes.reads_added() || self.record.target.is_some();
         if read {
             self.introduce(&mut head, known.claims);
+        } else {
+            self.record.added = Some(Added::new(&client.forwarded, &client.local.request_ids));
         }
         let mut body = self.uplink(body, listener.spec.timeouts.body);
 
@@ -126,10 +127,6 @@ impl Exchange {
             if rule.steps.is_empty() || self.record.reroute.comes_back(id) {
                 break (rule, prefix);
             }
-            if !read {
-                read = true;
-                self.introduce(&mut head, false);
-            }
             let way = Way { steps: &rule.steps, scope: Scope::Rule(id), prefix };
             match self.pass(&view, way, head, body).await? {
                 Ok((next, rest)) => (head, body) = (next, rest),
@@ -141,15 +138,10 @@ impl Exchange {
             }
         };
 
-        if !read && self.record.heads.is_some() {
-            read = true;
-            self.introduce(&mut head, false);
-        }
         if let Some(heads) = &mut self.record.heads {
             heads.note_request(&head);
         }
-        let client = &self.record.client;
-        let added = (!read).then(|| Added::new(&client.forwarded, &client.local.request_ids));
+        let added = self.record.added.take();
         let outcome = match &rule.action {
             Action::Forward(targets) => {
                 let forward = Forward { rule, known, client_upgrade: upgrade };
@@ -181,9 +173,9 @@ impl Exchange {
         &mut self,
         view: &View,
         way: Way<'_>,
-        head: Box<Parts>,
+        head: Rc<Parts>,
         body: Body,
-    ) -> Result<Result<(Box<Parts>, Body), Box<Reply>>, Fail> {
+    ) -> Result<Result<(Rc<Parts>, Body), Box<Reply>>, Fail> {
         let flow = match self.request_steps(view, way, 0, head, body)? {
             Flow::Held(holding) => match Box::pin(self.released(view, way, holding)).await {
                 Ok(flow) => flow,
@@ -204,19 +196,21 @@ impl Exchange {
     }
 
     /// Writes the fields by which upstreams learn about the client.
-    fn introduce(&mut self, head: &mut Parts, claims: bool) {
-        let client = &self.record.client;
-        headers::forwarded(&mut head.headers, &client.forwarded, claims);
-        headers::request_id(&mut head.headers, &client.local.request_ids, claims);
+    fn introduce(&mut self, head: &mut Rc<Parts>, claims: bool) {
+        let (client, parts) = (&self.record.client, Rc::make_mut(head));
+        headers::forwarded(&mut parts.headers, &client.forwarded, claims);
+        headers::request_id(&mut parts.headers, &client.local.request_ids, claims);
         self.record.note_target(head);
     }
 
     /// The response passes the filters that the request has passed, in reverse.
     async fn back(&mut self, view: &View, response: Response<Body>) -> Result<Response<Body>, Fail> {
+        let whole = matches!(response.body(), Body::Full(_));
+        let settled = |response| if whole { whole::settle(response) } else { response };
         match self.respond(view, response)? {
-            Outcome::Go(response) => Ok(response),
+            Outcome::Go(response) => Ok(settled(response)),
             Outcome::Held(holding) => match Box::pin(self.answered_at_last(view, holding)).await {
-                Ok(response) => Ok(response),
+                Ok(response) => Ok(settled(response)),
                 // The guests before have seen an answer already, so this one goes as it is.
                 Err(fail) => self.ended_meanwhile(view, fail).map(|reply| reply.into_response()),
             },

@@ -100,6 +100,10 @@ pub(crate) struct UpstreamCells {
     pub(crate) ejections: Counter,
     /// Servers that are left out now.
     pub(crate) left_out: Counter,
+    /// Requests that had to wait because of a limit.
+    pub(crate) waits: Counter,
+    /// Those that wait now.
+    pub(crate) pending: Counter,
 }
 
 /// Counters of a route.

@@ -74,6 +74,8 @@ pub(crate) struct Deadlines {
     armed: Cell<Millis>,
     /// The time when it was last read: not long ago on a busy worker, never ahead.
     recent: Cell<Duration>,
+    /// The same as guests are told it.
+    told: Cell<tidegate_wasm::Now>,
     /// How far the wall clock is ahead, and when that was looked at.
     wall: Cell<(Duration, Duration)>,
     earlier: Notify,
@@ -82,12 +84,14 @@ pub(crate) struct Deadlines {
 impl Deadlines {
     /// No deadline yet. `drive` must run for them to fire.
     pub(crate) fn new(clock: Clock) -> Rc<Self> {
+        let told = clock.guest();
         Rc::new(Self {
             clock,
             slots: RefCell::new(Slab::new()),
             armed: Cell::new(NEVER),
             recent: Cell::new(Duration::ZERO),
-            wall: Cell::new((clock.wall().saturating_sub(clock.now()), Duration::ZERO)),
+            told: Cell::new(told),
+            wall: Cell::new((told.wall.saturating_sub(told.monotonic), Duration::ZERO)),
             earlier: Notify::new(),
         })
     }
@@ -96,6 +100,9 @@ impl Deadlines {
     pub(crate) fn now(&self) -> Duration {
         let now = self.clock.now();
         self.recent.set(now);
+        let (ahead, looked) = self.wall.get();
+        let ahead = if now.saturating_sub(looked) < WALL { ahead } else { self.look_at_the_wall(now) };
+        self.told.set(tidegate_wasm::Now { monotonic: now, wall: ahead + now });
         now
     }
 
@@ -105,15 +112,16 @@ impl Deadlines {
     }
 
     /// [`Deadlines::recent`] as a guest is told. A step of the wall clock shows within a tenth of a second.
+    #[inline]
     pub(crate) fn guest(&self) -> tidegate_wasm::Now {
-        let (mut ahead, looked) = self.wall.get();
-        if self.recent.get().saturating_sub(looked) >= WALL {
-            let now = self.now();
-            ahead = self.clock.wall().saturating_sub(now);
-            self.wall.set((ahead, now));
-        }
-        let monotonic = self.recent.get();
-        tidegate_wasm::Now { monotonic, wall: ahead + monotonic }
+        self.told.get()
+    }
+
+    #[cold]
+    fn look_at_the_wall(&self, now: Duration) -> Duration {
+        let ahead = self.clock.wall().saturating_sub(now);
+        self.wall.set((ahead, now));
+        ahead
     }
 
     /// Wakes what has passed, for ever.

@@ -15,6 +15,7 @@ mod tests;
 
 pub use ended::Ended;
 pub(crate) use measured::Measured;
+pub use streams::LeftHead;
 
 use crate::{
     CallResponse, Effect, Module, Now, Plugin, StartError, StreamId, StreamInfo, Trap,
@@ -228,17 +229,22 @@ impl Instance {
 
     /// Tells the guest about a new request; its first callback comes with the first event.
     pub fn open_stream(&mut self, info: impl Into<Rc<StreamInfo>>, now: Now) -> StreamId {
-        let state = self.store.data_mut();
-        let id = state.streams.open(info.into(), now);
-        state.tell();
-        StreamId(id)
+        let info = info.into();
+        let facts = info.facts.clone();
+        self.open_sharing(info, facts, now)
     }
 
-    /// Tells what the plugins of a request share; for modules that use properties.
-    pub fn share_facts(&mut self, id: StreamId, facts: Rc<crate::Facts>) {
-        if let Some(stream) = self.store.data_mut().streams.get_mut(id.0) {
-            stream.facts = Some(facts);
-        }
+    /// As [`Instance::open_stream`], with what the plugins of the request share; for modules that use properties.
+    pub fn open_sharing(
+        &mut self,
+        info: Rc<StreamInfo>,
+        facts: Option<Rc<crate::Facts>>,
+        now: Now,
+    ) -> StreamId {
+        let state = self.store.data_mut();
+        let id = state.streams.open(info, facts, now);
+        state.tell();
+        StreamId(id)
     }
 
     /// Says that a stream goes on if the guest breaks off: then what the call that failed has written to it is taken back.

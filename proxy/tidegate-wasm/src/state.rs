@@ -161,12 +161,18 @@ impl State {
     /// Prepares for a call into the guest.
     #[inline]
     pub(crate) fn begin(&mut self, effective: u32, now: Now, ticks: u64) {
+        self.begin_with(effective, now, ticks, Used::default());
+    }
+
+    /// As [`State::begin`] for a stream whose earlier calls have used so much of its limits.
+    #[inline]
+    pub(crate) fn begin_with(&mut self, effective: u32, now: Now, ticks: u64, used: Used) {
         self.effective = effective;
         self.now = now;
         self.call += 1;
         self.began = ticks;
         self.readings = 0;
-        self.budget.begin(Used::default());
+        self.budget.begin(used);
         if std::mem::take(&mut self.limiter.refused) {
             self.met(Soft::Memory);
         }
@@ -217,6 +223,14 @@ impl State {
 
     pub(crate) fn stream_mut(&mut self) -> Option<&mut Stream> {
         self.streams.get_mut(self.effective)
+    }
+
+    /// The guest looks at fields: all those of the request are put into its head.
+    #[inline]
+    pub(crate) fn complete_head(&mut self) {
+        if let Some(stream) = self.stream_mut() {
+            stream.complete_head();
+        }
     }
 
     /// The stream that the guest acts for, as effects name it.

@@ -6,6 +6,7 @@ pub(crate) mod facts;
 pub(crate) mod fields;
 pub(crate) mod kept;
 pub(crate) mod originals;
+pub(crate) mod pending;
 pub(crate) mod table;
 
 use crate::{Now, Side, Tape, budget::Used, shared::Lease};
@@ -16,6 +17,7 @@ use fields::Fields;
 use http::{HeaderMap, HeaderValue, Version, request, response};
 use kept::Kept;
 use originals::Originals;
+use pending::Pending;
 use std::{fmt, net::SocketAddr, rc::Rc};
 use tidegate_abi::BufferKind;
 
@@ -269,10 +271,13 @@ pub(crate) struct Stream {
     pub(crate) facts: Option<Rc<Facts>>,
     pub(crate) opened: Now,
     /// Here until it is taken.
-    pub(crate) request_head: Option<Box<request::Parts>>,
+    pub(crate) request_head: Option<Rc<request::Parts>>,
     pub(crate) response_head: Option<response::Parts>,
-    /// The heads after they were taken, for guests that read them later.
-    pub(crate) request_kept: Kept,
+    /// Fields that are not in the request's head yet.
+    pub(crate) pending: Option<Pending>,
+    /// The heads after they were taken, for guests that read them later. That of the request is shared with whoever
+    /// has it now; the response's goes out by value and is copied.
+    pub(crate) request_gone: Option<Rc<request::Parts>>,
     pub(crate) response_kept: Kept,
     /// Likewise the response's trailers.
     pub(crate) trailers_kept: Kept,
@@ -284,8 +289,6 @@ pub(crate) struct Stream {
     pub(crate) written: usize,
     /// Ticks spent in the guest.
     pub(crate) spent: u64,
-    /// The request's id, once the head is gone of a guest that keeps no fields but logs.
-    pub(crate) request_id: Option<HeaderValue>,
     /// Host calls and bytes, where limits count them.
     pub(crate) used: Used,
     /// Calls made in its name that are not answered yet.
@@ -302,7 +305,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(id: u32, info: Rc<StreamInfo>, now: Now) -> Self {
+    pub(crate) fn new(id: u32, info: Rc<StreamInfo>, facts: Option<Rc<Facts>>, now: Now) -> Self {
         Self {
             id,
             announced: false,
@@ -311,12 +314,13 @@ impl Stream {
             of_bytes: false,
             logged: false,
             changed: false,
-            facts: info.facts.clone(),
+            facts,
             info,
             opened: now,
             request_head: None,
             response_head: None,
-            request_kept: Kept::default(),
+            pending: None,
+            request_gone: None,
             response_kept: Kept::default(),
             trailers_kept: Kept::default(),
             request: Flow::new(),
@@ -324,7 +328,6 @@ impl Stream {
             scheme: None,
             written: 0,
             spent: 0,
-            request_id: None,
             used: Used::default(),
             calls: 0,
             details: None,
@@ -336,18 +339,17 @@ impl Stream {
     }
 
     /// Makes a used stream a new one, with the buffers it has.
-    pub(crate) fn renew(&mut self, id: u32, info: Rc<StreamInfo>, now: Now) {
+    pub(crate) fn renew(&mut self, id: u32, info: Rc<StreamInfo>, facts: Option<Rc<Facts>>, now: Now) {
         self.id = id;
         self.announced = false;
         self.ended = false;
         self.closing = false;
         self.logged = false;
         self.changed = false;
-        self.facts = info.facts.clone();
+        self.facts = facts;
         self.info = info;
         self.opened = now;
         self.spent = 0;
-        self.request_id = None;
         self.used = Used::default();
         self.calls = 0;
     }
@@ -357,7 +359,8 @@ impl Stream {
         self.facts = None;
         self.request_head = None;
         self.response_head = None;
-        self.request_kept.clear();
+        self.request_gone = None;
+        self.pending = None;
         self.response_kept.clear();
         self.trailers_kept.clear();
         self.request.clear();
@@ -407,10 +410,8 @@ impl Stream {
 
     /// Whether the client speaks gRPC, which has its own form of answers.
     pub(crate) fn is_grpc(&self) -> bool {
-        let fields = match &self.request_head {
-            Some(head) => Fields::Request(head, self.scheme()),
-            None => Fields::Kept(&self.request_kept),
-        };
+        let head = self.request_head.as_ref().or(self.request_gone.as_ref());
+        let fields = head.map_or(Fields::Empty, |head| Fields::Request(head, self.scheme()));
         let rest = fields.value(b"content-type").and_then(|value| value.strip_prefix(b"application/grpc"));
         matches!(rest, Some([] | [b'+' | b';', ..]))
     }
@@ -422,13 +423,12 @@ impl Stream {
 
     /// The request's id, as far as it is known.
     pub(crate) fn request_id(&self) -> Option<HeaderValue> {
-        let known = self.info.request_id.as_ref().or(self.request_id.as_ref());
-        let known = known.or_else(|| self.request_head.as_ref()?.headers.get(REQUEST_ID));
-        let kept = || {
-            let (_, id) = self.request_kept.iter().find(|(name, _)| *name == REQUEST_ID.as_bytes())?;
-            HeaderValue::from_bytes(id).ok()
+        let known = || {
+            let head = self.request_head.as_ref().or(self.request_gone.as_ref())?;
+            head.headers.get(REQUEST_ID).cloned()
         };
-        known.cloned().or_else(kept)
+        let pending = || self.pending.as_ref().and_then(Pending::request_id);
+        self.info.request_id.clone().or_else(pending).or_else(known)
     }
 
     pub(crate) fn scheme(&self) -> &'static str {

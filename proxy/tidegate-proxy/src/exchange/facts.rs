@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
+use tidegate_config::plan::PluginIndex;
 use tidegate_wasm::{Facts, Outcome, StreamInfo, UpstreamFacts};
 
 use crate::exchange::finish::Record;
@@ -48,26 +50,32 @@ impl Record {
     /// An attempt begins.
     pub(crate) fn note_attempt(&mut self) {
         if self.facts.is_some() {
-            self.sent_at = Some(self.client.local.clock.now());
+            // The first one follows at once what has read the time: the request's head, or a guest's call.
+            let deadlines = &self.client.local.deadlines;
+            self.sent_at = Some(if self.attempts > 1 { deadlines.now() } else { deadlines.recent() });
         }
     }
 
-    /// The attempt has its connection.
-    pub(crate) fn note_connection(&mut self, lease: &Lease) {
+    /// The attempt has its connection, which it may have waited for.
+    pub(crate) fn note_connection(&mut self, lease: &Lease, waited: bool) {
         if self.facts.is_some() {
-            self.waited = self.sent_at.map(|sent| self.client.local.clock.now().saturating_sub(sent));
+            let now = || self.client.local.deadlines.now();
+            self.waited = match self.sent_at {
+                Some(sent) if waited => Some(now().saturating_sub(sent)),
+                sent => sent.and(Some(Duration::ZERO)),
+            };
             self.connection = Some(lease.peer().details());
         }
     }
 
-    /// Tells what is known by now.
+    /// Tells what is known by now; the time was read just before.
     pub(crate) fn tell_facts(&mut self) {
-        let Some(facts) = self.facts.clone() else { return };
+        let Some(facts) = &self.facts else { return };
         if let Some((upstream, server)) = self.upstream
             && let Some(pool) = self.view.pools.get(upstream)
         {
             if let (None, Some(sent)) = (self.latency, self.sent_at) {
-                self.latency = Some(self.client.local.clock.now().saturating_sub(sent));
+                self.latency = Some(self.client.local.deadlines.recent().saturating_sub(sent));
             }
             // Every guest of the request is told; there is something new with a new attempt only.
             if !facts.knows_upstream(self.attempts, self.no_connection.as_deref()) {
@@ -82,6 +90,16 @@ impl Record {
                 });
             }
         }
+        let told = Told {
+            reason: self.reason,
+            replied: self.replied,
+            forwarded: self.upstream.is_some(),
+            latency: self.latency,
+        };
+        if self.told == Some(told) {
+            return;
+        }
+        self.told = Some(told);
         let latency = self.latency.filter(|_| self.reason.is_none());
         facts.set_outcome(Outcome {
             details: self.code_details(),
@@ -110,6 +128,15 @@ impl Record {
             Some(other) => other.word(),
         }))
     }
+}
+
+/// What an outcome is told by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    reason: Option<Reason>,
+    replied: Option<PluginIndex>,
+    forwarded: bool,
+    latency: Option<Duration>,
 }
 
 /// The bit of a failure, as filters for Envoy know them.

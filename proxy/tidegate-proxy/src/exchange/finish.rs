@@ -10,11 +10,13 @@ use hyper::body::Incoming;
 use tidegate_config::plan::PluginIndex;
 use tidegate_wasm::{Facts, UpstreamConnection};
 
+use crate::exchange::facts::Told;
 use crate::exchange::log_line;
 use crate::exchange::logged::{self, Heads};
 use crate::exchange::reroute::Reroute;
 use crate::exchange::steps::Passed;
 use crate::exchange::uplink::Progress;
+use crate::http::added::Added;
 use crate::http::fail::{Fail, Reason};
 use crate::http::headers;
 use crate::http::reply::Reply;
@@ -27,6 +29,10 @@ pub(crate) struct Record {
     pub(crate) client: Rc<Client>,
     pub(crate) view: Rc<View>,
     pub(crate) listener: usize,
+    /// Fields that are not in the request's head yet.
+    pub(crate) added: Option<Added>,
+    /// The request's head and the upstream that it went to, which guests may still read.
+    pub(crate) gone: Option<(usize, Rc<Parts>)>,
     /// Guests that the request has met; their streams end with the record.
     pub(crate) guests: Vec<Passed>,
     /// What the walk waits with; one for the whole exchange.
@@ -67,6 +73,8 @@ pub(crate) struct Record {
     pub(crate) latency: Option<Duration>,
     pub(crate) no_connection: Option<String>,
     pub(crate) waited: Option<Duration>,
+    /// What they were told last of how it goes.
+    pub(crate) told: Option<Told>,
     pub(crate) connection: Option<Rc<UpstreamConnection>>,
 }
 
@@ -94,6 +102,8 @@ impl Record {
         Box::new(Self {
             view,
             listener: client.site.listener.get(),
+            added: None,
+            gone: None,
             guests: Vec::new(),
             deadline: Deadline::new(&local.deadlines),
             start: local.deadlines.now(),
@@ -121,13 +131,14 @@ impl Record {
             latency: None,
             no_connection: None,
             waited: None,
+            told: None,
             connection: None,
             client,
         })
     }
 
     /// Keeps what the access log will say, where there is one.
-    pub(crate) fn note_target(&mut self, head: &Parts) {
+    pub(crate) fn note_target(&mut self, head: &Rc<Parts>) {
         if let Some(log) = &self.view.snapshot.plan.access_log {
             if !log.plugins.is_empty() {
                 self.heads.get_or_insert_default().note_request(head);
@@ -253,6 +264,13 @@ impl Drop for Record {
         // All guests log before the first one is told that it is done, which it is when it is dropped.
         if self.guests.len() > 1 {
             self.guests.iter().for_each(|passed| passed.guest.log());
+        }
+        self.guests.clear();
+        if let Some((upstream, mut head)) = self.gone.take()
+            && let Some(pool) = self.view.pools.get(upstream)
+            && let Some(head) = Rc::get_mut(&mut head)
+        {
+            pool.reuse_fields(std::mem::take(&mut head.headers));
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, TE, UPGRADE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tidegate_config::plan::{RetryOn, UpstreamProtocol};
 
@@ -46,7 +48,7 @@ impl Exchange {
         let asks_upgrade = forward.client_upgrade.is_some()
             && forward.known.upgrade.is_some()
             && pool.cluster.spec.protocol != UpstreamProtocol::Http2;
-        prepare(&mut message.head.headers, &forward.known, asks_upgrade);
+        prepare(&mut message.head, &forward.known, asks_upgrade);
 
         let allowed = forward.rule.retries.attempts.min(ATTEMPTS);
         let idempotent = message.head.method.is_idempotent();
@@ -71,7 +73,10 @@ impl Exchange {
                         && message.is_whole()
                         && forward.rule.retries.on.contains(&RetryOn::Status(status.as_u16()));
                     if !retry {
-                        pool.reuse_fields(std::mem::take(&mut message.head.headers));
+                        match Rc::get_mut(&mut message.head) {
+                            Some(head) => pool.reuse_fields(std::mem::take(&mut head.headers)),
+                            None => self.record.gone = Some((index, message.head)),
+                        }
                         return self.passed_on(answer, asks_upgrade, forward.client_upgrade);
                     }
                 }
@@ -96,13 +101,19 @@ impl Exchange {
     async fn attempt(
         &mut self,
         index: usize,
-        pool: &std::rc::Rc<Pool>,
+        pool: &Rc<Pool>,
         limit: Option<Duration>,
         message: &mut Message,
         again: bool,
         tried: &[usize],
     ) -> (Option<usize>, Result<Answer, Fail>) {
-        let place = match pool.place(tried) {
+        let clock = self.record.client.local.clock;
+        let until = || limit.map(|limit| clock.now() + limit);
+        let placed = match pool.has_place() {
+            true => pool.place(tried),
+            false => Box::pin(self.wait_until(until(), pool.wait_for_place(tried))).await,
+        };
+        let place = match placed {
             Ok(place) => place,
             Err(fail) => return (None, Err(fail)),
         };
@@ -110,17 +121,21 @@ impl Exchange {
         self.record.attempts += 1;
         self.record.note_attempt();
         self.record.upstream = Some((index, server));
-        let lease = match place.idle() {
-            Some(lease) => lease,
-            None => match Box::pin(self.wait(place.open())).await {
-                Ok(lease) => lease,
+        let lease = match place.idle_at_once() {
+            Some(lease) => {
+                self.record.note_connection(&lease, false);
+                lease
+            }
+            None => match Box::pin(self.wait_until(until(), place.open())).await {
+                Ok(lease) => {
+                    self.record.note_connection(&lease, true);
+                    lease
+                }
                 Err(fail) => return (Some(server), Err(fail)),
             },
         };
-        self.record.note_connection(&lease);
         let reused = lease.is_reused();
-        let until = limit.map(|limit| self.record.client.local.clock.now() + limit);
-        let sent = self.within(until, pin!(send::send(place, lease, message, again))).await;
+        let sent = self.within(until(), pin!(send::send(place, lease, message, again))).await;
         let outcome = sent.and_then(|outcome| outcome.map_err(|fail| self.blame(fail)));
         match &outcome {
             Ok(answer) => pool.answered(server, answer.response.status()),
@@ -186,6 +201,15 @@ impl Exchange {
         self.within(None, pin!(future)).await?
     }
 
+    /// As [`Exchange::wait`], at most until this time.
+    async fn wait_until<T>(
+        &self,
+        until: Option<Duration>,
+        future: impl Future<Output = Result<T, Fail>>,
+    ) -> Result<T, Fail> {
+        self.within(until, pin!(future)).await?
+    }
+
     /// Fails when it is not done at `until`, or within the rule's times, or when a guest ends the request before.
     async fn within<F: Future>(
         &self,
@@ -239,7 +263,11 @@ fn wanted(on: &[RetryOn], fail: &Fail) -> bool {
 }
 
 /// What is for this hop only.
-fn prepare(headers: &mut HeaderMap, known: &Sanitized, asks_upgrade: bool) {
+fn prepare(head: &mut Rc<Parts>, known: &Sanitized, asks_upgrade: bool) {
+    if !known.expect_continue && !known.te_trailers && !asks_upgrade {
+        return;
+    }
+    let headers = &mut Rc::make_mut(head).headers;
     // The gateway itself answers an expectation: it reads the body as soon as the upstream takes it.
     if known.expect_continue {
         headers.remove(EXPECT);

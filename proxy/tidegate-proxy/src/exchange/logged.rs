@@ -1,8 +1,9 @@
 //! What plugins of the access log are shown of an exchange: copies of its heads, kept only where there are such plugins.
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, request, response};
+use http::{HeaderMap, Response, request, response};
 use tidegate_config::plan::PluginIndex;
 use tidegate_wasm::{Ended, Now, StreamInfo};
 
@@ -12,20 +13,15 @@ use crate::filter::log;
 /// The heads of an exchange as they went on last.
 #[derive(Default)]
 pub(crate) struct Heads {
-    request: Option<request::Parts>,
+    request: Option<Rc<request::Parts>>,
     response: Option<response::Parts>,
     trailers: Option<HeaderMap>,
 }
 
 impl Heads {
     /// As the request goes on now.
-    pub(crate) fn note_request(&mut self, head: &request::Parts) {
-        let (mut copy, ()) = Request::new(()).into_parts();
-        copy.method = head.method.clone();
-        copy.uri = head.uri.clone();
-        copy.version = head.version;
-        copy.headers = head.headers.clone();
-        self.request = Some(copy);
+    pub(crate) fn note_request(&mut self, head: &Rc<request::Parts>) {
+        self.request = Some(head.clone());
     }
 
     /// The answer as the client gets it.

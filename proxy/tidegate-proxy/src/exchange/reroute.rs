@@ -2,6 +2,8 @@
 //!
 //! The rule's own rewrites do not count: rules match what the client, or a filter, wrote.
 
+use std::rc::Rc;
+
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderValue, Uri};
@@ -61,7 +63,8 @@ impl Reroute {
 
 impl Rewritten {
     /// Puts back what was there before the rewrite and was not written anew since.
-    fn undo(&self, head: &mut Parts) {
+    fn undo(&self, head: &mut Rc<Parts>) {
+        let head = Rc::make_mut(head);
         if head.uri == self.after.uri {
             head.uri = self.before.uri.clone();
         }
@@ -78,7 +81,11 @@ impl Exchange {
     ///
     /// # Errors
     /// When there is no rule for it.
-    pub(crate) fn reroute(&mut self, listener: &Listener, head: &mut Parts) -> Result<Option<Found>, Fail> {
+    pub(crate) fn reroute(
+        &mut self,
+        listener: &Listener,
+        head: &mut Rc<Parts>,
+    ) -> Result<Option<Found>, Fail> {
         let way = &mut self.record.reroute;
         if !std::mem::take(&mut way.wanted) || way.left.len() >= LEFT {
             return Ok(None);
@@ -95,6 +102,7 @@ impl Exchange {
             return Ok(Some(found));
         }
         if let Some(now) = now {
+            let head = Rc::make_mut(head);
             head.uri = now.uri;
             if let Some(host) = now.host {
                 head.headers.insert(HOST, host);

@@ -5,16 +5,19 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 
+use http::Response;
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderMap, Response};
 use tidegate_config::plan::{Failure, PluginIndex};
 use tidegate_wasm::Side;
 
 use crate::exchange::Exchange;
 use crate::exchange::reroute::Before;
+use crate::exchange::whole;
 use crate::filter::chain::{self, Step};
 use crate::filter::guest_body::{GuestBody, Released};
 use crate::filter::wasm::{Decision, End, Guest};
+use crate::http::added::Added;
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
@@ -50,7 +53,7 @@ pub(crate) struct Way<'a> {
 /// Where a request goes from its filters.
 pub(crate) enum Flow {
     /// On.
-    Go(Box<Parts>, Body),
+    Go(Rc<Parts>, Body),
     /// Back, with this answer.
     Reply(Box<Reply>),
     /// A guest holds it.
@@ -88,26 +91,34 @@ impl Exchange {
         view: &View,
         way: Way<'_>,
         from: usize,
-        mut head: Box<Parts>,
+        mut head: Rc<Parts>,
         mut body: Body,
     ) -> Result<Flow, Fail> {
         for (index, step) in way.steps.iter().enumerate().skip(from) {
             match step {
-                Step::RequestHeaders(changes) => changes.apply(&mut head.headers),
+                Step::RequestHeaders(changes) => {
+                    if changes.is_about_added() {
+                        self.complete(&mut head);
+                    }
+                    changes.apply(&mut Rc::make_mut(&mut head).headers);
+                }
                 Step::ResponseHeaders(_) => {}
                 Step::Rewrite(rewrite) => {
+                    if rewrite.hostname.is_some() {
+                        self.complete(&mut head);
+                    }
                     let rest = way.steps.get(index..).unwrap_or_default();
                     let before =
                         rest.iter().any(|step| matches!(step, Step::Wasm(_))).then(|| Before::of(&head));
-                    chain::rewrite(rewrite, &mut head, way.prefix);
+                    chain::rewrite(rewrite, Rc::make_mut(&mut head), way.prefix);
                     if let Some(before) = before {
                         self.record.reroute.rewritten(before, &head);
                     }
                 }
                 Step::Wasm(plugin) => {
                     let Some(guest) = self.guest(view, way.scope, index, *plugin)? else { continue };
-                    let flow = request_guest(&guest, index, head, body)?;
-                    match self.stepped(view, *plugin, flow)? {
+                    let flow = self.request_guest(&guest, index, head, body)?;
+                    match self.stepped(view, *plugin, flow) {
                         Flow::Go(next, rest) => (head, body) = (next, rest),
                         other => return Ok(other),
                     }
@@ -131,10 +142,10 @@ impl Exchange {
             };
             let Holding { guest, body, .. } = *holding;
             let flow = match self.let_go(&guest, Side::Request, body).await? {
-                Ok(body) => taken(&guest, body)?,
+                Ok(body) => self.taken(&guest, body)?,
                 Err(reply) => Flow::Reply(reply),
             };
-            match self.stepped(view, *plugin, flow)? {
+            match self.stepped(view, *plugin, flow) {
                 Flow::Go(head, body) => match self.request_steps(view, way, at + 1, head, body)? {
                     Flow::Held(further) => holding = further,
                     flow => return Ok(flow),
@@ -144,26 +155,64 @@ impl Exchange {
         }
     }
 
-    /// After a guest: what it wrote is brought into form, what it answered is noted.
-    fn stepped(&mut self, view: &View, plugin: PluginIndex, flow: Flow) -> Result<Flow, Fail> {
-        match flow {
-            Flow::Go(mut head, body) => {
-                let Some(passed) = self.record.guests.last() else { return Ok(Flow::Go(head, body)) };
-                let changed = passed.guest.with(|instance, id| instance.take_changed(id));
-                if changed {
-                    // Matched and sent in the same canonical form as what a client wrote.
-                    sanitize::rewritten(&mut head)?;
-                }
-                let asked = passed.guest.clears_route();
-                self.record.reroute.wanted |= changed || asked;
-                Ok(Flow::Go(head, body))
-            }
-            Flow::Reply(mut reply) => {
-                self.record.answered_by(view, plugin, &mut reply);
-                Ok(Flow::Reply(reply))
-            }
-            Flow::Held(holding) => Ok(Flow::Held(holding)),
+    /// The fields that the gateway adds are looked at, or what they are made from is about to change.
+    fn complete(&mut self, head: &mut Rc<Parts>) {
+        if let Some(added) = self.record.added.take() {
+            added.insert(&mut Rc::make_mut(head).headers);
         }
+    }
+
+    /// The request's head passes a guest.
+    fn request_guest(
+        &mut self,
+        guest: &Rc<Guest>,
+        step: usize,
+        head: Rc<Parts>,
+        body: Body,
+    ) -> Result<Flow, Fail> {
+        use http_body::Body as _;
+        let end = body.is_end_stream();
+        let pending = self.record.added.as_ref().map(Added::pending);
+        let decision = guest.request_head(head, pending, end)?;
+        let wait = matches!(decision, Decision::Wait);
+        match decision {
+            Decision::Go => self.taken(guest, through(body, guest, Side::Request, end)),
+            Decision::Reply(reply) => Ok(Flow::Reply(reply)),
+            Decision::Hold | Decision::Wait => {
+                let body = into(body, guest, Side::Request, end, wait);
+                let at = Place { turn: 0, step };
+                Ok(Flow::Held(Box::new(Holding { guest: guest.clone(), at, body })))
+            }
+        }
+    }
+
+    /// The request as the guest leaves it: what it wrote is matched and sent in the same canonical form as what a
+    /// client wrote.
+    fn taken(&mut self, guest: &Guest, body: Result<Body, GuestBody>) -> Result<Flow, Fail> {
+        let left = guest.with(|instance, id| instance.leave_request_head(id, sanitize::rewritten))?;
+        let left = left.ok_or_else(|| Fail::gateway(Reason::Internal))?;
+        if !left.pending {
+            self.record.added = None;
+        }
+        let asked = guest.clears_route();
+        self.record.reroute.wanted |= left.changed || asked;
+        let mut head = left.head;
+        let body = body.unwrap_or_else(|mut through| {
+            if through.lies_about_length() {
+                Rc::make_mut(&mut head).headers.remove(CONTENT_LENGTH);
+            }
+            through.promise(&head.headers);
+            Body::stream(through)
+        });
+        Ok(Flow::Go(head, body))
+    }
+
+    /// After a guest: what it answered is noted.
+    fn stepped(&mut self, view: &View, plugin: PluginIndex, mut flow: Flow) -> Flow {
+        if let Flow::Reply(reply) = &mut flow {
+            self.record.answered_by(view, plugin, reply);
+        }
+        flow
     }
 
     /// The stream of this request in a plugin; none where the plugin is away and its policy is open, and where a rule
@@ -186,10 +235,8 @@ impl Exchange {
         let properties = slot.entry.plugin.as_ref().is_some_and(|plugin| plugin.uses_properties());
         match slot.host_for(&self.record.client.kept) {
             Ok(host) => {
-                let guest = Guest::open(host, self.record.stream_info(), &slot.entry);
-                if let Some(facts) = self.record.share_facts(properties) {
-                    guest.with(|instance, id| instance.share_facts(id, facts));
-                }
+                let facts = self.record.share_facts(properties);
+                let guest = Guest::open(host, self.record.stream_info(), facts, &slot.entry);
                 self.record.guests.push(Passed { scope, step, plugin, guest: guest.clone() });
                 Ok(Some(guest))
             }
@@ -255,6 +302,11 @@ impl Exchange {
     ) -> Result<Outcome, Fail> {
         let turns = self.record.reroute.left.len() + 2;
         let mut left = from.step;
+        if !self.record.guests.is_empty() {
+            // Time has gone by since the request passed them.
+            self.record.client.local.deadlines.now();
+            self.record.tell_facts();
+        }
         for turn in from.turn..turns {
             let rule = match turn {
                 0 => self.record.rule,
@@ -280,7 +332,6 @@ impl Exchange {
                             continue;
                         }
                         let guest = passed.guest.clone();
-                        self.record.tell_facts();
                         match self.response_guest(guest, Place { turn, step: index }, response)? {
                             Outcome::Go(next) => response = next,
                             held @ Outcome::Held(_) => return Ok(held),
@@ -305,6 +356,10 @@ impl Exchange {
         let decision = guest.response_head(head, end)?;
         let wait = matches!(decision, Decision::Wait);
         match decision {
+            // With several guests all of them see the head before the first one sees the body.
+            Decision::Go if self.record.guests.len() == 1 && sees(&guest, &body, end) => {
+                whole::answer(&guest, body).map(Outcome::Go)
+            }
             Decision::Go => answer(&guest, through(body, &guest, Side::Response, end)).map(Outcome::Go),
             Decision::Reply(reply) => Ok(Outcome::Go(reply.into_response())),
             Decision::Hold | Decision::Wait => {
@@ -334,20 +389,9 @@ impl Exchange {
     }
 }
 
-fn request_guest(guest: &Rc<Guest>, step: usize, head: Box<Parts>, body: Body) -> Result<Flow, Fail> {
-    use http_body::Body as _;
-    let end = body.is_end_stream();
-    let decision = guest.request_head(head, end)?;
-    let wait = matches!(decision, Decision::Wait);
-    match decision {
-        Decision::Go => taken(guest, through(body, guest, Side::Request, end)),
-        Decision::Reply(reply) => Ok(Flow::Reply(reply)),
-        Decision::Hold | Decision::Wait => {
-            let body = into(body, guest, Side::Request, end, wait);
-            let at = Place { turn: 0, step };
-            Ok(Flow::Held(Box::new(Holding { guest: guest.clone(), at, body })))
-        }
-    }
+/// Whether all of a body is here, to be shown to the guest at once.
+fn sees(guest: &Guest, body: &Body, end: bool) -> bool {
+    matches!(body, Body::Full(_)) && !end && !guest.is_out() && guest.wants_body(Side::Response)
 }
 
 /// A body whose head has passed the guest; it passes it too where the guest has callbacks for it.
@@ -369,25 +413,15 @@ fn into(body: Body, guest: &Rc<Guest>, side: Side, end: bool, shut: bool) -> Res
     Err(GuestBody::held(body, guest.clone(), side, shut))
 }
 
-/// The request as the guest leaves it.
-fn taken(guest: &Guest, body: Result<Body, GuestBody>) -> Result<Flow, Fail> {
-    let head = guest.with(|instance, id| instance.take_request_head(id));
-    let mut head = head.ok_or_else(|| Fail::gateway(Reason::Internal))?;
-    let body = promised(body, &mut head.headers);
-    Ok(Flow::Go(head, body))
-}
-
-/// As [`taken`] for the response.
+/// The response as the guest leaves it.
 fn answer(guest: &Guest, body: Result<Body, GuestBody>) -> Result<Response<Body>, Fail> {
-    let head = guest.with(|instance, id| instance.take_response_head(id));
-    let mut head = head.ok_or_else(|| Fail::gateway(Reason::Internal))?;
-    let body = promised(body, &mut head.headers);
-    Ok(Response::from_parts(head, body))
-}
-
-fn promised(body: Result<Body, GuestBody>, headers: &mut HeaderMap) -> Body {
-    body.unwrap_or_else(|mut through| {
-        through.promise(headers);
+    let mut head = whole::head(guest)?;
+    let body = body.unwrap_or_else(|mut through| {
+        if through.lies_about_length() {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        through.promise(&head.headers);
         Body::stream(through)
-    })
+    });
+    Ok(Response::from_parts(head, body))
 }

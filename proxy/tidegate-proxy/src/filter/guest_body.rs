@@ -46,6 +46,8 @@ enum State {
     Held,
     /// The guest holds the body and is given nothing more.
     Shut,
+    /// It breaks off.
+    Broken(Reason),
     /// Nothing more.
     Done,
 }
@@ -80,14 +82,52 @@ impl GuestBody {
         Self { state, ..Self::new(inner, guest, side) }
     }
 
+    /// A body that is all here passes the guest; its head has done so.
+    ///
+    /// # Errors
+    /// When the guest breaks off.
+    pub(crate) fn at_once(data: Bytes, guest: &Rc<Guest>, side: Side) -> Result<Body, Fail> {
+        let mut left = None;
+        guest.begin(side);
+        let decision = guest.call(|instance, id, now| {
+            let step = match side {
+                Side::Request => instance.on_request_body(id, data, true, now),
+                Side::Response => instance.on_response_body(id, data, true, now),
+            }?;
+            if step == tidegate_wasm::Step::Continue {
+                left = Some(passes(instance, id, side, true));
+            }
+            Ok(step)
+        })?;
+        if let Decision::Go = decision {
+            let left = left.unwrap_or_else(|| guest.with(|instance, id| passes(instance, id, side, true)));
+            let (ready, trailers) = match left {
+                (data, None) => return Ok(Body::full(data)),
+                left => left,
+            };
+            let body = Self::new(Body::Empty, guest.clone(), side);
+            return Ok(Body::stream(Self { ended: true, ready, trailers, ..body }));
+        }
+        let mut body = Self { ended: true, ..Self::new(Body::Empty, guest.clone(), side) };
+        match decision {
+            Decision::Hold | Decision::Wait if body.buffered() > HELD => return Err(body.too_much()),
+            Decision::Go | Decision::Hold => body.state = State::Held,
+            Decision::Wait => body.state = State::Shut,
+            Decision::Reply(reply) => body.state = State::Broken(body.note(End::Reply(reply))),
+        }
+        Ok(Body::stream(body))
+    }
+
+    /// Whether a length in the head is not to be trusted: the guest could change the body and not correct it.
+    pub(crate) fn lies_about_length(&self) -> bool {
+        self.guest.writes_bodies() && self.guest.rewrites_unseen(self.side)
+    }
+
     /// The length in the head that goes before this body. More than it promises is refused instead of cut off; less is
-    /// noticed by the connection. A length that the guest could not correct is taken out.
-    pub(crate) fn promise(&mut self, headers: &mut HeaderMap) {
+    /// noticed by the connection.
+    pub(crate) fn promise(&mut self, headers: &HeaderMap) {
         if !self.guest.writes_bodies() {
             return;
-        }
-        if self.guest.rewrites_unseen(self.side) {
-            headers.remove(CONTENT_LENGTH);
         }
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         self.promised = length.and_then(|length| length.parse().ok());
@@ -191,12 +231,7 @@ impl GuestBody {
         })?;
         match decision {
             Decision::Go if self.guest.is_out() => self.take(),
-            Decision::Hold | Decision::Wait if self.buffered() > HELD => {
-                return Err(Fail::filter(match side {
-                    Side::Request => Reason::TooLarge,
-                    Side::Response => Reason::Internal,
-                }));
-            }
+            Decision::Hold | Decision::Wait if self.buffered() > HELD => return Err(self.too_much()),
             _ => {}
         }
         Ok(decision)
@@ -227,6 +262,14 @@ impl GuestBody {
         })
     }
 
+    /// The guest holds more than it may.
+    fn too_much(&self) -> Fail {
+        Fail::filter(match self.side {
+            Side::Request => Reason::TooLarge,
+            Side::Response => Reason::Internal,
+        })
+    }
+
     /// What the guest has let through, or left behind.
     fn take(&mut self) {
         let (side, end) = (self.side, self.ended);
@@ -237,6 +280,12 @@ impl GuestBody {
 
     /// The body breaks off. On the way upstream the exchange has to answer for it.
     fn fail(&mut self, end: End) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let reason = self.note(end);
+        self.broken(reason)
+    }
+
+    /// Notes for the exchange how the guest has ended the body; the reason for which it breaks off.
+    fn note(&self, end: End) -> Reason {
         let reason = match &end {
             End::Reply(_) => Reason::PluginReset,
             End::Fail(reason) => *reason,
@@ -244,7 +293,7 @@ impl GuestBody {
         if self.side == Side::Request {
             self.guest.ended(end);
         }
-        self.broken(reason)
+        reason
     }
 
     fn broken(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -280,6 +329,7 @@ impl HttpBody for GuestBody {
         loop {
             match this.state {
                 State::Done => return Poll::Ready(None),
+                State::Broken(reason) => return this.broken(reason),
                 State::Open if !this.ready.is_empty() => return this.passed(),
                 State::Open if this.ended => {
                     this.state = State::Done;

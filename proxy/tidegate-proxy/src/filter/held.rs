@@ -1,9 +1,10 @@
 //! What a guest wants of one request or connection, and those that wait for it.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use tidegate_wasm::Side;
+use tidegate_wasm::{Side, StreamId};
 
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
@@ -77,6 +78,68 @@ impl Held {
         match side {
             Side::Request => &self.feed_request,
             Side::Response => &self.feed_response,
+        }
+    }
+}
+
+/// What the guest of one instance wants of its requests and connections. As in the instance itself a number's place is
+/// that of its low bits, so that finding one is an index and a comparison.
+#[derive(Default)]
+pub(crate) struct Holds {
+    places: Vec<Option<(StreamId, Rc<Held>)>>,
+}
+
+impl Holds {
+    /// What is wanted of this one, if it is there.
+    #[inline]
+    pub(crate) fn get(&self, stream: StreamId) -> Option<&Rc<Held>> {
+        match self.places.get(self.place(stream)) {
+            Some(Some((known, held))) if *known == stream => Some(held),
+            _ => None,
+        }
+    }
+
+    /// One more is there.
+    pub(crate) fn insert(&mut self, stream: StreamId, held: Rc<Held>) {
+        loop {
+            let at = self.place(stream);
+            match self.places.get_mut(at) {
+                Some(place @ None) => return *place = Some((stream, held)),
+                Some(Some((known, _))) if *known == stream => return,
+                // Numbers of streams that are open at one time differ in their low bits, so this ends.
+                _ => self.grow(),
+            }
+        }
+    }
+
+    /// One is gone.
+    #[inline]
+    pub(crate) fn remove(&mut self, stream: StreamId) {
+        let at = self.place(stream);
+        if let Some(place) = self.places.get_mut(at) {
+            place.take_if(|(known, _)| *known == stream);
+        }
+    }
+
+    /// All that are there.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Held> {
+        self.places.iter().flatten().map(|(_, held)| &**held)
+    }
+
+    #[inline]
+    fn place(&self, stream: StreamId) -> usize {
+        stream.number() as usize & self.places.len().wrapping_sub(1)
+    }
+
+    /// Doubles the places: numbers that differ in some low bits still do with one more.
+    fn grow(&mut self) {
+        let old = std::mem::take(&mut self.places);
+        self.places.resize_with((old.len() * 2).max(16), || None);
+        for (stream, held) in old.into_iter().flatten() {
+            let at = self.place(stream);
+            if let Some(place) = self.places.get_mut(at) {
+                *place = Some((stream, held));
+            }
         }
     }
 }

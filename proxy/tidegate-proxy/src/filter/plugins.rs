@@ -8,13 +8,13 @@ use std::time::Duration;
 use http::HeaderMap;
 use rustc_hash::FxHashMap;
 use tidegate_config::plan::Failure;
-use tidegate_wasm::{Effect, Instance, Meter, StartError, StreamId, StreamInfo, Trap};
+use tidegate_wasm::{Effect, Facts, Instance, Meter, StartError, StreamId, StreamInfo, Trap};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::filter::entry::Plugin;
 use crate::filter::failure::reason_of;
 use crate::filter::grpc;
-use crate::filter::held::Held;
+use crate::filter::held::{Held, Holds};
 use crate::filter::isolated::Seat;
 use crate::filter::leaving::Leaving;
 use crate::filter::log;
@@ -253,7 +253,7 @@ pub(crate) struct Host {
     plugin: Arc<tidegate_wasm::Plugin>,
     deadlines: Rc<Deadlines>,
     pub(crate) leaving: Rc<Leaving>,
-    streams: RefCell<FxHashMap<StreamId, Rc<Held>>>,
+    streams: RefCell<Holds>,
     slot: Weak<Slot>,
     tick: RefCell<Option<AbortHandle>>,
     /// Those who wait for entries of queues.
@@ -375,15 +375,15 @@ impl Host {
                 slot.count(trap);
             }
         }
-        for held in self.streams.borrow().values() {
+        for held in self.streams.borrow().iter() {
             held.failed.set(Some(reason_of(trap)));
             held.wake();
         }
     }
 
     /// A request comes to the instance; the guest is told with the first event.
-    pub(crate) fn open(&self, info: Rc<StreamInfo>) -> StreamId {
-        self.instance.borrow_mut().open_stream(info, self.deadlines.guest())
+    pub(crate) fn open(&self, info: Rc<StreamInfo>, facts: Option<Rc<Facts>>) -> StreamId {
+        self.instance.borrow_mut().open_sharing(info, facts, self.deadlines.guest())
     }
 
     /// Registers a request.
@@ -395,7 +395,7 @@ impl Host {
 
     /// The request is over.
     pub(crate) fn release(self: &Rc<Self>, stream: StreamId) {
-        self.streams.borrow_mut().remove(&stream);
+        self.streams.borrow_mut().remove(stream);
         let closed = self.pass(|instance, now| {
             instance.close_stream(stream, now);
             instance.poisoned().map_or(Ok(()), |trap| Err(trap.clone()))
@@ -481,7 +481,7 @@ impl Host {
     }
 
     fn tell(&self, stream: StreamId, what: impl FnOnce(&Held)) {
-        if let Some(held) = self.streams.borrow().get(&stream) {
+        if let Some(held) = self.streams.borrow().get(stream) {
             what(held);
             held.wake();
         }

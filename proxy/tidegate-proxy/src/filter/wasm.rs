@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::{StatusCode, request, response};
 use tidegate_config::plan::{Failure, OnFailure};
-use tidegate_wasm::{Instance, Now, Side, Step, StreamId, StreamInfo, Trap};
+use tidegate_wasm::{Facts, Instance, Now, Pending, Side, Step, StreamId, StreamInfo, Trap};
 
 use crate::filter::entry::Plugin;
 use crate::filter::failure::{outlives, policy_for};
@@ -57,8 +57,13 @@ pub(crate) enum Decision {
 
 impl Guest {
     /// Opens a stream in an instance of this plugin.
-    pub(crate) fn open(host: Rc<Host>, info: Rc<StreamInfo>, entry: &Plugin) -> Rc<Self> {
-        let id = host.open(info);
+    pub(crate) fn open(
+        host: Rc<Host>,
+        info: Rc<StreamInfo>,
+        facts: Option<Rc<Facts>>,
+        entry: &Plugin,
+    ) -> Rc<Self> {
+        let id = host.open(info, facts);
         let held = host.hold(id);
         if outlives(entry.on_failure) {
             host.with(|instance| instance.outlive(id));
@@ -221,15 +226,19 @@ impl Guest {
     }
 
     /// The request's head passes the guest.
-    pub(crate) fn request_head(&self, head: Box<request::Parts>, end: bool) -> Result<Decision, Fail> {
+    pub(crate) fn request_head(
+        &self,
+        head: Rc<request::Parts>,
+        pending: Option<Pending>,
+        end: bool,
+    ) -> Result<Decision, Fail> {
         self.begin(Side::Request);
-        self.call(|instance, id, now| instance.on_request_headers(id, head, end, now))
+        self.call(|instance, id, now| instance.on_request_head(id, head, pending, end, now))
     }
 
-    /// The response's head passes the guest. Time has gone by since the request did.
+    /// The response's head passes the guest.
     pub(crate) fn response_head(&self, head: response::Parts, end: bool) -> Result<Decision, Fail> {
         self.begin(Side::Response);
-        self.host.look_at_the_clock();
         self.call(|instance, id, now| instance.on_response_headers(id, head, end, now))
     }
 

@@ -163,7 +163,7 @@ impl Page<'_> {
 
     fn upstreams(&mut self, snapshot: &Snapshot) {
         type Row = (&'static str, &'static str, fn(&UpstreamCells) -> &Counter);
-        let rows: [Row; 6] = [
+        let rows: [Row; 7] = [
             ("tidegate_upstream_requests_total", "Attempts.", |c| &c.requests),
             ("tidegate_upstream_retries_total", "Attempts after the first.", |c| &c.retries),
             ("tidegate_upstream_connections_total", "Connections opened.", |c| &c.connections),
@@ -172,6 +172,7 @@ impl Page<'_> {
             ("tidegate_upstream_ejections_total", "Times that a server which failed was left out.", |c| {
                 &c.ejections
             }),
+            ("tidegate_upstream_waits_total", "Requests that waited because of a limit.", |c| &c.waits),
         ];
         for (name, help, of) in rows {
             self.head(name, "counter", help);
@@ -183,6 +184,12 @@ impl Page<'_> {
         self.head(name, "gauge", "Servers that are left out because they failed, summed over workers.");
         for cluster in &snapshot.clusters {
             self.line(name, &[("upstream", &cluster.spec.name)], cluster.counters.sum(|c| &c.left_out));
+        }
+        let name = "tidegate_upstream_pending";
+        self.head(name, "gauge", "Requests that wait because of a limit now.");
+        for cluster in &snapshot.clusters {
+            let waiting = cluster.counters.sum(|cells| &cells.pending);
+            self.line(name, &[("upstream", &cluster.spec.name)], waiting);
         }
     }
 

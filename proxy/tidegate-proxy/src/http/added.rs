@@ -2,6 +2,7 @@
 //! it, which is far cheaper than four insertions into the map.
 
 use http::{HeaderMap, HeaderValue};
+use tidegate_wasm::Pending;
 
 use super::headers::{self, Client, RequestIds};
 
@@ -15,6 +16,11 @@ impl Added {
     /// For a request that came without fields of that kind.
     pub(crate) fn new(client: &Client, ids: &RequestIds) -> Self {
         Self { client: client.clone(), id: ids.digits() }
+    }
+
+    /// The same for a guest, which gets them only if it looks.
+    pub(crate) fn pending(&self) -> Pending {
+        Pending { by: self.client.writer(), request_id: self.id, fields: FIELDS }
     }
 
     /// Appends the fields as HTTP/1.1 has them. `host`: what the request asks for.
@@ -42,6 +48,9 @@ impl Added {
         }
     }
 }
+
+/// How many fields they are, for a request with a host.
+const FIELDS: usize = 4;
 
 /// Whether a name is one of those that the gateway may add.
 pub(crate) fn is_added(name: &str) -> bool {

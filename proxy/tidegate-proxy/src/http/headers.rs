@@ -2,10 +2,14 @@
 
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 use tidegate_config::plan::HeaderChanges;
+use tidegate_wasm::AddFields;
+
+use super::added;
 
 /// Who the connection is with: `x-forwarded-for`.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -39,6 +43,8 @@ pub(crate) struct CompiledChanges {
     set: Vec<(HeaderName, HeaderValue)>,
     add: Vec<(HeaderName, HeaderValue)>,
     remove: Vec<HeaderName>,
+    /// One of them is about a field that the gateway adds by itself.
+    about_added: bool,
 }
 
 impl CompiledChanges {
@@ -50,11 +56,17 @@ impl CompiledChanges {
         let fields = |pairs: &[(String, String)], adds: bool| {
             pairs.iter().map(|(name, value)| field(name, value, adds)).collect::<Result<Vec<_>, _>>()
         };
-        Ok(Self {
-            set: fields(&changes.set, false)?,
-            add: fields(&changes.add, true)?,
-            remove: changes.remove.iter().map(|name| removable(name)).collect::<Result<_, _>>()?,
-        })
+        let (set, add) = (fields(&changes.set, false)?, fields(&changes.add, true)?);
+        let remove: Vec<_> = changes.remove.iter().map(|name| removable(name)).collect::<Result<_, _>>()?;
+        let names = set.iter().chain(&add).map(|(name, _)| name).chain(&remove);
+        // What is asked for is told to servers as the client wrote it.
+        let about_added = names.clone().any(|name| added::is_added(name.as_str()) || *name == header::HOST);
+        Ok(Self { about_added, set, add, remove })
+    }
+
+    /// Whether the fields that the gateway adds by itself must be there before.
+    pub(crate) fn is_about_added(&self) -> bool {
+        self.about_added
     }
 
     /// Sets, then adds, then removes.
@@ -106,9 +118,15 @@ fn writable(name: &str) -> Result<HeaderName, ChangesError> {
 /// What upstreams are told about the other end of a connection; made once for each connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
+    told: Rc<Told>,
+    trusted: bool,
+}
+
+/// The values of the fields.
+#[derive(Debug)]
+struct Told {
     address: HeaderValue,
     scheme: HeaderValue,
-    trusted: bool,
 }
 
 impl Client {
@@ -118,41 +136,63 @@ impl Client {
         // An IPv4 client of a dual-stack socket is still an IPv4 client.
         let text = address.to_canonical().to_string();
         let address = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { address, scheme: HeaderValue::from_static(if tls { "https" } else { "http" }), trusted }
+        let scheme = HeaderValue::from_static(if tls { "https" } else { "http" });
+        Self { told: Rc::new(Told { address, scheme }), trusted }
     }
 
     /// Its address as text.
     pub(super) fn address(&self) -> &[u8] {
-        self.address.as_bytes()
+        self.told.address.as_bytes()
     }
 
     /// `http` or `https`.
     pub(super) fn scheme(&self) -> &[u8] {
-        self.scheme.as_bytes()
+        self.told.scheme.as_bytes()
+    }
+
+    /// What writes the fields for a guest that looks at them.
+    pub(super) fn writer(&self) -> Rc<dyn AddFields> {
+        self.told.clone()
+    }
+}
+
+impl AddFields for Told {
+    fn add(&self, headers: &mut HeaderMap, request_id: &[u8; 32]) {
+        self.insert(headers);
+        if let Ok(id) = HeaderValue::from_bytes(request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
+    }
+}
+
+impl Told {
+    fn insert(&self, headers: &mut HeaderMap) {
+        let host = headers.get(header::HOST).cloned();
+        headers.reserve(4);
+        headers.insert(FORWARDED_FOR, self.address.clone());
+        headers.insert(FORWARDED_PROTO, self.scheme.clone());
+        if let Some(host) = host {
+            headers.insert(FORWARDED_HOST, host);
+        }
     }
 }
 
 /// Writes `x-forwarded-for`, `-proto` and `-host`. `claims`: whether the request came with fields of that kind, as
 /// the sanitizer saw it; a request without is the cheap case.
 pub(crate) fn forwarded(headers: &mut HeaderMap, client: &Client, claims: bool) {
-    let host = headers.get(header::HOST).cloned();
-    headers.reserve(4);
     if claims && client.trusted {
-        extend_forwarded(headers, client, host);
+        let host = headers.get(header::HOST).cloned();
+        extend_forwarded(headers, &client.told, host);
         return;
     }
     if claims {
         remove_claims(headers);
     }
-    headers.insert(FORWARDED_FOR, client.address.clone());
-    headers.insert(FORWARDED_PROTO, client.scheme.clone());
-    if let Some(host) = host {
-        headers.insert(FORWARDED_HOST, host);
-    }
+    client.told.insert(headers);
 }
 
 /// The proxy before us is believed: its list gets one more member, the rest stays as it said.
-fn extend_forwarded(headers: &mut HeaderMap, client: &Client, host: Option<HeaderValue>) {
+fn extend_forwarded(headers: &mut HeaderMap, client: &Told, host: Option<HeaderValue>) {
     let mut list = Vec::with_capacity(64);
     for value in headers.get_all(FORWARDED_FOR) {
         list.extend_from_slice(value.as_bytes());

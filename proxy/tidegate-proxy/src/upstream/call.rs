@@ -55,14 +55,14 @@ fn made_up(status: StatusCode, text: &'static str) -> CallResponse {
 }
 
 async fn whole(pool: Rc<Pool>, mut request: Request<Body>) -> Result<CallResponse, Fail> {
-    let place = pool.place(&[])?;
+    let place = pool.enter().await?;
     if request.headers().get(HOST).is_some_and(|host| host.is_empty())
         && let Some(server) = pool.cluster.servers.get(place.server)
         && let Ok(host) = HeaderValue::try_from(server.address.to_string())
     {
         request.headers_mut().insert(HOST, host);
     }
-    let lease = match place.idle() {
+    let lease = match place.idle_at_once() {
         Some(lease) => lease,
         None => place.open().await?,
     };

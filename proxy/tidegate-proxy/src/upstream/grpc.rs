@@ -84,7 +84,7 @@ impl Drop for Cancel {
 }
 
 async fn exchange(pool: Rc<Pool>, call: GrpcCall, tell: &mut impl FnMut(Event)) -> Result<Ended, Fail> {
-    let place = pool.place(&[])?;
+    let place = pool.enter().await?;
     let lease = match place.idle_http2() {
         Some(lease) => lease,
         None => place.open().await?,

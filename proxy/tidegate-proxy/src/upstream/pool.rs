@@ -1,6 +1,7 @@
 //! This worker's connections to the servers of one cluster.
 
 mod bytes;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -23,6 +24,7 @@ use crate::upstream::connect::{self, Opened};
 use crate::upstream::ejection::Ejection;
 use crate::upstream::http1::{Home, Http1};
 use crate::upstream::peer::Peer;
+use waiting::Room;
 
 /// Requests on one HTTP/2 connection before another one is opened.
 const STREAMS: u32 = 100;
@@ -42,8 +44,9 @@ pub(crate) struct Pool {
     members: Vec<Member>,
     ejection: Ejection,
     deadlines: Rc<Deadlines>,
-    /// Open connections and requests in flight, of this worker's share.
-    connections: Rc<Cell<usize>>,
+    /// Open connections, and who waits.
+    room: Rc<Room>,
+    /// Requests in flight.
     requests: Cell<usize>,
     limits: Share,
     shard: usize,
@@ -56,6 +59,7 @@ pub(crate) struct Pool {
 struct Share {
     connections: usize,
     requests: usize,
+    pending: usize,
 }
 
 #[derive(Default)]
@@ -145,9 +149,13 @@ impl Pool {
             balancer: Balancer::new(cluster.spec.balance, weights, seed),
             members,
             deadlines: deadlines.clone(),
-            connections: Rc::new(Cell::new(0)),
+            room: Rc::default(),
             requests: Cell::new(0),
-            limits: Share { connections: share(limits.connections), requests: share(limits.requests) },
+            limits: Share {
+                connections: share(limits.connections),
+                requests: share(limits.requests),
+                pending: share(limits.pending),
+            },
             shard: shard.worker,
             fields: Cell::default(),
             name: cluster.spec.name.as_str().into(),
@@ -271,15 +279,16 @@ impl Place {
         Some(stream_on(connection))
     }
 
-    /// Opens a connection.
+    /// Opens a connection, or waits for one where the upstream may not have more.
     pub(crate) async fn open(&self) -> Result<Lease, Fail> {
         let pool = &self.pool;
-        if pool.connections.get() >= pool.limits.connections {
-            pool.cluster.counters.of(pool.shard).overflow.add(1);
-            return Err(Fail::upstream(Reason::Overflow, Retry::Never));
+        if (pool.room.for_connection.len() > 0 || !pool.makes_room())
+            && let Some(lease) = self.wait_for_connection().await?
+        {
+            return Ok(lease);
         }
         let server = pool.cluster.servers.get(self.server).ok_or_else(|| Fail::gateway(Reason::Internal))?;
-        let open = Open::new(&pool.connections);
+        let open = Open::new(&pool.room);
         let opening = connect::open(&pool.cluster, server);
         let opened = match tokio::time::timeout(pool.cluster.spec.connect_timeout, opening).await {
             Ok(Ok(opened)) => opened,
@@ -334,6 +343,7 @@ impl Home for Place {
             connection.reused = true;
             connection.rest();
             member.idle.borrow_mut().push(connection);
+            self.pool.room.for_connection.wake();
         }
     }
 }
@@ -347,22 +357,26 @@ impl Drop for Place {
             self.pool.ejection.tried(self.server);
         }
         self.pool.requests.set(self.pool.requests.get() - 1);
+        self.pool.room.for_place.wake();
+        // A stream of a shared connection has ended.
+        self.pool.room.for_connection.wake();
     }
 }
 
 /// Counts an open connection while it lives.
-pub(crate) struct Open(Rc<Cell<usize>>);
+pub(crate) struct Open(Rc<Room>);
 
 impl Open {
-    fn new(all: &Rc<Cell<usize>>) -> Self {
-        all.set(all.get() + 1);
-        Self(all.clone())
+    fn new(room: &Rc<Room>) -> Self {
+        room.connections.set(room.connections.get() + 1);
+        Self(room.clone())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.for_connection.wake();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sends one request on one connection. Above this nothing knows which HTTP version the server speaks.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use crate::upstream::pool::{Lease, Open, Place, Stream};
 
 /// A request that is to be sent, once or, while it is whole, again.
 pub(crate) struct Message {
-    pub(crate) head: Box<Parts>,
+    pub(crate) head: Rc<Parts>,
     pub(crate) body: Body,
     /// Fields that are not in the head.
     added: Option<Added>,
@@ -29,7 +30,7 @@ pub(crate) struct Message {
 
 impl Message {
     /// A request of which nothing was sent.
-    pub(crate) fn new(head: Box<Parts>, body: Body, added: Option<Added>) -> Self {
+    pub(crate) fn new(head: Rc<Parts>, body: Body, added: Option<Added>) -> Self {
         Self { head, body, added, spent: false }
     }
 
@@ -76,7 +77,7 @@ pub(crate) async fn send(
 /// Sends a request that is not wanted again whatever comes of it.
 pub(crate) async fn once(place: Place, lease: Lease, request: Request<Body>) -> Result<Answer, Fail> {
     let (head, body) = request.into_parts();
-    let mut message = Message::new(Box::new(head), body, None);
+    let mut message = Message::new(Rc::new(head), body, None);
     send(place, lease, &mut message, false).await
 }
 
@@ -138,7 +139,7 @@ async fn send_http2(
             let fail = refusal(error.into_error(), unsent.is_some());
             if let Some(unsent) = unsent {
                 let (head, body) = unsent.into_parts();
-                *message = Message::new(Box::new(head), body, None);
+                *message = Message::new(Rc::new(head), body, None);
             }
             Err(fail)
         }
@@ -148,7 +149,7 @@ async fn send_http2(
 /// The message as hyper takes it: taken out of `message`, or copied where it may be wanted again.
 fn request(message: &mut Message, again: bool) -> Request<Body> {
     if let Some(added) = message.added.take() {
-        added.insert(&mut message.head.headers);
+        added.insert(&mut Rc::make_mut(&mut message.head).headers);
     }
     let copied = match &message.body {
         Body::Empty if again => Some(Body::Empty),
@@ -161,8 +162,10 @@ fn request(message: &mut Message, again: bool) -> Request<Body> {
     }));
     *request.method_mut() = message.head.method.clone();
     *request.uri_mut() = message.head.uri.clone();
-    *request.headers_mut() =
-        if message.spent { std::mem::take(&mut message.head.headers) } else { message.head.headers.clone() };
+    *request.headers_mut() = match Rc::get_mut(&mut message.head) {
+        Some(head) if message.spent => std::mem::take(&mut head.headers),
+        _ => message.head.headers.clone(),
+    };
     request
 }
 

@@ -3,10 +3,11 @@
 use super::Instance;
 use crate::{
     Now, StreamInfo, Trap,
-    stream::fields::{keep_request, keep_response, keep_trailers},
+    stream::fields::{keep_response, keep_trailers},
     stream::table::ROOT,
 };
 use http::{HeaderMap, request, response};
+use std::rc::Rc;
 
 /// What is known of a request or a connection that has ended.
 #[derive(Debug, Default)]
@@ -14,7 +15,7 @@ pub struct Ended<'a> {
     /// When it began.
     pub opened: Now,
     /// The request's head as it went on; none for a connection and for what was no request.
-    pub request: Option<&'a request::Parts>,
+    pub request: Option<&'a Rc<request::Parts>>,
     /// The head of the answer that the client got; none where it got none.
     pub response: Option<&'a response::Parts>,
     /// The answer's trailers.
@@ -41,10 +42,7 @@ impl Instance {
         }
         let id = self.open_stream(info, ended.opened);
         if let Some(stream) = self.store.data_mut().streams.get_mut(id.0) {
-            let scheme = stream.scheme();
-            if let Some(head) = ended.request {
-                keep_request(head, scheme, &mut stream.request_kept);
-            }
+            stream.request_gone = ended.request.cloned();
             if let Some(head) = ended.response {
                 keep_response(head, &mut stream.response_kept);
             }

@@ -63,6 +63,15 @@ impl State {
         }
     }
 
+    /// A call for this request has taken so many ticks, of which some may not count.
+    #[cold]
+    pub(crate) fn spend(&mut self, stream: u32, ticks: u64) {
+        let ticks = ticks.saturating_sub(self.granted());
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.spent += ticks;
+        }
+    }
+
     /// A call for this request is over; what it has used counts for the next one.
     fn charge(&mut self, stream: u32) {
         let used: Used = self.budget.used();

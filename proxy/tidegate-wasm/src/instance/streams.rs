@@ -2,18 +2,19 @@
 
 use super::Instance;
 use crate::{
-    HeadersPause, Now, Side, Step, StreamId, Trap,
+    HeadersPause, Now, Pending, Side, Step, StreamId, Trap,
     abi::exports::{Exports, OnHeaders},
     state::State,
     stream::{
-        Cut, Flow, Hold, Part, REQUEST_ID, Stream,
-        fields::{keep_request, keep_response, keep_trailers, request_len},
+        Cut, Flow, Hold, Part, Stream,
+        fields::{keep_response, keep_trailers, request_len},
         table::ROOT,
     },
     tape::{Content, Event, fields, request_fields, response_fields},
 };
 use bytes::Bytes;
 use http::{HeaderMap, request, response};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tidegate_abi::Action;
@@ -27,15 +28,34 @@ impl Instance {
     pub fn on_request_headers(
         &mut self,
         id: StreamId,
-        head: impl Into<Box<request::Parts>>,
+        head: impl Into<Rc<request::Parts>>,
         end_of_stream: bool,
         now: Now,
     ) -> Result<Step, Trap> {
-        let head = head.into();
+        self.on_request_head(id, head.into(), None, end_of_stream, now)
+    }
+
+    /// As [`Instance::on_request_headers`] for a head that lacks fields which only a guest that looks at it needs.
+    /// [`Instance::leave_request_head`] tells whether they are there afterwards.
+    ///
+    /// # Errors
+    /// When the guest breaks off; the head can still be taken.
+    pub fn on_request_head(
+        &mut self,
+        id: StreamId,
+        head: Rc<request::Parts>,
+        pending: Option<Pending>,
+        end_of_stream: bool,
+        now: Now,
+    ) -> Result<Step, Trap> {
         let stream = self.stream_mut(id)?;
-        stream.note(now, || Event::RequestHeaders { headers: request_fields(&head), end: end_of_stream });
-        let count = count(request_len(&head));
+        let added = pending.as_ref().map_or(0, |pending| pending.fields);
+        let count = count(request_len(&head) + added);
         stream.request_head = Some(head);
+        stream.pending = pending;
+        if stream.tape.is_some() {
+            stream.note_request(now, end_of_stream);
+        }
         let step = self.show_head(id, Side::Request, count, end_of_stream, now);
         self.noted(id, now, step)
     }
@@ -109,27 +129,38 @@ impl Instance {
     }
 
     /// The request's head, as the guest left it; to be taken after [`Step::Continue`], a resume or
-    /// a trap.
-    pub fn take_request_head(&mut self, id: StreamId) -> Option<Box<request::Parts>> {
-        let traits = self.plugin.module().traits();
-        let keep = traits.reads_fields && self.poisoned.is_none();
-        let told = self.store.data().now();
-        let stream = self.store.data_mut().streams.get_mut(id.0)?;
-        let scheme = stream.scheme();
-        let head = stream.request_head.take()?;
-        stream.note(told, || Event::RequestLeft { headers: request_fields(&head) });
-        if keep {
-            keep_request(&head, scheme, &mut stream.request_kept);
-        } else if traits.logs {
-            stream.request_id = head.headers.get(REQUEST_ID).cloned();
-        }
-        Some(head)
+    /// a trap. For a guest that reads it later it is shared: whoever changes it from here on makes a copy.
+    pub fn take_request_head(&mut self, id: StreamId) -> Option<Rc<request::Parts>> {
+        self.store.data_mut().streams.get_mut(id.0)?.complete_head();
+        self.leave_request_head(id, |_| Ok::<(), Infallible>(())).ok().flatten().map(|left| left.head)
     }
 
-    /// Whether the guest has written to the request's head since this was last asked.
-    pub fn take_changed(&mut self, id: StreamId) -> bool {
-        let stream = self.store.data_mut().streams.get_mut(id.0);
-        stream.is_some_and(|stream| std::mem::take(&mut stream.changed))
+    /// As [`Instance::take_request_head`]; a head to which the guest has written is given to `mend` before.
+    ///
+    /// # Errors
+    /// Those of `mend`.
+    pub fn leave_request_head<E>(
+        &mut self,
+        id: StreamId,
+        mend: impl FnOnce(&mut request::Parts) -> Result<(), E>,
+    ) -> Result<Option<LeftHead>, E> {
+        let traits = self.plugin.module().traits();
+        let keep = (traits.reads_fields || traits.logs) && self.poisoned.is_none();
+        let state = self.store.data_mut();
+        let told = state.now();
+        let Some(stream) = state.streams.get_mut(id.0) else { return Ok(None) };
+        let Some(mut head) = stream.request_head.take() else { return Ok(None) };
+        let changed = std::mem::take(&mut stream.changed);
+        if stream.tape.is_some() {
+            stream.note(told, || Event::RequestLeft { headers: request_fields(&head) });
+        }
+        if changed {
+            mend(Rc::make_mut(&mut head))?;
+        }
+        if keep {
+            stream.request_gone = Some(head.clone());
+        }
+        Ok(Some(LeftHead { head, changed, pending: stream.pending.is_some() }))
     }
 
     /// The response's head, as the guest left it; to be taken after [`Step::Continue`], a resume or
@@ -373,7 +404,16 @@ impl Instance {
         Ok(())
     }
 
+    #[inline]
     fn after_head(&mut self, id: StreamId, side: Side, action: u32) -> Step {
+        if Action::of_headers(action) == Action::Continue {
+            return settle(self.store.data_mut(), id, side, |_| Hold::None);
+        }
+        self.after_other(id, side, action)
+    }
+
+    /// After a head that does not simply go on.
+    fn after_other(&mut self, id: StreamId, side: Side, action: u32) -> Step {
         let stops = self.plugin.spec.on_headers_pause == HeadersPause::StopAll;
         let state = self.store.data_mut();
         let woken = state.may_be_woken();
@@ -436,10 +476,9 @@ impl Instance {
         }
     }
 
+    #[inline]
     pub(super) fn stream_mut(&mut self, id: StreamId) -> Result<&mut Stream, Trap> {
-        let unknown =
-            || Trap::Trapped { message: format!("there is no stream {id}").into(), backtrace: "".into() };
-        self.store.data_mut().streams.get_mut(id.0).ok_or_else(unknown)
+        self.store.data_mut().streams.get_mut(id.0).ok_or_else(|| unknown(id))
     }
 
     /// Calls the guest for a stream, within what is left of the stream's time.
@@ -452,34 +491,51 @@ impl Instance {
     ) -> Result<R, Trap> {
         let began = self.plugin.engine.begin_call();
         let state = self.store.data_mut();
-        state.begin(id.0, now, began);
         let (spent, used) = match state.streams.get(id.0) {
             Some(stream) => (stream.spent, stream.used),
             None => Default::default(),
         };
-        state.budget.begin(used);
+        state.begin_with(id.0, now, began, used);
         state.enter();
         let left = self.plugin.request_ticks.saturating_sub(spent).max(1);
         self.store.set_epoch_deadline(left.min(self.plugin.call_ticks));
         let result = call(&self.exports, &mut self.store);
         let passed = self.plugin.engine.ticks() - began;
-        let passed = passed.saturating_sub(self.store.data().granted());
-        self.store.data_mut().leave(id.0);
-        if passed > 0
-            && let Some(stream) = self.store.data_mut().streams.get_mut(id.0)
-        {
-            stream.spent += passed;
+        let state = self.store.data_mut();
+        state.leave(id.0);
+        if passed > 0 {
+            state.spend(id.0, passed);
         }
-        result.map_err(|error| {
-            let limits = self.plugin.spec.limits;
-            let timeout = if left < self.plugin.call_ticks {
-                Trap::RequestTime { limit: limits.request_time }
-            } else {
-                Trap::CallTime { limit: limits.call_time }
-            };
-            self.poison(&error, timeout)
-        })
+        result.map_err(|error| self.break_off(&error, left))
     }
+
+    /// The guest broke off with `left` ticks of its request's time.
+    #[cold]
+    fn break_off(&mut self, error: &wasmtime::Error, left: u64) -> Trap {
+        let limits = self.plugin.spec.limits;
+        let timeout = if left < self.plugin.call_ticks {
+            Trap::RequestTime { limit: limits.request_time }
+        } else {
+            Trap::CallTime { limit: limits.call_time }
+        };
+        self.poison(error, timeout)
+    }
+}
+
+#[cold]
+fn unknown(id: StreamId) -> Trap {
+    Trap::Trapped { message: format!("there is no stream {id}").into(), backtrace: "".into() }
+}
+
+/// What a guest has made of a request's head.
+#[derive(Debug)]
+pub struct LeftHead {
+    /// The head.
+    pub head: Rc<request::Parts>,
+    /// The guest has written to it.
+    pub changed: bool,
+    /// The fields of [`Pending`] are not in it.
+    pub pending: bool,
 }
 
 /// The callback for a side's head.

@@ -4,7 +4,7 @@ use super::Instance;
 use crate::{
     CallResponse, Effect, Now, Side, Step, StreamId, Trap,
     stream::Stream,
-    tape::{Content, Event, Tape, fields, response_fields},
+    tape::{Content, Event, Tape, fields, request_fields, response_fields},
 };
 
 impl Instance {
@@ -94,6 +94,15 @@ impl Stream {
     pub(crate) fn note(&mut self, now: Now, event: impl FnOnce() -> Event) {
         if let Some(tape) = &mut self.tape {
             tape.note(self.opened, now, event());
+        }
+    }
+
+    /// Notes the request's head, all of it.
+    #[cold]
+    pub(crate) fn note_request(&mut self, now: Now, end: bool) {
+        self.complete_head();
+        if let Some(headers) = self.request_head.as_ref().map(|head| request_fields(head)) {
+            self.note(now, || Event::RequestHeaders { headers, end });
         }
     }
 

@@ -16,6 +16,7 @@ mod load;
 mod measured;
 mod originals;
 mod pauses;
+mod pending;
 mod properties;
 mod shared;
 mod start;

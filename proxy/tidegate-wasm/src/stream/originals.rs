@@ -5,12 +5,13 @@ use super::{Stream, body::Body};
 use crate::Side;
 use bytes::Bytes;
 use http::{HeaderMap, request, response};
+use std::rc::Rc;
 
 /// Parts as they were before the call; none: not changed in it.
 pub(crate) struct Originals {
     /// Which call it was.
     call: u64,
-    request_head: Option<Box<request::Parts>>,
+    request_head: Option<Rc<request::Parts>>,
     response_head: Option<response::Parts>,
     request: Behind,
     response: Behind,
@@ -28,6 +29,7 @@ struct Behind {
 impl Stream {
     /// The guest is about to write to a head.
     pub(crate) fn keep_head(&mut self, side: Side, call: u64) {
+        self.complete_head();
         let Some(originals) = originals(&mut self.originals, self.survives, call) else { return };
         match side {
             Side::Request if originals.request_head.is_none() => {

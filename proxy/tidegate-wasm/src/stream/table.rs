@@ -4,7 +4,7 @@
 //! the slot of its low bits; a number whose slot is taken is skipped. So finding a stream is one
 //! index and one comparison.
 
-use super::{Stream, StreamInfo};
+use super::{Stream, StreamInfo, facts::Facts};
 use crate::Now;
 use std::rc::Rc;
 
@@ -28,17 +28,17 @@ impl Streams {
         self.live
     }
 
-    pub(crate) fn open(&mut self, info: Rc<StreamInfo>, now: Now) -> u32 {
+    pub(crate) fn open(&mut self, info: Rc<StreamInfo>, facts: Option<Rc<Facts>>, now: Now) -> u32 {
         if self.live * 2 >= self.slots.len() {
             self.grow();
         }
         let id = self.free_number();
         let stream = match self.spare.pop() {
             Some(mut stream) => {
-                stream.renew(id, info, now);
+                stream.renew(id, info, facts, now);
                 stream
             }
-            None => Box::new(Stream::new(id, info, now)),
+            None => Box::new(Stream::new(id, info, facts, now)),
         };
         let at = self.slot(id);
         if let Some(slot) = self.slots.get_mut(at) {
@@ -123,10 +123,10 @@ mod tests {
     #[test]
     fn numbers_are_not_used_again() {
         let mut streams = Streams::default();
-        let long = streams.open(info(), Now::default());
+        let long = streams.open(info(), None, Now::default());
         let mut seen = HashSet::from([long]);
         for _ in 0..1000 {
-            let id = streams.open(info(), Now::default());
+            let id = streams.open(info(), None, Now::default());
             assert!(id > ROOT && seen.insert(id));
             assert_eq!(streams.get(id).map(|stream| stream.id), Some(id));
             streams.close(id);
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn many_streams_are_all_found() {
         let mut streams = Streams::default();
-        let ids: Vec<u32> = (0..5000).map(|_| streams.open(info(), Now::default())).collect();
+        let ids: Vec<u32> = (0..5000).map(|_| streams.open(info(), None, Now::default())).collect();
         assert!(ids.iter().all(|id| streams.get(*id).is_some_and(|stream| stream.id == *id)));
         ids.iter().step_by(2).for_each(|id| streams.close(*id));
         assert_eq!(streams.len(), 2500);

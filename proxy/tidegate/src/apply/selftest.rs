@@ -57,7 +57,7 @@ impl Trial {
             Progress::GoesOn => {
                 let head = self.instance.take_request_head(id).ok_or("the request has no head any more")?;
                 let body = self.instance.take_request_body(id);
-                Ok(Outcome { status: None, headers: head.headers, body })
+                Ok(Outcome { status: None, headers: head.headers.clone(), body })
             }
             Progress::Holds | Progress::Waits => Err(match self.called {
                 Some(upstream) => {

@@ -14,12 +14,12 @@ impl Place {
     /// Opens a connection on which nothing is said but what the client says. It counts as long as its [`Open`] lives.
     pub(crate) async fn bytes(&self) -> Result<(Stream, Open), Fail> {
         let pool = &self.pool;
-        if pool.connections.get() >= pool.limits.connections {
+        if !pool.makes_room() {
             pool.cluster.counters.of(pool.shard).overflow.add(1);
             return Err(Fail::upstream(Reason::Overflow, Retry::Never));
         }
         let server = pool.cluster.servers.get(self.server).ok_or_else(|| Fail::gateway(Reason::Internal))?;
-        let open = Open::new(&pool.connections);
+        let open = Open::new(&pool.room);
         let connecting = connect(&pool.cluster, server);
         match tokio::time::timeout(pool.cluster.spec.connect_timeout, connecting).await {
             Ok(Ok(transport)) => {

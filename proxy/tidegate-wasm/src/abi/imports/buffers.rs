@@ -6,6 +6,7 @@ use crate::state::{Answer as CallAnswer, State};
 use crate::{BodyAccess, Side};
 use bytes::Bytes;
 use http::header;
+use std::rc::Rc;
 use tidegate_abi::{BufferKind, Status};
 use wasmtime::Caller;
 
@@ -89,7 +90,7 @@ pub(super) fn set(
     let stream = state.stream_mut().ok_or(Status::NotFound)?;
     stream.keep_body(side, call);
     let headers = match side {
-        Side::Request => stream.request_head.as_mut().map(|head| &mut head.headers),
+        Side::Request => stream.request_head.as_mut().map(|head| &mut Rc::make_mut(head).headers),
         Side::Response => stream.response_head.as_mut().map(|head| &mut head.headers),
     };
     let flow = match side {

@@ -11,12 +11,14 @@ use crate::stream::fields::{
 use crate::stream::{Part, Stream};
 use crate::{Names, Side};
 use http::HeaderMap;
+use std::rc::Rc;
 use tidegate_abi::{AbiVersion, MapKind, PairsReader, Status};
 use wasmtime::Caller;
 
 /// `proxy_get_header_map_size`: bytes of the encoded map.
 pub(super) fn size(caller: &mut Caller<'_, State>, map: u32, at: u32) -> Answer {
     let (mut memory, state) = split(caller)?;
+    state.complete_head();
     let mut encoded = std::mem::take(&mut state.scratch);
     encoded.clear();
     let fields = readable(state, kind(map)?).ok_or(Status::BadArgument)?;
@@ -29,6 +31,7 @@ pub(super) fn size(caller: &mut Caller<'_, State>, map: u32, at: u32) -> Answer 
 /// `proxy_get_header_map_pairs`: an absent map is an empty one here.
 pub(super) fn pairs(caller: &mut Caller<'_, State>, map: u32, pointer: u32, size: u32) -> Answer {
     give_filled(caller, pointer, size, |_, state, out| {
+        state.complete_head();
         readable(state, kind(map)?).unwrap_or(Fields::Empty).encode(out);
         Ok(())
     })
@@ -46,6 +49,7 @@ pub(super) fn value(
     let mut refused = false;
     let answer = give_filled(caller, pointer, size, |memory, state, out| {
         let key = memory.read(key, keys)?;
+        state.complete_head();
         let first = state.plugin.module().abi() == AbiVersion::V0_1_0;
         let found = match readable(state, kind(map)?) {
             Some(fields) if fields.hides(key) => {
@@ -72,6 +76,7 @@ pub(super) fn set_pairs(caller: &mut Caller<'_, State>, map: u32, data: u32, siz
     state.budget.copies(encoded.len());
     let kind = kind(map)?;
     let pairs = PairsReader::check(encoded).map_err(|_| Status::BadArgument)?;
+    state.complete_head();
     let may = changeable(state, kind).is_none_or(|names| spares(state, kind, names, pairs.clone()));
     if !may {
         state.refuse("proxy_set_header_map_pairs");
@@ -128,6 +133,7 @@ fn write(caller: &mut Caller<'_, State>, op: Op, map: u32, key: (u32, u32), valu
     }
     let call = state.call;
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;
+    stream.complete_head();
     count_written(stream, key.len() + value.len())?;
     Ok(writable(stream, kind, call)?.write(op, key, value)?)
 }
@@ -201,10 +207,10 @@ fn whole(state: &State, kind: MapKind) -> Option<Fields<'_>> {
     let stream = state.stream()?;
     let kept = |kept| Some(Fields::Kept(kept)).filter(|fields| fields.len() > 0);
     match kind {
-        MapKind::RequestHeaders => match &stream.request_head {
-            Some(head) => Some(Fields::Request(head, stream.scheme())),
-            None => kept(&stream.request_kept),
-        },
+        MapKind::RequestHeaders => {
+            let head = stream.request_head.as_ref().or(stream.request_gone.as_ref())?;
+            Some(Fields::Request(head, stream.scheme()))
+        }
         MapKind::ResponseHeaders => match &stream.response_head {
             Some(head) => Some(Fields::Response(head)),
             None => kept(&stream.response_kept),
@@ -243,7 +249,7 @@ fn writable(stream: &mut Stream, kind: MapKind, call: u64) -> Result<Target<'_>,
         MapKind::RequestHeaders => {
             let scheme = &mut stream.scheme;
             stream.changed |= stream.request_head.is_some();
-            stream.request_head.as_deref_mut().map(|head| Target::Request(head, scheme))
+            stream.request_head.as_mut().map(|head| Target::Request(Rc::make_mut(head), scheme))
         }
         MapKind::ResponseHeaders => stream.response_head.as_mut().map(Target::Response),
         MapKind::RequestTrailers | MapKind::ResponseTrailers => {

@@ -148,7 +148,9 @@ fn verify(args: &[u8]) -> Result<Vec<u8>, Status> {
     Ok(answer)
 }
 
-fn evaluate(state: &State, args: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
+fn evaluate(state: &mut State, args: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
+    state.complete_head();
+    let state = &*state;
     let expression = state.definitions.expressions.find(token(args)?).ok_or(Status::NotFound)?;
     expression.evaluate(|path, out| property::find(state, path.join("\0").as_bytes(), out).ok(), out)
 }

@@ -16,7 +16,11 @@ use wasmtime::Caller;
 /// `proxy_get_property`.
 pub(super) fn get(caller: &mut Caller<'_, State>, path: u32, paths: u32, pointer: u32, size: u32) -> Answer {
     give_filled(caller, pointer, size, |memory, state, out| {
-        find(state, trimmed(memory.read(path, paths)?), out).map(drop)
+        let path = trimmed(memory.read(path, paths)?);
+        if needs_all_fields(path) {
+            state.complete_head();
+        }
+        find(state, path, out).map(drop)
     })
 }
 
@@ -39,6 +43,12 @@ pub(super) fn set(caller: &mut Caller<'_, State>, path: u32, paths: u32, value: 
 /// Some SDKs end a path with a zero byte.
 fn trimmed(path: &[u8]) -> &[u8] {
     path.strip_suffix(b"\0").unwrap_or(path)
+}
+
+/// Whether a property depends on fields that may not be in the request's head yet.
+fn needs_all_fields(path: &[u8]) -> bool {
+    let (first, rest) = cut(path);
+    first == b"request" && matches!(cut(rest).0, b"headers" | b"id" | b"total_size")
 }
 
 /// Writes the value behind a path and says how to read it.

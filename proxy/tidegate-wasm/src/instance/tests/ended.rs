@@ -32,7 +32,7 @@ const LOGGER: &str = r#"
 #[test]
 fn everything_is_readable_and_nothing_can_be_changed() {
     let mut instance = start(LOGGER);
-    let (request, response) = (get(), ok());
+    let (request, response) = (Rc::new(get()), ok());
     let mut trailers = http::HeaderMap::new();
     trailers.insert("x-sum", "7".parse().unwrap());
     let ended = Ended {

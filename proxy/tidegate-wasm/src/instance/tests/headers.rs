@@ -141,7 +141,7 @@ fn pairs_come_and_go_as_a_whole() {
     assert_eq!(lines(&mut instance), ["000", "000", "002"]);
     let head = instance.take_request_head(id).unwrap();
     let before = get();
-    assert_eq!((head.headers, head.uri, head.method), (before.headers, before.uri, before.method));
+    assert_eq!((&head.headers, &head.uri, &head.method), (&before.headers, &before.uri, &before.method));
 }
 
 #[test]

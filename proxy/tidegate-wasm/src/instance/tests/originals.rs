@@ -26,9 +26,9 @@ fn heads_are_as_before_the_call_that_failed() {
             (call $vandalise (i32.const 0)) (unreachable))"#,
     );
     instance.on_request_headers(id, get(), true, NOW).unwrap_err();
-    let head = instance.take_request_head(id).unwrap();
-    assert_eq!((head.headers, head.uri), (get().headers, get().uri));
-    assert!(!instance.take_changed(id));
+    let left = instance.leave_request_head(id, |_| Ok::<_, ()>(())).unwrap().unwrap();
+    assert_eq!((&left.head.headers, &left.head.uri), (&get().headers, &get().uri));
+    assert!(!left.changed);
 
     let (mut instance, id) = vandal(
         r#"(func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)

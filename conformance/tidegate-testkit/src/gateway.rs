@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidegate_config::plan::{self, ModuleSource, Plan};
 use tidegate_config::{Secrets, SourceText};
 use tidegate_proxy::{Assets, Gateway, GatewayOptions, GenerationUse, ModuleUse, Snapshot, plugin_spec};
-use tidegate_wasm::{Engine, EngineOptions, Instance, Module, Now, Plugin, Shared};
+use tidegate_wasm::{Engine, EngineOptions, Instance, MetricValue, Module, Now, Plugin, Shared};
 
 use crate::client::PATIENCE;
 
@@ -132,6 +132,17 @@ impl TestGateway {
             rest.is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
         });
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// The value of a counter or gauge that a plugin counts, by the name that the plugin gave it, labels included.
+    pub fn guest_metric(&self, plugin: &str, name: &str) -> i64 {
+        let metrics = self.shared.metrics();
+        let found = metrics.iter().find(|metric| metric.plugin == plugin && metric.name == name);
+        match found.map(|metric| &metric.value) {
+            Some(MetricValue::Counter(value)) => i64::try_from(*value).unwrap_or(i64::MAX),
+            Some(MetricValue::Gauge(value)) => *value,
+            Some(MetricValue::Histogram { .. }) | None => 0,
+        }
     }
 
     /// Generations that something still uses.

@@ -177,6 +177,8 @@ pub enum Action {
     /// Headers: holds back and stops all callbacks of this direction. Body: holds back, dropping
     /// this part.
     PauseAll = 3,
+    /// Body, of guests whose actions are exact: holds back, and shows no more until the guest goes on or asks for it.
+    PauseUnfed = 4,
 }
 
 impl Action {
@@ -197,6 +199,7 @@ impl Action {
             0 => Self::Continue,
             1 => Self::Pause,
             2 => Self::ContinueAndEndStream,
+            4 => Self::PauseUnfed,
             _ => Self::PauseAll,
         }
     }

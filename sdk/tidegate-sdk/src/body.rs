@@ -98,7 +98,7 @@ impl Body {
     /// [`rewrite`](Body::rewrite) before the first piece. [`Error::BodyIsGone`] when there is nothing left to replace.
     pub fn replace(&mut self, bytes: impl AsRef<[u8]>) -> Outcome<()> {
         let (side, bytes) = (self.side.get(), bytes.as_ref());
-        let (start, end, size) = (side.piece.get(), side.read.get(), side.size.get());
+        let (start, end) = (side.piece.get(), side.read.get());
         if end.saturating_sub(start) == 0 && bytes.is_empty() {
             return Ok(());
         }
@@ -108,6 +108,31 @@ impl Body {
         if bytes.len() != end - start && !side.rewritten.get() {
             self.forget_length()?;
         }
+        self.put(bytes)
+    }
+
+    /// Keeps only the first bytes of what was read last. A length that the head announced stays, so that whoever gets the
+    /// body notices that some of it is missing; [`replace`](Body::replace) is for bodies that are to be whole.
+    ///
+    /// # Errors
+    /// [`Error::BodyIsGone`] when there is nothing left to cut.
+    pub fn cut(&mut self, keep: usize) -> Outcome<()> {
+        let side = self.side.get();
+        let start = side.piece.get();
+        if keep >= side.read.get() - start {
+            return Ok(());
+        }
+        if side.stage.get() == Stage::Trailers && !side.held.get() {
+            return Err(Error::BodyIsGone);
+        }
+        let kept = if keep == 0 { Vec::new() } else { self.bytes(start, keep)? };
+        self.put(&kept)
+    }
+
+    /// Puts bytes in the place of the piece that was read last.
+    fn put(&mut self, bytes: &[u8]) -> Outcome<()> {
+        let side = self.side.get();
+        let (start, end, size) = (side.piece.get(), side.read.get(), side.size.get());
         let (whole, at, len);
         if start == 0 {
             (whole, at, len) = (None, 0, end.max(usize::from(size == 0)));

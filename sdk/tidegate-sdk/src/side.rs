@@ -64,6 +64,8 @@ pub(crate) struct Side {
     pub(crate) want: Cell<Want>,
     /// The host holds what has come so far.
     pub(crate) held: Cell<bool>,
+    /// The host was told to show no more of the body for now.
+    pub(crate) unfed: Cell<bool>,
     /// The head can no longer be changed.
     pub(crate) head_gone: Cell<bool>,
     /// The announced length was taken out of the head.
@@ -89,6 +91,7 @@ impl Side {
             stage: Cell::new(Stage::Head),
             want: Cell::new(Want::Other),
             held: Cell::new(false),
+            unfed: Cell::new(false),
             head_gone: Cell::new(false),
             rewritten: Cell::new(false),
             size: Cell::new(0),
@@ -133,6 +136,7 @@ impl Side {
     /// What the host had has gone on.
     pub(crate) fn on_gone(&self) {
         self.held.set(false);
+        self.unfed.set(false);
         self.head_gone.set(true);
         self.forget();
     }
@@ -148,7 +152,13 @@ impl Side {
         match self.want.get() {
             Want::Other => false,
             Want::Chunk | Want::End => true,
-            Want::Whole => self.stage.get() == Stage::Head && !feeds(self.names.stream),
+            Want::Whole if self.stage.get() == Stage::Head => !feeds(self.names.stream),
+            Want::Whole => {
+                if self.unfed.replace(false) {
+                    feeds(self.names.stream);
+                }
+                false
+            }
         }
     }
 

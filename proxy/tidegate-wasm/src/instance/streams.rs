@@ -433,6 +433,7 @@ impl Instance {
     }
 
     fn after_body(&mut self, id: StreamId, side: Side, action: u32, before: usize) -> Step {
+        let exact = self.plugin.module().traits().exact;
         let state = self.store.data_mut();
         let woken = state.may_be_woken();
         settle(state, id, side, |flow| match Action::of_body(action) {
@@ -442,11 +443,12 @@ impl Instance {
                 flow.put_aside();
                 Hold::Parts
             }
-            Action::PauseAll => {
+            Action::PauseUnfed if exact => Hold::Stopped,
+            Action::PauseAll | Action::PauseUnfed => {
                 flow.body.truncate(before);
                 Hold::Parts
             }
-            _ => Hold::Parts,
+            Action::Pause => Hold::Parts,
         })
     }
 

@@ -15,6 +15,7 @@ use crate::{Body, Callbacks, Connection, Failure, Filter, Finished, Flow, Reply,
 const GO: u32 = Action::Continue as u32;
 const HOLD: u32 = Action::Pause as u32;
 const HOLD_ALL: u32 = Action::PauseAll as u32;
+const HOLD_UNFED: u32 = Action::PauseUnfed as u32;
 
 impl<F: Filter> Module<F> {
     /// The request's head has come; the answer says whether it goes on.
@@ -154,8 +155,18 @@ impl<F: Filter> Module<F> {
             return GO;
         }
         side.held.set(true);
-        let all = side.stage.get() == Stage::Head && side.want.get() == Want::Other && side::is_fed();
-        if all { HOLD_ALL } else { HOLD }
+        if side.want.get() != Want::Other || side.is_of_bytes() || !side::is_fed() {
+            return HOLD;
+        }
+        // What waits for something else has no use for more bytes, which would only fill the host's buffer.
+        match side.stage.get() {
+            Stage::Head => HOLD_ALL,
+            Stage::Body if !side.ended.get() => {
+                side.unfed.set(true);
+                HOLD_UNFED
+            }
+            Stage::Body | Stage::Trailers => HOLD,
+        }
     }
 
     /// A host that goes on after a refused configuration: nothing may pass.

@@ -134,6 +134,21 @@ fn other_actions_of_vendors_are_understood() {
 }
 
 #[test]
+fn a_guest_with_exact_actions_can_hold_a_body_without_being_shown_more() {
+    for (exact, step, left) in
+        [("(func (export \"tidegate_exact_actions\"))", Step::Wait, 2), ("", Step::Pause, 0)]
+    {
+        let mut instance = start(&format!(
+            r#"{exact} (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32) (i32.const 4))"#
+        ));
+        let id = open(&mut instance);
+        assert_eq!(instance.on_response_headers(id, ok(), false, NOW).unwrap(), Step::Continue);
+        assert_eq!(instance.on_response_body(id, chunk("ab"), false, NOW).unwrap(), step, "{exact}");
+        assert_eq!(instance.buffered_response_body(id), left, "{exact}");
+    }
+}
+
+#[test]
 fn trailers_are_seen_and_can_be_made() {
     let mut instance = start(
         r#"(data (i32.const 0) "x-sum")

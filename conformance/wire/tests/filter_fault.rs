@@ -1,0 +1,193 @@
+//! The first-party filter `fault` in the gateway: what clients and upstreams get to see. `cargo xtask filters` builds it.
+#![allow(clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tidegate_testkit::{
+    Answer, Fate, Frame, Frames, RawClient, Response, ScriptedUpstream, TestGateway, fill, kind,
+};
+
+const CONFIG: &str = "
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+plugins:
+  fault:
+    module: fault.wasm
+    config: ${config}
+routes: [{ name: r, rules: [{ filters: [{ plugin: fault }], forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${up}'] } }
+";
+
+fn module() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/filters/fault.wasm");
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask filters`", path.display()))
+}
+
+fn gateway(config: &str, upstream: &ScriptedUpstream) -> TestGateway {
+    let yaml = fill(CONFIG, &[("config", &config), ("up", &upstream.address())]);
+    TestGateway::start_with(&yaml, &[("fault.wasm", &module())])
+}
+
+fn get(gateway: &TestGateway, headers: &str) -> Response {
+    let request = format!("GET /orders HTTP/1.1\r\nhost: a.test\r\n{headers}\r\n");
+    RawClient::connect(gateway.address("web")).exchange(&request)
+}
+
+/// A server whose answers have a body of so many bytes, each of which is its place modulo 251.
+fn sized(size: usize) -> ScriptedUpstream {
+    ScriptedUpstream::start(move |_| {
+        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n").into_bytes();
+        answer.extend(pattern(size));
+        Answer::reply(answer)
+    })
+}
+
+fn pattern(size: usize) -> Vec<u8> {
+    (0..size).map(|at| (at % 251) as u8).collect()
+}
+
+/// A request of HTTP/2 without a body.
+fn get_http2(gateway: &TestGateway, fields: &[(&str, &str)]) -> (Frames, Fate) {
+    let mut client = Frames::connect(gateway.address("web"), &[]);
+    let mut all =
+        vec![(":method", "GET"), (":path", "/orders"), (":scheme", "http"), (":authority", "a.test")];
+    all.extend(fields);
+    client.send(&Frame::headers(1, &all, true));
+    let fate = client.fate(1);
+    (client, fate)
+}
+
+#[test]
+fn aborts_are_answers_of_both_versions() {
+    let upstream = ScriptedUpstream::plain();
+    let gateway = gateway("{ faults: [{ abort: { status: 503, message: out } }] }", &upstream);
+    let answer = get(&gateway, "");
+    assert_eq!((answer.status, answer.text().as_str()), (503, "out\n"));
+    assert_eq!(get_http2(&gateway, &[]).1, Fate::Answered(503, b"out\n".to_vec()));
+    assert!(upstream.requests().is_empty());
+    assert_eq!(gateway.guest_metric("fault", "fault_injected_total{kind=\"abort\"}"), 2);
+    assert_eq!(gateway.guest_metric("fault", "fault_active"), 0);
+}
+
+#[test]
+fn grpc_clients_get_trailers_alone() {
+    let upstream = ScriptedUpstream::plain();
+    let gateway = gateway("{ faults: [{ abort: { grpcStatus: 14, message: out } }] }", &upstream);
+    let answer = get(&gateway, "content-type: application/grpc\r\n");
+    let shown =
+        (answer.status, answer.header("grpc-status"), answer.header("grpc-message"), answer.body.len());
+    assert_eq!(shown, (200, Some("14"), Some("out"), 0));
+    assert_eq!(get(&gateway, "").status, 503);
+}
+
+#[test]
+fn resets_are_seen_by_clients_of_both_versions() {
+    let upstream = ScriptedUpstream::plain();
+    let gateway = gateway("{ faults: [{ abort: { reset: true } }] }", &upstream);
+    let mut client = RawClient::connect(gateway.address("web"));
+    client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    let (bytes, _) = client.rest();
+    assert!(bytes.is_empty(), "{bytes:?}");
+
+    let (mut client, fate) = get_http2(&gateway, &[]);
+    assert!(matches!(&fate, Fate::Reset(_, body) if body.is_empty()), "{fate:?}");
+    // The connection goes on.
+    client.send(&Frame { kind: kind::PING, flags: 0, stream: 0, payload: vec![7; 8] });
+    let pong = std::iter::from_fn(|| client.read().ok()).find(|frame| frame.kind == kind::PING);
+    assert_eq!(pong.map(|frame| frame.payload), Some(vec![7; 8]));
+    assert!(upstream.requests().is_empty());
+}
+
+#[test]
+fn delays_take_their_time() {
+    let upstream = ScriptedUpstream::plain();
+    let gateway = gateway("{ faults: [{ delay: { fixed: 150ms } }] }", &upstream);
+    let began = Instant::now();
+    assert_eq!(get(&gateway, "").status, 200);
+    assert!(began.elapsed() >= Duration::from_millis(149), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_slow_body_is_whole_however_large_it_is() {
+    const SIZE: usize = 3 << 20;
+    let upstream = sized(SIZE);
+    let gateway = gateway("{ faults: [{ bandwidth: { up: 12MiB, down: 12MiB } }] }", &upstream);
+    let mut request =
+        format!("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: {SIZE}\r\n\r\n").into_bytes();
+    request.extend(pattern(SIZE));
+    let began = Instant::now();
+    let answer = RawClient::connect(gateway.address("web")).exchange(&request);
+    let took = began.elapsed();
+    assert_eq!(answer.status, 200);
+    assert!(answer.body == pattern(SIZE), "{} bytes, or other ones", answer.body.len());
+    let requests = upstream.requests();
+    let [request] = requests.as_slice() else { panic!("{} requests", requests.len()) };
+    assert!(request.body == pattern(SIZE), "{} bytes, or other ones", request.body.len());
+    // A quarter of a second for each direction, at least.
+    assert!(took >= Duration::from_millis(490), "{took:?}");
+}
+
+#[test]
+fn truncated_bodies_break_off_or_end() {
+    let upstream = sized(100);
+    let keeping = gateway("{ faults: [{ truncate: { after: 40 } }] }", &upstream);
+    let mut client = RawClient::connect(keeping.address("web"));
+    client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    let (bytes, _) = client.rest();
+    let body = bytes.windows(4).position(|part| part == b"\r\n\r\n").map(|at| bytes[at + 4..].to_vec());
+    assert_eq!(body, Some(pattern(40)), "{}", bytes.escape_ascii());
+    let (_, fate) = get_http2(&keeping, &[]);
+    assert!(!matches!(&fate, Fate::Answered(_, body) if body.len() > 40), "{fate:?}");
+
+    let ending = gateway("{ faults: [{ truncate: { after: 40, keepLength: false } }] }", &upstream);
+    assert_eq!(get(&ending, "").body, pattern(40));
+    assert_eq!(get_http2(&ending, &[]).1, Fate::Answered(200, pattern(40)));
+}
+
+#[test]
+fn corrupted_bodies_have_their_length() {
+    let upstream = sized(100_000);
+    let gateway = gateway("{ seed: 3, faults: [{ corrupt: { every: 100 } }] }", &upstream);
+    let body = get(&gateway, "").body;
+    let changed = body.iter().zip(pattern(100_000)).filter(|(one, other)| *one != other).count();
+    assert_eq!(body.len(), 100_000);
+    assert!((800..1200).contains(&changed), "{changed}");
+}
+
+#[test]
+fn a_share_is_exact_by_its_seed_and_by_a_header() {
+    let upstream = ScriptedUpstream::plain();
+    let config = "{ seed: 9, decideBy: x-id, faults: [{ abort: { percent: 25, status: 500 } }] }";
+    let (one, other) = (gateway(config, &upstream), gateway(config, &upstream));
+    let run = |gateway: &TestGateway| {
+        let mut client = RawClient::connect(gateway.address("web"));
+        let status = |id| client.exchange(format!("GET / HTTP/1.1\r\nhost: a\r\nx-id: {id}\r\n\r\n")).status;
+        (0..400).map(status).filter(|status| *status == 500).count()
+    };
+    let (first, second) = (run(&one), run(&other));
+    assert_eq!(first, second);
+    // Four standard deviations of a binomial distribution: 35.
+    assert!((65..=135).contains(&first), "{first}");
+}
+
+#[test]
+fn the_example_runs() {
+    let upstream = ScriptedUpstream::plain();
+    let mut yaml = include_str!("../../../examples/fault/tidegate.yaml").to_owned();
+    for port in ["8080", "9900"] {
+        yaml = yaml.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");
+    }
+    yaml = yaml.replace("    address: 127.0.0.1:3001", "    address: 127.0.0.1:0");
+    yaml = yaml.replace("[127.0.0.1:3001]", &format!("['{}']", upstream.address()));
+    yaml = yaml.replace("builtin:fault", "fault.wasm");
+    let gateway = TestGateway::start_with(&yaml, &[("fault.wasm", &module())]);
+    assert_eq!(get(&gateway, "").status, 200);
+    assert_eq!(get(&gateway, "x-tidegate-fault-abort: 418\r\n").status, 200);
+    assert_eq!(get(&gateway, "x-tester: 1\r\nx-tidegate-fault-abort: 418\r\n").status, 418);
+    let requests = upstream.requests();
+    assert!(
+        requests.iter().all(|request| request.header("x-tidegate-fault-abort").is_none()),
+        "{requests:?}"
+    );
+}

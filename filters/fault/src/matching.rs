@@ -1,0 +1,78 @@
+//! Which requests an entry is about.
+
+use tidegate_sdk::{ConfigError, Request};
+
+use crate::config;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Matcher {
+    path: Option<config::Path>,
+    methods: Option<Vec<String>>,
+    /// Names, and the values that they must have, if a certain one.
+    headers: Vec<(String, Option<String>)>,
+}
+
+impl Matcher {
+    pub(crate) fn new(wanted: Option<&config::Match>, path: &str) -> Result<Self, ConfigError> {
+        let Some(wanted) = wanted else { return Ok(Matcher::default()) };
+        if let Some(config::Path::Exact(text) | config::Path::Prefix(text)) = &wanted.path {
+            if !text.starts_with('/') {
+                let problem = format!("\"{text}\" does not begin with a slash");
+                return Err(ConfigError::at(format!("{path}.path"), problem));
+            }
+        }
+        if wanted.methods.as_ref().is_some_and(Vec::is_empty) {
+            return Err(ConfigError::at(format!("{path}.methods"), "is empty, so no request would fit"));
+        }
+        let mut headers = Vec::new();
+        for (name, value) in &wanted.headers {
+            let name = header_name(name, &format!("{path}.headers"))?;
+            headers.push((name, (value != "*").then(|| value.clone())));
+        }
+        Ok(Matcher { path: wanted.path.clone(), methods: wanted.methods.clone(), headers })
+    }
+
+    pub(crate) fn fits<S>(&self, request: &Request<S>) -> bool {
+        let method = || request.method();
+        self.methods.as_ref().is_none_or(|methods| methods.contains(&method()))
+            && self.path.as_ref().is_none_or(|path| fits_path(path, &request.path()))
+            && self.headers.iter().all(|(name, wanted)| match (request.headers().get(name), wanted) {
+                (Some(value), Some(wanted)) => value == wanted.as_str(),
+                (value, _) => value.is_some(),
+            })
+    }
+}
+
+fn fits_path(wanted: &config::Path, path: &str) -> bool {
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    match wanted {
+        config::Path::Exact(wanted) => path == wanted,
+        config::Path::Prefix(wanted) => {
+            let whole = wanted.trim_end_matches('/');
+            path.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+    }
+}
+
+/// A header's name in lower case.
+pub(crate) fn header_name(name: &str, path: &str) -> Result<String, ConfigError> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !name.is_empty() && name.bytes().all(token) {
+        true => Ok(name.to_ascii_lowercase()),
+        false => Err(ConfigError::at(path, format!("\"{}\" is not a header name", name.escape_debug()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_whole_segments() {
+        let prefix = |wanted: &str, path: &str| fits_path(&config::Path::Prefix(wanted.to_owned()), path);
+        assert!(prefix("/", "/x") && prefix("/a", "/a") && prefix("/a", "/a/b?c") && prefix("/a/", "/a?b"));
+        assert!(!prefix("/a", "/ab") && !prefix("/a", "/"));
+        assert!(fits_path(&config::Path::Exact("/a".to_owned()), "/a?b=/c"));
+    }
+}

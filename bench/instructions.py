@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Counts the instructions that one request costs, by callgrind: repeatable where times are not.
 
-    bench/instructions.py [--binary target/release/tidegate] [--filters FOLDER] [--out result.json]
+    bench/instructions.py [--binary target/release/tidegate] [--filters FOLDER] [--shipped] [--out result.json]
 
 Each case runs twice with different numbers of requests; the difference is what requests cost, without the start.
 Needs Linux, Python 3.9 and `valgrind`. FOLDER has noop.wasm and headers.wasm (bench/filters/build.sh prints it);
-without it only the cases without a filter run.
+without it only the cases without a filter run. --shipped: the filters that come with the gateway as well (shipped.py).
 """
 
 import argparse
@@ -19,6 +19,8 @@ import sys
 import tempfile
 import threading
 import time
+
+import shipped
 
 FEW, MANY = 500, 2500
 BODY = b"x" * 128
@@ -57,12 +59,14 @@ def free_port():
 
 
 def configuration(port, upstream_port, filters, routes, isolation="worker"):
-    chain = [{"plugin": f"f{i}"} for i in range(len(filters))]
+    """`filters` are paths of modules, or plugins as they are written in a configuration."""
+    plugins = [f if isinstance(f, dict) else {"module": f} for f in filters]
+    chain = [{"plugin": f"f{i}"} for i in range(len(plugins))]
     paths = ["/"] if routes == 1 else [f"/svc/tenant{i:05d}" for i in range(routes - 1)] + ["/last"]
     return {
         "workers": 1,
         "listeners": [{"name": "plain", "address": f"127.0.0.1:{port}", "protocol": "http"}],
-        "plugins": {f"f{i}": {"module": path, "isolation": isolation} for i, path in enumerate(filters)},
+        "plugins": {f"f{i}": {**plugin, "isolation": isolation} for i, plugin in enumerate(plugins)},
         "routes": [{"name": "all", "rules": [
             {"matches": [{"path": {"prefix": path}}], "filters": chain, "forward": [{"upstream": "u"}]} for path in paths]}],
         "upstreams": {"u": {"servers": [f"127.0.0.1:{upstream_port}"]}},
@@ -82,8 +86,9 @@ def connect(port, deadline=120):
             time.sleep(0.1)
 
 
-def ask(connection, path, n):
-    request = f"GET {path} HTTP/1.1\r\nhost: bench.test\r\nuser-agent: bench\r\n\r\n".encode()
+def ask(connection, path, n, headers):
+    fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    request = f"GET {path} HTTP/1.1\r\nhost: bench.test\r\nuser-agent: bench\r\n{fields}\r\n".encode()
     for _ in range(n):
         connection.sendall(request)
         got = b""
@@ -96,7 +101,7 @@ def ask(connection, path, n):
             raise SystemExit("not the answer that was wanted: " + repr(got[:200]))
 
 
-def count(binary, document, path, n):
+def count(binary, document, path, n, headers):
     work = tempfile.mkdtemp(prefix="instructions")
     try:
         config, out = os.path.join(work, "tidegate.yaml"), os.path.join(work, "callgrind.out")
@@ -108,7 +113,7 @@ def count(binary, document, path, n):
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         port = int(document["listeners"][0]["address"].rsplit(":", 1)[1])
         with connect(port) as connection:
-            ask(connection, path, n)
+            ask(connection, path, n, headers)
         process.terminate()
         process.wait(timeout=120)
         with open(out) as f:
@@ -121,6 +126,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/tidegate")
     parser.add_argument("--filters", help="folder of noop.wasm and headers.wasm")
+    parser.add_argument("--shipped", action="store_true", help="the filters that come with the gateway as well")
     parser.add_argument("--out", help="write the counts as JSON here")
     arguments = parser.parse_args()
     if not shutil.which("valgrind"):
@@ -130,13 +136,16 @@ def main():
     if arguments.filters:
         cases |= {name: ([wasm(name)], 1, "/") for name in ("noop", "headers")}
         cases |= {f"noop, {isolation}": ([wasm("noop")], 1, "/", isolation) for isolation in ("connection", "request")}
+    if arguments.shipped:
+        cases |= {name: ([shipped.TIDEGATE[name]()], 1, "/") for name in shipped.cases()}
     server, results = upstream(), {}
     for name, (filters, routes, path, *isolation) in cases.items():
+        headers = shipped.HEADERS[name]() if name in shipped.HEADERS else {}
         document = configuration(free_port(), server, filters, routes, *isolation)
         if filters:
             # From here on the compiled modules are in the cache of this run.
-            count(arguments.binary, document, path, 1)
-        few, many = (count(arguments.binary, document, path, n) for n in (FEW, MANY))
+            count(arguments.binary, document, path, 1, headers)
+        few, many = (count(arguments.binary, document, path, n, headers) for n in (FEW, MANY))
         results[name] = round((many - few) / (MANY - FEW))
         print(f"{name:26} {results[name]:8,} instructions a request", flush=True)
     if arguments.out:

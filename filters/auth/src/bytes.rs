@@ -25,3 +25,40 @@ pub(crate) fn after_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]
     let rest = rest.strip_prefix(b" ")?.trim_ascii();
     (start.eq_ignore_ascii_case(scheme.as_bytes()) && !rest.is_empty()).then_some(rest)
 }
+
+/// Bytes of base64 in the alphabet for URLs, without padding (RFC 7515, section 2). A text that another one would mean
+/// the same as is refused.
+pub(crate) fn from_base64url(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    for group in text.chunks(4) {
+        let mut bits = 0_u32;
+        for digit in group {
+            let value = match digit {
+                b'A'..=b'Z' => digit - b'A',
+                b'a'..=b'z' => digit - b'a' + 26,
+                b'0'..=b'9' => digit - b'0' + 52,
+                b'-' => 62,
+                b'_' => 63,
+                _ => return None,
+            };
+            bits = bits << 6 | u32::from(value);
+        }
+        let size = match group.len() {
+            4 => 3,
+            3 => 2,
+            2 => 1,
+            _ => return None,
+        };
+        let [_, a, b, c] = (bits << (6 * (4 - group.len()))).to_be_bytes();
+        let (used, rest): (&[u8], &[u8]) = match size {
+            3 => (&[a, b, c], &[]),
+            2 => (&[a, b], &[c]),
+            _ => (&[a], &[b, c]),
+        };
+        if rest.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        out.extend_from_slice(used);
+    }
+    Some(out)
+}

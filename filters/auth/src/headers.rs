@@ -1,6 +1,7 @@
 //! The headers that tell the upstream who sends a request. What a client wrote there is removed first.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde::Deserialize;
 use tidegate_sdk::ConfigError;
@@ -88,7 +89,7 @@ impl Outgoing {
 
     /// Tells who sends the request. Of several the first who has something to tell counts; groups and scopes of all are
     /// joined. What cannot be in a header is left out.
-    pub(crate) fn write(&self, request: &Request, identities: &[Identity]) {
+    pub(crate) fn write(&self, request: &Request, identities: &[Rc<Identity>]) {
         let Some(first) = identities.first() else { return };
         if let Some(name) = self.subject.as_deref().filter(|_| is_writable(&first.subject)) {
             request.headers().set(name, &first.subject);

@@ -5,17 +5,21 @@
 //! told to the upstream.
 
 mod bytes;
+mod cache;
 mod config;
+mod crypto;
 mod headers;
 mod identity;
+mod json;
 mod place;
 mod tally;
 mod verdict;
 mod way;
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
-use tidegate_sdk::{Body, ConfigError, Filter, Flow, Reply, Response, Value, filter};
+use tidegate_sdk::{Body, ConfigError, Filter, Flow, Reply, Response, Value, filter, join_all};
 
 use crate::headers::Outgoing;
 use crate::identity::Identity;
@@ -102,11 +106,19 @@ impl Filter for Auth {
             changes.apply_to_response(response.headers());
         }
     }
+
+    async fn background(&self) {
+        join_all(self.ways.iter().map(|(way, _)| way.background())).await;
+    }
 }
 
 impl Auth {
     /// Who sends this, or the answer to those whom no way knows. Nobody at all is an empty list.
-    async fn identify(&self, request: &mut Request, body: &mut Body) -> Result<Vec<Identity>, Box<Reply>> {
+    async fn identify(
+        &self,
+        request: &mut Request,
+        body: &mut Body,
+    ) -> Result<Vec<Rc<Identity>>, Box<Reply>> {
         let mut known = Vec::new();
         let mut nothing = Vec::new();
         let mut refused: Option<Refusal> = None;
@@ -115,7 +127,7 @@ impl Auth {
             tally.count(&verdict);
             match verdict {
                 Verdict::Known(identity) => {
-                    known.push(*identity);
+                    known.push(identity);
                     if !self.all {
                         return Ok(known);
                     }

@@ -1,5 +1,6 @@
 //! The filter's behaviour, natively: one file for each way, and one for what they have in common.
 
+mod jwt;
 mod key;
 
 use tidegate_sdk_test::Gateway;

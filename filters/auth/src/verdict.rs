@@ -1,5 +1,7 @@
 //! What a way says of a request, and the answers that follow from it.
 
+use std::rc::Rc;
+
 use tidegate_sdk::Reply;
 
 use crate::identity::Identity;
@@ -8,7 +10,7 @@ use crate::identity::Identity;
 #[derive(Debug)]
 pub(crate) enum Verdict {
     /// It knows who sends it.
-    Known(Box<Identity>),
+    Known(Rc<Identity>),
     /// The request has no credentials of its kind.
     Nothing(Challenge),
     /// The request has credentials, which are no good.
@@ -95,6 +97,12 @@ impl From<Refusal> for Verdict {
 
 impl From<Identity> for Verdict {
     fn from(identity: Identity) -> Self {
-        Verdict::Known(Box::new(identity))
+        Verdict::Known(Rc::new(identity))
+    }
+}
+
+impl From<&Rc<Identity>> for Verdict {
+    fn from(identity: &Rc<Identity>) -> Self {
+        Verdict::Known(Rc::clone(identity))
     }
 }

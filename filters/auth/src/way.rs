@@ -15,6 +15,7 @@
 //! [`Identity::headers`]: crate::identity::Identity
 
 mod external;
+mod jwt;
 mod key;
 mod span;
 
@@ -35,12 +36,15 @@ pub(crate) enum WayDocument {
     Key(key::Document),
     /// External authorization: a service decides.
     External(external::Document),
+    /// JSON web tokens.
+    Jwt(jwt::Document),
 }
 
 /// A way in which senders are known.
 pub(crate) enum Way {
     Key(key::Keys),
     External(external::External),
+    Jwt(jwt::Jwt),
 }
 
 impl Way {
@@ -51,6 +55,7 @@ impl Way {
             WayDocument::External(document) => {
                 Way::External(external::External::build(document, &format!("{path}.external"))?)
             }
+            WayDocument::Jwt(document) => Way::Jwt(jwt::Jwt::build(document, &format!("{path}.jwt"))?),
         })
     }
 
@@ -59,6 +64,7 @@ impl Way {
         match self {
             Way::Key(_) => key::KIND,
             Way::External(_) => external::KIND,
+            Way::Jwt(_) => jwt::KIND,
         }
     }
 
@@ -67,6 +73,15 @@ impl Way {
         match self {
             Way::Key(keys) => keys.check(request),
             Way::External(external) => external.check(request, body).await,
+            Way::Jwt(jwt) => jwt.check(request).await,
+        }
+    }
+
+    /// What it does besides requests, as long as the plugin lives.
+    pub(crate) async fn background(&self) {
+        match self {
+            Way::Jwt(jwt) => jwt.background().await,
+            Way::External(_) | Way::Key(_) => {}
         }
     }
 
@@ -75,6 +90,7 @@ impl Way {
         match self {
             Way::Key(keys) => keys.places(),
             Way::External(_) => &[],
+            Way::Jwt(jwt) => jwt.places(),
         }
     }
 
@@ -83,6 +99,7 @@ impl Way {
         let names: &[String] = match self {
             Way::Key(keys) => keys.headers(),
             Way::External(external) => external.headers(),
+            Way::Jwt(jwt) => jwt.headers(),
         };
         names.iter().map(String::as_str)
     }

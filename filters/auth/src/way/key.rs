@@ -2,6 +2,7 @@
 //! is looked up by its digest, so the time that takes tells nothing about a key.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -67,7 +68,7 @@ pub(crate) struct Keys {
     swept: bool,
     /// By digest.
     known: BTreeMap<[u8; 32], usize>,
-    identities: Vec<Identity>,
+    identities: Vec<Rc<Identity>>,
     headers: Vec<String>,
     challenge: String,
 }
@@ -101,7 +102,7 @@ impl Keys {
             if told.iter().any(|(_, value)| value.contains(char::is_control)) {
                 return Err(at(&here, "metadata: has a control character in what a header tells".to_owned()));
             }
-            identities.push(Identity {
+            identities.push(Rc::new(Identity {
                 groups: key.groups,
                 scopes: key.scopes,
                 headers: told,
@@ -111,7 +112,7 @@ impl Keys {
                     .map(|(name, value)| (name, Value::String(value)))
                     .collect::<Map<_, _>>(),
                 ..Identity::new(KIND, key.consumer)
-            });
+            }));
         }
         if known.is_empty() {
             return Err(at("keys", "no key is listed, so every request would be refused".to_owned()));
@@ -129,7 +130,7 @@ impl Keys {
             return Verdict::Nothing(Challenge::new(&self.challenge));
         };
         match self.known.get(&digest).and_then(|at| self.identities.get(*at)) {
-            Some(identity) => identity.clone().into(),
+            Some(identity) => identity.into(),
             None => {
                 Refusal::new("key_unknown", "this API key is not known").challenge(&self.challenge).into()
             }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidegate_wasm::{
-    CallResponse, CertificateDetails, Effect, Facts, Outcome, StreamInfo, TlsDetails, UpstreamConnection,
-    UpstreamFacts,
+    CallResponse, CertificateDetails, Destinations, Effect, Facts, Outcome, StreamInfo, TlsDetails,
+    UpstreamConnection, UpstreamFacts,
 };
 
 use crate::token::Token;
@@ -23,6 +23,7 @@ pub(crate) fn info(words: &[Token]) -> StreamInfo {
     info.listener = Some("web".into());
     info.route = Some("shop".into());
     info.rule = Some("first".into());
+    info.destinations = Some(Rc::new(Places));
     if has(words, "told") {
         info.facts = Some(facts());
     }
@@ -49,6 +50,20 @@ pub(crate) fn info(words: &[Token]) -> StreamInfo {
         );
     }
     info
+}
+
+/// One upstream and one rule.
+#[derive(Debug)]
+struct Places;
+
+impl Destinations for Places {
+    fn upstream(&self, name: &str) -> Option<usize> {
+        (name == "up").then_some(3)
+    }
+
+    fn rule(&self, name: &str) -> Option<usize> {
+        (name == "shop/first").then_some(5)
+    }
 }
 
 /// What a gateway would have told of a request that went to its second server.
@@ -154,7 +169,15 @@ pub(crate) fn wish(effect: &Effect) -> String {
         Effect::Refused { function, .. } => format!("refused {function}"),
         Effect::Done => "done".to_owned(),
         Effect::Feed { side, .. } => format!("feed {side:?}"),
-        Effect::Reset { .. } => "reset".to_owned(),
+        Effect::Reset { details, .. } if details.is_empty() => "reset".to_owned(),
+        Effect::Reset { details, .. } => format!("reset {details}"),
+        Effect::SetUpstream { upstream, .. } => format!("upstream {upstream}"),
+        Effect::SetRoute { rule, .. } => format!("rule {rule}"),
+        Effect::Foreign { token, stream, call } => {
+            let by = if stream.is_some() { "stream" } else { "root" };
+            format!("foreign {token} {call:?} by={by}")
+        }
+        Effect::ForeignCancel { token } => format!("foreign cancel {token}"),
         Effect::HttpCall { token, upstream, head, body, timeout, stream, trailers } => {
             let by = if stream.is_some() { "stream" } else { "root" };
             let (method, uri, body) = (&head.method, &head.uri, text(body));

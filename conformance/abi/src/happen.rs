@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tidegate_wasm::{Instance, Peer, Side, Step, StreamId, Trap};
+use tidegate_wasm::{Instance, Peer, Side, Status, Step, StreamId, Trap};
 
 use crate::case::Event;
 use crate::events::{answer, bytes, fields, has, info, request_head, response_head};
@@ -102,6 +102,12 @@ fn to_root(instance: &mut Instance, what: &str, rest: &[Token], token: u32) -> O
         "tick" => instance.on_tick(NOW).into(),
         "queue" => instance.on_queue_ready(1, NOW).into(),
         "answer" => instance.on_http_call_response(token, answer(rest), NOW).into(),
+        "foreign" if number > 0 => {
+            let status = Status::from_number(number).unwrap_or(Status::InternalFailure);
+            let message = String::from_utf8_lossy(&bytes(rest)).into_owned();
+            instance.on_foreign_result(token, Err((status, message)), NOW).into()
+        }
+        "foreign" => instance.on_foreign_result(token, Ok(bytes(rest)), NOW).into(),
         "grpc_initial" => instance.on_grpc_initial_metadata(token, response_head(rest), NOW).into(),
         "grpc_message" => instance.on_grpc_message(token, bytes(rest), NOW).into(),
         "grpc_trailing" => instance.on_grpc_trailing_metadata(token, fields(rest), NOW).into(),

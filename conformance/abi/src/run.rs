@@ -211,6 +211,7 @@ impl Run<'_> {
                     match &other {
                         Effect::HttpCall { token, .. } => self.token = *token,
                         Effect::GrpcCall(call) => self.token = call.token,
+                        Effect::Foreign { token, .. } => self.token = *token,
                         _ => {}
                     }
                     self.wishes.push(wish(&other));

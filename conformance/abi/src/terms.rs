@@ -23,6 +23,8 @@ impl Terms {
             "requestHeaders.write" => all.request_headers.write = names(),
             "responseHeaders.read" => all.response_headers.read = names(),
             "responseHeaders.write" => all.response_headers.write = names(),
+            "forwardTo" => all.forward_to = Some(list),
+            "routeTo" => all.route_to = Some(list),
             "requestBody" => all.request_body = access(&list)?,
             "responseBody" => all.response_body = access(&list)?,
             "onHeadersPause" if list == ["stopAll"] => self.on_headers_pause = HeadersPause::StopAll,

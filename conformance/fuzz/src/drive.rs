@@ -13,6 +13,7 @@ pub(crate) struct Drive<'a> {
     pub(crate) random: &'a mut Random,
     http: Vec<u32>,
     grpc: Vec<u32>,
+    foreign: Vec<u32>,
     now: Now,
     /// What came out of the guest, to be looked through.
     pub(crate) seen: Vec<String>,
@@ -20,7 +21,15 @@ pub(crate) struct Drive<'a> {
 
 impl<'a> Drive<'a> {
     pub(crate) fn new(instance: &'a mut Instance, random: &'a mut Random) -> Self {
-        Self { instance, random, http: Vec::new(), grpc: Vec::new(), now: NOW, seen: Vec::new() }
+        Self {
+            instance,
+            random,
+            http: Vec::new(),
+            grpc: Vec::new(),
+            foreign: Vec::new(),
+            now: NOW,
+            seen: Vec::new(),
+        }
     }
 
     /// A few requests and connections with everything in between, then the end.
@@ -103,7 +112,12 @@ impl<'a> Drive<'a> {
         self.drain();
         let now = self.now;
         match self.random.below(6) {
-            0 => drop(self.instance.on_tick(now)),
+            0 => {
+                drop(self.instance.on_tick(now));
+                let token = self.foreign.pop().unwrap_or(7);
+                let result = Ok(Bytes::from_static(b"result"));
+                drop(self.instance.on_foreign_result(token, result, now));
+            }
             1 => drop(self.instance.on_queue_ready(self.random.below(3) as u32, now)),
             2 => {
                 let token = self.http.pop().unwrap_or(4);
@@ -143,6 +157,7 @@ impl<'a> Drive<'a> {
                     assert_eq!(call.upstream, "auth", "the plugin may call nothing else");
                     self.grpc.push(call.token);
                 }
+                Effect::Foreign { token, .. } => self.foreign.push(*token),
                 _ => {}
             }
             self.seen.push(format!("{effect:?}"));

@@ -1,5 +1,6 @@
 //! One instance of a module, told what the tests let happen.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,8 +16,8 @@ use tidegate_sdk_test::machine::{
     CallAnswer, Effect, GrpcEvent, Level, Machine, Part, Passed, Properties, Side, Step,
 };
 use tidegate_wasm::{
-    CallResponse, Capabilities, HeadersPause, Instance, Limits, MetricValue, Module, Now, Outbox, Peer,
-    Plugin, PluginSpec, Shared, StreamId, StreamInfo, Trap,
+    CallResponse, Capabilities, Destinations, ForeignCall, HeadersPause, Instance, Limits, MetricValue,
+    Module, Now, Outbox, Peer, Plugin, PluginSpec, Shared, Status, StreamId, StreamInfo, Trap,
 };
 
 use crate::convert;
@@ -30,6 +31,7 @@ pub struct Wasm {
     streams: BTreeMap<u32, (StreamId, bool)>,
     next: u32,
     outboxes: BTreeMap<u32, Rc<Outbox>>,
+    names: Rc<Names>,
 }
 
 impl std::fmt::Debug for Wasm {
@@ -63,7 +65,15 @@ impl Wasm {
         plugin.set_log_level(LogLevel::Trace);
         let now = Now::default();
         let instance = Instance::start(&Arc::new(plugin), now).map_err(|error| error.to_string())?;
-        Ok(Wasm { instance, shared, now, streams: BTreeMap::new(), next: 1, outboxes: BTreeMap::new() })
+        Ok(Wasm {
+            instance,
+            shared,
+            now,
+            streams: BTreeMap::new(),
+            next: 1,
+            outboxes: BTreeMap::new(),
+            names: Rc::default(),
+        })
     }
 
     fn add(&mut self, id: StreamId, of_bytes: bool) -> u32 {
@@ -94,7 +104,15 @@ impl Wasm {
             Host::Feed { stream, side } => {
                 Effect::Feed { stream: self.number_of(stream), side: of_side(side) }
             }
-            Host::Reset { stream } => Effect::Close { stream: self.number_of(stream) },
+            Host::Reset { stream, details } => Effect::Close { stream: self.number_of(stream), details },
+            Host::SetUpstream { stream, upstream } => {
+                Effect::SetUpstream { stream: self.number_of(stream), name: self.names.name(upstream)? }
+            }
+            Host::SetRoute { stream, rule } => {
+                Effect::SetRoute { stream: self.number_of(stream), name: self.names.name(rule)? }
+            }
+            Host::Foreign { token, call: ForeignCall::Sleep(time), .. } => Effect::Sleep { token, time },
+            Host::ForeignCancel { token } => Effect::ForeignCancel { token },
             Host::HttpCall { token, upstream, head, body, trailers, timeout, .. } => Effect::HttpCall {
                 token,
                 upstream,
@@ -139,7 +157,8 @@ impl Machine for Wasm {
     }
 
     fn open(&mut self, properties: &Properties) -> u32 {
-        let id = self.instance.open_stream(info(properties), self.now);
+        let info = StreamInfo { destinations: Some(self.names.clone()), ..info(properties) };
+        let id = self.instance.open_stream(info, self.now);
         self.add(id, false)
     }
 
@@ -249,6 +268,16 @@ impl Machine for Wasm {
         told.map_err(ended)
     }
 
+    fn foreign_result(&mut self, token: u32, result: Result<Vec<u8>, (u32, String)>) -> Result<(), String> {
+        let result = match result {
+            Ok(bytes) => Ok(bytes.into()),
+            Err((status, message)) => {
+                Err((Status::from_number(status).unwrap_or(Status::InternalFailure), message))
+            }
+        };
+        self.instance.on_foreign_result(token, result, self.now).map_err(ended)
+    }
+
     fn tick(&mut self) -> Result<(), String> {
         self.instance.on_tick(self.now).map_err(ended)
     }
@@ -282,6 +311,31 @@ impl Machine for Wasm {
             MetricValue::Histogram { sum, .. } => i64::try_from(*sum).unwrap_or(i64::MAX),
         };
         self.shared.metrics().iter().map(|metric| (metric.name.clone(), value(&metric.value))).collect()
+    }
+}
+
+/// Every name is one of an upstream and of a rule.
+#[derive(Debug, Default)]
+struct Names(RefCell<Vec<String>>);
+
+impl Names {
+    fn name(&self, number: usize) -> Option<String> {
+        self.0.borrow().get(number).cloned()
+    }
+}
+
+impl Destinations for Names {
+    fn upstream(&self, name: &str) -> Option<usize> {
+        if name.is_empty() {
+            return None;
+        }
+        let mut names = self.0.borrow_mut();
+        names.push(name.to_owned());
+        Some(names.len() - 1)
+    }
+
+    fn rule(&self, name: &str) -> Option<usize> {
+        self.upstream(name)
     }
 }
 

@@ -206,6 +206,10 @@ pub struct Capabilities {
     pub request_body: BodyAccess,
     /// Bodies of responses.
     pub response_body: BodyAccess,
+    /// Upstreams that the guest may choose; none: all.
+    pub forward_to: Option<Vec<String>>,
+    /// Routes and rules that the guest may choose; none: all.
+    pub route_to: Option<Vec<String>>,
 }
 
 /// Names of fields, or their beginnings with `*`; none: all.

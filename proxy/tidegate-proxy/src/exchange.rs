@@ -115,11 +115,9 @@ impl Exchange {
                 Ok((next, rest)) => (head, body) = (next, rest),
                 Err(reply) => return self.reply(&view, reply).await,
             }
-            self.record.reroute.wanted = false;
         }
 
-        let mut found =
-            listener.routes.find(chain::host(&head), &head).ok_or_else(|| Fail::client(Reason::NoRoute))?;
+        let mut found = self.find(&view, listener, &head)?;
         let (rule, prefix) = loop {
             let rule = view.rule(found.rule_id).ok_or_else(|| Fail::gateway(Reason::Internal))?;
             let (id, prefix) = (found.rule_id, found.matched_prefix_len);
@@ -132,7 +130,7 @@ impl Exchange {
                 Ok((next, rest)) => (head, body) = (next, rest),
                 Err(reply) => return self.reply(&view, reply).await,
             }
-            match self.reroute(listener, &mut head)? {
+            match self.reroute(&view, listener, &mut head)? {
                 Some(other) => found = other,
                 None => break (rule, prefix),
             }

@@ -2,13 +2,16 @@
 pub(crate) mod chain;
 pub(crate) mod entry;
 pub(crate) mod failure;
+pub(crate) mod foreign;
 pub(crate) mod grpc;
 pub(crate) mod guest_body;
 pub(crate) mod held;
+pub(crate) mod http_call;
 pub(crate) mod isolated;
 pub(crate) mod leaving;
 pub(crate) mod log;
 pub(crate) mod network;
+pub(crate) mod open;
 pub(crate) mod plugins;
 pub(crate) mod rebuild;
 pub(crate) mod taping;

@@ -19,6 +19,7 @@ use crate::filter::leaving::Leaving;
 use crate::filter::plugins::Slot;
 use crate::http::{certificate, headers, sanitize};
 use crate::shared::{Generation, Shard};
+use crate::snapshot::destinations::Reachable;
 use crate::snapshot::tls::ByName;
 use crate::snapshot::{Listener, Rule, Snapshot};
 use crate::telemetry::access_log::Writer;
@@ -52,6 +53,8 @@ pub(crate) struct View {
     pub(crate) plugins: Vec<Rc<Slot>>,
     /// Of the rules, as guests read them; empty without plugins.
     pub(crate) names: Vec<Names>,
+    /// What filters may choose, by listener; empty without plugins.
+    destinations: Vec<Rc<Reachable>>,
     leaving: Rc<Leaving>,
 }
 
@@ -116,7 +119,9 @@ impl View {
             })
             .collect();
         let leaving = local.leaving.clone();
-        Rc::new(Self { snapshot, generation, pools, plugins, names, leaving })
+        let listeners = if snapshot.plugins.is_empty() { 0 } else { snapshot.listeners.len() };
+        let destinations = (0..listeners).map(|index| Rc::new(Reachable::new(&snapshot, index))).collect();
+        Rc::new(Self { destinations, snapshot, generation, pools, plugins, names, leaving })
     }
 
     /// Ends the instances that a later view did not take over: those in the background at once, others with this view,
@@ -131,6 +136,11 @@ impl View {
     /// A listener by its number.
     pub(crate) fn listener(&self, index: usize) -> Option<&Listener> {
         self.snapshot.listeners.get(index)
+    }
+
+    /// What filters may choose for the requests of a listener.
+    pub(crate) fn destinations(&self, listener: usize) -> Option<&Rc<Reachable>> {
+        self.destinations.get(listener)
     }
 
     /// A rule by its dense number.

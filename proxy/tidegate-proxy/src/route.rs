@@ -11,6 +11,7 @@
 mod explain;
 mod host;
 mod matching;
+mod named;
 mod path;
 mod stream;
 mod table;
@@ -21,5 +22,6 @@ mod speed;
 mod tests;
 
 pub use self::explain::{Choice, ExplainRequest, Explanation, Loser, explain};
+pub(crate) use self::named::NamedRules;
 pub(crate) use self::stream::StreamTable;
 pub(crate) use self::table::{Found, RouteTable};

@@ -15,6 +15,10 @@ pub struct Capabilities {
     pub request_body: BodyAccess,
     /// Bodies of responses.
     pub response_body: BodyAccess,
+    /// Upstreams that it may choose for requests; none: all.
+    pub forward_to: Option<Vec<String>>,
+    /// Routes and rules that it may choose for requests, as it names them; none: all.
+    pub route_to: Option<Vec<String>>,
 }
 
 /// Fields that a plugin may read or change, by name.

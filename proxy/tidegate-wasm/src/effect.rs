@@ -66,6 +66,36 @@ pub enum Effect {
     Reset {
         /// The stream.
         stream: StreamId,
+        /// For the access log; mostly empty.
+        details: String,
+    },
+    /// Send the request to this upstream, whatever its rule says; the last one counts.
+    SetUpstream {
+        /// The stream.
+        stream: StreamId,
+        /// The number that [`Destinations`](crate::Destinations) gave.
+        upstream: usize,
+    },
+    /// Give the request this rule, whatever its head says; the last one counts.
+    SetRoute {
+        /// The stream.
+        stream: StreamId,
+        /// The number that [`Destinations`](crate::Destinations) gave.
+        rule: usize,
+    },
+    /// Do what takes some time; hand the result to `Instance::on_foreign_result` with the same token.
+    Foreign {
+        /// Names the call.
+        token: u32,
+        /// The stream in whose name it is made; none: the plugin itself.
+        stream: Option<StreamId>,
+        /// What to do.
+        call: ForeignCall,
+    },
+    /// Nobody waits for a foreign call any more.
+    ForeignCancel {
+        /// Names the call.
+        token: u32,
     },
     /// Send a request; hand the answer to `Instance::on_http_call_response` with the same token.
     HttpCall {
@@ -131,6 +161,13 @@ pub enum Effect {
         /// The queue.
         queue: u32,
     },
+}
+
+/// What a guest asks for by a foreign function that answers later. Each has its own limit of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForeignCall {
+    /// Wait; the result is empty.
+    Sleep(Duration),
 }
 
 /// The answer to an HTTP call.

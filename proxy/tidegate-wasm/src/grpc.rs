@@ -132,16 +132,16 @@ pub(crate) enum Kind {
     Http,
     Call,
     Stream,
+    Foreign,
 }
 
 impl Kind {
-    /// None for a number that no call can have.
     pub(crate) fn of(token: u32) -> Option<Self> {
         match token % STEP {
             0 => Some(Self::Http),
             1 => Some(Self::Call),
             2 => Some(Self::Stream),
-            _ => None,
+            _ => Some(Self::Foreign),
         }
     }
 }
@@ -162,11 +162,11 @@ pub(crate) struct Open {
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     open: Vec<Open>,
-    last: [u32; 3],
+    last: [u32; 4],
 }
 
 impl Calls {
-    /// The next token of a kind; `taken` are those of HTTP calls.
+    /// The next token of a kind; `taken` are those of HTTP and foreign calls.
     pub(crate) fn next_token(&mut self, kind: Kind, taken: &[u32]) -> u32 {
         let kind = kind as usize;
         loop {
@@ -237,11 +237,11 @@ mod tests {
         let call = calls.next_token(Kind::Call, &[]);
         calls.add(call, Rc::default());
         assert_eq!((call, calls.next_token(Kind::Call, &[]), calls.next_token(Kind::Stream, &[])), (5, 9, 6));
-        calls.last = [!3; 3];
+        calls.last = [!3; 4];
         assert_eq!(calls.next_token(Kind::Call, &[]), 9, "numbers begin anew, without those in use");
         assert_eq!(
             [4, 5, 6, 7].map(Kind::of),
-            [Some(Kind::Http), Some(Kind::Call), Some(Kind::Stream), None]
+            [Some(Kind::Http), Some(Kind::Call), Some(Kind::Stream), Some(Kind::Foreign)]
         );
         assert!(calls.remove(call).is_some() && calls.remove(call).is_none());
     }

@@ -3,6 +3,7 @@
 
 mod connections;
 mod ended;
+mod foreign;
 mod grpc;
 mod isolated;
 mod leaving;
@@ -20,6 +21,7 @@ pub use streams::LeftHead;
 use crate::{
     CallResponse, Effect, Module, Now, Plugin, StartError, StreamId, StreamInfo, Trap,
     abi::exports::{Exports, function},
+    grpc::Kind,
     limits::START_TIME,
     meter::Soft,
     state::{Answer, Phase, State},
@@ -275,6 +277,9 @@ impl Instance {
             self.note_answer(token, response.as_ref(), now);
         }
         let state = self.store.data_mut();
+        if Kind::of(token) != Some(Kind::Http) {
+            return Ok(());
+        }
         let Some(at) = state.calls.iter().position(|open| *open == token) else { return Ok(()) };
         state.calls.swap_remove(at);
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -371,7 +376,7 @@ impl Instance {
         self.store.data().streams.len()
     }
 
-    /// How many HTTP and gRPC calls are not over.
+    /// How many HTTP, gRPC and foreign calls are not over.
     #[must_use]
     pub fn open_calls(&self) -> usize {
         self.store.data().open_calls()

@@ -42,6 +42,7 @@ pub(crate) enum Answer {
     None,
     Failed,
     Response(Box<CallResponse>),
+    Foreign(Bytes),
     GrpcHead(Box<response::Parts>),
     GrpcMessage(Bytes),
     GrpcTrailers(Box<HeaderMap>),
@@ -63,7 +64,7 @@ pub(crate) struct State {
     pub(crate) streams: Streams,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) answer: Answer,
-    /// Tokens of the HTTP calls that are not answered yet.
+    /// Tokens of the HTTP and foreign calls that are not answered yet.
     pub(crate) calls: Vec<u32>,
     /// Tokens of calls of every kind, with the streams in whose names they were made.
     pub(crate) callers: Vec<(u32, u32)>,
@@ -340,9 +341,9 @@ impl State {
         let _ = self.push(Effect::Log { level, message, stream, request_id });
     }
 
-    /// A number for a new HTTP call; none when too many are open.
-    pub(crate) fn open_call(&mut self) -> Option<u32> {
-        let token = self.new_token(Kind::Http)?;
+    /// A number for a new HTTP or foreign call; none when too many are open.
+    pub(crate) fn open_call(&mut self, kind: Kind) -> Option<u32> {
+        let token = self.new_token(kind)?;
         self.calls.push(token);
         self.called(token);
         Some(token)
@@ -355,6 +356,24 @@ impl State {
             let caller = (token, stream.id);
             self.callers.push(caller);
         }
+    }
+
+    /// A stream is over; what it waited for by foreign functions is given up.
+    #[inline]
+    pub(crate) fn close(&mut self, id: u32) {
+        if self.streams.get(id).is_some_and(|stream| stream.calls > 0) {
+            self.give_up(id);
+        }
+        self.streams.close(id);
+    }
+
+    #[cold]
+    fn give_up(&mut self, id: u32) {
+        let foreign = |&(token, caller): &(u32, u32)| caller == id && Kind::of(token) == Some(Kind::Foreign);
+        let tokens: Vec<u32> =
+            self.callers.extract_if(.., |call| foreign(call)).map(|(token, _)| token).collect();
+        self.calls.retain(|token| !tokens.contains(token));
+        self.effects.extend(tokens.into_iter().map(|token| Effect::ForeignCancel { token }));
     }
 
     /// The call is over; once it was its last one, the rest of its stream is offered to the guest.
@@ -378,7 +397,7 @@ impl State {
         Some(self.grpc.next_token(kind, &self.calls))
     }
 
-    /// HTTP and gRPC calls that are not over.
+    /// HTTP, gRPC and foreign calls that are not over.
     pub(crate) fn open_calls(&self) -> usize {
         self.calls.len() + self.grpc.len()
     }

@@ -2,6 +2,7 @@
 //! and what has to stay readable afterwards.
 
 pub(crate) mod body;
+pub(crate) mod destinations;
 pub(crate) mod facts;
 pub(crate) mod fields;
 pub(crate) mod kept;
@@ -9,7 +10,7 @@ pub(crate) mod originals;
 pub(crate) mod pending;
 pub(crate) mod table;
 
-use crate::{Now, Side, Tape, budget::Used, shared::Lease};
+use crate::{Destinations, Now, Side, Tape, budget::Used, shared::Lease};
 use body::Body;
 use bytes::Bytes;
 use facts::Facts;
@@ -72,6 +73,8 @@ pub struct StreamInfo {
     pub upstream_address: Option<SocketAddr>,
     /// What all plugins of the request share; none: nothing is known, and each plugin has its own.
     pub facts: Option<Rc<Facts>>,
+    /// Where filters may send the request; none: they may not choose.
+    pub destinations: Option<Rc<dyn Destinations>>,
 }
 
 impl StreamInfo {
@@ -92,6 +95,7 @@ impl StreamInfo {
             upstream: None,
             upstream_address: None,
             facts: None,
+            destinations: None,
         }
     }
 }

@@ -94,6 +94,18 @@ pub enum Event {
         /// The trailers.
         trailers: Vec<Field>,
     },
+    /// It is told the result of what took some time.
+    ForeignResult {
+        /// The how many-th call of this request, from 0 on.
+        call: usize,
+        /// Its status.
+        status: u32,
+        /// Its message, for a status that is not 0.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        message: String,
+        /// Its bytes.
+        body: Content,
+    },
     /// The request is over.
     Closed,
     /// It lets what it has seen go on.
@@ -125,6 +137,12 @@ pub enum Event {
     Reset,
     /// It has the route chosen again.
     ClearRoute,
+    /// It chooses an upstream.
+    SetUpstream,
+    /// It chooses a rule.
+    SetRoute,
+    /// It asks for what takes some time.
+    Foreign,
     /// It calls an upstream.
     Call {
         /// Which.
@@ -176,7 +194,7 @@ impl Event {
     /// Whether the guest is told this, and not the other way around.
     #[must_use]
     pub fn is_told(&self) -> bool {
-        use Event::{Answer, Body, Closed, RequestHeaders, ResponseHeaders, Trailers};
+        use Event::{Answer, Body, Closed, ForeignResult, RequestHeaders, ResponseHeaders, Trailers};
         matches!(
             self,
             RequestHeaders { .. }
@@ -184,6 +202,7 @@ impl Event {
                 | Body { .. }
                 | Trailers { .. }
                 | Answer { .. }
+                | ForeignResult { .. }
                 | Closed
         )
     }
@@ -269,6 +288,12 @@ impl Tape {
             },
             Effect::Resume { side, .. } => Event::Resume { side: (*side).into() },
             Effect::Reset { .. } => Event::Reset,
+            Effect::SetUpstream { .. } => Event::SetUpstream,
+            Effect::SetRoute { .. } => Event::SetRoute,
+            Effect::Foreign { token, .. } => {
+                self.calls.push(*token);
+                Event::Foreign
+            }
             Effect::ClearRoute { .. } => Event::ClearRoute,
             Effect::HttpCall { token, upstream, head, body, .. } => {
                 self.calls.push(*token);
@@ -288,6 +313,7 @@ impl Tape {
             Effect::Refused { function, .. } => Event::Refused { function: function.clone() },
             Effect::Feed { .. }
             | Effect::Done
+            | Effect::ForeignCancel { .. }
             | Effect::GrpcCancel { .. }
             | Effect::TickPeriod(_)
             | Effect::QueueRegistered { .. }
@@ -313,13 +339,17 @@ impl Effect {
             Self::LocalReply { stream, .. }
             | Self::Resume { stream, .. }
             | Self::Feed { stream, .. }
-            | Self::Reset { stream }
+            | Self::Reset { stream, .. }
+            | Self::SetUpstream { stream, .. }
+            | Self::SetRoute { stream, .. }
             | Self::ClearRoute { stream } => Some(*stream),
-            Self::HttpCall { stream, .. } | Self::Refused { stream, .. } | Self::Log { stream, .. } => {
-                *stream
-            }
+            Self::HttpCall { stream, .. }
+            | Self::Foreign { stream, .. }
+            | Self::Refused { stream, .. }
+            | Self::Log { stream, .. } => *stream,
             Self::GrpcCall(call) => call.stream,
             Self::Done
+            | Self::ForeignCancel { .. }
             | Self::GrpcCancel { .. }
             | Self::TickPeriod(_)
             | Self::QueueRegistered { .. }

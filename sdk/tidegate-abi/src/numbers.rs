@@ -102,7 +102,7 @@ numbers! {
         VmConfiguration = 6,
         /// Configuration of the plugin.
         PluginConfiguration = 7,
-        /// Arguments of a foreign function.
+        /// Result of a foreign function that answers later.
         CallData = 8,
     }
 }

@@ -19,6 +19,8 @@ pub struct Answer {
     pub(crate) details: String,
     pub(crate) grpc_status: Option<u32>,
     pub(crate) upstream: Option<Seen>,
+    pub(crate) chosen_upstream: Option<String>,
+    pub(crate) chosen_route: Option<String>,
     pub(crate) calls: Vec<Seen>,
     pub(crate) lines: Vec<Line>,
     pub(crate) metrics: Vec<(String, i64)>,
@@ -70,7 +72,7 @@ impl Answer {
         self.own
     }
 
-    /// Why the filter answered, as it said for the access log.
+    /// Why the filter answered, or broke the exchange off, as it said for the access log.
     pub fn details(&self) -> &str {
         &self.details
     }
@@ -88,6 +90,16 @@ impl Answer {
     /// The request as the upstream has seen it; `None` when it has not.
     pub fn upstream(&self) -> Option<&Seen> {
         self.upstream.as_ref()
+    }
+
+    /// The upstream that the filter chose last by [`set_upstream`](tidegate_sdk::Request::set_upstream).
+    pub fn chosen_upstream(&self) -> Option<&str> {
+        self.chosen_upstream.as_deref()
+    }
+
+    /// The route that the filter chose last by [`set_route`](tidegate_sdk::Request::set_route).
+    pub fn chosen_route(&self) -> Option<&str> {
+        self.chosen_route.as_deref()
     }
 
     /// The calls that the filter made meanwhile, in order.
@@ -126,7 +138,7 @@ impl Answer {
             let call = |seen: &Seen| (seen.upstream.clone(), without_odd(&seen.head), seen.body.clone());
             answer.calls.iter().map(call).collect::<Vec<_>>()
         };
-        let compared: [(&str, String, String); 7] = [
+        let compared: [(&str, String, String); 9] = [
             ("status", self.status().to_string(), other.status().to_string()),
             ("headers", format!("{:?}", without_odd(&self.head)), format!("{:?}", without_odd(&other.head))),
             ("body", self.body.escape_ascii().to_string(), other.body.escape_ascii().to_string()),
@@ -137,10 +149,16 @@ impl Answer {
             ),
             ("broken off", self.broken.to_string(), other.broken.to_string()),
             ("calls", format!("{:?}", calls(self)), format!("{:?}", calls(other))),
+            (
+                "chosen upstream",
+                format!("{:?}", self.chosen_upstream),
+                format!("{:?}", other.chosen_upstream),
+            ),
+            ("chosen route", format!("{:?}", self.chosen_route), format!("{:?}", other.chosen_route)),
             ("upstream saw", format!("{:?}", seen(&self.upstream)), format!("{:?}", seen(&other.upstream))),
         ];
         // A request that is answered may or may not have reached the upstream before: a head that cannot be held has.
-        let compared = compared.iter().take(if self.own { 6 } else { 7 });
+        let compared = compared.iter().take(if self.own { 8 } else { 9 });
         let differs = compared.filter(|(_, one, another)| one != another);
         let lines: Vec<String> = differs
             .map(|(what, one, another)| format!("  {what}: {another}\n    but plain: {one}"))

@@ -171,6 +171,21 @@ impl<F: Filter> Gateway<F> {
     }
 }
 
+impl<F: Filter> Gateway<F> {
+    /// As [`Gateway::start`], in a host that has none of Tidegate's own functions, as Envoy; requests come in the plain way.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn elsewhere(config: &str) -> Result<Self, Refused> {
+        let config = config.to_owned();
+        let make = move |_| match Native::<F>::start(&config, false) {
+            Ok(native) => Ok(Box::new(native) as Box<dyn Machine>),
+            Err(error) => Err(error.to_string()),
+        };
+        Self::of(make, Ways::plain())
+    }
+}
+
 impl<F> Gateway<F> {
     /// A gateway whose filter runs in another machine than the test's own: the built module in a real host. `make` is
     /// called once for each world, on the world's thread; its argument says whether the host is to show bodies while it

@@ -1,6 +1,7 @@
 //! A host in memory: what the gateway's functions do, for the filter's native code.
 
 mod calls;
+mod foreign;
 mod limits;
 pub(crate) mod streams;
 
@@ -39,6 +40,8 @@ pub(crate) struct Memory {
     pub(crate) told: RefCell<Told>,
     /// gRPC streams and calls that are open; true for streams.
     pub(crate) grpc: RefCell<BTreeMap<u32, bool>>,
+    /// Functions that will answer, with the streams in whose names they were called.
+    pub(crate) later: RefCell<BTreeMap<u32, u32>>,
     pub(crate) metrics: RefCell<Vec<Metric>>,
     shared: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
     versions: Cell<u32>,
@@ -53,6 +56,7 @@ pub(crate) enum Told {
     Nothing,
     Call(Option<CallAnswer>),
     Grpc(GrpcEvent),
+    Foreign(Result<Vec<u8>, (u32, String)>),
 }
 
 pub(crate) struct Metric {

@@ -84,6 +84,8 @@ pub enum Effect {
     Close {
         /// The stream.
         stream: u32,
+        /// Why, for the access log; mostly empty.
+        details: String,
     },
     /// Send a request.
     HttpCall {
@@ -124,6 +126,32 @@ pub enum Effect {
     },
     /// Break a gRPC call off.
     GrpcCancel {
+        /// Names it.
+        token: u32,
+    },
+    /// Send the request to an upstream that the filter names.
+    SetUpstream {
+        /// The stream.
+        stream: u32,
+        /// The upstream.
+        name: String,
+    },
+    /// Give the request a rule that the filter names.
+    SetRoute {
+        /// The stream.
+        stream: u32,
+        /// The rule.
+        name: String,
+    },
+    /// Hand an empty result to [`Machine::foreign_result`] after this time.
+    Sleep {
+        /// Names it.
+        token: u32,
+        /// How long.
+        time: Duration,
+    },
+    /// Nobody waits for the result of a function any more.
+    ForeignCancel {
         /// Names it.
         token: u32,
     },
@@ -186,6 +214,8 @@ pub trait Machine {
     fn http_answer(&mut self, token: u32, answer: Option<CallAnswer>) -> Result<(), String>;
     /// News of a gRPC call.
     fn grpc(&mut self, token: u32, event: GrpcEvent) -> Result<(), String>;
+    /// The result of a function that answers later; or a status with a message.
+    fn foreign_result(&mut self, token: u32, result: Result<Vec<u8>, (u32, String)>) -> Result<(), String>;
     /// Time has passed.
     fn tick(&mut self) -> Result<(), String>;
     /// A queue has an entry.

@@ -145,6 +145,7 @@ impl<F: Filter> Machine for Native<F> {
             self.about(id, |module| module.on_log(id));
         }
         self.about(id, |module| module.on_delete(id));
+        self.memory.give_up(id);
         self.memory.streams.borrow_mut().remove(&id);
         self.memory.leave(id);
         Ok(())
@@ -176,6 +177,15 @@ impl<F: Filter> Machine for Native<F> {
             GrpcEvent::TrailingMetadata(_) => module.on_grpc_receive_trailing_metadata(ROOT, token),
             GrpcEvent::Close(status, _) => module.on_grpc_close(ROOT, token, status),
         });
+        Ok(())
+    }
+
+    fn foreign_result(&mut self, token: u32, result: Result<Vec<u8>, (u32, String)>) -> Result<(), String> {
+        if self.memory.later.borrow_mut().remove(&token).is_none() {
+            return Ok(());
+        }
+        let size = result.as_ref().map_or(0, |bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        self.told(Told::Foreign(result), |module| module.on_foreign_function(ROOT, token, size));
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 mod calls;
 mod exchange;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(crate) struct World {
     /// How often the filter is told the time, and when next.
     tick: Option<(Duration, Duration)>,
     pending: Vec<Pending>,
+    /// Sleepers by the time that they are due, and their tokens.
+    sleeping: BTreeSet<(Duration, u32)>,
     /// gRPC streams: where they go.
     streams: BTreeMap<u32, Seen>,
     scripts: Vec<(String, Script)>,
@@ -43,6 +45,7 @@ impl World {
             now: START,
             tick: None,
             pending: Vec::new(),
+            sleeping: BTreeSet::new(),
             streams: BTreeMap::new(),
             scripts: Vec::new(),
             upstream: None,
@@ -115,7 +118,8 @@ impl World {
         self.schedule();
         let call = self.pending.iter().filter_map(Pending::due).min();
         let tick = self.tick.map(|(_, due)| due);
-        call.into_iter().chain(tick).min()
+        let sleeper = self.sleeping.first().map(|(due, _)| *due);
+        call.into_iter().chain(tick).chain(sleeper).min()
     }
 
     /// Lets time go on to a point, and happen what is due then.
@@ -123,6 +127,13 @@ impl World {
         self.now = self.now.max(to);
         self.machine.set_time(self.now);
         if self.answer_one()? {
+            return Ok(());
+        }
+        if let Some((_, token)) = self.sleeping.first().copied().filter(|(due, _)| *due <= self.now) {
+            self.sleeping.pop_first();
+            self.machine.foreign_result(token, Ok(Vec::new()))?;
+            let effects = self.drain()?;
+            self.later.extend(effects);
             return Ok(());
         }
         if let Some((period, _)) = self.tick.filter(|(_, due)| *due <= self.now) {
@@ -148,6 +159,10 @@ impl World {
                     Effect::TickPeriod(period) => {
                         self.tick = period.map(|period| (period, self.now + period))
                     }
+                    Effect::Sleep { token, time } => {
+                        self.sleeping.insert((self.now + time, token));
+                    }
+                    Effect::ForeignCancel { token } => self.sleeping.retain(|(_, known)| *known != token),
                     Effect::QueueReady(queue) => self.machine.queue_ready(queue)?,
                     Effect::HttpCall { .. }
                     | Effect::GrpcCall { .. }

@@ -76,6 +76,11 @@ macro_rules! __export {
             }
 
             #[unsafe(no_mangle)]
+            extern "C" fn proxy_on_foreign_function(root: u32, token: u32, size: u32) {
+                MODULE.with(|module| module.on_foreign_function(root, token, size));
+            }
+
+            #[unsafe(no_mangle)]
             extern "C" fn proxy_on_delete(id: u32) {
                 MODULE.with(|module| module.on_delete(id));
             }

@@ -14,6 +14,16 @@ pub enum Flow {
     Reply(Box<Reply>),
     /// Break the exchange off without an answer, or close the connection.
     Close,
+    /// As [`Flow::Close`], and say why in the gateway's access log, where the host is Tidegate.
+    Reset(String),
+}
+
+impl Flow {
+    /// Breaks the exchange off: the client's stream is reset (HTTP/2), or its connection closed without an answer
+    /// (HTTP/1). `why` is one word for the access log.
+    pub fn reset(why: impl Into<String>) -> Self {
+        Flow::Reset(why.into())
+    }
 }
 
 impl From<Reply> for Flow {

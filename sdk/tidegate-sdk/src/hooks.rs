@@ -30,6 +30,10 @@ pub(crate) enum Event {
     QueueReady {
         queue: u32,
     },
+    ForeignResult {
+        token: u32,
+        size: u32,
+    },
     /// Time has passed.
     Tick,
     /// A callback is about to end: what was put off must be done now.
@@ -41,6 +45,7 @@ pub(crate) type Hook = Cell<Option<fn(Event)>>;
 thread_local! {
     pub(crate) static HTTP: Hook = const { Cell::new(None) };
     pub(crate) static GRPC: Hook = const { Cell::new(None) };
+    pub(crate) static FOREIGN: Hook = const { Cell::new(None) };
     pub(crate) static QUEUE: Hook = const { Cell::new(None) };
     pub(crate) static TIME: Hook = const { Cell::new(None) };
 }

@@ -168,6 +168,11 @@ impl<F: Filter> Module<F> {
         self.told(root, &hooks::GRPC, Event::GrpcClose { token, status });
     }
 
+    /// The result of a function that answers later is there.
+    pub fn on_foreign_function(&self, root: u32, token: u32, size: u32) {
+        self.told(root, &hooks::FOREIGN, Event::ForeignResult { token, size });
+    }
+
     /// A queue has an entry.
     pub fn on_queue_ready(&self, root: u32, queue: u32) {
         self.told(root, &hooks::QUEUE, Event::QueueReady { queue });

@@ -158,6 +158,30 @@ group! {
     }
 }
 
+impl ConnectionProperties {
+    /// The SPIFFE id in the client's certificate: its one URI, if that begins with `spiffe://`.
+    pub fn spiffe_id(self) -> Option<String> {
+        self.peer_uri().filter(|uri| uri.starts_with("spiffe://"))
+    }
+
+    /// All URIs in the client's certificate; Tidegate only, elsewhere the first.
+    pub fn peer_uris(self) -> Vec<String> {
+        lines("connection\0uri_sans_peer_certificate")
+            .unwrap_or_else(|| self.peer_uri().into_iter().collect())
+    }
+
+    /// All host names in the client's certificate; Tidegate only, elsewhere the first.
+    pub fn peer_names(self) -> Vec<String> {
+        lines("connection\0dns_sans_peer_certificate")
+            .unwrap_or_else(|| self.peer_name().into_iter().collect())
+    }
+}
+
+/// A list, one entry a line.
+fn lines(path: &str) -> Option<Vec<String>> {
+    Some(text(path)?.lines().map(str::to_owned).collect())
+}
+
 group! {
     /// The request as a whole.
     RequestProperties {

@@ -7,7 +7,7 @@ use tidegate_abi::MapKind;
 
 use crate::exchange::Exchange;
 use crate::properties::Properties;
-use crate::{Error, Headers, Outcome, Value, foreign, query};
+use crate::{Error, Headers, Outcome, Value, foreign, host, query};
 
 /// The head of a request. `S` is the filter's [`State`](crate::Filter::State).
 pub struct Request<S = ()> {
@@ -96,6 +96,40 @@ impl<S> Request<S> {
     /// When the host does not know the function.
     pub fn choose_route_again(&self) -> Outcome<()> {
         foreign::call("clear_route_cache", b"").map(drop)
+    }
+
+    /// Sends the request to this upstream of the gateway's configuration, whatever its rule says; until its head has gone
+    /// on. Tidegate only, see [`Request::route_by_header`].
+    ///
+    /// # Errors
+    /// When there is no such upstream, or the host is another one (status 1 for both); when the head has gone on (2); when
+    /// the plugin may not choose it (10).
+    pub fn set_upstream(&self, name: &str) -> Outcome<()> {
+        host::foreign("tidegate_set_upstream", name.as_bytes())
+            .map(drop)
+            .map_err(|refusal| Error::refused(format!("choose the upstream \"{name}\""), refusal))
+    }
+
+    /// Gives the request another rule of its listener, whatever its head says: `ROUTE/RULE`, the first rule of `ROUTE`, or
+    /// the only `RULE` of that name; until its head has gone on. The rule's filters follow. Tidegate only, see
+    /// [`Request::route_by_header`].
+    ///
+    /// # Errors
+    /// As [`Request::set_upstream`].
+    pub fn set_route(&self, name: &str) -> Outcome<()> {
+        host::foreign("tidegate_set_route", name.as_bytes())
+            .map(drop)
+            .map_err(|refusal| Error::refused(format!("choose the route \"{name}\""), refusal))
+    }
+
+    /// Chooses a route in a way that every host knows: sets a header by which one of the routes is matched, and has the
+    /// route chosen again.
+    ///
+    /// # Errors
+    /// When the header cannot be set, or the host does not choose again.
+    pub fn route_by_header(&self, name: &str, value: &str) -> Outcome<()> {
+        self.headers.try_set(name, value)?;
+        self.choose_route_again()
     }
 
     /// Whether a body follows.

@@ -1,6 +1,8 @@
 //! The time, sleeping, and time limits.
 //!
-//! All sleepers of an instance share one timer of the host, which is set for the first of them and off when nobody sleeps.
+//! On Tidegate a request's sleep is a timer of its own, which goes off within a few milliseconds of its time. Elsewhere, and
+//! in the background, all sleepers of an instance share the host's one timer, which is set for the first of them and off
+//! when nobody sleeps.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,6 +11,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::foreign::{self, Later};
 use crate::hooks::{self, Event};
 use crate::{Error, Outcome, host};
 
@@ -63,6 +66,8 @@ pub struct Sleep {
 #[derive(Debug)]
 enum State {
     New(Duration),
+    /// The host wakes it.
+    Hosted(Later),
     Asleep(Key),
     Over,
 }
@@ -93,8 +98,13 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        TIMER.with(|timer| match self.state {
-            State::New(duration) => {
+        TIMER.with(|timer| match &mut self.state {
+            &mut State::New(duration) => {
+                if let Some(mut later) = hosted(duration) {
+                    let polled = Pin::new(&mut later).poll(cx).map(drop);
+                    self.state = State::Hosted(later);
+                    return polled;
+                }
                 let wait = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
                 let number = timer.next.replace(timer.next.get().wrapping_add(1));
                 let key = (host::now().saturating_add(wait), number);
@@ -104,7 +114,8 @@ impl Future for Sleep {
                 self.state = State::Asleep(key);
                 Poll::Pending
             }
-            State::Asleep(key) => match timer.sleepers.borrow_mut().get_mut(&key) {
+            State::Hosted(later) => Pin::new(later).poll(cx).map(drop),
+            State::Asleep(key) => match timer.sleepers.borrow_mut().get_mut(key) {
                 Some(waker) => {
                     waker.clone_from(cx.waker());
                     Poll::Pending
@@ -130,6 +141,25 @@ impl Drop for Sleep {
             });
         }
     }
+}
+
+/// A timer of the host's own for the request that is served; none where it has none, or none left.
+fn hosted(duration: Duration) -> Option<Later> {
+    let known = HOSTED.get().unwrap_or_else(|| {
+        let known = foreign::has(SLEEP);
+        HOSTED.set(Some(known));
+        known
+    });
+    let time = u32::try_from(duration.as_nanos().div_ceil(1_000_000)).ok().filter(|_| known)?;
+    // Outside of a request the host refuses.
+    Later::begin(SLEEP, &time.to_le_bytes()).ok()
+}
+
+const SLEEP: &str = "tidegate_sleep";
+
+thread_local! {
+    /// Whether the host has timers of its own, once that is known.
+    static HOSTED: Cell<Option<bool>> = const { Cell::new(None) };
 }
 
 fn passed(event: Event) {

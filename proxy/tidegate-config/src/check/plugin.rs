@@ -135,7 +135,7 @@ fn plugin(
         limits: limits::limits(check, &path.key("limits"), written.limits.as_ref()),
         callable,
         background: written.background == Some(true),
-        capabilities: capability::check(check, &capabilities, written.capabilities.as_ref()),
+        capabilities: capability::check(check, &capabilities, written.capabilities.as_ref(), upstreams),
         record: recording(check, &path.key("record"), written),
     }
 }

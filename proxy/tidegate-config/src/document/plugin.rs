@@ -155,6 +155,10 @@ pub struct Capabilities {
     pub request_body: Option<BodyAccessDocument>,
     /// Bodies of responses. Default: `write`.
     pub response_body: Option<BodyAccessDocument>,
+    /// Names of upstreams to which the module may send requests. Default: all.
+    pub forward_to: Option<Vec<String>>,
+    /// Names by which the module may choose a request's route: `ROUTE`, `ROUTE/RULE` or `RULE`. Default: all.
+    pub route_to: Option<Vec<String>>,
 }
 
 /// Names of fields; `x-*` stands for all that begin with `x-`.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidegate_config::plan::PluginIndex;
-use tidegate_wasm::{Facts, Outcome, StreamInfo, UpstreamFacts};
+use tidegate_wasm::{Destinations, Facts, Outcome, StreamInfo, UpstreamFacts};
 
 use crate::exchange::finish::Record;
 use crate::http::fail::Reason;
@@ -21,6 +21,7 @@ impl Record {
     /// What a guest may know of the request's surroundings: made once for a connection and the rule of its requests.
     pub(crate) fn stream_info(&self) -> Rc<StreamInfo> {
         let client = &self.client;
+        let destinations = self.view.destinations(self.listener);
         let names = self.rule.and_then(|rule| self.view.names.get(rule));
         let mut shared = client.info.borrow_mut();
         if let Some(info) = &*shared {
@@ -29,7 +30,11 @@ impl Record {
                 (None, None) => true,
                 _ => false,
             };
-            if same && info.protocol == self.version {
+            let here = match (&info.destinations, destinations) {
+                (Some(one), Some(other)) => std::ptr::addr_eq(Rc::as_ptr(one), Rc::as_ptr(other)),
+                _ => true,
+            };
+            if same && here && info.protocol == self.version {
                 return info.clone();
             }
         }
@@ -41,6 +46,7 @@ impl Record {
             tls: client.secure,
             tls_details: client.tls_details(listener.and_then(|listener| listener.names.as_deref())),
             connection_id: client.id,
+            destinations: destinations.map(|all| all.clone() as Rc<dyn Destinations>),
             ..StreamInfo::new(client.address, client.here, self.version)
         });
         *shared = Some(info.clone());

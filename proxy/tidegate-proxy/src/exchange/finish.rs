@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use hyper::body::Incoming;
-use tidegate_config::plan::PluginIndex;
+use tidegate_config::plan::{PluginIndex, UpstreamIndex};
 use tidegate_wasm::{Facts, UpstreamConnection};
 
 use crate::exchange::facts::Told;
@@ -48,6 +48,8 @@ pub(crate) struct Record {
     pub(crate) reroute: Reroute,
     /// The upstream and the server of the last attempt.
     pub(crate) upstream: Option<(usize, usize)>,
+    /// The upstream that a filter has chosen, and which did.
+    pub(crate) chosen: Option<(UpstreamIndex, PluginIndex)>,
     pub(crate) attempts: u32,
     /// When the head of the answer came.
     pub(crate) answered_at: Option<Duration>,
@@ -114,6 +116,7 @@ impl Record {
             rule: None,
             reroute: Reroute::default(),
             upstream: None,
+            chosen: None,
             attempts: 0,
             answered_at: None,
             status: None,
@@ -222,6 +225,13 @@ impl Record {
         if able.any(|guest| guest.poll_ended(cx).is_ready()) { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Why a filter broke the exchange off, in its own words.
+    #[cold]
+    fn why_reset(&self) -> String {
+        let all = self.guests.iter().map(|passed| passed.guest.take_details());
+        all.into_iter().find(|details| !details.is_empty()).unwrap_or_default()
+    }
+
     fn reason_at_end(&self) -> Option<Reason> {
         let broken = self.progress.as_ref().and_then(|progress| progress.broken.get());
         self.reason.or(broken).or((!self.complete).then_some(Reason::ClientGone))
@@ -238,6 +248,9 @@ impl Drop for Record {
         self.view.generation.requests.of(shard.worker).subtract(1);
         shard.took(took);
         self.reason = self.reason_at_end();
+        if self.reason == Some(Reason::PluginReset) && self.details.is_empty() {
+            self.details = self.why_reset();
+        }
         if self.heads.is_some() {
             self.facts.get_or_insert_default();
         }

@@ -43,7 +43,9 @@ impl Exchange {
         forward: Forward<'_>,
         mut message: Message,
     ) -> Result<Response<Body>, Fail> {
-        let index = self.choose(targets).ok_or_else(|| Fail::gateway(Reason::NoUpstream))?;
+        let chosen = self.record.chosen.map(|(index, _)| index);
+        let index =
+            chosen.or_else(|| self.choose(targets)).ok_or_else(|| Fail::gateway(Reason::NoUpstream))?;
         let pool = view.pools.get(index).ok_or_else(|| Fail::gateway(Reason::Internal))?;
         let asks_upgrade = forward.client_upgrade.is_some()
             && forward.known.upgrade.is_some()

@@ -46,6 +46,13 @@ fn line(record: &Record, took: Duration) -> Line {
             line.text("server", server.address.to_string().as_bytes());
         }
     }
+    for (key, plugin) in
+        [("route_by", record.reroute.chosen_by), ("upstream_by", record.chosen.map(|(_, plugin)| plugin))]
+    {
+        if let Some(slot) = plugin.and_then(|plugin| record.view.plugins.get(plugin)) {
+            line.text(key, slot.entry.name.as_bytes());
+        }
+    }
     line.number("attempts", u64::from(record.attempts));
     if let Some(slot) = record.replied.and_then(|plugin| record.view.plugins.get(plugin)) {
         line.text("answered_by", slot.entry.name.as_bytes());

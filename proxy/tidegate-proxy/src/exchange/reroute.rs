@@ -7,10 +7,12 @@ use std::rc::Rc;
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderValue, Uri};
+use tidegate_config::plan::PluginIndex;
 
 use crate::exchange::Exchange;
 use crate::filter::chain;
 use crate::http::fail::{Fail, Reason};
+use crate::local::View;
 use crate::route::Found;
 use crate::snapshot::Listener;
 
@@ -21,7 +23,11 @@ const LEFT: usize = 8;
 #[derive(Default)]
 pub(crate) struct Reroute {
     /// A filter has changed the head, or asked for it.
-    pub(crate) wanted: bool,
+    wanted: bool,
+    /// The rule that a filter has chosen by name, until the request has it.
+    chosen: Option<usize>,
+    /// The filter that chose the rule; changes of the head then do not lead to another.
+    pub(crate) chosen_by: Option<PluginIndex>,
     /// Rules whose filters the request has passed before the one that it has now, in order.
     pub(crate) left: Vec<usize>,
     /// What the rule's rewrites have changed.
@@ -47,6 +53,19 @@ impl Before {
 }
 
 impl Reroute {
+    /// What a filter wants, after it let the head go: it changed it, or asked for a new choice.
+    pub(crate) fn stepped(&mut self, changed: bool, asked: bool) {
+        if asked {
+            (self.chosen, self.chosen_by) = (None, None);
+        }
+        self.wanted |= asked || changed && self.chosen_by.is_none();
+    }
+
+    /// A filter has chosen a rule.
+    pub(crate) fn choose(&mut self, rule: usize, by: PluginIndex) {
+        (self.chosen, self.chosen_by, self.wanted) = (Some(rule), Some(by), true);
+    }
+
     /// Whether the request has passed this rule's filters before; then it does not pass them again.
     pub(crate) fn comes_back(&mut self, rule: usize) -> bool {
         let before = self.left.len();
@@ -77,12 +96,27 @@ impl Rewritten {
 }
 
 impl Exchange {
+    /// The rule for a request: the one that a filter has chosen, or else the one that its head leads to.
+    ///
+    /// # Errors
+    /// When there is no rule for it.
+    pub(crate) fn find(&mut self, view: &View, listener: &Listener, head: &Parts) -> Result<Found, Fail> {
+        self.record.reroute.wanted = false;
+        let chosen = self.record.reroute.chosen.take();
+        let chosen =
+            chosen.and_then(|rule| view.destinations(self.record.listener)?.found(rule, head.uri.path()));
+        chosen
+            .or_else(|| listener.routes.find(chain::host(head), head))
+            .ok_or_else(|| Fail::client(Reason::NoRoute))
+    }
+
     /// The rule that the request has now; none: the one that it had, or nobody asked.
     ///
     /// # Errors
     /// When there is no rule for it.
     pub(crate) fn reroute(
         &mut self,
+        view: &View,
         listener: &Listener,
         head: &mut Rc<Parts>,
     ) -> Result<Option<Found>, Fail> {
@@ -95,8 +129,7 @@ impl Exchange {
         if let Some(rewritten) = &rewritten {
             rewritten.undo(head);
         }
-        let found =
-            listener.routes.find(chain::host(head), head).ok_or_else(|| Fail::client(Reason::NoRoute))?;
+        let found = self.find(view, listener, head)?;
         if Some(found.rule_id) != self.record.rule {
             self.record.reroute.left.extend(self.record.rule);
             return Ok(Some(found));

@@ -195,7 +195,7 @@ impl Exchange {
             self.record.added = None;
         }
         let asked = guest.clears_route();
-        self.record.reroute.wanted |= left.changed || asked;
+        self.record.reroute.stepped(left.changed, asked);
         let mut head = left.head;
         let body = body.unwrap_or_else(|mut through| {
             if through.lies_about_length() {
@@ -207,10 +207,25 @@ impl Exchange {
         Ok(Flow::Go(head, body))
     }
 
-    /// After a guest: what it answered is noted.
+    /// Notes where a guest that has let the request go has sent it.
+    #[inline]
+    fn chose(&mut self, plugin: PluginIndex) {
+        let Some(passed) = self.record.guests.last() else { return };
+        let (upstream, rule) = passed.guest.take_choices();
+        if let Some(upstream) = upstream {
+            self.record.chosen = Some((upstream, plugin));
+        }
+        if let Some(rule) = rule {
+            self.record.reroute.choose(rule, plugin);
+        }
+    }
+
+    /// After a guest: what it answered, or chose, is noted.
     fn stepped(&mut self, view: &View, plugin: PluginIndex, mut flow: Flow) -> Flow {
-        if let Flow::Reply(reply) = &mut flow {
-            self.record.answered_by(view, plugin, reply);
+        match &mut flow {
+            Flow::Reply(reply) => self.record.answered_by(view, plugin, reply),
+            Flow::Go(..) => self.chose(plugin),
+            Flow::Held(_) => {}
         }
         flow
     }

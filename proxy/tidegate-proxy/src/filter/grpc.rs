@@ -1,48 +1,13 @@
-//! The gRPC calls of one instance: each is a task that lives no longer than the instance.
+//! The gRPC calls of a guest.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
 use tidegate_wasm::{GrpcCall, GrpcStatus};
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::spawn_local;
 
 use crate::filter::plugins::Host;
 use crate::upstream::grpc::{self, Event};
 use crate::upstream::pool::Pool;
-
-/// Calls that are not over, by token.
-#[derive(Default)]
-pub(crate) struct Calls {
-    open: RefCell<FxHashMap<u32, AbortHandle>>,
-}
-
-impl Calls {
-    /// Breaks one call off.
-    pub(crate) fn cancel(&self, token: u32) {
-        if let Some(task) = self.open.borrow_mut().remove(&token) {
-            task.abort();
-        }
-    }
-
-    /// A call is over.
-    fn forget(&self, token: u32) {
-        self.open.borrow_mut().remove(&token);
-    }
-
-    /// Breaks all calls off.
-    pub(crate) fn cancel_all(&self) {
-        for (_, task) in self.open.borrow_mut().drain() {
-            task.abort();
-        }
-    }
-}
-
-impl Drop for Calls {
-    fn drop(&mut self) {
-        self.cancel_all();
-    }
-}
 
 impl Host {
     /// Makes a call and tells the guest what comes of it.
@@ -70,6 +35,6 @@ impl Host {
             host.grpc.forget(token);
             _ = host.call(|instance, now| instance.on_grpc_close(token, status, &message, now));
         });
-        self.grpc.open.borrow_mut().insert(token, task.abort_handle());
+        self.grpc.add(token, task.abort_handle());
     }
 }

@@ -18,7 +18,12 @@ pub(crate) struct Held {
     pub(crate) feed_request: Cell<bool>,
     pub(crate) feed_response: Cell<bool>,
     pub(crate) reset: Cell<bool>,
+    /// Why, for the access log.
+    pub(crate) details: RefCell<String>,
     pub(crate) clear_route: Cell<bool>,
+    /// The upstream and the rule that it has chosen, by number.
+    pub(crate) upstream: Cell<Option<usize>>,
+    pub(crate) rule: Cell<Option<usize>>,
     pub(crate) failed: Cell<Option<Reason>>,
     wakers: RefCell<[Option<Waker>; 3]>,
 }

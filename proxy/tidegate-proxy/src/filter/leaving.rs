@@ -113,6 +113,7 @@ impl Host {
             tracing::warn!(plugin = self.plugin().name(), %trap, "the plugin broke off at its end, which hurts nobody");
         }
         self.grpc.cancel_all();
+        self.foreign.cancel_all();
     }
 }
 

@@ -13,11 +13,11 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use crate::filter::entry::Plugin;
 use crate::filter::failure::reason_of;
-use crate::filter::grpc;
 use crate::filter::held::{Held, Holds};
 use crate::filter::isolated::Seat;
 use crate::filter::leaving::Leaving;
 use crate::filter::log;
+use crate::filter::open::OpenCalls;
 use crate::filter::rebuild::Life;
 use crate::filter::taping::Taping;
 use crate::filter::version::Version;
@@ -25,7 +25,6 @@ use crate::http::fail::Reason;
 use crate::http::reply::Reply;
 use crate::shared::Signal;
 use crate::time::{Clock, Deadlines};
-use crate::upstream::call;
 use crate::upstream::pool::Pool;
 
 /// The first wait after a trap; doubled with each further one up to [`BACKOFF_MAX`].
@@ -240,6 +239,11 @@ impl Slot {
         }
     }
 
+    /// Connections to an upstream that the guest may call.
+    pub(crate) fn pool(&self, upstream: &str) -> Option<Rc<Pool>> {
+        self.pools.get(upstream).cloned()
+    }
+
     /// Whether the slot's guest calls exactly these pools.
     pub(crate) fn lends(&self, pools: &FxHashMap<String, Rc<Pool>>) -> bool {
         self.pools.len() == pools.len()
@@ -259,7 +263,8 @@ pub(crate) struct Host {
     /// Those who wait for entries of queues.
     queues: RefCell<Vec<AbortHandle>>,
     performing: Cell<bool>,
-    pub(crate) grpc: grpc::Calls,
+    pub(crate) grpc: OpenCalls,
+    pub(crate) foreign: OpenCalls,
     /// Of an instance for a connection or a request; none: the worker's own.
     pub(crate) seat: Option<Seat>,
     /// Refused functions that the log has.
@@ -286,7 +291,8 @@ impl Host {
             tick: RefCell::new(None),
             queues: RefCell::default(),
             performing: Cell::new(false),
-            grpc: grpc::Calls::default(),
+            grpc: OpenCalls::default(),
+            foreign: OpenCalls::default(),
             told: RefCell::default(),
             worker: slot.worker,
             seat,
@@ -366,6 +372,7 @@ impl Host {
     fn fail(&self, trap: &Trap) {
         self.silence();
         self.grpc.cancel_all();
+        self.foreign.cancel_all();
         if let Some(slot) = self.slot.upgrade() {
             let drained = matches!(self.life.get(), Life::Draining | Life::Parting);
             if slot.serves(self) {
@@ -437,7 +444,14 @@ impl Host {
             }),
             Effect::Resume { stream, side } => self.tell(stream, |held| held.resume(side).set(true)),
             Effect::Feed { stream, side } => self.tell(stream, |held| held.feed(side).set(true)),
-            Effect::Reset { stream } => self.tell(stream, |held| held.reset.set(true)),
+            Effect::Reset { stream, details } => self.tell(stream, |held| {
+                held.details.replace(details);
+                held.reset.set(true);
+            }),
+            Effect::SetUpstream { stream, upstream } => {
+                self.tell(stream, |held| held.upstream.set(Some(upstream)));
+            }
+            Effect::SetRoute { stream, rule } => self.tell(stream, |held| held.rule.set(Some(rule))),
             Effect::ClearRoute { stream } => self.tell(stream, |held| held.clear_route.set(true)),
             Effect::Log { level, message, request_id, .. } => {
                 log::write(level, &message, (self.plugin.name(), self.worker), request_id.as_ref());
@@ -449,31 +463,14 @@ impl Host {
                 self.performing.set(false);
                 self.done(&self.leaving);
             }
-            Effect::HttpCall { token, upstream, head, body, trailers, timeout, .. } => {
-                let pool = self.slot.upgrade().and_then(|slot| slot.pools.get(&upstream).cloned());
-                // An answer finds the worker's instance; one of a request does not outlive the request for it.
-                let waits = self.seat.is_none().then(|| self.clone());
-                let host = Rc::downgrade(self);
-                spawn_local(async move {
-                    let answer = match pool {
-                        Some(pool) => {
-                            call::answer(pool, http::Request::from_parts(head, (body, trailers)), timeout)
-                                .await
-                        }
-                        None => None,
-                    };
-                    // The result of the call into the guest is told to its requests by `call` itself.
-                    if let Some(host) = host.upgrade() {
-                        _ = host.call(|instance, now| instance.on_http_call_response(token, answer, now));
-                    }
-                    drop(waits);
-                });
-            }
+            effect @ Effect::HttpCall { .. } => self.call_http(effect),
             Effect::GrpcCall(call) => {
-                let pool = self.slot.upgrade().and_then(|slot| slot.pools.get(&call.upstream).cloned());
+                let pool = self.slot.upgrade().and_then(|slot| slot.pool(&call.upstream));
                 self.call_grpc(pool, *call);
             }
             Effect::GrpcCancel { token } => self.grpc.cancel(token),
+            Effect::Foreign { token, call, .. } => self.call_foreign(token, call),
+            Effect::ForeignCancel { token } => self.foreign.cancel(token),
             Effect::QueueRegistered { queue } if self.life.get() == Life::Serving => self.listen(queue),
             // The entry waits for whoever registers the queue again. Ticks and queues are those of the instance that serves.
             Effect::QueueReady { .. } | Effect::QueueRegistered { .. } | Effect::TickPeriod(_) => {}

@@ -124,6 +124,17 @@ impl Guest {
         self.held.clear_route.take()
     }
 
+    /// The upstream and the rule that the guest has chosen since this was last asked.
+    #[inline]
+    pub(crate) fn take_choices(&self) -> (Option<usize>, Option<usize>) {
+        (self.held.upstream.take(), self.held.rule.take())
+    }
+
+    /// Why it broke the request off, in its own words.
+    pub(crate) fn take_details(&self) -> String {
+        self.held.details.take()
+    }
+
     /// The code that it runs.
     fn plugin(&self) -> &tidegate_wasm::Plugin {
         self.host.plugin()

@@ -443,3 +443,34 @@ fn tables_agree_with_the_definition() {
         }
     }
 }
+
+#[test]
+fn rules_have_names_where_they_are_clear() {
+    let mut shop = route("shop", &[], &[&[], &[]]);
+    shop.rules = vec![rule("old", &["/a", "/a/b"]), rule("new", &["/"])];
+    let mut alone = route("new", &[], &[]);
+    alone.rules = vec![rule("only", &["/"])];
+    let mut away = route("away", &[], &[]);
+    (away.listeners, away.rules) = (vec![1], vec![rule("far", &["/"])]);
+    let last = route("last", &[], &[&["/"], &["/"]]);
+    let plan = plan(&[], vec![shop, alone, away, last]);
+    let rules = super::NamedRules::new(&plan, 0);
+    for (name, want) in [
+        ("shop", Some(0)),
+        ("shop/old", Some(0)),
+        ("shop/new", Some(1)),
+        ("new", Some(2)),
+        ("only", Some(2)),
+        ("far", None),
+        ("away", None),
+        ("last/1", Some(5)),
+        ("old", Some(0)),
+        ("", None),
+    ] {
+        assert_eq!(rules.find(name), want, "{name}");
+    }
+    for (path, want) in [("/a/b/c", 4), ("/a/bc", 2), ("/ab", 0), ("/", 0)] {
+        assert_eq!(rules.found(&plan, 0, path).unwrap().matched_prefix_len, want, "{path}");
+    }
+    assert_eq!(rules.found(&plan, 3, "/"), None);
+}

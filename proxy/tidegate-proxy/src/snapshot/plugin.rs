@@ -53,5 +53,7 @@ fn capabilities(plan: &plan::Capabilities) -> Capabilities {
         response_headers: fields(&plan.response_headers),
         request_body: body(plan.request_body),
         response_body: body(plan.response_body),
+        forward_to: plan.forward_to.clone(),
+        route_to: plan.route_to.clone(),
     }
 }

@@ -77,7 +77,7 @@ type OnHttpCallResponse = Callback<(u32, u32, u32, u32, u32), ()>;
 pub(crate) type OnGrpc = Callback<(u32, u32, u32), ()>;
 
 /// What the host looks for in a module, in the order of [`Exports`]' fields.
-const CALLBACKS: [&str; 24] = [
+const CALLBACKS: [&str; 25] = [
     "proxy_on_context_create",
     "proxy_on_vm_start",
     "proxy_on_configure",
@@ -99,6 +99,7 @@ const CALLBACKS: [&str; 24] = [
     "proxy_on_grpc_receive",
     "proxy_on_grpc_receive_trailing_metadata",
     "proxy_on_grpc_close",
+    "proxy_on_foreign_function",
     "proxy_on_log",
     "proxy_on_done",
     "proxy_on_delete",
@@ -156,6 +157,7 @@ pub(crate) struct Exports {
     pub(crate) grpc_receive: Option<OnGrpc>,
     pub(crate) grpc_trailing_metadata: Option<OnGrpc>,
     pub(crate) grpc_close: Option<OnGrpc>,
+    pub(crate) foreign_function: Option<Callback<(u32, u32, u32), ()>>,
     pub(crate) log: Option<Callback<u32, ()>>,
     pub(crate) done: Option<Callback<u32, u32>>,
     pub(crate) delete: Option<Callback<u32, ()>>,
@@ -186,6 +188,7 @@ impl Exports {
             grpc_receive,
             grpc_trailing_metadata,
             grpc_close,
+            foreign_function,
             log,
             done,
             delete,
@@ -212,6 +215,7 @@ impl Exports {
             grpc_receive: grpc_receive.map(Callback::at),
             grpc_trailing_metadata: grpc_trailing_metadata.map(Callback::at),
             grpc_close: grpc_close.map(Callback::at),
+            foreign_function: foreign_function.filter(|_| abi != AbiVersion::V0_1_0).map(Callback::at),
             log: log.map(Callback::at),
             done: done.map(Callback::at),
             delete: delete.map(Callback::at),

@@ -68,7 +68,7 @@ impl Instance {
             false => self.end(id, now),
         });
         let state = self.store.data_mut();
-        state.streams.close(id.0);
+        state.close(id.0);
         state.tell();
         done
     }

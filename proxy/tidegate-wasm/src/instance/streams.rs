@@ -265,7 +265,7 @@ impl Instance {
             self.keep_tape(id, now);
         }
         let state = self.store.data_mut();
-        state.streams.close(id.0);
+        state.close(id.0);
         state.tell();
     }
 

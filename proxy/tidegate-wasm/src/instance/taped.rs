@@ -6,6 +6,8 @@ use crate::{
     stream::Stream,
     tape::{Content, Event, Tape, fields, request_fields, response_fields},
 };
+use bytes::Bytes;
+use tidegate_abi::Status;
 
 impl Instance {
     /// From now on everything about a stream is noted, up to `room` bytes.
@@ -83,6 +85,24 @@ impl Instance {
                 body: Content::of(response.map_or(&[][..], |response| &response.body)),
                 trailers: response.map(|response| fields(&response.trailers)).unwrap_or_default(),
             };
+            return tape.note(stream.opened, now, event);
+        }
+    }
+}
+
+impl Instance {
+    /// Notes the result of a foreign call of a stream that has a tape.
+    #[cold]
+    pub(super) fn note_foreign(&mut self, token: u32, result: &Result<Bytes, (Status, String)>, now: Now) {
+        for stream in self.store.data_mut().streams.iter_mut() {
+            let Some(tape) = &mut stream.tape else { continue };
+            let Some(call) = tape.call(token) else { continue };
+            let (status, message) = match result {
+                Ok(_) => (Status::Ok, String::new()),
+                Err((status, message)) => (*status, message.clone()),
+            };
+            let body = Content::of(result.as_deref().unwrap_or_default());
+            let event = Event::ForeignResult { call, status: status.number(), message, body };
             return tape.note(stream.opened, now, event);
         }
     }

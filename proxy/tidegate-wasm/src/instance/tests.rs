@@ -193,6 +193,10 @@ fn wishes(instance: &mut Instance) -> Vec<String> {
             Effect::QueueReady { plugin, queue } => format!("queue {queue} {plugin}"),
             Effect::QueueRegistered { queue } => format!("registered {queue}"),
             Effect::Refused { function, .. } => format!("refused {function}"),
+            Effect::SetUpstream { upstream, .. } => format!("upstream {upstream}"),
+            Effect::SetRoute { rule, .. } => format!("rule {rule}"),
+            Effect::Foreign { token, call, .. } => format!("foreign {token} {call:?}"),
+            Effect::ForeignCancel { token } => format!("foreign cancel {token}"),
             Effect::Log { .. } => String::new(),
         })
         .collect()

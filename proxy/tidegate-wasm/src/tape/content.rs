@@ -118,7 +118,9 @@ impl Event {
             | Self::RequestLeft { headers }
             | Self::ResponseLeft { headers }
             | Self::TrailersLeft { headers, .. } => ([headers, &mut []], None),
-            Self::Body { body, .. } | Self::BodyLeft { body, .. } => ([&mut [], &mut []], Some(body)),
+            Self::Body { body, .. } | Self::BodyLeft { body, .. } | Self::ForeignResult { body, .. } => {
+                ([&mut [], &mut []], Some(body))
+            }
             Self::Reply { headers, body, .. } | Self::Call { headers, body, .. } => {
                 ([headers, &mut []], Some(body))
             }
@@ -140,7 +142,9 @@ impl Event {
             | Self::RequestLeft { headers }
             | Self::ResponseLeft { headers }
             | Self::TrailersLeft { headers, .. } => fields(headers),
-            Self::Body { body, .. } | Self::BodyLeft { body, .. } => body.len(),
+            Self::Body { body, .. } | Self::BodyLeft { body, .. } | Self::ForeignResult { body, .. } => {
+                body.len()
+            }
             Self::Reply { headers, body, .. } | Self::Call { headers, body, .. } => {
                 fields(headers) + body.len()
             }

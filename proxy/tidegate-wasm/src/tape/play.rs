@@ -6,6 +6,7 @@ use crate::{CallResponse, Effect, Instance, Now, Side, Step, StreamId, StreamInf
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use std::time::Duration;
+use tidegate_abi::Status;
 
 impl Tape {
     /// Tells an instance all that is on this tape, as far as its decisions allow it: what it is told after a decision
@@ -42,10 +43,10 @@ impl Tape {
 
 /// Whether what follows depends on it.
 fn decides(event: &Event) -> bool {
-    use Event::{Call, Continue, Pause, Reply, Reset, Resume, Trap, Wait};
+    use Event::{Call, Continue, Foreign, Pause, Reply, Reset, Resume, Trap, Wait};
     matches!(
         event,
-        Continue | Pause | Wait | Trap { .. } | Resume { .. } | Reply { .. } | Reset | Call { .. }
+        Continue | Pause | Wait | Trap { .. } | Resume { .. } | Reply { .. } | Reset | Call { .. } | Foreign
     )
 }
 
@@ -115,6 +116,17 @@ impl Player<'_> {
                     Ok(CallResponse { head: response(headers)?, body, trailers })
                 });
                 self.instance.on_http_call_response(token, answer.transpose()?, now).map(|()| None)
+            }
+            Event::ForeignResult { call, status, message, body } => {
+                let Some(token) = self.instance.taped(stream).and_then(|tape| tape.token(*call)) else {
+                    return Ok(false);
+                };
+                let body = Bytes::from(body.bytes().ok_or("a result is no hexadecimal")?);
+                let result = match Status::from_number(*status) {
+                    Some(Status::Ok) => Ok(body),
+                    known => Err((known.unwrap_or(Status::InternalFailure), message.clone())),
+                };
+                self.instance.on_foreign_result(token, result, now).map(|()| None)
             }
             _ => {
                 self.instance.close_stream(stream, now);

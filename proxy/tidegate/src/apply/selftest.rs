@@ -84,7 +84,7 @@ impl Trial {
                 }
                 Effect::Resume { stream, side: Side::Request } if stream == id => progress = Progress::GoesOn,
                 Effect::Feed { stream, side: Side::Request } if stream == id => progress = Progress::Holds,
-                Effect::Reset { stream } if stream == id => {
+                Effect::Reset { stream, .. } if stream == id => {
                     return Err("the plugin broke the request off".to_owned());
                 }
                 Effect::HttpCall { upstream, .. } => self.called = Some(upstream),

@@ -172,6 +172,7 @@ fn name(event: &Event) -> &'static str {
         Event::Body { .. } => "response body",
         Event::Trailers { .. } => "trailers",
         Event::Answer { .. } => "answer to a call",
+        Event::ForeignResult { .. } => "result of a foreign function",
         _ => "the end",
     }
 }
@@ -206,6 +207,9 @@ fn describe(event: &Event, others: &[&Event]) -> String {
         Event::Resume { .. } => "lets go of what it held".to_owned(),
         Event::Reply { status, body, .. } => format!("answers {status}, {} bytes", body.len()),
         Event::Reset => "breaks the request off".to_owned(),
+        Event::SetUpstream => "chooses an upstream".to_owned(),
+        Event::SetRoute => "chooses a rule".to_owned(),
+        Event::Foreign => "asks for what takes some time".to_owned(),
         Event::ClearRoute => "has the route chosen again".to_owned(),
         Event::Call { upstream, headers, .. } => format!("calls {upstream}: {}", diff::title(headers)),
         Event::Log { level, message } => format!("logs {level}: {message}"),

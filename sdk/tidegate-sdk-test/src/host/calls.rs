@@ -7,7 +7,7 @@ use log::{Level, LevelFilter};
 use tidegate_abi::{BufferKind, MapKind, MetricKind, Status, StreamKind};
 use tidegate_limiter::wire;
 use tidegate_sdk::Fields;
-use tidegate_sdk::native::{FEED, Host};
+use tidegate_sdk::native::Host;
 
 use super::streams::write_body;
 use super::{Answer, Memory, Metric, Told};
@@ -86,7 +86,11 @@ impl Host for Memory {
                 Told::Grpc(GrpcEvent::Message(message)) => Ok(part(message, start, max)),
                 _ => Err(Status::NotFound.into()),
             },
-            BufferKind::PluginConfiguration | BufferKind::CallData => Err(Status::NotFound.into()),
+            BufferKind::CallData => match &*self.told.borrow() {
+                Told::Foreign(Ok(bytes)) => Ok(part(bytes, start, max)),
+                _ => Err(Status::NotFound.into()),
+            },
+            BufferKind::PluginConfiguration => Err(Status::NotFound.into()),
             body => self.with_stream(|stream| stream.body(body).map(|body| part(body, start, max))),
         }
     }
@@ -180,7 +184,7 @@ impl Host for Memory {
             stream.over = true;
             Ok(())
         })?;
-        self.wish(Effect::Close { stream: self.context.get() });
+        self.wish(Effect::Close { stream: self.context.get(), details: String::new() });
         Ok(())
     }
 
@@ -260,6 +264,7 @@ impl Host for Memory {
     fn status(&self) -> Answer<(u32, Vec<u8>)> {
         match &*self.told.borrow() {
             Told::Grpc(GrpcEvent::Close(status, message)) => Ok((*status, message.clone().into_bytes())),
+            Told::Foreign(Err((status, message))) => Ok((*status, message.clone().into_bytes())),
             _ => Ok((0, Vec::new())),
         }
     }
@@ -348,16 +353,12 @@ impl Host for Memory {
 
     fn foreign(&self, name: &str, arguments: &[u8]) -> Answer<Vec<u8>> {
         match name {
-            FEED if self.feeds => {
-                let side = if arguments == [1] { Side::Response } else { Side::Request };
-                self.with_stream(|_| Ok(()))?;
-                self.wish(Effect::Feed { stream: self.context.get(), side });
-                Ok(Vec::new())
-            }
             // Hosts that cannot show bodies are taken for such that have no limiters either.
             wire::FUNCTION if self.feeds => self.limit(arguments),
             "clear_route_cache" => self.with_stream(|_| Ok(Vec::new())),
-            _ => Err(Status::NotFound.into()),
+            // As in a host that is not Tidegate.
+            _ if !self.feeds => Err(Status::NotFound.into()),
+            name => self.own_function(name, arguments),
         }
     }
 }

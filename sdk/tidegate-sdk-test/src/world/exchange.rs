@@ -160,7 +160,16 @@ impl Exchange<'_> {
                     }
                 }
                 Effect::Feed { stream, side } if stream == self.id => self.flow(side).open = true,
-                Effect::Close { stream } if stream == self.id => self.answer.broken = true,
+                Effect::Close { stream, details } if stream == self.id => {
+                    self.answer.broken = true;
+                    self.answer.details = details;
+                }
+                Effect::SetUpstream { stream, name } if stream == self.id => {
+                    self.answer.chosen_upstream = Some(name);
+                }
+                Effect::SetRoute { stream, name } if stream == self.id => {
+                    self.answer.chosen_route = Some(name);
+                }
                 Effect::Reply { stream, status, headers, body, details, grpc_status }
                     if stream == self.id && !self.answer.own =>
                 {
@@ -251,7 +260,7 @@ pub(super) fn run_connection(world: &mut World, connect: &Connect) -> Result<End
         effects.extend(world.drain()?);
         for effect in effects {
             match effect {
-                Effect::Close { stream } if stream == id => closed = true,
+                Effect::Close { stream, .. } if stream == id => closed = true,
                 Effect::Resume { stream, .. } if stream == id => client.pass(world, id),
                 _ => {}
             }

@@ -65,7 +65,10 @@ impl<F: Filter> Module<F> {
                 exchange.link.over.set(true);
                 reply.send();
             }
-            Flow::Reply(_) | Flow::Close => {
+            Flow::Reset(why) if host::foreign("tidegate_reset", why.as_bytes()).is_ok() => {
+                exchange.link.over.set(true);
+            }
+            Flow::Reply(_) | Flow::Close | Flow::Reset(_) => {
                 exchange.link.over.set(true);
                 if let Err(refusal) = host::close_stream(side.names.stream) {
                     log::error!("the stream cannot be closed: the host answered {refusal}");

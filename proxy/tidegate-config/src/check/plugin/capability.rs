@@ -1,20 +1,32 @@
 //! `capabilities` of a plugin: lists of names that must be able to fit something.
 
 use crate::check::Check;
+use crate::check::upstream::Upstreams;
 use crate::document::{BodyAccessDocument, Capabilities as Written, FieldAccessDocument};
 use crate::node::Path;
 use crate::plan::{BodyAccess, Capabilities, FieldAccess};
 use crate::problem::Fault;
 
 /// The plan's form of what is written.
-pub(super) fn check(check: &mut Check<'_>, path: &Path<'_>, written: Option<&Written>) -> Capabilities {
+pub(super) fn check(
+    check: &mut Check<'_>,
+    path: &Path<'_>,
+    written: Option<&Written>,
+    upstreams: &Upstreams,
+) -> Capabilities {
     let Some(written) = written else { return Capabilities::default() };
+    let section = path.key("forwardTo");
+    for (index, name) in written.forward_to.iter().flatten().enumerate() {
+        upstreams.find(check, &section.index(index), name);
+    }
     Capabilities {
         functions: functions(check, &path.key("functions"), written.functions.as_deref()),
         request_headers: fields(check, &path.key("requestHeaders"), written.request_headers.as_ref()),
         response_headers: fields(check, &path.key("responseHeaders"), written.response_headers.as_ref()),
         request_body: body(written.request_body),
         response_body: body(written.response_body),
+        forward_to: written.forward_to.clone(),
+        route_to: written.route_to.clone(),
     }
 }
 

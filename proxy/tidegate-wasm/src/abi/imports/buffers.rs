@@ -126,6 +126,10 @@ fn fixed(state: &State, kind: BufferKind) -> Option<Bytes> {
             CallAnswer::Response(response) => Some(response.body.clone()),
             _ => None,
         },
+        BufferKind::CallData => match &state.answer {
+            CallAnswer::Foreign(bytes) => Some(bytes.clone()),
+            _ => None,
+        },
         BufferKind::GrpcMessage => match &state.answer {
             CallAnswer::GrpcMessage(message) => Some(message.clone()),
             _ => None,

@@ -3,6 +3,7 @@
 use super::Answer;
 use crate::Effect;
 use crate::abi::memory::{GuestMemory, split};
+use crate::grpc::Kind;
 use crate::state::State;
 use crate::stream::fields::write::{new_field, new_request};
 use bytes::Bytes;
@@ -47,7 +48,7 @@ pub(super) fn http(
         Err(_) => return Err(Status::BadArgument.into()),
     };
     let stream = state.stream_id();
-    let token = state.open_call().ok_or(Status::InternalFailure)?;
+    let token = state.open_call(Kind::Http).ok_or(Status::InternalFailure)?;
     state.push(Effect::HttpCall { token, stream, upstream, head, body, trailers, timeout })?;
     Ok(memory.write_u32(at_token, token)?)
 }

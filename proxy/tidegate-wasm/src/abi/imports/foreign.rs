@@ -1,5 +1,7 @@
 //! Foreign functions: what guests call by name, with arguments of each function's own form.
 
+mod own;
+
 use super::{Answer, property, stream};
 use crate::abi::memory::{Fault, give, split};
 use crate::abi::protobuf::{self, Reader, Value};
@@ -31,7 +33,6 @@ pub(super) fn call(
     let mut result = Vec::new();
     match name {
         b"clear_route_cache" => stream::clear_route_of(state)?,
-        b"tidegate_feed" => stream::feed(state, args)?,
         b"tidegate_limit" => limit(state, args, &mut result)?,
         b"compress" => result = zlib::compress(args)?,
         b"uncompress" => result = zlib::uncompress(args)?,
@@ -42,7 +43,7 @@ pub(super) fn call(
         b"expr_create" => result.extend(state.definitions_mut().expressions.create(args)?.to_le_bytes()),
         b"expr_evaluate" => evaluate(state, args, &mut result)?,
         b"expr_delete" => state.definitions_mut().expressions.delete(token(args)?),
-        _ => return Err(Status::NotFound.into()),
+        name => result = own::call(state, name, args)?,
     }
     if pointer != 0 && size != 0 {
         return give(caller, &result, pointer, size);

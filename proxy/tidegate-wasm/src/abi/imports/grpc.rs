@@ -110,7 +110,7 @@ pub(super) fn close(caller: &mut Caller<'_, State>, token: u32) -> Answer {
 }
 
 fn known(token: u32) -> Result<Kind, Status> {
-    Kind::of(token).filter(|kind| *kind != Kind::Http).ok_or(Status::BadArgument)
+    Kind::of(token).filter(|kind| matches!(kind, Kind::Call | Kind::Stream)).ok_or(Status::BadArgument)
 }
 
 /// Where in the guest's memory the parts of a call are.

@@ -246,9 +246,24 @@ fn certificates(tls: &TlsDetails, path: &[u8], out: &mut Vec<u8>) -> Option<Kind
         b"uri_san_peer_certificate" => text(out, tls.peer.uris.first()?),
         b"dns_san_local_certificate" => text(out, tls.local.names.first()?),
         b"dns_san_peer_certificate" => text(out, tls.peer.names.first()?),
+        b"uri_sans_peer_certificate" => lines(&tls.peer.uris, out),
+        b"dns_sans_peer_certificate" => lines(&tls.peer.names, out),
         b"sha256_peer_certificate_digest" | b"sha256_peer_certificate" => digest(&tls.peer, out),
         _ => None,
     }
+}
+
+/// All of a list, one a line; entries that could be read as two are left out.
+fn lines(all: &[String], out: &mut Vec<u8>) -> Option<Kind> {
+    let plain = |entry: &&String| !entry.contains(char::is_control);
+    let mut first = true;
+    for entry in all.iter().filter(plain) {
+        if !std::mem::take(&mut first) {
+            out.push(b'\n');
+        }
+        out.extend_from_slice(entry.as_bytes());
+    }
+    (!first).then_some(Kind::Text)
 }
 
 fn digest(certificate: &CertificateDetails, out: &mut Vec<u8>) -> Option<Kind> {

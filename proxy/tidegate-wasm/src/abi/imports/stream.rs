@@ -79,7 +79,7 @@ pub(super) fn close_stream(caller: &mut Caller<'_, State>, kind: u32) -> Answer 
         return Ok(());
     }
     let stream = StreamId(stream.id);
-    state.push(Effect::Reset { stream })
+    state.push(Effect::Reset { stream, details: String::new() })
 }
 
 /// `proxy_send_local_response`: the first answer counts.

@@ -61,7 +61,7 @@ impl Exchange {
     ) -> Result<()> {
         let address = ([127, 0, 0, 1], 8080).into();
         let id = instance.open_stream(StreamInfo::new(address, address, Version::HTTP_11), now());
-        let mut walk = Walk { id, reply: None, calls: Vec::new() };
+        let mut walk = Walk { id, reply: None, calls: Vec::new(), waits: Vec::new() };
         let mut head = Some(self.request.clone());
         walk.step(
             instance,
@@ -122,6 +122,8 @@ struct Walk {
     reply: Option<StatusCode>,
     /// Calls without an answer.
     calls: Vec<u32>,
+    /// Foreign calls without a result.
+    waits: Vec<u32>,
 }
 
 impl Walk {
@@ -150,6 +152,12 @@ impl Walk {
             came.map_err(|trap| anyhow!("it breaks off: {trap}"))?;
             self.poll(instance);
         }
+        // Time does not pass here.
+        while let Some(token) = self.waits.pop() {
+            let told = instance.on_foreign_result(token, Ok(Bytes::new()), now());
+            told.map_err(|trap| anyhow!("it breaks off: {trap}"))?;
+            self.poll(instance);
+        }
         Ok(())
     }
 
@@ -158,6 +166,7 @@ impl Walk {
             match effect {
                 Effect::LocalReply { status, .. } => self.reply = self.reply.or(Some(status)),
                 Effect::HttpCall { token, .. } => self.calls.push(token),
+                Effect::Foreign { token, .. } => self.waits.push(token),
                 _ => {}
             }
         }

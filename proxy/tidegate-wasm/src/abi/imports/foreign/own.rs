@@ -1,0 +1,113 @@
+//! Foreign functions of Tidegate's own. Their arguments, results and statuses are in docs/filters/host-functions.md.
+
+use super::{Answer, token};
+use crate::abi::imports::stream;
+use crate::abi::memory::Fault;
+use crate::grpc::Kind;
+use crate::state::State;
+use crate::{Effect, ForeignCall, StreamId};
+use std::time::Duration;
+use tidegate_abi::{LogLevel, Status};
+
+/// All of them, for `tidegate_has`.
+const NAMES: [&[u8]; 8] = [
+    b"tidegate_cancel",
+    b"tidegate_feed",
+    b"tidegate_has",
+    b"tidegate_limit",
+    b"tidegate_reset",
+    b"tidegate_set_route",
+    b"tidegate_set_upstream",
+    b"tidegate_sleep",
+];
+
+/// Calls the function of this name.
+pub(super) fn call(state: &mut State, name: &[u8], args: &[u8]) -> Result<Vec<u8>, Fault> {
+    match name {
+        b"tidegate_cancel" => cancel(state, token(args)?)?,
+        b"tidegate_feed" => stream::feed(state, args)?,
+        b"tidegate_has" if NAMES.contains(&args) => {}
+        b"tidegate_reset" => reset(state, args)?,
+        b"tidegate_set_route" => set_route(state, args)?,
+        b"tidegate_set_upstream" => set_upstream(state, args)?,
+        b"tidegate_sleep" => return sleep(state, args),
+        _ => return Err(Status::NotFound.into()),
+    }
+    Ok(Vec::new())
+}
+
+/// Has the gateway do something that takes time. The guest gets its token, and the result by
+/// `proxy_on_foreign_function`.
+fn later(state: &mut State, call: ForeignCall) -> Result<Vec<u8>, Fault> {
+    let stream = state.stream_id();
+    let token = state.open_call(Kind::Foreign).ok_or(Status::InternalFailure)?;
+    state.push(Effect::Foreign { token, stream, call })?;
+    Ok(token.to_le_bytes().to_vec())
+}
+
+/// Milliseconds, as four bytes; less than one is one. A plugin itself has ticks.
+fn sleep(state: &mut State, args: &[u8]) -> Result<Vec<u8>, Fault> {
+    let time = args.try_into().map(u32::from_le_bytes).map_err(|_| Status::BadArgument)?;
+    if state.stream().is_none_or(|stream| stream.closing) {
+        return Err(Status::BadArgument.into());
+    }
+    later(state, ForeignCall::Sleep(Duration::from_millis(u64::from(time.max(1)))))
+}
+
+/// Nobody waits for the result any more.
+fn cancel(state: &mut State, token: u32) -> Answer {
+    let open = state.calls.iter().position(|open| *open == token);
+    let at = open.filter(|_| Kind::of(token) == Some(Kind::Foreign)).ok_or(Status::NotFound)?;
+    state.calls.swap_remove(at);
+    state.answered(token);
+    state.push(Effect::ForeignCancel { token })
+}
+
+/// The client gets no answer; the argument says why, for the access log.
+fn reset(state: &mut State, details: &[u8]) -> Answer {
+    let details = String::from_utf8_lossy(details).into_owned();
+    let stream = state.stream_mut().ok_or(Status::BadArgument)?;
+    if stream.closing {
+        return Err(Status::BadArgument.into());
+    }
+    let id = StreamId(stream.id);
+    if !stream.end() {
+        return Ok(());
+    }
+    state.push(Effect::Reset { stream: id, details })
+}
+
+fn set_upstream(state: &mut State, name: &[u8]) -> Answer {
+    let (stream, name) = undecided(state, name)?;
+    if state.plugin.spec.capabilities.forward_to.as_ref().is_some_and(|known| !known.contains(&name)) {
+        return refused(state, "tidegate_set_upstream", &name);
+    }
+    let info = state.stream().map(|stream| stream.info.clone());
+    let found = info.and_then(|info| info.destinations.as_ref()?.upstream(&name));
+    state.push(Effect::SetUpstream { stream, upstream: found.ok_or(Status::NotFound)? })
+}
+
+fn set_route(state: &mut State, name: &[u8]) -> Answer {
+    let (stream, name) = undecided(state, name)?;
+    if state.plugin.spec.capabilities.route_to.as_ref().is_some_and(|known| !known.contains(&name)) {
+        return refused(state, "tidegate_set_route", &name);
+    }
+    let info = state.stream().map(|stream| stream.info.clone());
+    let found = info.and_then(|info| info.destinations.as_ref()?.rule(&name));
+    state.push(Effect::SetRoute { stream, rule: found.ok_or(Status::NotFound)? })
+}
+
+/// A request whose head the guest still has, so that its way is not decided yet; and a name.
+fn undecided(state: &State, name: &[u8]) -> Result<(StreamId, String), Status> {
+    let stream = state.stream().filter(|stream| stream.request_head.is_some() && !stream.ended);
+    let stream = stream.ok_or(Status::BadArgument)?;
+    let name = std::str::from_utf8(name).map_err(|_| Status::BadArgument)?;
+    Ok((StreamId(stream.id), name.to_owned()))
+}
+
+#[cold]
+fn refused(state: &mut State, function: &str, name: &str) -> Answer {
+    state.remark(LogLevel::Error, &format!("{function} {name:?} refused: the plugin may not choose it"));
+    state.refuse(function);
+    Err(Status::InternalFailure.into())
+}

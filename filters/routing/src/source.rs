@@ -1,0 +1,105 @@
+//! Values of a request, and which requests a rule is about.
+
+use regex_lite::Regex;
+use tidegate_sdk::{ConfigError, Request};
+
+use crate::config::{self, Source};
+
+/// The value, if the request has it; an empty one counts as none.
+pub(crate) fn value<S>(source: &Source, request: &Request<S>) -> Option<String> {
+    let value = match source {
+        Source::Header(name) => request.headers().get_str(name),
+        Source::Cookie(name) => request.cookie(name).and_then(|value| value.to_str().map(str::to_owned)),
+        Source::Query(name) => request.query(name),
+        Source::Property(name) => request.properties().text(name),
+        Source::Segment(at) => {
+            let path = request.path();
+            without_query(&path).split('/').skip(1).nth(*at).map(str::to_owned)
+        }
+        Source::Host => Some(host(&request.authority())),
+        Source::Subdomain => host(&request.authority()).split_once('.').map(|(first, _)| first.to_owned()),
+        Source::Address => request.properties().source().ip(),
+    };
+    value.filter(|value| !value.is_empty())
+}
+
+/// A host without its port, in lower case.
+fn host(authority: &str) -> String {
+    let port = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    port.map_or(authority, |(host, _)| host).to_ascii_lowercase()
+}
+
+pub(crate) fn without_query(path: &str) -> &str {
+    path.split_once('?').map_or(path, |(path, _)| path)
+}
+
+/// Checks the names in a source.
+pub(crate) fn checked(source: &Source, path: &str) -> Result<Source, ConfigError> {
+    match source {
+        Source::Header(name) => Ok(Source::Header(header_name(name, &format!("{path}.header"))?)),
+        Source::Cookie(name) | Source::Query(name) | Source::Property(name) if name.is_empty() => {
+            Err(ConfigError::at(path, "the name is empty"))
+        }
+        other => Ok(other.clone()),
+    }
+}
+
+/// A header's name in lower case.
+pub(crate) fn header_name(name: &str, path: &str) -> Result<String, ConfigError> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !name.is_empty() && name.bytes().all(token) {
+        true => Ok(name.to_ascii_lowercase()),
+        false => Err(ConfigError::at(path, format!("\"{}\" is not a header name", name.escape_debug()))),
+    }
+}
+
+/// A regular expression that must fit a whole text.
+pub(crate) fn whole(pattern: &str, path: &str) -> Result<Regex, ConfigError> {
+    // Alone first, so that no parenthesis of it closes ours.
+    Regex::new(pattern)
+        .and_then(|_| Regex::new(&format!("^(?:{pattern})$")))
+        .map_err(|error| ConfigError::at(path, format!("\"{pattern}\" is no regular expression: {error}")))
+}
+
+/// Which requests a rule is about.
+#[derive(Debug, Default)]
+pub(crate) struct Matcher {
+    path: Option<Regex>,
+    methods: Option<Vec<String>>,
+    /// Names, and the values that they must have, if a certain one.
+    headers: Vec<(String, Option<String>)>,
+    cookies: Vec<(String, Option<String>)>,
+}
+
+impl Matcher {
+    pub(crate) fn new(wanted: Option<&config::Match>, path: &str) -> Result<Self, ConfigError> {
+        let Some(wanted) = wanted else { return Ok(Matcher::default()) };
+        if wanted.methods.as_ref().is_some_and(Vec::is_empty) {
+            return Err(ConfigError::at(format!("{path}.methods"), "is empty, so no request would fit"));
+        }
+        let certain = |value: &String| (value != "*").then(|| value.clone());
+        let mut headers = Vec::new();
+        for (name, value) in &wanted.headers {
+            headers.push((header_name(name, &format!("{path}.headers"))?, certain(value)));
+        }
+        let pattern = wanted.path.as_ref().map(|pattern| whole(pattern, &format!("{path}.path")));
+        Ok(Matcher {
+            path: pattern.transpose()?,
+            methods: wanted.methods.clone(),
+            headers,
+            cookies: wanted.cookies.iter().map(|(name, value)| (name.clone(), certain(value))).collect(),
+        })
+    }
+
+    pub(crate) fn fits<S>(&self, request: &Request<S>) -> bool {
+        let fits = |value: Option<tidegate_sdk::Value>, wanted: &Option<String>| match (value, wanted) {
+            (Some(value), Some(wanted)) => value == wanted.as_str(),
+            (value, _) => value.is_some(),
+        };
+        let in_methods = |methods: &Vec<String>| methods.contains(&request.method());
+        self.methods.as_ref().is_none_or(in_methods)
+            && self.headers.iter().all(|(name, wanted)| fits(request.headers().get(name), wanted))
+            && self.cookies.iter().all(|(name, wanted)| fits(request.cookie(name), wanted))
+            && self.path.as_ref().is_none_or(|path| path.is_match(without_query(&request.path())))
+    }
+}

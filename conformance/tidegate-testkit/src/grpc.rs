@@ -24,6 +24,8 @@ pub enum GrpcStep {
     Echo,
     /// Waits for the next message.
     Receive,
+    /// Waits for the next message and sends what the function makes of it.
+    Reply(fn(&[u8]) -> Vec<u8>),
     /// Bytes as they stand on the wire.
     Raw(Vec<u8>),
     /// The end: these trailers.
@@ -200,6 +202,11 @@ impl Call {
                 GrpcStep::Message(message) => self.send(&framed(&message))?,
                 GrpcStep::Raw(bytes) => self.send(&bytes)?,
                 GrpcStep::Receive => drop(self.receive().await?),
+                GrpcStep::Reply(reply) => {
+                    if let Some(message) = self.receive().await? {
+                        self.send(&framed(&reply(&message)))?;
+                    }
+                }
                 GrpcStep::Echo => {
                     while let Some(message) = self.receive().await? {
                         self.send(&framed(&message))?;

@@ -10,4 +10,4 @@ mod shipped;
 
 pub use expect::{Case, Expect, run};
 pub use lab::{Lab, Observation};
-pub use shipped::shipped;
+pub use shipped::{shipped, shipped_example};

@@ -10,9 +10,22 @@ use tidegate_testkit::{ScriptedUpstream, TestGateway};
 /// # Panics
 /// If the example or the module is not there, or the configuration is not accepted.
 pub fn shipped(name: &str, upstream: &ScriptedUpstream, change: impl Fn(String) -> String) -> TestGateway {
+    shipped_example(name, name, upstream, change)
+}
+
+/// The same for an example of another name than its filter's.
+///
+/// # Panics
+/// As [`shipped`].
+pub fn shipped_example(
+    example: &str,
+    name: &str,
+    upstream: &ScriptedUpstream,
+    change: impl Fn(String) -> String,
+) -> TestGateway {
     let file = format!("{}.wasm", name.replace('-', "_"));
     let module = read(&format!("target/filters/{file}"));
-    let example = read(&format!("examples/{name}/tidegate.yaml"));
+    let example = read(&format!("examples/{example}/tidegate.yaml"));
     let text = String::from_utf8(example).expect("an example is text");
     let address = |line: &str| match line.split_once("address: 127.0.0.1:") {
         Some((before, _)) => format!("{before}address: 127.0.0.1:0"),

@@ -100,7 +100,11 @@ impl Sweep {
 
     fn is_swept_cookie(&self, pair: &[u8]) -> bool {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-        self.cookies.iter().any(|swept| swept.as_bytes() == name)
+        self.cookies.iter().any(|swept| match swept.strip_suffix('*') {
+            // Ways of their own accord have cookies that differ in their last letters.
+            Some(beginning) => name.starts_with(beginning.as_bytes()),
+            None => swept.as_bytes() == name,
+        })
     }
 }
 

@@ -17,7 +17,7 @@
 mod external;
 mod jwt;
 mod key;
-mod span;
+mod oidc;
 
 use serde::Deserialize;
 use tidegate_sdk::{Body, ConfigError};
@@ -35,9 +35,11 @@ pub(crate) enum WayDocument {
     /// API keys.
     Key(key::Document),
     /// External authorization: a service decides.
-    External(external::Document),
+    External(Box<external::Document>),
     /// JSON web tokens.
     Jwt(jwt::Document),
+    /// Login of browsers at an OpenID provider.
+    Oidc(Box<oidc::Document>),
 }
 
 /// A way in which senders are known.
@@ -45,6 +47,7 @@ pub(crate) enum Way {
     Key(key::Keys),
     External(external::External),
     Jwt(jwt::Jwt),
+    Oidc(oidc::Oidc),
 }
 
 impl Way {
@@ -53,9 +56,10 @@ impl Way {
         Ok(match document {
             WayDocument::Key(document) => Way::Key(key::Keys::build(document, &format!("{path}.key"))?),
             WayDocument::External(document) => {
-                Way::External(external::External::build(document, &format!("{path}.external"))?)
+                Way::External(external::External::build(*document, &format!("{path}.external"))?)
             }
             WayDocument::Jwt(document) => Way::Jwt(jwt::Jwt::build(document, &format!("{path}.jwt"))?),
+            WayDocument::Oidc(document) => Way::Oidc(oidc::Oidc::build(*document, &format!("{path}.oidc"))?),
         })
     }
 
@@ -65,6 +69,7 @@ impl Way {
             Way::Key(_) => key::KIND,
             Way::External(_) => external::KIND,
             Way::Jwt(_) => jwt::KIND,
+            Way::Oidc(_) => oidc::KIND,
         }
     }
 
@@ -74,6 +79,7 @@ impl Way {
             Way::Key(keys) => keys.check(request),
             Way::External(external) => external.check(request, body).await,
             Way::Jwt(jwt) => jwt.check(request).await,
+            Way::Oidc(oidc) => oidc.check(request).await,
         }
     }
 
@@ -81,7 +87,7 @@ impl Way {
     pub(crate) async fn background(&self) {
         match self {
             Way::Jwt(jwt) => jwt.background().await,
-            Way::External(_) | Way::Key(_) => {}
+            Way::External(_) | Way::Key(_) | Way::Oidc(_) => {}
         }
     }
 
@@ -91,6 +97,7 @@ impl Way {
             Way::Key(keys) => keys.places(),
             Way::External(_) => &[],
             Way::Jwt(jwt) => jwt.places(),
+            Way::Oidc(oidc) => oidc.places(),
         }
     }
 
@@ -100,6 +107,7 @@ impl Way {
             Way::Key(keys) => keys.headers(),
             Way::External(external) => external.headers(),
             Way::Jwt(jwt) => jwt.headers(),
+            Way::Oidc(oidc) => oidc.headers(),
         };
         names.iter().map(String::as_str)
     }

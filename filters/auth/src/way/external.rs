@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tidegate_sdk::units::{Size, Span};
 use tidegate_sdk::{Body, ConfigError, Error, Reply, log};
 
-use super::span::Span;
 use crate::Request;
 use crate::identity::Identity;
 use crate::place::checked_header_name;
@@ -39,11 +39,13 @@ pub(crate) struct Document {
     grpc: Option<GrpcDocument>,
     /// How long a decision may take.
     #[serde(default = "timeout")]
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "String", default = "timeout"))]
     timeout: Span,
-    /// The most bytes of a request's body that the service is shown; longer bodies are refused with 413. Without it, it
+    /// How much of a request's body the service is shown, as `8KiB`; longer bodies are refused with 413. Without it, it
     /// is shown none.
     #[serde(default)]
-    body_limit: Option<usize>,
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<String>"))]
+    body_limit: Option<Size>,
     /// What becomes of requests when there is no decision: no answer in time, an answer of 500 or above, a status of
     /// gRPC other than 0.
     #[serde(default)]
@@ -179,7 +181,7 @@ impl External {
         headers.dedup();
         Ok(External {
             service,
-            body_limit: document.body_limit,
+            body_limit: document.body_limit.map(|size| size.0),
             on_failure: document.on_failure,
             status_on_failure: document.status_on_failure,
             subject_header,
@@ -314,7 +316,7 @@ fn all() -> Vec<String> {
 }
 
 fn timeout() -> Span {
-    Span(Duration::from_secs(1))
+    Span::seconds(1)
 }
 
 fn status_on_failure() -> u16 {

@@ -20,7 +20,8 @@ use crate::place::{Place, checked_header_name};
 use crate::verdict::{Challenge, Refusal, Verdict};
 
 use issuer::{Issuer, IssuerDocument, Span};
-use token::Token;
+pub(super) use keys::KeySet;
+pub(super) use token::Token;
 
 pub(super) const KIND: &str = "jwt";
 

@@ -288,8 +288,8 @@ pub(super) mod tests {
         let answered = Answered::decode(&bytes).expect("well formed");
         assert_eq!((answered.code, answered.denied.status), (16, 401));
         assert_eq!(answered.denied.body, b"who are you?");
-        assert_eq!(answered.denied.headers[0].name, "www-authenticate");
-        assert_eq!(answered.denied.headers[0].value, b"Basic");
+        let expected = Change { name: "www-authenticate".into(), value: b"Basic".to_vec(), how: How::Set };
+        assert_eq!(answered.denied.headers, [expected]);
     }
 
     #[test]

@@ -130,11 +130,11 @@ fn without_a_decision_the_configuration_decides() {
 const GRPC: &str = r#"{ "ways": [{ "external": {
     "grpc": { "upstream": "authz", "requestHeaders": ["x-a", "authorization"], "contextExtensions": { "k": "v" },
               "metadata": { "x-meta": "m" } },
-    "bodyLimit": 100
+    "bodyLimit": "1KiB"
 } }] }"#;
 
 /// Fields of a message, by a path of numbers.
-fn at<'a>(bytes: &'a [u8], path: &[u32]) -> Vec<Vec<u8>> {
+fn at(bytes: &[u8], path: &[u32]) -> Vec<Vec<u8>> {
     let Some((first, rest)) = path.split_first() else { return vec![bytes.to_vec()] };
     let mut found = Vec::new();
     read(bytes, |field, value| {
@@ -300,7 +300,7 @@ fn a_wrong_configuration_names_its_key() {
         ),
         (
             r#""grpc": { "upstream": "a" }, "timeout": "5""#,
-            ".timeout: \"5\" is no length of time, as \"500ms\", \"5s\", \"10m\" or \"8h\" is",
+            ".timeout: invalid value: string, expected a span of time as 20ms, 5s, 1m30s or 1h, at most 8760h",
         ),
     ] {
         assert_eq!(problem(&of(inner)), format!("config.ways[0].external{expected}"));

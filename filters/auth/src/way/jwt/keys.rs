@@ -7,10 +7,10 @@ use crate::crypto::{Algorithm, Material};
 
 /// The keys of an issuer.
 #[derive(Default)]
-pub(super) struct KeySet {
+pub(in crate::way) struct KeySet {
     keys: Vec<Key>,
     /// Which of the sets of its source it is.
-    pub(super) generation: u64,
+    pub(in crate::way) generation: u64,
 }
 
 struct Key {
@@ -22,7 +22,7 @@ struct Key {
 impl KeySet {
     /// Reads a JWK set, or a single key. Keys for other purposes or of unknown types are left out; a set without a
     /// usable key is an error.
-    pub(super) fn read(text: &[u8], generation: u64) -> Result<Self, String> {
+    pub(in crate::way) fn read(text: &[u8], generation: u64) -> Result<Self, String> {
         let value: Value = serde_json::from_slice(text).map_err(|error| format!("is not JSON: {error}"))?;
         let list = match value {
             Value::Object(mut set) if set.contains_key("keys") => match set.remove("keys") {
@@ -40,18 +40,18 @@ impl KeySet {
     }
 
     /// A set of one secret.
-    pub(super) fn of_secret(secret: Vec<u8>) -> Self {
+    pub(in crate::way) fn of_secret(secret: Vec<u8>) -> Self {
         let key = Key { id: None, algorithm: None, material: Material::Secret(secret) };
         KeySet { keys: vec![key], generation: 0 }
     }
 
     /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::way) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
     /// The keys that a token of this algorithm and key's name may be signed by.
-    pub(super) fn candidates(
+    pub(in crate::way) fn candidates(
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
@@ -70,7 +70,7 @@ impl KeySet {
     }
 
     /// Whether some key may have signed such a token.
-    pub(super) fn has(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
+    pub(in crate::way) fn has(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
         self.candidates(id, algorithm).next().is_some()
     }
 }

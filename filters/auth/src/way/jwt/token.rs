@@ -8,21 +8,21 @@ use crate::json;
 use crate::verdict::Refusal;
 
 /// The parts of a token.
-pub(super) struct Token<'a> {
-    pub(super) algorithm: Algorithm,
+pub(in crate::way) struct Token<'a> {
+    pub(in crate::way) algorithm: Algorithm,
     /// Which of the issuer's keys has signed it, as it says.
-    pub(super) key: Option<String>,
+    pub(in crate::way) key: Option<String>,
     /// What kind of token it is, as it says.
-    pub(super) kind: Option<String>,
-    pub(super) claims: Map<String, Value>,
+    pub(in crate::way) kind: Option<String>,
+    pub(in crate::way) claims: Map<String, Value>,
     /// What is signed.
-    pub(super) text: &'a [u8],
-    pub(super) signature: Vec<u8>,
+    pub(in crate::way) text: &'a [u8],
+    pub(in crate::way) signature: Vec<u8>,
 }
 
 impl<'a> Token<'a> {
     /// Takes a token apart. Keys that it brings along (`jwk`, `jku`, `x5c`, `x5u`) are not looked at.
-    pub(super) fn read(token: &'a [u8]) -> Result<Self, Refusal> {
+    pub(in crate::way) fn read(token: &'a [u8]) -> Result<Self, Refusal> {
         let malformed = || Refusal::new("jwt_malformed", "this is not a well-formed token");
         let mut parts = token.split(|byte| *byte == b'.');
         let (Some(head), Some(claims), Some(signature), None) =

@@ -221,7 +221,12 @@ impl TestGateway {
                 plugins.insert(spec.key.clone(), known.clone());
                 continue;
             }
-            match self.plugin(spec, &bytes, plan) {
+            // Compiling takes most of the time of a reload that changes a configuration only.
+            let known = state.plugins.get(&spec.key);
+            let module = known
+                .filter(|(old, terms, _)| *old == bytes && terms.capabilities == spec.capabilities)
+                .map(|(.., plugin)| plugin.module().clone());
+            match self.plugin(spec, &bytes, module, plan) {
                 Ok(plugin) => {
                     plugins.insert(spec.key.clone(), (bytes, spec.clone(), Arc::new(plugin)));
                 }
@@ -232,10 +237,19 @@ impl TestGateway {
         Ok(plugins)
     }
 
-    fn plugin(&self, spec: &plan::Plugin, bytes: &[u8], plan: &Plan) -> Result<Plugin, String> {
+    fn plugin(
+        &self,
+        spec: &plan::Plugin,
+        bytes: &[u8],
+        module: Option<Module>,
+        plan: &Plan,
+    ) -> Result<Plugin, String> {
         let text = |error: &dyn Display| error.to_string();
         let wasm = wat::parse_bytes(bytes).map_err(|error| text(&error))?;
-        let module: Module = self.engine.compile(&wasm).map_err(|error| text(&error))?;
+        let module = match module {
+            Some(module) => module,
+            None => self.engine.compile(&wasm).map_err(|error| text(&error))?,
+        };
         let parts = plugin_spec(plan, spec, module);
         let plugin =
             Plugin::build(&self.engine, parts, Arc::clone(&self.shared)).map_err(|error| text(&error))?;

@@ -22,7 +22,7 @@ impl Drop for Held {
 }
 
 pub(super) fn take(asks: &[Ask<'_>]) -> Outcome<Taken> {
-    let mut verdicts = Vec::with_capacity(asks.len());
+    let mut verdicts: Vec<Verdict> = Vec::with_capacity(asks.len());
     let mut taken = Vec::new();
     let mut allowed = true;
     for ask in asks {
@@ -35,8 +35,12 @@ pub(super) fn take(asks: &[Ask<'_>]) -> Outcome<Taken> {
         allowed &= verdict.allowed || ask.advisory;
     }
     if !allowed {
-        for (limit, key, units) in &taken {
-            change(limit, key, |state, now| state.charge(limit, -units, now))?;
+        let allowing = verdicts.iter_mut().filter(|verdict| verdict.allowed);
+        for ((limit, key, units), verdict) in taken.iter().zip(allowing) {
+            *verdict = change(limit, key, |state, now| {
+                state.charge(limit, -units, now);
+                Verdict { allowed: true, ..state.look(limit, 0, now) }
+            })?;
         }
         return Ok(Taken { verdicts, allowed, permit: Permit::default() });
     }

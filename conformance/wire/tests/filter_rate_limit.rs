@@ -1,0 +1,246 @@
+//! The first-party filter `rate-limit` in the gateway: exact counts over two workers, what clients that leave give back,
+//! reloads, and a rate limit service. `cargo xtask filters` builds it.
+#![allow(clippy::panic, reason = "a test fails by panicking")]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tidegate_testkit::{
+    Answer, Gate, GrpcStep, GrpcUpstream, RawClient, Response, ScriptedUpstream, Step, TestGateway, fill,
+};
+
+const CONFIG: &str = "
+workers: 2
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+plugins:
+  limits:
+    module: rate_limit.wasm
+    capabilities: { upstreams: [service] }
+    config: ${config}
+routes: [{ name: r, rules: [{ filters: [{ plugin: limits }], forward: [{ upstream: up }] }] }]
+upstreams:
+  up: { servers: ['${up}'] }
+  service: { servers: ['${service}'], protocol: http2 }
+";
+
+/// The same without an upstream on the way, so that many requests take little time.
+const ANSWERED: &str = "
+workers: 2
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+plugins:
+  limits:
+    module: rate_limit.wasm
+    config: ${config}
+routes: [{ name: r, rules: [{ filters: [{ plugin: limits }], respond: { status: 200, body: ok } }] }]
+";
+
+fn module(path: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask filters`", path.display()))
+}
+
+fn start(yaml: &str) -> TestGateway {
+    TestGateway::start_with(yaml, &[("rate_limit.wasm", &module("target/filters/rate_limit.wasm"))])
+}
+
+fn config(config: &str, up: SocketAddr, service: SocketAddr) -> String {
+    fill(CONFIG, &[("config", &config), ("up", &up), ("service", &service)])
+}
+
+fn request(target: &str, headers: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nhost: a.test\r\n{headers}\r\n")
+}
+
+fn get(gateway: &TestGateway, target: &str, headers: &str) -> Response {
+    RawClient::connect(gateway.address("web")).exchange(request(target, headers))
+}
+
+/// Sends batches on connections of their own until `go_on` says no; how many answers were 200 and how many 429.
+fn flood(address: SocketAddr, connections: usize, go_on: impl Fn(usize) -> bool + Sync) -> (usize, usize) {
+    const BATCH: usize = 50;
+    let batch = request("/", "").repeat(BATCH);
+    let client = || {
+        let (mut client, mut passed, mut refused) = (RawClient::connect(address), 0, 0);
+        while go_on(passed + refused) {
+            client.send(&batch);
+            for _ in 0..BATCH {
+                match client.response("GET").map(|response| response.status) {
+                    Ok(200) => passed += 1,
+                    Ok(429) => refused += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        (passed, refused)
+    };
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..connections).map(|_| scope.spawn(client)).collect();
+        let counts = clients.into_iter().map(|client| client.join().unwrap_or_default());
+        counts.fold((0, 0), |(passed, refused), one| (passed + one.0, refused + one.1))
+    })
+}
+
+#[test]
+fn two_workers_admit_exactly_the_limit() {
+    for limit in ["1500/h", "1/h burst 1500", "1500 per day"] {
+        let config = format!("{{ limits: [{{ name: all, rate: {limit} }}] }}");
+        let gateway = start(&fill(ANSWERED, &[("config", &config)]));
+        let (passed, refused) = flood(gateway.address("web"), 8, |sent| sent < 500);
+        assert_eq!((passed, refused), (1500, 2500), "{limit}");
+        assert_eq!(gateway.guest_metric("limits", "rate_limit_refused_total{limit=\"all\"}"), 2500);
+    }
+}
+
+#[test]
+fn every_window_has_exactly_the_limit() {
+    let gateway = start(&fill(ANSWERED, &[("config", &"{ limits: [{ name: all, rate: 200/s }] }")]));
+    let begun = Instant::now();
+    let (passed, refused) =
+        flood(gateway.address("web"), 4, |_| begun.elapsed() < Duration::from_millis(2500));
+    let windows = usize::try_from(begun.elapsed().as_secs()).unwrap_or(usize::MAX);
+    // All of the first window is taken at once, so each begins with the limit.
+    assert!((200 * windows..=200 * (windows + 1)).contains(&passed), "{passed} in {windows} windows");
+    assert!(refused > passed, "{refused} refused");
+}
+
+#[test]
+fn what_a_client_leaves_behind_is_free_again() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = ScriptedUpstream::start(move |call| match call.head.target.as_str() {
+        "/hold" => Answer::steps([
+            Step::send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab"),
+            Step::Wait(held.clone()),
+        ]),
+        _ => Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+    });
+    let unused = upstream.address();
+    let gateway = start(&config("{ limits: [{ name: now, concurrent: 2 }] }", upstream.address(), unused));
+    let mut holders: Vec<_> = (0..2).map(|_| RawClient::connect(gateway.address("web"))).collect();
+    for holder in &mut holders {
+        holder.send(request("/hold", ""));
+    }
+    upstream.wait("both at the upstream", |connections| {
+        connections.iter().map(|connection| connection.requests.len()).sum::<usize>() == 2
+    });
+    let refused = get(&gateway, "/", "");
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
+    assert_eq!(refused.header("ratelimit"), Some("\"now\";r=0"));
+    holders.pop().into_iter().for_each(RawClient::reset);
+    gateway.wait("the place of the client that left", |gateway| get(gateway, "/", "").status == 200);
+    // One is held still, and each answer gives its own place back.
+    assert!((0..5).all(|_| get(&gateway, "/", "").status == 200));
+    gate.open();
+}
+
+#[test]
+fn reloads_keep_the_counts_and_nothing_is_decided_wrongly() {
+    let yaml = |body: usize| {
+        let config = format!(
+            "{{ body: refused {body}, limits: [{{ name: few, rate: 3/h, key: 'header:x-few', missing: skip }}, \
+             {{ name: many, rate: 100000000/h }}] }}"
+        );
+        fill(ANSWERED, &[("config", &config)])
+    };
+    let gateway = start(&yaml(0));
+    let address = gateway.address("web");
+    let few = |value: &str| {
+        RawClient::connect(address).exchange(request("/", &format!("x-few: {value}\r\n"))).status
+    };
+    assert_eq!([0; 4].map(|_| few("a")), [200, 200, 200, 429]);
+    assert_eq!(few("b"), 200);
+    let stop = AtomicBool::new(false);
+    let (wrong, asked) = thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|number| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let (header, right) = if number % 2 == 0 { ("x-few: a\r\n", 429) } else { ("", 200) };
+                    let (mut client, mut wrong, mut asked) = (RawClient::connect(address), 0, 0);
+                    while !stop.load(Ordering::Relaxed) {
+                        let answer = client.exchange(request("/", header));
+                        wrong += usize::from(answer.status != right);
+                        asked += 1;
+                        if answer.header("connection") == Some("close") {
+                            client = RawClient::connect(address);
+                        }
+                    }
+                    (wrong, asked)
+                })
+            })
+            .collect();
+        for body in 1..=RELOADS {
+            gateway.reload(&yaml(body % 10));
+        }
+        stop.store(true, Ordering::Relaxed);
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap_or((1, 0)))
+            .fold((0, 0usize), |all, one| (all.0 + one.0, all.1 + one.1))
+    });
+    assert_eq!(wrong, 0, "of {asked}");
+    assert_eq!([0; 3].map(|_| few("b")), [200, 200, 429]);
+}
+
+const RELOADS: usize = 100;
+
+#[test]
+fn a_service_is_asked_by_grpc() {
+    let over = Arc::new(AtomicBool::new(false));
+    let answer = Arc::clone(&over);
+    let service = GrpcUpstream::start(move |_| {
+        // overall_code, and for the second a body.
+        let message = match answer.load(Ordering::Relaxed) {
+            false => vec![0x08, 0x01],
+            true => b"\x08\x02\x2a\x05later".to_vec(),
+        };
+        vec![
+            GrpcStep::Receive,
+            GrpcStep::Head(vec![]),
+            GrpcStep::Message(message),
+            GrpcStep::Trailers(vec![("grpc-status", "0")]),
+        ]
+    });
+    let upstream = ScriptedUpstream::plain();
+    let terms = "{ service: { upstream: service, domain: shop, timeout: 5s, onError: deny, \
+                 descriptors: [[{ key: tenant, value: 'header:x-tenant' }]] } }";
+    let gateway = start(&config(terms, upstream.address(), service.address()));
+    assert_eq!(get(&gateway, "/", "x-tenant: one\r\n").status, 200);
+    over.store(true, Ordering::Relaxed);
+    let refused = get(&gateway, "/", "x-tenant: one\r\n");
+    assert_eq!((refused.status, refused.text().as_str()), (429, "later"));
+    let calls = service.calls();
+    assert!(
+        calls.iter().all(|call| call.path == "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit")
+    );
+    assert_eq!(calls[0].messages[0], b"\n\x04shop\x12\x0f\n\x0d\n\x06tenant\x12\x03one");
+    drop(service);
+    assert_eq!(get(&gateway, "/", "x-tenant: one\r\n").status, 503);
+}
+
+#[test]
+fn the_example_does_what_it_says() {
+    let text = include_str!("../../../examples/rate-limit/tidegate.yaml");
+    let text = text
+        .replace("builtin:rate-limit", "rate_limit.wasm")
+        .replace("servers: [127.0.0.1:3001]", "servers: ['${up}']")
+        .replace("address: 127.0.0.1:8080", "address: '127.0.0.1:0'")
+        .replace("address: 127.0.0.1:3001", "address: '127.0.0.1:0'")
+        .replace("address: 127.0.0.1:9900", "address: '127.0.0.1:0'");
+    let upstream = ScriptedUpstream::start(|_| {
+        Answer::reply("HTTP/1.1 200 OK\r\nx-cost: 25\r\ncontent-length: 0\r\n\r\n")
+    });
+    let gateway = start(&fill(&text, &[("up", &upstream.address())]));
+    let statuses: Vec<_> = (0..7).map(|_| get(&gateway, "/", "").status).collect();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 429, 429]);
+    let report = |gateway: &TestGateway| get(gateway, "/reports/1", "");
+    let answer = report(&gateway);
+    let left = answer.header("ratelimit").unwrap_or_default();
+    assert!(left.starts_with("\"reports\";r=75;t="), "{left}");
+    assert_eq!([0; 4].map(|_| report(&gateway).status), [200, 200, 200, 429]);
+}

@@ -1,0 +1,208 @@
+//! Who is counted: parts of a request that together are the key of a limit.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use tidegate_sdk::Request;
+
+/// The parts of a key, in order. None: everybody is counted together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Key(Vec<Part>);
+
+/// One part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    /// The client's address, or its network: bits of IPv4 and of IPv6.
+    Address(u8, u8),
+    Header(String),
+    Cookie(String),
+    Query(String),
+    Property(String),
+    Method,
+    Path,
+    Host,
+    Route,
+    Rule,
+    Text(String),
+}
+
+const EXAMPLES: &str = "address, address/24/64, header:NAME, cookie:NAME, query:NAME, property:PATH, method, path, host, \
+                        route, rule or text:ANY";
+
+impl Part {
+    fn parse(text: &str) -> Option<Self> {
+        let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        let token = |name: &str| {
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        };
+        Some(match text.split_once(':') {
+            Some(("header", name)) if token(name) => Part::Header(named(name)?.to_ascii_lowercase()),
+            Some(("cookie", name)) => Part::Cookie(named(name)?),
+            Some(("query", name)) => Part::Query(named(name)?),
+            Some(("property", path)) => Part::Property(named(path)?),
+            Some(("text", text)) => Part::Text(named(text)?),
+            Some(_) => return None,
+            None => match text {
+                "method" => Part::Method,
+                "path" => Part::Path,
+                "host" => Part::Host,
+                "route" => Part::Route,
+                "rule" => Part::Rule,
+                _ => address(text)?,
+            },
+        })
+    }
+
+    /// Appends what the request has; false: it has no such thing.
+    fn write<S>(&self, request: &Request<S>, out: &mut Vec<u8>) -> bool {
+        let add = |value: Option<Vec<u8>>, out: &mut Vec<u8>| {
+            let there = value.as_ref().is_some_and(|value| !value.is_empty());
+            out.extend(value.unwrap_or_default());
+            there
+        };
+        match self {
+            Part::Address(v4, v6) => write_address(request, *v4, *v6, out),
+            Part::Header(name) => add(request.headers().get(name).map(|value| value.into_bytes()), out),
+            Part::Cookie(name) => add(request.cookie(name).map(|value| value.into_bytes()), out),
+            Part::Query(name) => add(request.query_decoded(name).map(String::into_bytes), out),
+            Part::Property(path) => add(request.properties().bytes(path), out),
+            Part::Method => add(Some(request.method().into_bytes()), out),
+            Part::Path => {
+                let mut path = request.path();
+                path.truncate(path.find('?').unwrap_or(path.len()));
+                add(Some(path.into_bytes()), out)
+            }
+            Part::Host => add(Some(request.authority().to_ascii_lowercase().into_bytes()), out),
+            Part::Route => add(request.properties().route().name().map(String::into_bytes), out),
+            Part::Rule => add(request.properties().route().rule().map(String::into_bytes), out),
+            Part::Text(text) => {
+                out.extend_from_slice(text.as_bytes());
+                true
+            }
+        }
+    }
+}
+
+/// `address`, `address/24`, `address/24/64`.
+fn address(text: &str) -> Option<Part> {
+    let rest = text.strip_prefix("address")?;
+    if rest.is_empty() {
+        return Some(Part::Address(32, 128));
+    }
+    let mut bits = rest.strip_prefix('/')?.split('/').map(|bits| bits.parse::<u8>().ok());
+    let v4 = bits.next()?.filter(|bits| *bits <= 32)?;
+    let v6 = match bits.next() {
+        Some(bits) => bits.filter(|bits| *bits <= 128)?,
+        None => 64,
+    };
+    bits.next().is_none().then_some(Part::Address(v4, v6))
+}
+
+fn write_address<S>(request: &Request<S>, v4: u8, v6: u8, out: &mut Vec<u8>) -> bool {
+    let source = request.properties().source();
+    if (v4, v6) == (32, 128) {
+        // As the host writes it; nothing is to be cut off.
+        let ip = source.ip().unwrap_or_default();
+        out.extend_from_slice(ip.as_bytes());
+        return !ip.is_empty();
+    }
+    let Some(ip) = source.ip_addr() else { return false };
+    match ip {
+        IpAddr::V4(ip) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(v4)).unwrap_or(0);
+            out.push(b'4');
+            out.extend_from_slice(&(u32::from(ip) & mask).to_be_bytes());
+        }
+        IpAddr::V6(ip) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(v6)).unwrap_or(0);
+            out.push(b'6');
+            out.extend_from_slice(&(u128::from(ip) & mask).to_be_bytes());
+        }
+    }
+    true
+}
+
+impl Key {
+    /// The key of a request, behind the limit's name. None: the request lacks a part of it.
+    pub fn of<S>(&self, name: &str, request: &Request<S>) -> (Vec<u8>, bool) {
+        let mut key = Vec::with_capacity(name.len() + 32);
+        key.extend_from_slice(name.as_bytes());
+        let mut whole = true;
+        for part in &self.0 {
+            // No value has a zero byte in it but the bits of a network, whose length is known.
+            key.push(0);
+            whole &= part.write(request, &mut key);
+        }
+        (key, whole)
+    }
+
+    /// The text of one part, for what wants texts.
+    pub fn text<S>(&self, request: &Request<S>) -> Option<String> {
+        let mut value = Vec::new();
+        for part in &self.0 {
+            if !part.write(request, &mut value) {
+                return None;
+            }
+        }
+        Some(String::from_utf8_lossy(&value).into_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{EXAMPLES}, or a list of these")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Key, E> {
+        part(text).map(|part| Key(vec![part]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Key, A::Error> {
+        let mut parts = Vec::new();
+        while let Some(text) = list.next_element::<String>()? {
+            parts.push(part(&text)?);
+        }
+        Ok(Key(parts))
+    }
+}
+
+fn part<E: Error>(text: &str) -> Result<Part, E> {
+    let refuse =
+        || E::custom(format!("\"{}\" is no part of a key; it may be {EXAMPLES}", text.escape_debug()));
+    Part::parse(text).ok_or_else(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_read() {
+        for (text, part) in [
+            ("address", Part::Address(32, 128)),
+            ("address/24", Part::Address(24, 64)),
+            ("address/0/56", Part::Address(0, 56)),
+            ("header:X-Tenant", Part::Header("x-tenant".to_owned())),
+            ("text:a:b", Part::Text("a:b".to_owned())),
+            ("property:filter_state.tenant", Part::Property("filter_state.tenant".to_owned())),
+        ] {
+            assert_eq!(Part::parse(text), Some(part), "{text}");
+        }
+        for text in
+            ["", "addr", "address/33", "address/24/129", "address/", "header:", "header:a b", "claim:x"]
+        {
+            assert_eq!(Part::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The filter's behaviour natively, in made-up time.
+
+use std::time::Duration;
+
+use tidegate_sdk_test::{Answer, Gateway, Reply, Ways, get};
+
+use crate::RateLimit;
+use crate::protobuf::put_bytes;
+
+fn gateway(config: &str) -> Gateway<RateLimit> {
+    // Ways with late answers see another time.
+    Gateway::with(config, Ways::all().without_late_answers().portable()).expect("a correct configuration")
+}
+
+fn statuses(gateway: &Gateway<RateLimit>, count: usize) -> Vec<u16> {
+    (0..count).map(|_| gateway.send(get("/")).status()).collect()
+}
+
+#[test]
+fn what_is_over_the_limit_is_refused_and_told_when_to_try_again() {
+    let gateway = gateway(r#"{ "limits": [{ "name": "all", "rate": "2/10s" }] }"#);
+    assert_eq!(statuses(&gateway, 2), [200, 200]);
+    let answer = gateway.send(get("/"));
+    assert_eq!((answer.status(), answer.header("retry-after")), (429, Some("10")));
+    assert_eq!(answer.header("ratelimit"), Some("\"all\";r=0;t=10"));
+    assert_eq!(answer.header("ratelimit-policy"), Some("\"all\";q=2;w=10"));
+    assert!(answer.upstream().is_none());
+    assert_eq!(answer.text(), "too many requests\n");
+    gateway.advance(Duration::from_secs(10));
+    let answer = gateway.send(get("/"));
+    assert_eq!((answer.status(), answer.header("ratelimit")), (200, Some("\"all\";r=1;t=10")));
+}
+
+#[test]
+fn keys_are_counted_apart() {
+    let gateway = gateway(
+        r#"{ "limits": [{ "name": "client", "rate": "1/min", "key": ["address/24", "header:x-tenant", "method"] }] }"#,
+    );
+    let ask = |address: &str, tenant: &str| {
+        gateway.send(get("/").from(address).header("x-tenant", tenant)).status()
+    };
+    assert_eq!(ask("192.0.2.1:1000", "a"), 200);
+    assert_eq!(ask("192.0.2.200:1000", "a"), 429, "the same network");
+    assert_eq!(ask("192.0.3.1:1000", "a"), 200);
+    assert_eq!(ask("192.0.2.1:1000", "b"), 200);
+    assert_eq!(ask("[2001:db8::1]:1000", "a"), 200);
+    assert_eq!(ask("[2001:db8::2]:1000", "a"), 429);
+    assert_eq!(ask("[2001:db8:0:1::2]:1000", "a"), 200);
+}
+
+#[test]
+fn requests_without_a_part_are_counted_together_or_not_at_all() {
+    for (missing, last) in [("count", 429), ("skip", 200)] {
+        let gateway = gateway(&format!(
+            r#"{{ "limits": [{{ "name": "user", "rate": "1/min", "key": "cookie:user", "missing": "{missing}" }}] }}"#
+        ));
+        assert_eq!(statuses(&gateway, 2), [200, last], "{missing}");
+        assert_eq!(gateway.send(get("/").header("cookie", "a=1; user=ann")).status(), 200);
+        assert_eq!(gateway.send(get("/").header("cookie", "user=ann")).status(), 429);
+    }
+}
+
+#[test]
+fn all_limits_must_allow_and_none_is_taken_otherwise() {
+    let gateway = gateway(
+        r#"{ "limits": [
+            { "name": "wide", "rate": "3/min" },
+            { "name": "narrow", "rate": "1/min", "key": "path" }
+        ] }"#,
+    );
+    assert_eq!(gateway.send(get("/a")).status(), 200);
+    let refused = gateway.send(get("/a?x=1"));
+    assert_eq!(
+        (refused.status(), refused.header("ratelimit")),
+        (429, Some("\"wide\";r=2;t=60, \"narrow\";r=0;t=60"))
+    );
+    assert_eq!(gateway.send(get("/b")).status(), 200);
+    assert_eq!(gateway.send(get("/c")).header("ratelimit"), Some("\"wide\";r=0;t=60, \"narrow\";r=0;t=60"));
+    assert_eq!(gateway.send(get("/d")).status(), 429);
+    assert_eq!(gateway.metric("rate_limit_refused_total"), 0, "it has a label");
+}
+
+#[test]
+fn costs_come_from_headers_before_or_after() {
+    let gateway = gateway(
+        r#"{ "limits": [
+            { "name": "units", "rate": "10/min", "cost": { "header": "x-units" } },
+            { "name": "work", "rate": "100/min", "cost": { "response": "x-work", "default": 5 } }
+        ] }"#,
+    );
+    let ask = |units: &str, work: &str| -> Answer {
+        gateway.send(get("/").header("x-units", units).answered(Reply::new(200).header("x-work", work)))
+    };
+    assert_eq!(ask("4", "30").header("ratelimit"), Some("\"units\";r=6;t=60, \"work\";r=70;t=60"));
+    assert_eq!(ask("none", "1").header("ratelimit"), Some("\"units\";r=5;t=60, \"work\";r=69;t=60"));
+    assert_eq!(ask("6", "1").status(), 429);
+    assert_eq!(ask("1", "900").header("ratelimit"), Some("\"units\";r=4;t=60, \"work\";r=0;t=60"));
+    assert_eq!(ask("1", "1").status(), 429);
+}
+
+#[test]
+fn a_shadow_only_watches() {
+    for config in [
+        r#"{ "limits": [{ "name": "all", "rate": "1/min", "shadow": true }] }"#,
+        r#"{ "shadow": true, "limits": [{ "name": "all", "rate": "1/min" }] }"#,
+    ] {
+        let gateway = gateway(config);
+        assert_eq!(statuses(&gateway, 3), [200, 200, 200]);
+        assert_eq!(gateway.send(get("/")).header("ratelimit"), None);
+    }
+}
+
+#[test]
+fn quotas_buckets_and_what_goes_on_at_the_same_time() {
+    let quota = gateway(r#"{ "limits": [{ "name": "daily", "rate": "2 per day" }] }"#);
+    assert_eq!(statuses(&quota, 3), [200, 200, 429]);
+    quota.advance(Duration::from_secs(86_400));
+    assert_eq!(statuses(&quota, 1), [200]);
+
+    let bucket = gateway(r#"{ "limits": [{ "name": "b", "rate": "1/s burst 3" }] }"#);
+    assert_eq!(statuses(&bucket, 4), [200, 200, 200, 429]);
+    bucket.advance(Duration::from_secs(2));
+    assert_eq!(statuses(&bucket, 3), [200, 200, 429]);
+
+    let now = gateway(r#"{ "limits": [{ "name": "now", "concurrent": 1 }] }"#);
+    for _ in 0..3 {
+        let answer = now.send(get("/"));
+        assert_eq!((answer.status(), answer.header("ratelimit")), (200, Some("\"now\";r=0")));
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"now\";q=1;qu=\"concurrent-requests\""));
+    }
+}
+
+#[test]
+fn refusals_look_as_they_are_configured() {
+    let config = r#"{ "limits": [{ "name": "all", "rate": "1/min" }], "status": 503, "body": "later", "headers": "legacy" }"#;
+    let gateway = gateway(config);
+    let first = gateway.send(get("/"));
+    assert_eq!((first.header("x-ratelimit-limit"), first.header("ratelimit")), (Some("1"), None));
+    let answer = gateway.send(get("/"));
+    assert_eq!((answer.status(), answer.text()), (503, "later\n".into()));
+    assert_eq!(
+        (answer.header("x-ratelimit-remaining"), answer.header("x-ratelimit-reset")),
+        (Some("0"), Some("60"))
+    );
+}
+
+/// An answer of the service.
+fn told(code: u8) -> Vec<u8> {
+    let (mut header, mut status) = (Vec::new(), vec![0x08, code]);
+    put_bytes(1, b"X-Service", &mut header);
+    put_bytes(2, b"asked", &mut header);
+    put_bytes(4, &[0x08, 0x07], &mut status);
+    let mut message = vec![0x08, code];
+    put_bytes(2, &status, &mut message);
+    put_bytes(3, &header, &mut message);
+    put_bytes(4, &header, &mut message);
+    message
+}
+
+const SERVICE: &str = r#"{ "service": { "upstream": "limits", "domain": "shop", "onError": "deny",
+    "descriptors": [[{ "key": "tenant", "value": "header:x-tenant" }, { "key": "kind", "value": "text:api" }]] } }"#;
+
+#[test]
+fn a_service_decides_by_descriptors() {
+    let gateway = Gateway::<RateLimit>::start(SERVICE).expect("a correct configuration");
+    gateway.on_call("limits", |seen| {
+        assert_eq!(seen.path(), "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit");
+        let body = seen.body();
+        let wants = b"\n\x04shop\x12\x1c\n\x0d\n\x06tenant\x12\x03";
+        assert!(body.starts_with(wants), "{}", body.escape_ascii());
+        Reply::grpc(0, "").body(told(if body.windows(3).any(|part| part == b"bad") { 2 } else { 1 }))
+    });
+    let passed = gateway.send(get("/").header("x-tenant", "one"));
+    assert_eq!((passed.status(), passed.header("x-service")), (200, Some("asked")));
+    assert_eq!(passed.upstream().and_then(|seen| seen.header("x-service")), Some("asked"));
+    let refused = gateway.send(get("/").header("x-tenant", "bad"));
+    assert_eq!((refused.status(), refused.header("retry-after")), (429, Some("7")));
+    assert_eq!(gateway.send(get("/")).header("x-service"), None, "no descriptor, no question");
+}
+
+#[test]
+fn a_service_that_is_away_is_as_configured() {
+    let ask = |config: &str| {
+        let gateway = Gateway::<RateLimit>::start(config).expect("a correct configuration");
+        gateway.on_call("limits", |_| Reply::none());
+        gateway.send(get("/").header("x-tenant", "one")).status()
+    };
+    assert_eq!(ask(SERVICE), 503);
+    assert_eq!(ask(&SERVICE.replace("deny", "allow")), 200);
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_the_key_that_is_wrong() {
+    let cases = [
+        ("{}", "config: no limit is listed in limits, and there is no service"),
+        (
+            r#"{ "limits": [{ "name": "a", "rate": "ten/s" }] }"#,
+            "config.limits[0].rate: \"ten/s\" is not a rate, as \"100/s\", \"1000/min burst 50\" or \"5000 per day\" is",
+        ),
+        (
+            r#"{ "limits": [{ "name": "a" }] }"#,
+            "config: limits[0].rate: a limit has either a rate or concurrent",
+        ),
+        (
+            r#"{ "limits": [{ "name": "a b", "rate": "1/s" }] }"#,
+            "config: limits[0].name: \"a b\" is not a name of 1 to 64 letters, figures, - and _",
+        ),
+        (
+            r#"{ "limits": [{ "name": "a", "rate": "1/s" }, { "name": "a", "rate": "1/s" }] }"#,
+            "config: limits[1].name: \"a\" is the name of an earlier limit",
+        ),
+        (
+            r#"{ "limits": [{ "name": "a", "rate": "5/s", "cost": 6 }] }"#,
+            "config: limits[0].cost: 6 is more than there can be, which is 5",
+        ),
+        (
+            r#"{ "limits": [{ "name": "a", "rate": "5/s" }], "status": 200 }"#,
+            "config: status: 200 is no status of a refusal, 400 to 599",
+        ),
+    ];
+    for (config, expected) in cases {
+        let error = Gateway::<RateLimit>::start(config).expect_err("a wrong configuration");
+        assert_eq!(error.to_string(), expected, "for {config}");
+    }
+    let error =
+        Gateway::<RateLimit>::start(r#"{ "limits": [{ "name": "a", "rate": "1/s", "key": "adress" }] }"#);
+    let error = error.expect_err("a wrong configuration").to_string();
+    assert!(
+        error.starts_with("config.limits[0].key: \"adress\" is no part of a key; it may be address,"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_reference_page_is_current() {
+    let page = tidegate_sdk_test::reference::page("rate-limit", crate::schema().as_value());
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/filters/reference/rate-limit.md");
+    tidegate_sdk_test::reference::assert_current(path, &page);
+}

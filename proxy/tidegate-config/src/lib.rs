@@ -23,4 +23,4 @@ pub use load::{Loaded, SourceText, load};
 pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;
 pub use secret::Secrets;
-pub use types::{ByteSize, Timeout};
+pub use types::{ByteSize, Network, Timeout};

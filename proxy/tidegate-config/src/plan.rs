@@ -10,6 +10,7 @@ pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
 pub use recording::Recording;
 
+use crate::types::Network;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -54,6 +55,8 @@ pub struct Listener {
     pub hostnames: Vec<HostPattern>,
     /// Present exactly when the protocol [is secure](Protocol::is_secure).
     pub tls: Option<ServerTls>,
+    /// Proxies in front that are believed what they say of clients.
+    pub trusted_proxies: Vec<Network>,
     /// Run before a route is chosen.
     pub filters: Vec<Filter>,
     /// How long clients may take.

@@ -31,10 +31,11 @@ use crate::filter::chain;
 use crate::http::added::Added;
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason};
+use crate::http::headers::Claims;
 use crate::http::reply::Reply;
-use crate::http::{headers, sanitize};
+use crate::http::{headers, sanitize, trust};
 use crate::local::{Client, View};
-use crate::snapshot::{Action, Redirect};
+use crate::snapshot::{Action, Listener, Redirect};
 use crate::upstream::send::Message;
 
 /// A request from its head to the last byte of its answer.
@@ -99,11 +100,13 @@ impl Exchange {
         if client.server_name.is_some() && !client.may_ask_for(listener, chain::host(&head)) {
             return Err(Fail::client(Reason::Misdirected));
         }
+        let claims = self.claims(listener, known.claims, &head);
         // Where nobody reads the gateway's own fields before they are sent, they are written with the head only.
         let read = known.claims || listener.routes.reads_added() || self.record.target.is_some();
         if read {
-            self.introduce(&mut head, known.claims);
+            self.introduce(&mut head, claims);
         } else {
+            let client = &self.record.client;
             self.record.added = Some(Added::new(&client.forwarded, &client.local.request_ids));
         }
         let mut body = self.uplink(body, listener.spec.timeouts.body);
@@ -193,11 +196,24 @@ impl Exchange {
         self.back(view, reply.into_response()).await
     }
 
+    /// How far what the request says of its client is believed; from a trusted proxy it says who that is.
+    fn claims(&mut self, listener: &Listener, any: bool, head: &Parts) -> Claims {
+        let (networks, peer) = (&listener.spec.trusted_proxies, self.record.client.address);
+        if !any {
+            Claims::None
+        } else if trust::is_trusted(networks, peer.ip()) {
+            self.record.behind = Some(trust::client(&head.headers, peer, networks));
+            Claims::Trusted
+        } else {
+            Claims::Untrusted
+        }
+    }
+
     /// Writes the fields by which upstreams learn about the client.
-    fn introduce(&mut self, head: &mut Rc<Parts>, claims: bool) {
+    fn introduce(&mut self, head: &mut Rc<Parts>, claims: Claims) {
         let (client, parts) = (&self.record.client, Rc::make_mut(head));
         headers::forwarded(&mut parts.headers, &client.forwarded, claims);
-        headers::request_id(&mut parts.headers, &client.local.request_ids, claims);
+        headers::request_id(&mut parts.headers, &client.local.request_ids, claims != Claims::None);
         self.record.note_target(head);
     }
 

@@ -6,3 +6,4 @@ pub(crate) mod fail;
 pub(crate) mod headers;
 pub(crate) mod reply;
 pub(crate) mod sanitize;
+pub(crate) mod trust;

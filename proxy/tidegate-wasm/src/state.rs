@@ -296,6 +296,13 @@ impl State {
     /// Logs what was written of a line so far.
     #[inline]
     pub(crate) fn finish_line(&mut self) {
+        if self.unfinished.is_some() {
+            self.log_unfinished();
+        }
+    }
+
+    #[cold]
+    fn log_unfinished(&mut self) {
         if let Some(line) = self.unfinished.take() {
             self.log(line.level, &line.bytes);
         }

@@ -14,7 +14,7 @@ use crate::plan::{
     Protocol, ServerTls,
 };
 use crate::problem::Fault;
-use crate::types::{check_name, parse_host, parse_socket};
+use crate::types::{Network, check_name, parse_host, parse_network, parse_socket};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -92,6 +92,7 @@ fn listener(
         addresses: addresses(check, &path.key("address"), &written.address),
         protocol,
         hostnames: hostnames(check, &path.key("hostnames"), written.hostnames.as_deref().unwrap_or_default()),
+        trusted_proxies: networks(check, &path.key("trustedProxies"), written.trusted_proxies.as_deref()),
         tls: written.tls.as_ref().map(|tls| server_tls(check, &path.key("tls"), tls)),
         filters: listener_filters(check, place, &written.filters, plugins),
         timeouts: timeouts(check, &path.key("timeouts"), written.timeouts.as_ref()),
@@ -139,6 +140,11 @@ pub(super) fn written_addresses(addresses: &Addresses) -> Vec<&str> {
 fn addresses(check: &mut Check<'_>, path: &Path<'_>, written: &Addresses) -> Vec<SocketAddr> {
     let all = written_addresses(written).into_iter().enumerate();
     all.filter_map(|(index, address)| check.take(&path.index(index), parse_socket(address))).collect()
+}
+
+fn networks(check: &mut Check<'_>, path: &Path<'_>, written: Option<&[String]>) -> Vec<Network> {
+    let written = written.unwrap_or_default().iter().enumerate();
+    written.filter_map(|(index, text)| check.take(&path.index(index), parse_network(text))).collect()
 }
 
 /// Hosts of a listener or of a route.

@@ -31,6 +31,9 @@ pub(super) fn listener_keys(
         let fault = Fault::new("bytes in clear text name no host");
         check.fault(&path.key("hostnames"), fault.hint("leave it out, or protocol: tls"));
     }
+    if written.trusted_proxies.is_some() {
+        check.fault(&path.key("trustedProxies"), fault().hint("leave it out: bytes have no header fields"));
+    }
     if let Some(written) = &written.timeouts {
         let path = path.key("timeouts");
         let keys = [("headers", written.headers), ("body", written.body), ("idle", written.idle)];

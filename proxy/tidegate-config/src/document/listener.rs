@@ -22,6 +22,9 @@ pub struct ListenerDocument {
     pub hostnames: Option<Vec<String>>,
     /// Also serve HTTP/3 on the same port (`https` only). Default: `false`.
     pub http3: Option<bool>,
+    /// Networks of proxies in front of the gateway, as `10.0.0.0/8`, or single addresses. From these only, what a request
+    /// says of its client (`x-forwarded-*`, `forwarded`) is believed and kept. Default: none.
+    pub trusted_proxies: Option<Vec<String>>,
     /// Read PROXY protocol headers. Default: `false`.
     pub proxy_protocol: Option<bool>,
     /// Certificates; needed exactly for the protocols `https` and `tls`.

@@ -34,7 +34,7 @@ impl Record {
                 (Some(one), Some(other)) => std::ptr::addr_eq(Rc::as_ptr(one), Rc::as_ptr(other)),
                 _ => true,
             };
-            if same && here && info.protocol == self.version {
+            if same && here && info.protocol == self.version && info.source == self.source() {
                 return info.clone();
             }
         }
@@ -47,7 +47,7 @@ impl Record {
             tls_details: client.tls_details(listener.and_then(|listener| listener.names.as_deref())),
             connection_id: client.id,
             destinations: destinations.map(|all| all.clone() as Rc<dyn Destinations>),
-            ..StreamInfo::new(client.address, client.here, self.version)
+            ..StreamInfo::new(self.source(), client.here, self.version)
         });
         *shared = Some(info.clone());
         info

@@ -1,5 +1,6 @@
 //! The record of an exchange. Its end is the exchange's end, on every path: it is dropped exactly once.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) struct Record {
     pub(crate) client: Rc<Client>,
     pub(crate) view: Rc<View>,
     pub(crate) listener: usize,
+    /// The client behind a trusted proxy.
+    pub(crate) behind: Option<SocketAddr>,
     /// Fields that are not in the request's head yet.
     pub(crate) added: Option<Added>,
     /// The request's head and the upstream that it went to, which guests may still read.
@@ -106,6 +109,7 @@ impl Record {
             listener: client.site.listener.get(),
             added: None,
             gone: None,
+            behind: None,
             guests: Vec::new(),
             deadline: Deadline::new(&local.deadlines),
             start: local.deadlines.now(),
@@ -154,6 +158,11 @@ impl Record {
                 agent: head.headers.get(header::USER_AGENT).cloned(),
             });
         }
+    }
+
+    /// Who sent the request: the other end of the connection, or who is behind it.
+    pub(crate) fn source(&self) -> SocketAddr {
+        self.behind.unwrap_or(self.client.address)
     }
 
     /// The rule is known.

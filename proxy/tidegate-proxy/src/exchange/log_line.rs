@@ -17,7 +17,7 @@ fn line(record: &Record, took: Duration) -> Line {
     let mut line = Line::begin();
     let local = &record.client.local;
     line.number("time_ms", u64::try_from(local.clock.wall().as_millis()).unwrap_or(0));
-    line.text("client", record.client.address.to_string().as_bytes());
+    line.text("client", record.source().to_string().as_bytes());
     if let Some(listener) = record.view.listener(record.listener) {
         line.text("listener", listener.spec.name.as_bytes());
     }

@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderValue};
 use tidegate_wasm::Pending;
 
-use super::headers::{self, Client, RequestIds};
+use super::headers::{self, Claims, Client, RequestIds};
 
 /// `x-forwarded-for`, `-proto`, `-host` and `x-request-id` of one request.
 pub(crate) struct Added {
@@ -42,7 +42,7 @@ impl Added {
 
     /// Puts the fields into a map, where another version needs them.
     pub(crate) fn insert(&self, headers: &mut HeaderMap) {
-        headers::forwarded(headers, &self.client, false);
+        headers::forwarded(headers, &self.client, Claims::None);
         if let Ok(id) = HeaderValue::from_bytes(&self.id) {
             headers.insert(headers::REQUEST_ID, id);
         }
@@ -66,7 +66,7 @@ mod tests {
     /// Both ways say the same.
     #[test]
     fn written_and_inserted_fields_are_the_same() {
-        let client = Client::new([192, 0, 2, 1].into(), true, false);
+        let client = Client::new([192, 0, 2, 1].into(), true);
         let added = Added::new(&client, &RequestIds::new(7));
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static("a.test:81"));

@@ -12,7 +12,7 @@ use tidegate_wasm::AddFields;
 use super::added;
 
 /// Who the connection is with: `x-forwarded-for`.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The authority that the client asked for.
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// `http` or `https`.
@@ -119,7 +119,6 @@ fn writable(name: &str) -> Result<HeaderName, ChangesError> {
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     told: Rc<Told>,
-    trusted: bool,
 }
 
 /// The values of the fields.
@@ -130,14 +129,13 @@ struct Told {
 }
 
 impl Client {
-    /// `trusted`: the other end is a proxy whose own `x-forwarded-*` fields are kept and appended to. Otherwise they
-    /// are replaced, because anybody can write them.
-    pub(crate) fn new(address: IpAddr, tls: bool, trusted: bool) -> Self {
+    /// The other end, and whether it speaks TLS.
+    pub(crate) fn new(address: IpAddr, tls: bool) -> Self {
         // An IPv4 client of a dual-stack socket is still an IPv4 client.
         let text = address.to_canonical().to_string();
         let address = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let scheme = HeaderValue::from_static(if tls { "https" } else { "http" });
-        Self { told: Rc::new(Told { address, scheme }), trusted }
+        Self { told: Rc::new(Told { address, scheme }) }
     }
 
     /// Its address as text.
@@ -177,15 +175,25 @@ impl Told {
     }
 }
 
-/// Writes `x-forwarded-for`, `-proto` and `-host`. `claims`: whether the request came with fields of that kind, as
-/// the sanitizer saw it; a request without is the cheap case.
-pub(crate) fn forwarded(headers: &mut HeaderMap, client: &Client, claims: bool) {
-    if claims && client.trusted {
+/// What a request says of where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claims {
+    /// Nothing: the cheap case.
+    None,
+    /// Something, which is replaced, because anybody can write it.
+    Untrusted,
+    /// Something, by a proxy that is believed: it is kept and appended to.
+    Trusted,
+}
+
+/// Writes `x-forwarded-for`, `-proto` and `-host`.
+pub(crate) fn forwarded(headers: &mut HeaderMap, client: &Client, claims: Claims) {
+    if claims == Claims::Trusted {
         let host = headers.get(header::HOST).cloned();
         extend_forwarded(headers, &client.told, host);
         return;
     }
-    if claims {
+    if claims == Claims::Untrusted {
         remove_claims(headers);
     }
     client.told.insert(headers);
@@ -200,6 +208,7 @@ fn extend_forwarded(headers: &mut HeaderMap, client: &Told, host: Option<HeaderV
     }
     list.extend_from_slice(client.address.as_bytes());
     let list = HeaderValue::try_from(list).unwrap_or_else(|_| client.address.clone());
+    extend_standard(headers, client);
     headers.insert(FORWARDED_FOR, list);
     if !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, client.scheme.clone());
@@ -208,6 +217,27 @@ fn extend_forwarded(headers: &mut HeaderMap, client: &Told, host: Option<HeaderV
         && !headers.contains_key(FORWARDED_HOST)
     {
         headers.insert(FORWARDED_HOST, host);
+    }
+}
+
+/// `forwarded` (RFC 7239), where the proxy speaks of it, gets one more element too.
+fn extend_standard(headers: &mut HeaderMap, client: &Told) {
+    let mut list = Vec::new();
+    for value in headers.get_all(header::FORWARDED) {
+        list.extend_from_slice(value.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    if list.is_empty() {
+        return;
+    }
+    // An IPv6 address is in brackets and, for its colons, in quotes (section 6).
+    let six = client.address.as_bytes().contains(&b':');
+    let (before, after) = if six { (&b"for=\"["[..], &b"]\""[..]) } else { (&b"for="[..], &b""[..]) };
+    for part in [before, client.address.as_bytes(), after, b";proto=", client.scheme.as_bytes()] {
+        list.extend_from_slice(part);
+    }
+    if let Ok(list) = HeaderValue::try_from(list) {
+        headers.insert(header::FORWARDED, list);
     }
 }
 
@@ -344,9 +374,9 @@ mod tests {
 
     #[test]
     fn upstreams_learn_about_the_client() {
-        let client = Client::new("::ffff:192.0.2.1".parse().expect("an address"), true, false);
+        let client = Client::new("::ffff:192.0.2.1".parse().expect("an address"), true);
         let mut headers = map(&[("host", "a.example:8443")]);
-        forwarded(&mut headers, &client, false);
+        forwarded(&mut headers, &client, Claims::None);
         assert_eq!(values(&headers, "x-forwarded-for"), ["192.0.2.1"]);
         assert_eq!(values(&headers, "x-forwarded-proto"), ["https"]);
         assert_eq!(values(&headers, "x-forwarded-host"), ["a.example:8443"]);
@@ -354,7 +384,7 @@ mod tests {
 
     #[test]
     fn nobody_is_believed_at_the_edge() {
-        let client = Client::new("2001:db8::1".parse().expect("an address"), false, false);
+        let client = Client::new("2001:db8::1".parse().expect("an address"), false);
         let mut headers = map(&[
             ("host", "a"),
             ("x-forwarded-for", "10.0.0.1"),
@@ -365,7 +395,7 @@ mod tests {
             ("forwarded", "for=10.0.0.1"),
             ("x-request-id", "mine"),
         ]);
-        forwarded(&mut headers, &client, true);
+        forwarded(&mut headers, &client, Claims::Untrusted);
         assert_eq!(values(&headers, "x-forwarded-for"), ["2001:db8::1"]);
         assert_eq!(values(&headers, "x-forwarded-proto"), ["http"]);
         assert_eq!(values(&headers, "x-forwarded-host"), ["a"]);
@@ -377,14 +407,24 @@ mod tests {
 
     #[test]
     fn a_trusted_proxy_is_appended_to() {
-        let client = Client::new("192.0.2.7".parse().expect("an address"), false, true);
+        let client = Client::new("192.0.2.7".parse().expect("an address"), false);
         let mut headers =
             map(&[("host", "a"), ("x-forwarded-for", "198.51.100.1"), ("x-forwarded-proto", "https")]);
         headers.append("x-forwarded-for", HeaderValue::from_static("198.51.100.2"));
-        forwarded(&mut headers, &client, true);
+        forwarded(&mut headers, &client, Claims::Trusted);
         assert_eq!(values(&headers, "x-forwarded-for"), ["198.51.100.1, 198.51.100.2, 192.0.2.7"]);
         assert_eq!(values(&headers, "x-forwarded-proto"), ["https"]);
         assert_eq!(values(&headers, "x-forwarded-host"), ["a"]);
+        assert!(!headers.contains_key("forwarded"), "it did not speak of it");
+        for (address, expected) in [
+            ("192.0.2.7", "for=198.51.100.1, for=192.0.2.7;proto=http"),
+            ("2001:db8::1", "for=198.51.100.1, for=\"[2001:db8::1]\";proto=http"),
+        ] {
+            let client = Client::new(address.parse().expect("an address"), false);
+            let mut headers = map(&[("host", "a"), ("forwarded", "for=198.51.100.1")]);
+            forwarded(&mut headers, &client, Claims::Trusted);
+            assert_eq!(values(&headers, "forwarded"), [expected]);
+        }
     }
 
     #[test]

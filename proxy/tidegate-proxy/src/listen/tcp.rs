@@ -63,7 +63,7 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
         here,
         secure,
         id: local.connections.get(),
-        forwarded: headers::Client::new(address.ip(), secure, false),
+        forwarded: headers::Client::new(address.ip(), secure),
         server_name: None,
         info: RefCell::new(None),
         session: None,

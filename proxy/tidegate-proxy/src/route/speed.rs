@@ -81,11 +81,15 @@ fn sanitize() {
         black_box(crate::http::sanitize::request(black_box(&mut plain)).is_ok());
     });
     println!("sanitizing a plain request: {cost:.1} ns");
-    let client = crate::http::headers::Client::new([192, 0, 2, 1].into(), false, false);
+    let client = crate::http::headers::Client::new([192, 0, 2, 1].into(), false);
     let ids = crate::http::headers::RequestIds::new(7);
     let mut head = heads(1).remove(0);
     let cost = measure(1_000_000, |_| {
-        crate::http::headers::forwarded(black_box(&mut head.headers), &client, false);
+        crate::http::headers::forwarded(
+            black_box(&mut head.headers),
+            &client,
+            crate::http::headers::Claims::None,
+        );
         crate::http::headers::request_id(&mut head.headers, &ids, false);
         for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"] {
             head.headers.remove(name);

@@ -27,6 +27,7 @@ pub(super) fn hosts(list: &[&str]) -> Vec<HostPattern> {
 pub(super) fn listener(name: &str, hostnames: &[&str]) -> Listener {
     let second = Duration::from_secs(1);
     Listener {
+        trusted_proxies: Vec::new(),
         name: name.to_owned(),
         addresses: vec!["127.0.0.1:8080".parse().expect("an address")],
         protocol: Protocol::Http,

@@ -26,20 +26,11 @@ impl Kept {
     /// Copies these fields behind those that are there.
     pub(crate) fn extend<'a>(&mut self, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
         for (name, value) in fields {
-            let (names, values) = (name.len(), value.len());
-            let start = self.bytes.len();
-            // One check of the room for the whole field; its parts are then plain copies.
-            self.bytes.resize(start + HEAD + names + values, 0);
-            let Some((head, rest)) =
-                self.bytes.get_mut(start..).and_then(|room| room.split_at_mut_checked(HEAD))
-            else {
-                return;
-            };
-            let lengths = (names as u64) | (values as u64) << 32;
-            head.copy_from_slice(&lengths.to_le_bytes());
-            let (name_room, value_room) = rest.split_at_mut(names);
-            name_room.copy_from_slice(name);
-            value_room.copy_from_slice(value);
+            let lengths = (name.len() as u64) | (value.len() as u64) << 32;
+            self.bytes.reserve(HEAD + name.len() + value.len());
+            self.bytes.extend_from_slice(&lengths.to_le_bytes());
+            self.bytes.extend_from_slice(name);
+            self.bytes.extend_from_slice(value);
             self.fields += 1;
         }
     }

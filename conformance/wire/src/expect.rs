@@ -32,13 +32,6 @@ pub enum Expect {
         /// The body without framing.
         body: &'static str,
     },
-    /// [`Expect::Forwarded`], and the connection is closed afterwards: what follows is not taken for a request.
-    ForwardedLast {
-        /// The request target.
-        target: &'static str,
-        /// The body without framing.
-        body: &'static str,
-    },
     /// [`Expect::Refused`] with any status, or [`Expect::Broken`], or exactly one complete request with this target.
     Either {
         /// The request target.
@@ -90,11 +83,6 @@ impl Case {
                 })
             }
             Expect::Forwarded { target, body } => forwarded(seen, &complete, target, body),
-            Expect::ForwardedLast { target, body } => {
-                forwarded(seen, &complete, target, body)?;
-                let last = seen.responses.len() == 1 && !seen.kept_alive;
-                ensure(last, || format!("{} answers, usable: {}", seen.responses.len(), seen.kept_alive))
-            }
             Expect::Either { target } => match complete.as_slice() {
                 [request] => ensure(request.target() == *target, || format!("target {:?}", request.target())),
                 _ => ensure(error, || format!("nothing upstream but status {status:?}")),

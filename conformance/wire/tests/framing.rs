@@ -22,28 +22,22 @@ const fn forwarded(body: &'static str) -> Expect {
     Expect::Forwarded { target: "/case", body }
 }
 
-/// RFC 9112 section 6.3 lets a gateway take the coding, drop the length and close afterwards; that is what the parser
-/// does before the gateway's own checks, which therefore cannot refuse such a request.
+/// RFC 9112 section 6.3 would let a gateway take the coding and drop the length; refusing is the safer way that it names.
 #[test]
 fn length_and_coding_together() {
     let chunks = format!("0\r\n\r\n{HIDDEN}");
     let length = chunks.len();
-    let last = Expect::ForwardedLast { target: "/case", body: "" };
     let cases = [
-        ("length first", format!("content-length: {length}\r\ntransfer-encoding: chunked"), last.clone()),
-        ("coding first", format!("transfer-encoding: chunked\r\ncontent-length: {length}"), last.clone()),
-        ("length 0", "content-length: 0\r\ntransfer-encoding: chunked".to_owned(), last.clone()),
+        ("length first", format!("content-length: {length}\r\ntransfer-encoding: chunked"), REFUSED),
+        ("coding first", format!("transfer-encoding: chunked\r\ncontent-length: {length}"), REFUSED),
+        ("length 0", "content-length: 0\r\ntransfer-encoding: chunked".to_owned(), REFUSED),
         (
             "coding between lengths",
             "content-length: 5\r\ntransfer-encoding: chunked\r\ncontent-length: 5".to_owned(),
-            last.clone(),
+            REFUSED,
         ),
-        ("unequal case", format!("Content-LENGTH: {length}\r\nTRANSFER-encoding: Chunked"), last),
-        (
-            "bad length",
-            "content-length: +5\r\ntransfer-encoding: chunked".to_owned(),
-            Expect::Either { target: "/case" },
-        ),
+        ("unequal case", format!("Content-LENGTH: {length}\r\nTRANSFER-encoding: Chunked"), REFUSED),
+        ("bad length", "content-length: +5\r\ntransfer-encoding: chunked".to_owned(), REFUSED),
         ("identity", format!("content-length: {length}\r\ntransfer-encoding: identity"), REFUSED_CODING),
         (
             "unknown coding",
@@ -112,7 +106,7 @@ fn disguised_coding_fields() {
         ("folded value", "transfer-encoding:\r\n chunked", REFUSED),
         ("folded away", "x: y\r\n transfer-encoding: chunked", REFUSED),
         ("after a bare CR", "x: y\rtransfer-encoding: chunked", REFUSED),
-        ("after a bare LF", "x: y\ntransfer-encoding: chunked", EITHER),
+        ("after a bare LF", "x: y\ntransfer-encoding: chunked", REFUSED),
         ("LF before the value", "transfer-encoding:\n chunked", REFUSED),
         ("NUL in the name", "transfer-encoding\0: chunked", REFUSED),
         ("CR in the name", "transfer-\rencoding: chunked", REFUSED),
@@ -240,8 +234,7 @@ fn chunk_extensions() {
         ("bare LF inside", "3;a\nb\r\nabc\r\n0\r\n\r\n", Expect::Broken),
         ("LF in quotes", "3;a=\"\n\"\r\nabc\r\n0\r\n\r\n", Expect::Broken),
         ("CRLF in quotes", "3;a=\"\r\n\"\r\nabc\r\n0\r\n\r\n", Expect::Broken),
-        // The parser passes over all of an extension but line ends, and nothing of it is forwarded.
-        ("NUL", "3;\0\r\nabc\r\n0\r\n\r\n", EITHER),
+        ("NUL", "3;\0\r\nabc\r\n0\r\n\r\n", Expect::Broken),
         ("bare LF at the last chunk", "3\r\nabc\r\n0;a\n\r\n", Expect::Broken),
         (
             "a hidden request after a bare LF",

@@ -20,7 +20,9 @@ const REQUEST_LINES: &[(&str, &str, Expect)] = &[
     ("plain", "GET /case HTTP/1.1", FORWARDED),
     ("unknown method", "BREW /case HTTP/1.1", EITHER),
     ("lower-case method", "get /case HTTP/1.1", EITHER),
-    ("CRLF before", "\r\nGET /case HTTP/1.1", EITHER),
+    ("CRLF before", "\r\nGET /case HTTP/1.1", FORWARDED),
+    ("two of them", "\r\n\r\nGET /case HTTP/1.1", REFUSED),
+    ("LF before", "\nGET /case HTTP/1.1", REFUSED),
     ("space before", " GET /case HTTP/1.1", REFUSED),
     ("CR before", "\rGET /case HTTP/1.1", REFUSED),
     ("NUL before", "\0GET /case HTTP/1.1", REFUSED),
@@ -40,10 +42,10 @@ const REQUEST_LINES: &[(&str, &str, Expect)] = &[
     ("tab in the target", "GET /ca\tse HTTP/1.1", REFUSED),
     ("DEL in the target", "GET /ca\u{7f}se HTTP/1.1", REFUSED),
     ("relative target", "GET case HTTP/1.1", Expect::Answered(&[400])),
-    // The gateway's parser drops fragments before anything sees them, so there is one reading of such a target.
-    ("fragment", "GET /case#x HTTP/1.1", EITHER),
+    ("fragment", "GET /case#x HTTP/1.1", REFUSED),
     ("encoded fragment", "GET /case%23x HTTP/1.1", Expect::Either { target: "/case%23x" }),
-    ("fragment in the query", "GET /case?x#y HTTP/1.1", Expect::Either { target: "/case?x" }),
+    ("fragment in the query", "GET /case?x#y HTTP/1.1", REFUSED),
+    ("fragment at the end", "GET /case# HTTP/1.1", REFUSED),
     ("fragment only", "GET # HTTP/1.1", REFUSED),
     ("backslash only", "GET \\case HTTP/1.1", REFUSED),
     ("star", "GET * HTTP/1.1", Expect::Answered(&[400])),
@@ -72,8 +74,8 @@ fn request_lines() {
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         REFUSED_ANY,
     ));
-    cases.push(Case::new("bare LF", "GET /case HTTP/1.1\nhost: a.test\n\n", EITHER));
-    cases.push(Case::new("bare LF at the end", "GET /case HTTP/1.1\r\nhost: a.test\r\n\n", EITHER));
+    cases.push(Case::new("bare LF", "GET /case HTTP/1.1\nhost: a.test\n\n", REFUSED));
+    cases.push(Case::new("bare LF at the end", "GET /case HTTP/1.1\r\nhost: a.test\r\n\n", REFUSED));
     cases.push(Case::new("bare CR at the end", "GET /case HTTP/1.1\r\nhost: a.test\r\n\rX", REFUSED_ANY));
     run(&Lab::new(), &cases);
 }
@@ -92,7 +94,7 @@ fn targets_in_absolute_form() {
         ("user", "http://b@a.test/case", EITHER),
         ("bad port", "http://a.test:x/case", REFUSED),
         ("port too large", "http://a.test:65536/case", REFUSED),
-        ("fragment", "http://a.test/case#x", EITHER),
+        ("fragment", "http://a.test/case#x", REFUSED),
         ("backslash in the host", "http://a.test\\b.test/case", REFUSED),
         ("guarded", "http://a.test/admin", Expect::Answered(&[403])),
     ];
@@ -131,7 +133,7 @@ fn header_fields() {
         ("CR at the end of the value", "x-a: b\r", REFUSED_ANY),
         ("control byte in the value", "x-a: b\u{1}c", REFUSED),
         ("DEL in the value", "x-a: b\u{7f}c", REFUSED),
-        ("LF between fields", "x-a: b\nx-c: d", EITHER),
+        ("LF between fields", "x-a: b\nx-c: d", REFUSED),
         ("folded by a space", "x-a: b\r\n c", REFUSED),
         ("folded by a tab", "x-a: b\r\n\tc", REFUSED),
         ("blank line of spaces", "x-a: b\r\n  \r\nx-c: d", REFUSED),
@@ -145,11 +147,11 @@ fn header_fields() {
     ));
     cases.push(Case::new("folded host", "GET /case HTTP/1.1\r\nhost:\r\n a.test\r\n\r\n", REFUSED));
     let many = format!("GET /case HTTP/1.1\r\nhost: a.test\r\n{}\r\n", "x-a: b\r\n".repeat(200));
-    cases.push(Case::new("200 fields", many, Expect::Refused(&[400, 431])));
+    cases.push(Case::new("200 fields", many, Expect::Refused(&[431])));
     let large = format!("GET /case HTTP/1.1\r\nhost: a.test\r\nx-a: {}\r\n\r\n", "b".repeat(100_000));
-    cases.push(Case::new("100,000 bytes of value", large, Expect::Refused(&[400, 431])));
+    cases.push(Case::new("100,000 bytes of value", large, Expect::Refused(&[431])));
     let long = format!("GET /case?{} HTTP/1.1\r\nhost: a.test\r\n\r\n", "b".repeat(100_000));
-    cases.push(Case::new("100,000 bytes of target", long, Expect::Refused(&[400, 414, 431])));
+    cases.push(Case::new("100,000 bytes of target", long, Expect::Refused(&[414])));
     run(&Lab::new(), &cases);
 }
 

@@ -116,7 +116,7 @@ fn bodies_and_trailers_pass() {
     });
     let mut fields = with(":method", "POST");
     fields.push(("content-length", "6"));
-    // Towards HTTP/1 trailers pass only where they are announced.
+    // Announced or not, trailers pass.
     let mut announced = with(":method", "POST");
     announced.push(("trailer", "x-in"));
     let mut frames = connect(&lab);

@@ -198,7 +198,7 @@ routes:
     assert_eq!(ask(&gateway, "GET /empty HTTP/1.1\r\nhost: a.test\r\n\r\n").status, 204);
     // A request's body is read or the connection is closed, never taken for a request.
     let mut client = RawClient::connect(gateway.address("web"));
-    client.send("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 44\r\n\r\nGET /empty HTTP/1.1\r\nhost: a.test\r\nx: yyy\r\n\r\n");
+    client.send("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 45\r\n\r\nGET /empty HTTP/1.1\r\nhost: a.test\r\nx: yyy\r\n\r\n");
     assert_eq!(client.response("POST").expect("well formed").status, 418);
     client.half_close();
     let (rest, _) = client.rest();

@@ -18,10 +18,11 @@ use std::error::Error;
 use std::fmt;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, Version, header};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderValue, Response, Version, header};
+
+use http_body::Body as HttpBody;
 
 use crate::exchange::finish::Record;
 use crate::exchange::forward::Forward;
@@ -29,7 +30,7 @@ use crate::exchange::outgoing::Outgoing;
 use crate::exchange::steps::{Flow, Outcome, Scope, Way};
 use crate::filter::chain;
 use crate::http::added::Added;
-use crate::http::body::Body;
+use crate::http::body::{Body, BodyError};
 use crate::http::fail::{Fail, Reason};
 use crate::http::headers::Claims;
 use crate::http::reply::Reply;
@@ -58,15 +59,18 @@ impl Error for BrokenOff {}
 
 impl Exchange {
     /// Serves one request. Every request gets an answer, but for those that a filter breaks off.
-    pub(crate) fn run(
+    pub(crate) fn run<B>(
         client: Rc<Client>,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Outgoing>, BrokenOff>> {
+        head: Rc<Parts>,
+        body: Option<B>,
+    ) -> impl Future<Output = Result<Response<Outgoing>, BrokenOff>>
+    where
+        B: HttpBody<Data = Bytes, Error = BodyError> + Unpin + 'static,
+    {
         // Out of the future, which would be copied with all that it holds.
-        let version = request.version();
-        let mut exchange = Self { record: Record::begin(client, &request) };
-        let (head, body) = request.into_parts();
-        let head = Rc::new(head);
+        let version = head.version;
+        let mut exchange = Self { record: Record::begin(client, &head) };
+        let body = exchange.uplink(body);
         async move {
             let mut response = match exchange.proceed(head, body).await {
                 Ok(response) => response,
@@ -82,13 +86,20 @@ impl Exchange {
         }
     }
 
-    async fn proceed(&mut self, mut head: Rc<Parts>, body: Incoming) -> Result<Response<Body>, Fail> {
+    /// The answer to a request whose head cannot be read: `head` is what was understood of it.
+    pub(crate) fn unreadable(client: Rc<Client>, fail: &Fail, head: &Rc<Parts>) -> Response<Outgoing> {
+        let mut exchange = Self { record: Record::begin(client, head) };
+        exchange.record.note_target(head);
+        let response = exchange.refuse(fail, head.version);
+        Outgoing::wrap(response, exchange.record)
+    }
+
+    async fn proceed(&mut self, mut head: Rc<Parts>, mut body: Body) -> Result<Response<Body>, Fail> {
         let view = self.record.view.clone();
         let listener = view.listener(self.record.listener).ok_or_else(|| Fail::gateway(Reason::Internal))?;
 
         self.record.note_target(&head);
         let parts = Rc::make_mut(&mut head);
-        let upgrade = parts.extensions.remove::<OnUpgrade>();
         let known = sanitize::request(parts)?;
         if self.record.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers);
@@ -109,7 +120,6 @@ impl Exchange {
             let client = &self.record.client;
             self.record.added = Some(Added::new(&client.forwarded, &client.local.request_ids));
         }
-        let mut body = self.uplink(body, listener.spec.timeouts.body);
 
         // What changes the request before the route is chosen may change the route.
         if !listener.steps.is_empty() {
@@ -145,7 +155,7 @@ impl Exchange {
         let added = self.record.added.take();
         let outcome = match &rule.action {
             Action::Forward(targets) => {
-                let forward = Forward { rule, known, client_upgrade: upgrade };
+                let forward = Forward { rule, known };
                 self.forward(&view, targets, forward, Message::new(head, body, added)).await
             }
             Action::Redirect(redirect) => Ok(self.redirect(redirect, &head, prefix).into_response()),
@@ -239,7 +249,13 @@ impl Exchange {
         // CONNECT may be followed by bytes of a tunnel that there is not.
         let closes = matches!(
             fail.reason,
-            Reason::Framing | Reason::Host | Reason::HeadTooLarge | Reason::Header | Reason::Method
+            Reason::Framing
+                | Reason::Malformed
+                | Reason::Host
+                | Reason::HeadTooLarge
+                | Reason::TargetTooLong
+                | Reason::Header
+                | Reason::Method
         );
         if closes && version < Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -287,14 +303,14 @@ impl Exchange {
 mod tests {
     use super::*;
 
-    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Client>, Request<Incoming>) -> F) -> usize {
+    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Client>, Rc<Parts>, Option<Body>) -> F) -> usize {
         size_of::<F>()
     }
 
     /// Each request in flight holds one; what is rare is boxed so that it stays small.
     #[test]
     fn an_exchange_is_small() {
-        let size = size_of_future(Exchange::run);
+        let size = size_of_future(Exchange::run::<Body>);
         assert!(size <= 2560, "{size} bytes");
     }
 }

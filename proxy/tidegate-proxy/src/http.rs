@@ -3,6 +3,7 @@ pub(crate) mod added;
 pub(crate) mod body;
 pub(crate) mod certificate;
 pub(crate) mod fail;
+pub(crate) mod h1;
 pub(crate) mod headers;
 pub(crate) mod reply;
 pub(crate) mod sanitize;

@@ -17,6 +17,7 @@ use crate::filter::entry;
 use crate::filter::isolated::Kept;
 use crate::filter::leaving::Leaving;
 use crate::filter::plugins::Slot;
+use crate::http::h1::Date;
 use crate::http::{certificate, headers, sanitize};
 use crate::shared::{Generation, Shard};
 use crate::snapshot::destinations::Reachable;
@@ -39,6 +40,8 @@ pub(crate) struct Local {
     /// Where access log lines go.
     pub(crate) log: Writer,
     pub(crate) connections: Cell<u64>,
+    /// As answers say it.
+    pub(crate) date: Date,
     /// Plugins on their way out.
     pub(crate) leaving: Rc<Leaving>,
 }

@@ -31,46 +31,23 @@ pub(crate) struct Pulse(Arc<Flags>);
 
 #[derive(Debug, Default)]
 struct Flags {
-    heard: AtomicBool,
     moved: AtomicBool,
-    blocked: AtomicBool,
 }
 
 impl Pulse {
-    /// Whether a byte has come since [`Pulse::forget`].
-    pub(crate) fn is_heard(&self) -> bool {
-        self.0.heard.load(Ordering::Relaxed)
-    }
-
-    /// Forgets what came.
-    pub(crate) fn forget(&self) {
-        self.0.heard.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether something could not be written yet.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.0.blocked.load(Ordering::Relaxed)
-    }
-
     /// Whether a byte has gone either way since this was last asked.
     pub(crate) fn take_moved(&self) -> bool {
         self.0.moved.swap(false, Ordering::Relaxed)
     }
 
-    fn hear(&self) {
-        self.0.heard.store(true, Ordering::Relaxed);
+    fn beat(&self) {
         self.0.moved.store(true, Ordering::Relaxed);
     }
 
     fn wrote(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if polled.is_ready() {
-            self.0.moved.store(true, Ordering::Relaxed);
+            self.beat();
         }
-        self.flushed(polled)
-    }
-
-    fn flushed<T>(&self, polled: Poll<T>) -> Poll<T> {
-        self.0.blocked.store(polled.is_pending(), Ordering::Relaxed);
         polled
     }
 }
@@ -163,7 +140,7 @@ impl AsyncRead for Stream {
             let rest = this.ahead.split_off(n);
             buf.put_slice(&this.ahead);
             this.ahead = rest;
-            this.pulse.hear();
+            this.pulse.beat();
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -173,7 +150,7 @@ impl AsyncRead for Stream {
             Transport::Client(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if buf.filled().len() > before {
-            this.pulse.hear();
+            this.pulse.beat();
         }
         polled
     }
@@ -225,13 +202,12 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Clear text has nothing of its own to flush, and must not hide that a write is waiting.
-        let polled = match &mut self.transport {
-            Transport::Plain(_) => return Poll::Ready(Ok(())),
+        match &mut self.transport {
+            // Clear text has nothing of its own to flush.
+            Transport::Plain(_) => Poll::Ready(Ok(())),
             Transport::Server(stream) => Pin::new(stream).poll_flush(cx),
             Transport::Client(stream) => Pin::new(stream).poll_flush(cx),
-        };
-        self.pulse.flushed(polled)
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -99,6 +99,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
         workers: start.workers,
         log: start.log,
         connections: Cell::new(0),
+        date: Default::default(),
         leaving: Rc::default(),
     });
     let view = Rc::new(RefCell::new(None));

@@ -7,34 +7,40 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use http::Request;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tidegate_config::plan;
 use tokio::io::AsyncReadExt;
 use tokio::task::spawn_local;
 
+use crate::conn::http1;
+use crate::conn::http1::wire::Wire;
+use crate::conn::watch::{GOODBYE, Over, Phase, Watch};
 use crate::exchange::outgoing::Outgoing;
 use crate::exchange::{BrokenOff, Exchange};
+use crate::http::body::Body;
+use crate::http::fail::Reason;
 use crate::local::Client;
 use crate::time::Deadline;
-use crate::transport::{Pulse, Stream, Transport};
+use crate::transport::{Stream, Transport};
 
 /// What HTTP/2 with prior knowledge begins with (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long an ended connection may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
-/// An HTTP/1 connection that is idle for longer is taken apart: only its socket stays, without buffers.
-const PARK: Duration = Duration::from_millis(16);
 /// How often the time limit of a busy connection is moved.
 const MOVE: Duration = Duration::from_secs(1);
 
-/// Turns requests of one connection into exchanges. The connection has the place for one, so a request allocates none.
+/// Turns the streams of an HTTP/2 connection into exchanges.
 fn exchanges(
     client: Rc<Client>,
 ) -> impl HttpService<Incoming, ResBody = Outgoing, Error = BrokenOff, Future: 'static> {
-    service_fn(move |request| Exchange::run(client.clone(), request))
+    service_fn(move |request: Request<Incoming>| {
+        let (head, body) = request.into_parts();
+        let body = (!body.is_end_stream()).then(|| Body::incoming(body, Reason::ClientGone));
+        Exchange::run(client.clone(), Rc::new(head), body)
+    })
 }
 
 /// What a listener says about its connections.
@@ -54,16 +60,9 @@ pub(crate) async fn serve(client: Rc<Client>, transport: Transport, http2: Optio
         None => Box::pin(begin(transport, &deadline, &client)).await,
     };
     let Some((stream, http2)) = begun else { return };
-    let watch = Watch {
-        pulse: stream.pulse(),
-        deadline,
-        timeouts: terms.timeouts,
-        // HTTP/2 has said its preface: from here on it is between requests.
-        phase: if http2 { Phase::Idle } else { Phase::Fresh },
-        parks: !http2,
-        moved: Duration::ZERO,
-        client,
-    };
+    // HTTP/2 has said its preface: from here on it is between requests.
+    let phase = if http2 { Phase::Idle } else { Phase::Fresh };
+    let watch = Watch::new(client, deadline, stream.pulse(), terms.timeouts, phase);
     if http2 {
         Box::pin(serve_http2(stream, watch, terms.limits)).await;
     } else {
@@ -78,7 +77,9 @@ async fn serve_http2(stream: Stream, mut watch: Watch, limits: plan::ListenerLim
         .max_concurrent_streams(u32::try_from(limits.streams).unwrap_or(u32::MAX))
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(stream), exchanges(client));
-    watch.over(pin!(connection), |connection| connection.graceful_shutdown()).await;
+    let active = watch.client.clone();
+    let doing = || if active.active.get() > 0 { Phase::Busy } else { Phase::Idle };
+    watch.over(pin!(connection), doing, |connection| connection.graceful_shutdown()).await;
 }
 
 async fn serve_http1(mut stream: Stream, mut watch: Watch, header_bytes: usize) {
@@ -98,17 +99,14 @@ async fn serve_http1(mut stream: Stream, mut watch: Watch, header_bytes: usize) 
 
 /// Runs HTTP/1 until the connection ends, or is idle and gives its stream back.
 async fn run_http1(stream: Stream, watch: &mut Watch, header_bytes: usize) -> Option<Stream> {
-    let mut builder = http1::Builder::new();
-    builder.max_header_size(header_bytes);
-    let exchanges = exchanges(watch.client.clone());
-    let mut connection = builder.serve_connection(TokioIo::new(stream), exchanges).with_upgrades();
-    match watch.over(Pin::new(&mut connection), |connection| connection.graceful_shutdown()).await {
+    let wire = Rc::new(Wire::new(stream));
+    let over = {
+        let connection = pin!(http1::run(wire.clone(), watch.client.clone(), header_bytes));
+        watch.over(connection, || wire.phase(), |_| wire.end()).await
+    };
+    match over {
         Over::Ended => None,
-        Over::Parked => {
-            let parts = connection.into_parts()?;
-            // Nothing was read ahead, or the connection would not have been idle.
-            parts.read_buf.is_empty().then(|| parts.io.into_inner())
-        }
+        Over::Parked => Rc::into_inner(wire)?.into_stream(),
     }
 }
 
@@ -164,138 +162,6 @@ async fn within<T>(
     .await;
     drain.leave(place);
     output
-}
-
-/// What a connection is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Just accepted, no request yet.
-    Fresh,
-    /// Between two requests.
-    Idle,
-    /// A head has begun.
-    Head,
-    /// Exchanges are in flight.
-    Busy,
-    /// Told to end.
-    Ending,
-}
-
-/// How watching over a connection ended.
-enum Over {
-    /// The connection is over.
-    Ended,
-    /// It is idle and may be taken apart.
-    Parked,
-}
-
-/// Watches over a connection: its time limits and the drain.
-struct Watch {
-    client: Rc<Client>,
-    deadline: Deadline,
-    pulse: Pulse,
-    timeouts: plan::ListenerTimeouts,
-    phase: Phase,
-    /// Whether idle connections are parked.
-    parks: bool,
-    /// When a byte of a busy connection last went either way.
-    moved: Duration,
-}
-
-impl Watch {
-    /// Waits for a request's head from here on.
-    fn begin(&mut self) {
-        self.phase = Phase::Fresh;
-        self.pulse.forget();
-        self.deadline.set(Some(self.timeouts.headers));
-    }
-
-    /// Runs the connection until it ends or is idle; `end` tells it to go away.
-    async fn over<C: Future>(&mut self, mut connection: Pin<&mut C>, end: impl Fn(Pin<&mut C>)) -> Over {
-        let client = self.client.clone();
-        let drain = &client.site.drain;
-        let place = drain.enter();
-        let over = std::future::poll_fn(|cx| {
-            loop {
-                if connection.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Over::Ended);
-                }
-                if drain.is_pulled() && self.phase != Phase::Ending {
-                    self.phase = Phase::Ending;
-                    self.deadline.set(None);
-                    end(connection.as_mut());
-                    continue;
-                }
-                drain.wait(place, cx);
-                self.advance();
-                if self.deadline.poll_passed(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                if self.phase == Phase::Busy && self.busy_until() > self.client.local.deadlines.recent() {
-                    self.deadline.set_until(Some(self.busy_until()));
-                    continue;
-                }
-                if self.phase != Phase::Idle {
-                    return Poll::Ready(Over::Ended);
-                }
-                if self.parks && !self.pulse.is_blocked() {
-                    return Poll::Ready(Over::Parked);
-                }
-                // An idle connection is told before it is cut.
-                self.phase = Phase::Ending;
-                self.deadline.set(Some(GOODBYE));
-                end(connection.as_mut());
-            }
-        })
-        .await;
-        drain.leave(place);
-        over
-    }
-
-    /// Exchanges have their own limits; this one is for a client that takes nothing of an answer.
-    fn busy_until(&self) -> Duration {
-        self.moved + self.client.patience() + GOODBYE
-    }
-
-    /// What the connection does now decides what it is given time for.
-    fn advance(&mut self) {
-        let busy = self.client.active.get() > 0;
-        let next = match self.phase {
-            Phase::Ending => return,
-            _ if busy => Phase::Busy,
-            Phase::Busy => {
-                self.pulse.forget();
-                Phase::Idle
-            }
-            // A head is HTTP/1's: HTTP/2 also hears pings and windows between requests.
-            Phase::Fresh | Phase::Idle if self.parks && self.pulse.is_heard() => Phase::Head,
-            same => same,
-        };
-        if next == Phase::Busy {
-            let deadlines = &self.client.local.deadlines;
-            if self.phase != next {
-                // The exchange that made it busy has read the time just now.
-                self.moved = deadlines.recent();
-                self.deadline.set_until(Some(self.busy_until()));
-            } else if self.pulse.take_moved() {
-                self.moved = deadlines.now();
-            }
-        } else if next != self.phase {
-            let limit = match next {
-                Phase::Idle if self.parks && !self.pulse.is_blocked() => PARK.min(self.timeouts.idle),
-                Phase::Idle => self.timeouts.idle,
-                _ => self.timeouts.headers,
-            };
-            // The exchange that has just ended, or the byte that began a head, came at about the time that was read last.
-            let now = &self.client.local.deadlines;
-            let start = if self.phase == Phase::Busy { now.recent() } else { now.now() };
-            self.deadline.set_until(Some(start + limit));
-        } else if next == Phase::Idle && !self.parks && self.pulse.take_moved() {
-            // The rest of an answer may be on its way still, and a client that asks whether we live does so too.
-            self.deadline.set(Some(self.timeouts.idle));
-        }
-        self.phase = next;
-    }
 }
 
 /// Runs HTTP/2 streams as tasks of their own and ends those that are stuck.

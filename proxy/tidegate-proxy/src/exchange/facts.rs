@@ -156,7 +156,13 @@ fn flags(reason: Reason) -> u64 {
         Reason::NoRoute => 0x100,
         Reason::ClientGone => 0x4000,
         Reason::ClientTimeout => 0x1_0000,
-        Reason::Framing | Reason::Header | Reason::Host | Reason::Path | Reason::HeadTooLarge => 0x4_0000,
+        Reason::Framing
+        | Reason::Malformed
+        | Reason::Header
+        | Reason::Host
+        | Reason::Path
+        | Reason::TargetTooLong
+        | Reason::HeadTooLarge => 0x4_0000,
         Reason::Garbage => 0x80_0000,
         Reason::NoUpstream => 0x100_0000,
         _ => 0,

@@ -6,8 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use tidegate_config::plan::{PluginIndex, UpstreamIndex};
 use tidegate_wasm::{Facts, UpstreamConnection};
 
@@ -16,6 +15,7 @@ use crate::exchange::log_line;
 use crate::exchange::logged::{self, Heads};
 use crate::exchange::reroute::Reroute;
 use crate::exchange::steps::Passed;
+use crate::exchange::tunnel::Switched;
 use crate::exchange::uplink::Progress;
 use crate::http::added::Added;
 use crate::http::fail::{Fail, Reason};
@@ -66,6 +66,8 @@ pub(crate) struct Record {
     pub(crate) details: String,
     pub(crate) sent: u64,
     pub(crate) progress: Option<Rc<Progress>>,
+    /// The server has switched protocols.
+    pub(crate) switched: Option<Box<Switched>>,
     /// The whole answer was handed over.
     pub(crate) complete: bool,
     /// The end of the time that the rule allows, on the worker's clock.
@@ -97,7 +99,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 impl Record {
     /// A request has come.
-    pub(crate) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Self> {
+    pub(crate) fn begin(client: Rc<Client>, head: &Parts) -> Box<Self> {
         let local = &client.local;
         local.shard.started.add(1);
         local.shard.active.add(1);
@@ -113,8 +115,8 @@ impl Record {
             guests: Vec::new(),
             deadline: Deadline::new(&local.deadlines),
             start: local.deadlines.now(),
-            head_only: request.method() == Method::HEAD,
-            version: request.version(),
+            head_only: head.method == Method::HEAD,
+            version: head.version,
             target: None,
             heads: None,
             rule: None,
@@ -130,6 +132,7 @@ impl Record {
             details: String::new(),
             sent: 0,
             progress: None,
+            switched: None,
             complete: false,
             until: None,
             idle: IDLE,

@@ -9,11 +9,10 @@ use std::time::Duration;
 use http::header::{CONNECTION, EXPECT, TE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
-use hyper::upgrade::OnUpgrade;
 use tidegate_config::plan::{RetryOn, UpstreamProtocol};
 
 use crate::exchange::Exchange;
-use crate::exchange::tunnel;
+use crate::exchange::tunnel::Switched;
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::http::sanitize::{self, Sanitized};
@@ -27,8 +26,6 @@ use crate::upstream::send::{self, Answer, Message};
 pub(crate) struct Forward<'a> {
     pub(crate) rule: &'a Rule,
     pub(crate) known: Sanitized,
-    /// The client's side of an upgrade.
-    pub(crate) client_upgrade: Option<OnUpgrade>,
 }
 
 /// Attempts that one request may make at most, whatever the rule says: servers that were tried are remembered.
@@ -47,9 +44,8 @@ impl Exchange {
         let index =
             chosen.or_else(|| self.choose(targets)).ok_or_else(|| Fail::gateway(Reason::NoUpstream))?;
         let pool = view.pools.get(index).ok_or_else(|| Fail::gateway(Reason::Internal))?;
-        let asks_upgrade = forward.client_upgrade.is_some()
-            && forward.known.upgrade.is_some()
-            && pool.cluster.spec.protocol != UpstreamProtocol::Http2;
+        let asks_upgrade =
+            forward.known.upgrade.is_some() && pool.cluster.spec.protocol != UpstreamProtocol::Http2;
         prepare(&mut message.head, &forward.known, asks_upgrade);
 
         let allowed = forward.rule.retries.attempts.min(ATTEMPTS);
@@ -79,7 +75,7 @@ impl Exchange {
                             Some(head) => pool.reuse_fields(std::mem::take(&mut head.headers)),
                             None => self.record.gone = Some((index, message.head)),
                         }
-                        return self.passed_on(answer, asks_upgrade, forward.client_upgrade);
+                        return self.passed_on(answer, asks_upgrade);
                     }
                 }
                 Err(fail) => {
@@ -168,21 +164,16 @@ impl Exchange {
     }
 
     /// The answer in the form that filters and the client see.
-    fn passed_on(
-        &mut self,
-        answer: Answer,
-        asked: bool,
-        client: Option<OnUpgrade>,
-    ) -> Result<Response<Body>, Fail> {
+    fn passed_on(&mut self, answer: Answer, asked: bool) -> Result<Response<Body>, Fail> {
         let (mut head, body) = answer.response.into_parts();
         if !answer.clean {
             sanitize::response(&mut head, asked && answer.tunnel.is_some())?;
         }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let (Some(tunnel), Some(client), true) = (answer.tunnel, client, asked) else {
+            let (Some(tunnel), true) = (answer.tunnel, asked) else {
                 return Err(Fail::upstream(Reason::Garbage, Retry::Never));
             };
-            tunnel::spawn(&self.record.client, client, tunnel, self.record.idle);
+            self.record.switched = Some(Box::new(Switched { tunnel, idle: self.record.idle }));
         }
         Ok(Response::from_parts(head, body))
     }

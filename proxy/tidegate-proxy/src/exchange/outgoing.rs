@@ -8,8 +8,10 @@ use http::{Response, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::exchange::finish::Record;
+use crate::exchange::tunnel::Switched;
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::Reason;
+use crate::http::sanitize;
 
 /// See the module.
 pub(crate) struct Outgoing {
@@ -34,6 +36,11 @@ impl Outgoing {
         record.complete = body.is_end_stream() || bodiless;
         Response::from_parts(head, Self { body, record, waiting: false })
     }
+
+    /// The server's side of a connection that is to speak another protocol from here on.
+    pub(crate) fn take_switched(&mut self) -> Option<Box<Switched>> {
+        self.record.switched.take()
+    }
 }
 
 impl HttpBody for Outgoing {
@@ -51,8 +58,11 @@ impl HttpBody for Outgoing {
             return Poll::Ready(Some(Err(BodyError::new(Reason::PluginReset))));
         }
         match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 this.waiting = false;
+                if let Some(trailers) = frame.trailers_mut() {
+                    sanitize::response_trailers(trailers);
+                }
                 this.record.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
                 this.record.complete = this.body.is_end_stream() || frame.is_trailers();
                 if let (Some(heads), Some(trailers)) = (&mut this.record.heads, frame.trailers_ref()) {

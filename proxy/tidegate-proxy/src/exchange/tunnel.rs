@@ -2,48 +2,43 @@
 
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::spawn_local;
 
 use crate::local::Client;
 use crate::time::Deadline;
 use crate::upstream::send::Tunnel;
 
-/// Joins the client and the server once both have switched; ends after `idle` without a byte.
-pub(crate) fn spawn(client: &Rc<Client>, downstream: OnUpgrade, tunnel: Tunnel, idle: Duration) {
-    let deadline = Deadline::new(&client.local.deadlines);
-    let Tunnel { stream: mut server, open: upstream, place } = tunnel;
-    let client = client.clone();
-    spawn_local(async move {
-        let _held = (place, upstream);
-        // The tunnel counts as an open connection, so that a drain waits for it.
-        let open = &client.site.open;
-        open.set(open.get() + 1);
-        if let Ok(peer) = downstream.await {
-            let mut peer = Watched { stream: TokioIo::new(peer), deadline, idle };
-            let joined = tokio::io::copy_bidirectional(&mut peer, &mut server).await;
-            if let Err(error) = joined {
-                tracing::debug!(%error, "tunnel ended");
-            }
-        }
-        open.set(open.get() - 1);
-    });
+/// The server's side of a connection that speaks another protocol, once the client has been told.
+pub(crate) struct Switched {
+    pub(crate) tunnel: Tunnel,
+    /// How long no byte may go either way.
+    pub(crate) idle: Duration,
+}
+
+/// Joins the client and the server, who both have switched, until one of them ends.
+pub(crate) async fn join<S>(client: &Client, stream: S, switched: Switched)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Switched { tunnel: Tunnel { stream: mut server, open, place }, idle } = switched;
+    let _held = (place, open);
+    let mut peer = Watched { stream, deadline: Deadline::new(&client.local.deadlines), idle };
+    if let Err(error) = tokio::io::copy_bidirectional(&mut peer, &mut server).await {
+        tracing::debug!(%error, "tunnel ended");
+    }
 }
 
 /// The client's side; every byte in either direction passes here.
-struct Watched {
-    stream: TokioIo<Upgraded>,
+struct Watched<S> {
+    stream: S,
     deadline: Deadline,
     idle: Duration,
 }
 
-impl Watched {
+impl<S> Watched<S> {
     fn watch<T>(&self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         match polled {
             Poll::Ready(ready) => {
@@ -58,7 +53,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -69,7 +64,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watch(polled, cx)

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::exchange::Exchange;
 use crate::http::body::{Body, BodyError, Piece, piece};
@@ -27,8 +26,11 @@ pub(crate) struct Progress {
     pub(crate) broken: Cell<Option<Reason>>,
 }
 
-struct Uplink {
-    body: Incoming,
+/// The wait for a listener that is gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Uplink<B> {
+    body: B,
     progress: Rc<Progress>,
     deadline: Deadline,
     patience: Duration,
@@ -37,10 +39,13 @@ struct Uplink {
 
 impl Exchange {
     /// The request's body; nothing is wrapped where there is none.
-    pub(crate) fn uplink(&mut self, body: Incoming, patience: Duration) -> Body {
-        if body.is_end_stream() {
-            return Body::Empty;
-        }
+    pub(crate) fn uplink<B>(&mut self, body: Option<B>) -> Body
+    where
+        B: HttpBody<Data = Bytes, Error = BodyError> + Unpin + 'static,
+    {
+        let Some(body) = body else { return Body::Empty };
+        let listener = self.record.view.listener(self.record.listener);
+        let patience = listener.map_or(PATIENCE, |listener| listener.spec.timeouts.body);
         let progress = Rc::new(Progress::default());
         self.record.progress = Some(progress.clone());
         let deadline = Deadline::new(&self.record.client.local.deadlines);
@@ -48,14 +53,17 @@ impl Exchange {
     }
 }
 
-impl Uplink {
+impl<B> Uplink<B> {
     fn broken(&self, reason: Reason) -> BodyError {
         self.progress.broken.set(Some(reason));
         BodyError::new(reason)
     }
 }
 
-impl HttpBody for Uplink {
+impl<B> HttpBody for Uplink<B>
+where
+    B: HttpBody<Data = Bytes, Error = BodyError> + Unpin,
+{
     type Data = Bytes;
     type Error = BodyError;
 
@@ -67,9 +75,8 @@ impl HttpBody for Uplink {
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => {
-                let reason = if error.is_parse() { Reason::Framing } else { Reason::ClientGone };
-                this.progress.broken.set(Some(reason));
-                Poll::Ready(Some(Err(BodyError::broken(reason, error))))
+                this.progress.broken.set(Some(error.reason));
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => {
                 this.waiting = false;

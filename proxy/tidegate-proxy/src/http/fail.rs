@@ -34,6 +34,10 @@ pub(crate) enum Reason {
     Header,
     /// More header fields or bytes than the listener allows.
     HeadTooLarge,
+    /// A target that is too long for a head, or for any.
+    TargetTooLong,
+    /// What came is not HTTP/1.0 or 1.1.
+    Malformed,
     /// The request's authority is not one that this connection may ask for.
     Misdirected,
     /// No route has the host and the path.
@@ -164,6 +168,8 @@ impl Reason {
         Self::Method,
         Self::Header,
         Self::HeadTooLarge,
+        Self::TargetTooLong,
+        Self::Malformed,
         Self::Misdirected,
         Self::NoRoute,
         Self::NoUpstream,

@@ -54,6 +54,8 @@ fn answer(reason: Reason) -> (StatusCode, &'static str) {
         Reason::HeadTooLarge => {
             (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's header is too large\n")
         }
+        Reason::TargetTooLong => (StatusCode::URI_TOO_LONG, "the request's target is too long\n"),
+        Reason::Malformed => (StatusCode::BAD_REQUEST, "the request is not valid HTTP/1.1\n"),
         Reason::Misdirected => {
             (StatusCode::MISDIRECTED_REQUEST, "the host is not served on this connection\n")
         }
@@ -91,6 +93,8 @@ impl Reason {
             Self::Method => "method",
             Self::Header => "header",
             Self::HeadTooLarge => "head_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::Malformed => "malformed",
             Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::NoUpstream => "no_upstream",

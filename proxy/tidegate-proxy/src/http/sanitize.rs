@@ -4,8 +4,7 @@
 //! most one `content-length`, and no field that is for one connection only: it can be passed on in any HTTP version
 //! as exactly one message, and the gateway, its filters and the upstream read the same in it.
 //!
-//! What a parser has removed cannot be seen here: a fragment of the target (dropped by `http`), a `content-length`
-//! beside `transfer-encoding` in HTTP/1.1 (dropped by hyper, which then closes the connection).
+//! What a parser has removed cannot be seen here: the codecs of HTTP/1 refuse what they cannot show (`http/h1`).
 
 mod authority;
 mod fields;
@@ -106,8 +105,17 @@ pub(crate) fn response(head: &mut response::Parts, upgraded: bool) -> Result<(),
 /// Removes from trailers what has no business there (RFC 9110 6.5.1): framing, routing, credentials, and how to
 /// read the content, for a receiver that merges trailers into the head.
 pub(crate) fn trailers(trailers: &mut HeaderMap) {
-    if trailers.keys().any(|name| !may_trail(name.as_str())) {
-        fields::remove_where(trailers, |name| !may_trail(name));
+    keep(trailers, |name| may_trail(name) && !name.contains('_'));
+}
+
+/// As [`trailers`], of a response: in its fields an underscore is no other way to write a hyphen.
+pub(crate) fn response_trailers(trailers: &mut HeaderMap) {
+    keep(trailers, may_trail);
+}
+
+fn keep(trailers: &mut HeaderMap, may: impl Fn(&str) -> bool) {
+    if trailers.keys().any(|name| !may(name.as_str())) {
+        fields::remove_where(trailers, |name| !may(name));
     }
 }
 
@@ -149,7 +157,6 @@ fn may_trail(name: &str) -> bool {
             | "x-request-id"
     ) && !name.starts_with("if-")
         && !name.starts_with("x-forwarded-")
-        && !name.contains('_')
 }
 
 /// Makes the target origin-form and `host` its authority. `valid`: what a `host` may be.

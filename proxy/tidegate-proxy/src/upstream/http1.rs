@@ -1,10 +1,9 @@
 //! One HTTP/1.1 connection to a server, driven by the exchange that uses it.
 //!
 //! The connection is not a task of its own and has no channels: an exchange writes its request, reads the answer and
-//! gives the connection back, all in its own polls. `encode` and `decode` know the bytes of heads, `body` those of
-//! bodies, `sending` a request on its way out and `lent` an answer on its way in.
+//! gives the connection back, all in its own polls. `encode` and `decode` know the bytes of heads, `sending` is a request
+//! on its way out and `lent` an answer on its way in; the rest is in `http/h1`.
 
-mod body;
 mod decode;
 mod encode;
 mod lent;
@@ -24,14 +23,14 @@ use http::HeaderMap;
 use http::request::Parts;
 use tokio::io::AsyncReadExt;
 
-use self::body::{Decoder, Part};
-pub(crate) use self::decode::{Garbage, Head};
+pub(crate) use self::decode::Head;
 
 pub(crate) use self::lent::{Arrived, Home};
-use self::sending::{SendFault, Sending};
+use self::sending::Sending;
 use crate::http::added::Added;
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::Reason;
+use crate::http::h1::{Decoder, Garbage, Part, SendFault};
 use crate::transport::Stream;
 use crate::upstream::peer::Peer;
 use crate::upstream::pool::Open;

@@ -8,9 +8,9 @@ use http::{Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::Http1;
-use super::body::{Decoder, Part};
-use super::decode::{Garbage, Head};
+use super::decode::Head;
 use crate::http::body::{Body, BodyError};
+use crate::http::h1::{Decoder, Garbage, Part};
 
 /// What a connection is given back to.
 pub(crate) trait Home {

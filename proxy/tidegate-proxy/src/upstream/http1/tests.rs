@@ -3,10 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 
-use super::body::{Decoder, Part};
-use super::decode::{Framing, Garbage, Head, MAX_HEAD, head};
+use super::decode::{Head, MAX_HEAD, head};
 use super::encode;
 use crate::http::body::Body;
+use crate::http::h1::{Decoder, Framing, Garbage, Part, chunk_start, last_chunk};
 
 /// What a reader makes of an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -314,7 +314,7 @@ fn damaged_answers_have_one_reading() {
     }
 }
 
-fn written(request: Request<()>, body: &Body) -> (String, encode::Framing) {
+fn written(request: Request<()>, body: &Body) -> (String, Framing) {
     let mut out = Vec::new();
     let framing = encode::head(&mut out, &request.into_parts().0, None, body);
     (String::from_utf8(out).expect("ASCII"), framing)
@@ -348,13 +348,13 @@ fn requests_are_written_with_one_framing() {
     };
     let start = "POST /a?b=c HTTP/1.1\r\nhost: h\r\n";
     for (length, body, field, framing) in [
-        (None, Body::Empty, "", encode::Framing::Length(0)),
-        (Some("0"), Body::Empty, "content-length: 0\r\n", encode::Framing::Length(0)),
-        (Some("7"), Body::Empty, "content-length: 0\r\n", encode::Framing::Length(0)),
-        (None, Body::full("abc"), "content-length: 3\r\n", encode::Framing::Length(3)),
-        (Some("7"), Body::full("abc"), "content-length: 3\r\n", encode::Framing::Length(3)),
-        (Some("7"), Body::stream(Unknown), "content-length: 7\r\n", encode::Framing::Length(7)),
-        (None, Body::stream(Unknown), "transfer-encoding: chunked\r\n", encode::Framing::Chunked),
+        (None, Body::Empty, "", Framing::Length(0)),
+        (Some("0"), Body::Empty, "content-length: 0\r\n", Framing::Length(0)),
+        (Some("7"), Body::Empty, "content-length: 0\r\n", Framing::Length(0)),
+        (None, Body::full("abc"), "content-length: 3\r\n", Framing::Length(3)),
+        (Some("7"), Body::full("abc"), "content-length: 3\r\n", Framing::Length(3)),
+        (Some("7"), Body::stream(Unknown), "content-length: 7\r\n", Framing::Length(7)),
+        (None, Body::stream(Unknown), "transfer-encoding: chunked\r\n", Framing::Chunked),
     ] {
         let expected = (format!("{start}{field}\r\n"), framing);
         assert_eq!(written(request(length), &body), expected, "{length:?}, {body:?}");
@@ -365,12 +365,12 @@ fn requests_are_written_with_one_framing() {
 fn chunks_are_written() {
     for (size, start) in [(1, "1\r\n"), (16, "10\r\n"), (0xabc, "abc\r\n"), (65_536, "10000\r\n")] {
         let mut out = Vec::new();
-        encode::chunk_start(&mut out, &Bytes::from(vec![b'x'; size]));
+        chunk_start(&mut out, &Bytes::from(vec![b'x'; size]));
         assert_eq!(out, start.as_bytes());
     }
     let mut out = Vec::new();
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", HeaderValue::from_static("7"));
-    encode::last_chunk(&mut out, Some(&trailers));
+    last_chunk(&mut out, Some(&trailers));
     assert_eq!(out, b"0\r\nx-sum: 7\r\n\r\n");
 }

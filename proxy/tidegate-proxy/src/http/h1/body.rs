@@ -1,9 +1,10 @@
-//! Reads the body of an answer out of the bytes of its connection.
+//! Reads the body of a message out of the bytes of its connection.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
-use super::decode::{self, Framing, Garbage};
+use super::Framing;
+use super::fields::{self, Garbage};
 
 /// Bytes of all chunk extensions, and of the trailers, of one body.
 const MAX_EXTRA: usize = 16 * 1024;
@@ -47,21 +48,21 @@ enum State {
 
 /// A part of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Data(Bytes),
     Trailers(HeaderMap),
 }
 
 /// Takes a body apart.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     state: State,
     extra: usize,
 }
 
 impl Decoder {
     /// At the start of a body.
-    pub(super) fn new(framing: Framing) -> Self {
+    pub(crate) fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::Length(0) => State::End,
             Framing::Length(length) => State::Data(length),
@@ -72,12 +73,12 @@ impl Decoder {
     }
 
     /// Whether the whole body was read.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.state == State::End
     }
 
     /// Bytes that are still to come, where that is known.
-    pub(super) fn left(&self) -> Option<u64> {
+    pub(crate) fn left(&self) -> Option<u64> {
         match self.state {
             State::Data(left) => Some(left),
             State::End => Some(0),
@@ -86,7 +87,7 @@ impl Decoder {
     }
 
     /// The least that comes next without anything between.
-    pub(super) fn run(&self) -> u64 {
+    pub(crate) fn run(&self) -> u64 {
         match self.state {
             State::Data(left) | State::Chunk(left) => left,
             State::ToClose => u64::MAX,
@@ -95,7 +96,7 @@ impl Decoder {
     }
 
     /// The connection has ended. True: so has the body, as it should.
-    pub(super) fn close(&mut self) -> bool {
+    pub(crate) fn close(&mut self) -> bool {
         if self.state == State::ToClose {
             self.state = State::End;
         }
@@ -103,7 +104,7 @@ impl Decoder {
     }
 
     /// The next part from the front of `buffer`. None: the body is over, or more bytes are needed.
-    pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Part>, Garbage> {
+    pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Part>, Garbage> {
         loop {
             match self.state {
                 State::End => return Ok(None),
@@ -140,7 +141,7 @@ impl Decoder {
     }
 
     fn trailers(&mut self, buffer: &mut BytesMut) -> Result<Option<Part>, Garbage> {
-        let Some(fields) = decode::trailers(buffer)? else {
+        let Some(fields) = fields::trailers(buffer)? else {
             return if buffer.len() > MAX_EXTRA { Err(Garbage::Trailers) } else { Ok(None) };
         };
         self.state = State::End;

@@ -62,3 +62,23 @@ pub(crate) fn from_base64url(text: &[u8]) -> Option<Vec<u8>> {
     }
     Some(out)
 }
+
+/// Bytes of base64 with padding, read as strictly.
+pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
+    if text.len() % 4 != 0 {
+        return None;
+    }
+    let bare = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
+    from_bare_base64(bare)
+}
+
+/// Bytes of base64 without padding.
+pub(crate) fn from_bare_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let other = |byte: &u8| match byte {
+        b'+' => Some(b'-'),
+        b'/' => Some(b'_'),
+        b'-' | b'_' => None,
+        other => Some(*other),
+    };
+    from_base64url(&text.iter().map(other).collect::<Option<Vec<u8>>>()?)
+}

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::headers::HeadersDocument;
+use crate::policy::PolicyDocument;
 use crate::way::WayDocument;
 
 /// Establishes who sends a request, and decides what they may do.
@@ -22,6 +23,8 @@ pub struct Config {
     /// What the upstream is told.
     #[serde(default)]
     pub(crate) headers: HeadersDocument,
+    /// What senders may do; everything when it is left out.
+    pub(crate) policy: Option<PolicyDocument>,
 }
 
 /// How the ways combine.

@@ -74,3 +74,13 @@ pub(crate) fn words(claim: &Value) -> Vec<String> {
         _ => Vec::new(),
     }
 }
+
+/// Whether a claim, or an item of it, has a value that is accepted. Numbers and truth values are compared as text.
+pub(crate) fn has_value(claim: &Value, accepts: &dyn Fn(&str) -> bool) -> bool {
+    match claim {
+        Value::Null => false,
+        Value::String(text) => accepts(text),
+        Value::Array(items) => items.iter().any(|item| !item.is_array() && has_value(item, accepts)),
+        other => accepts(&other.to_string()),
+    }
+}

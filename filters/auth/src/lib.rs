@@ -11,7 +11,9 @@ mod crypto;
 mod headers;
 mod identity;
 mod json;
+mod pattern;
 mod place;
+mod policy;
 mod tally;
 mod verdict;
 mod way;
@@ -24,6 +26,7 @@ use tidegate_sdk::{Body, ConfigError, Filter, Flow, Reply, Response, Value, filt
 use crate::headers::Outgoing;
 use crate::identity::Identity;
 use crate::place::Sweep;
+use crate::policy::Policy;
 use crate::tally::Tally;
 use crate::verdict::{Challenge, Refusal, Verdict};
 use crate::way::{Changes, Way};
@@ -53,6 +56,15 @@ pub struct Auth {
     anonymous: bool,
     outgoing: Outgoing,
     sweep: Sweep,
+    policy: Option<Policy>,
+}
+
+/// Who sends a request, as far as the ways know.
+#[derive(Default)]
+struct Known {
+    identities: Vec<Rc<Identity>>,
+    /// Of the ways that have found nothing.
+    challenges: Vec<Challenge>,
 }
 
 #[filter]
@@ -81,15 +93,19 @@ impl Filter for Auth {
             let message = format!("\"{name}\" holds credentials, so it cannot tell the upstream anything");
             return Err(ConfigError::at("headers", message));
         }
-        Ok(Auth { ways, all, anonymous: config.anonymous, outgoing, sweep })
+        let policy = config.policy.map(Policy::build).transpose()?;
+        Ok(Auth { ways, all, anonymous: config.anonymous, outgoing, sweep, policy })
     }
 
     async fn on_request(&self, request: &mut Request, body: &mut Body) -> tidegate_sdk::Result<Flow> {
         self.outgoing.clear(request);
-        let identities = match self.identify(request, body).await {
-            Ok(identities) => identities,
+        let Known { identities, challenges } = match self.identify(request, body).await {
+            Ok(known) => known,
             Err(reply) => return Ok((*reply).into()),
         };
+        if self.policy.as_ref().is_some_and(|policy| !policy.allows(request, &identities)) {
+            return Ok(denied(&identities, challenges).into());
+        }
         self.sweep.apply(request);
         self.outgoing.write(request, &identities);
         for changes in request.state().changes.borrow().iter() {
@@ -114,26 +130,21 @@ impl Filter for Auth {
 
 impl Auth {
     /// Who sends this, or the answer to those whom no way knows. Nobody at all is an empty list.
-    async fn identify(
-        &self,
-        request: &mut Request,
-        body: &mut Body,
-    ) -> Result<Vec<Rc<Identity>>, Box<Reply>> {
-        let mut known = Vec::new();
-        let mut nothing = Vec::new();
+    async fn identify(&self, request: &mut Request, body: &mut Body) -> Result<Known, Box<Reply>> {
+        let mut known = Known::default();
         let mut refused: Option<Refusal> = None;
         for (way, tally) in &self.ways {
             let verdict = way.check(request, body).await;
             tally.count(&verdict);
             match verdict {
                 Verdict::Known(identity) => {
-                    known.push(identity);
+                    known.identities.push(identity);
                     if !self.all {
                         return Ok(known);
                     }
                 }
                 Verdict::Reply(reply) => return Err(reply),
-                Verdict::Nothing(challenge) => nothing.push(challenge),
+                Verdict::Nothing(challenge) => known.challenges.push(challenge),
                 Verdict::Refused(refusal) => {
                     refused.get_or_insert(*refusal);
                 }
@@ -141,10 +152,18 @@ impl Auth {
         }
         match refused {
             Some(refusal) => Err(Box::new(refusal.into_reply())),
-            None if self.all && nothing.is_empty() => Ok(known),
-            None if self.anonymous && known.is_empty() => Ok(known),
-            None => Err(Box::new(Challenge::into_reply(nothing))),
+            None if self.all && known.challenges.is_empty() => Ok(known),
+            None if self.anonymous && known.identities.is_empty() => Ok(known),
+            None => Err(Box::new(Challenge::into_reply(known.challenges))),
         }
+    }
+}
+
+/// Nobody is told how to become somebody, where there is a way.
+fn denied(identities: &[Rc<Identity>], challenges: Vec<Challenge>) -> Reply {
+    match identities.is_empty() && !challenges.is_empty() {
+        true => Challenge::into_reply(challenges),
+        false => Reply::text(403, "not allowed").details("policy_denied"),
     }
 }
 

@@ -1,7 +1,11 @@
 //! The filter's behaviour, natively: one file for each way, and one for what they have in common.
 
+mod basic;
+mod certificate;
+mod hmac;
 mod jwt;
 mod key;
+mod policy;
 
 use tidegate_sdk_test::Gateway;
 

@@ -14,7 +14,10 @@
 //!
 //! [`Identity::headers`]: crate::identity::Identity
 
+mod basic;
+mod certificate;
 mod external;
+mod hmac;
 mod jwt;
 mod key;
 mod oidc;
@@ -40,6 +43,12 @@ pub(crate) enum WayDocument {
     Jwt(jwt::Document),
     /// Login of browsers at an OpenID provider.
     Oidc(Box<oidc::Document>),
+    /// Names and passwords.
+    Basic(basic::Document),
+    /// Requests signed by a shared secret.
+    Hmac(hmac::Document),
+    /// Client certificates.
+    Certificate(certificate::Document),
 }
 
 /// A way in which senders are known.
@@ -48,6 +57,9 @@ pub(crate) enum Way {
     External(external::External),
     Jwt(jwt::Jwt),
     Oidc(oidc::Oidc),
+    Basic(basic::Users),
+    Hmac(hmac::Signatures),
+    Certificate(certificate::Certificate),
 }
 
 impl Way {
@@ -60,6 +72,16 @@ impl Way {
             }
             WayDocument::Jwt(document) => Way::Jwt(jwt::Jwt::build(document, &format!("{path}.jwt"))?),
             WayDocument::Oidc(document) => Way::Oidc(oidc::Oidc::build(*document, &format!("{path}.oidc"))?),
+            WayDocument::Basic(document) => {
+                Way::Basic(basic::Users::build(document, &format!("{path}.basic"))?)
+            }
+            WayDocument::Hmac(document) => {
+                Way::Hmac(hmac::Signatures::build(document, &format!("{path}.hmac"))?)
+            }
+            WayDocument::Certificate(document) => {
+                let path = format!("{path}.certificate");
+                Way::Certificate(certificate::Certificate::build(document, &path)?)
+            }
         })
     }
 
@@ -70,6 +92,9 @@ impl Way {
             Way::External(_) => external::KIND,
             Way::Jwt(_) => jwt::KIND,
             Way::Oidc(_) => oidc::KIND,
+            Way::Basic(_) => basic::KIND,
+            Way::Hmac(_) => hmac::KIND,
+            Way::Certificate(_) => certificate::KIND,
         }
     }
 
@@ -80,6 +105,9 @@ impl Way {
             Way::External(external) => external.check(request, body).await,
             Way::Jwt(jwt) => jwt.check(request).await,
             Way::Oidc(oidc) => oidc.check(request).await,
+            Way::Basic(users) => users.check(request).await,
+            Way::Hmac(signatures) => signatures.check(request, body).await,
+            Way::Certificate(certificate) => certificate.check(request),
         }
     }
 
@@ -87,7 +115,7 @@ impl Way {
     pub(crate) async fn background(&self) {
         match self {
             Way::Jwt(jwt) => jwt.background().await,
-            Way::External(_) | Way::Key(_) | Way::Oidc(_) => {}
+            _ => {}
         }
     }
 
@@ -98,6 +126,9 @@ impl Way {
             Way::External(_) => &[],
             Way::Jwt(jwt) => jwt.places(),
             Way::Oidc(oidc) => oidc.places(),
+            Way::Basic(users) => users.places(),
+            Way::Hmac(signatures) => signatures.places(),
+            Way::Certificate(certificate) => certificate.places(),
         }
     }
 
@@ -108,6 +139,7 @@ impl Way {
             Way::External(external) => external.headers(),
             Way::Jwt(jwt) => jwt.headers(),
             Way::Oidc(oidc) => oidc.headers(),
+            Way::Basic(_) | Way::Hmac(_) | Way::Certificate(_) => &[],
         };
         names.iter().map(String::as_str)
     }

@@ -13,7 +13,7 @@ use super::keys::KeySet;
 use super::remote::{Remote, RemoteDocument};
 use super::token::Token;
 use crate::crypto::Algorithm;
-use crate::identity::{Identity, find, words};
+use crate::identity::{Identity, find, has_value, words};
 use crate::verdict::Refusal;
 
 /// An issuer of tokens.
@@ -289,8 +289,8 @@ impl Issuer {
             return Err(Refusal::new("jwt_audience", "the token is for somebody else"));
         }
         for (path, accepted) in &document.require {
-            let found = find(&token.claims, path).filter(|claim| !claim.is_null());
-            if !found.is_some_and(|claim| accepted.is_empty() || is_among(claim, accepted)) {
+            let accepts = |text: &str| accepted.is_empty() || accepted.iter().any(|known| known == text);
+            if !find(&token.claims, path).is_some_and(|claim| has_value(claim, &accepts)) {
                 return Err(Refusal::new("jwt_claims", "the token's claims do not suffice").status(403));
             }
         }
@@ -310,15 +310,6 @@ impl Issuer {
 fn is_kind(kind: Option<&str>, wanted: &str) -> bool {
     let bare = |kind: &str| kind.to_ascii_lowercase().trim_start_matches("application/").to_owned();
     kind.is_some_and(|kind| bare(kind) == bare(wanted))
-}
-
-/// Whether a claim, or an item of it, is one of these values.
-fn is_among(claim: &Value, accepted: &[String]) -> bool {
-    match claim {
-        Value::String(text) => accepted.contains(text),
-        Value::Array(items) => items.iter().any(|item| !item.is_array() && is_among(item, accepted)),
-        other => accepted.contains(&other.to_string()),
-    }
 }
 
 const LEAST_SLEEP: Duration = Duration::from_secs(1);

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::UnitDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 /// The configuration of a filter that has none: every key is refused.
 #[derive(Debug, Deserialize)]
@@ -60,12 +61,23 @@ impl std::error::Error for ConfigError {}
 
 /// Reads the JSON that the gateway hands over; none at all counts as `{}`.
 pub(crate) fn read<C: DeserializeOwned>(json: &[u8]) -> Result<C, ConfigError> {
-    let json = if json.trim_ascii().is_empty() { b"{}" } else { json };
+    let empty = matches!(json.trim_ascii(), b"" | b"{}");
+    let json = if empty { b"{}" } else { json };
     let mut source = serde_json::Deserializer::from_slice(json);
-    let config = serde_path_to_error::deserialize(&mut source)
-        .map_err(|error| ConfigError { path: error.path().to_string(), message: describe(error.inner()) })?;
+    let config = match serde_path_to_error::deserialize(&mut source) {
+        Ok(config) => config,
+        Err(error) => {
+            let refused = || ConfigError { path: error.path().to_string(), message: describe(error.inner()) };
+            return if empty { nothing().ok_or_else(refused) } else { Err(refused()) };
+        }
+    };
     source.end().map_err(|error| ConfigError { path: String::new(), message: describe(&error) })?;
     Ok(config)
+}
+
+/// A configuration that holds nothing, as `()`: it is no map, not even an empty one.
+fn nothing<C: DeserializeOwned>() -> Option<C> {
+    C::deserialize(().into_deserializer() as UnitDeserializer<serde::de::value::Error>).ok()
 }
 
 /// The error without the value, which may be a secret, and without a position in JSON that nobody has seen.
@@ -131,5 +143,9 @@ mod tests {
             assert_eq!(read::<Config>(json.as_bytes()), Ok(Config { keys: Vec::new() }), "for {json:?}");
         }
         assert!(read::<NoConfig>(b"").is_ok());
+        for json in ["", " {} "] {
+            assert_eq!(read::<()>(json.as_bytes()), Ok(()), "for {json:?}");
+        }
+        assert!(read::<()>(b"{\"a\": 1}").is_err());
     }
 }

@@ -44,7 +44,7 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | read and change heads | [`Request`], [`Response`], [`Headers`] |
+//! | read and change heads | [`Request`], [`Response`], [`Headers`]; lengths, types, credentials, cookies and lists as what they mean |
 //! | read, replace, limit bodies | [`Body`] |
 //! | answer oneself | [`Reply`] |
 //! | call servers | [`http`], [`grpc`], several at once: [`join`], [`join_all`], [`race`] |
@@ -101,6 +101,7 @@ pub mod shared;
 mod side;
 mod slot;
 pub mod time;
+mod typed;
 #[cfg(feature = "http")]
 mod types;
 pub mod units;
@@ -120,6 +121,7 @@ pub use reply::Reply;
 pub use request::{Connection, Finished, Request, Response};
 /// Makes a Wasm module of an `impl Filter for X` block; once in a crate of the type `cdylib`. See [`Filter`].
 pub use tidegate_sdk_macros::filter;
+pub use typed::{Authorization, ContentType, Weighted};
 
 pub use {log, serde};
 

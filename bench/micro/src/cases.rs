@@ -109,6 +109,7 @@ impl Running {
         let spec = PluginSpec {
             name: case.name.into(),
             root_id: String::new(),
+            vm_id: String::new(),
             module,
             config: Bytes::new(),
             vm_config: Bytes::new(),

@@ -109,6 +109,7 @@ impl Run<'_> {
         let spec = PluginSpec {
             name: "plugin".to_owned(),
             root_id: "root".to_owned(),
+            vm_id: String::new(),
             module: code,
             config: Bytes::from(self.case.config.clone()),
             vm_config: Bytes::from(self.case.vm_config.clone()),

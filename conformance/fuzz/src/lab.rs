@@ -156,6 +156,7 @@ fn plugin(
     let spec = PluginSpec {
         name: name.to_owned(),
         root_id: String::new(),
+        vm_id: String::new(),
         module,
         config: Bytes::from(config),
         vm_config: Bytes::new(),

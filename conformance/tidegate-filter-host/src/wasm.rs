@@ -50,6 +50,7 @@ impl Wasm {
         let spec = PluginSpec {
             name: "test".to_owned(),
             root_id: String::new(),
+            vm_id: String::new(),
             module: module.clone(),
             config: Bytes::copy_from_slice(config.as_bytes()),
             vm_config: Bytes::new(),

@@ -39,6 +39,20 @@ pub(crate) struct Origin<'a> {
     pub(crate) sources: &'a [&'a str],
 }
 
+/// Each is the name of a plugin, or the VM id of one.
+fn admin_shared_data(check: &mut Check<'_>, document: &Document) -> Vec<String> {
+    let Some(admin) = &document.admin else { return Vec::new() };
+    let section = Path::ROOT.key("admin");
+    let section = section.key("sharedData");
+    for (index, name) in admin.shared_data.iter().enumerate() {
+        let is_vm = document.plugins.values().any(|plugin| plugin.vm_id == *name);
+        if name.is_empty() || !is_vm {
+            check.dangling(&section.index(index), Kind::Plugin, name);
+        }
+    }
+    admin.shared_data.clone()
+}
+
 /// Checks the meaning of a document.
 pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, report: &mut Report) -> Plan {
     let names = origin.names;
@@ -66,6 +80,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
     }
     Plan {
         admin,
+        admin_shared_data: admin_shared_data(&mut check, document),
         workers: document.workers.and_then(|workers| NonZeroUsize::new(workers as usize)),
         listeners: listeners.into_inner(),
         plugins: plugins.into_inner(),

@@ -74,6 +74,10 @@ pub struct Document {
 pub struct AdminDocument {
     /// IP address and port to listen on, for instance `127.0.0.1:9900`.
     pub address: String,
+    /// Plugins, or VM ids of plugins, whose shared data can be read and set by it. Default: none, so that nothing can be
+    /// changed.
+    #[serde(default)]
+    pub shared_data: Vec<String>,
 }
 
 /// The access log.

@@ -21,6 +21,8 @@ use std::time::Duration;
 pub struct Plan {
     /// Where the admin API listens; none: no admin API.
     pub admin: Option<SocketAddr>,
+    /// Names of plugins, or VM ids, whose shared data the admin API shows and sets.
+    pub admin_shared_data: Vec<String>,
     /// Worker threads; none: one for each CPU that the process may use.
     pub workers: Option<NonZeroUsize>,
     /// Where clients connect.
@@ -174,6 +176,8 @@ pub struct Plugin {
     pub config: Vec<u8>,
     /// Which of the module's root contexts is meant; mostly empty.
     pub root_id: String,
+    /// Whose shared data it uses; empty: its own.
+    pub vm_id: String,
     /// What the guest reads when its VM starts.
     pub vm_config: Vec<u8>,
     /// WASI environment variables.

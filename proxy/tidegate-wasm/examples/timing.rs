@@ -32,6 +32,7 @@ fn main() -> Result<(), Failure> {
     let spec = PluginSpec {
         name: "timing".into(),
         root_id: String::new(),
+        vm_id: String::new(),
         vm_config: bytes::Bytes::new(),
         module,
         config: Bytes::new(),

@@ -21,6 +21,8 @@ pub struct PluginSpec {
     pub name: String,
     /// Which of the module's root contexts; mostly empty.
     pub root_id: String,
+    /// Plugins with the same one share their data by key; empty: it is the plugin's own, by its name.
+    pub vm_id: String,
     /// The code.
     pub module: Module,
     /// What the guest reads in its configure callback.
@@ -114,7 +116,7 @@ impl Plugin {
         engine.expect_calls_of(start_ticks);
         Ok(Self {
             engine: engine.clone(),
-            space: Space::open(shared, &spec.name),
+            space: Space::open(shared, &spec.name, &spec.vm_id),
             call_ticks: engine.ticks_for(spec.limits.call_time),
             request_ticks: engine.ticks_for(spec.limits.request_time),
             start_ticks,

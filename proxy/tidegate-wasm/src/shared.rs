@@ -2,6 +2,7 @@
 //! plugin. All of it is bounded. Locks are held for a look-up or a copy, never across a call into
 //! a guest; metrics are defined under a lock and counted without one.
 
+mod data;
 mod limiters;
 mod metrics;
 mod queues;
@@ -14,6 +15,7 @@ pub use metrics::{Metric, MetricValue};
 use queues::{Listener, Queues};
 
 use bytes::Bytes;
+use data::Data;
 use limiters::Limiters;
 use metrics::Metrics;
 use std::{
@@ -23,12 +25,6 @@ use std::{
 };
 use tidegate_abi::Status;
 use tidegate_limiter::{Moment, wire::Question};
-
-/// Values of one plugin.
-const KEYS: usize = 65_536;
-
-/// Bytes of keys and values of one plugin.
-const DATA_BYTES: usize = 64 << 20;
 
 /// What all instances of a process share. One for a gateway, made once.
 #[derive(Default)]
@@ -45,18 +41,28 @@ struct SpaceState {
     limiters: Limiters,
 }
 
-#[derive(Default)]
-struct Data {
-    values: HashMap<Box<[u8]>, (Bytes, u32)>,
-    bytes: usize,
-    last_cas: u32,
-}
-
 impl Shared {
     /// An empty one.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    fn space(&self, name: &str) -> Arc<SpaceState> {
+        lock(&self.spaces).entry(name.to_owned()).or_default().clone()
+    }
+
+    /// A value of the shared data that plugins with this name or VM id have.
+    #[must_use]
+    pub fn value(&self, vm: &str, key: &[u8]) -> Option<Bytes> {
+        let space = lock(&self.spaces).get(vm).cloned()?;
+        let value = lock(&space.data).value(key);
+        value.map(|(value, _)| value)
+    }
+
+    /// Sets a value of the shared data that plugins with this name or VM id have; false when there is no room for it.
+    pub fn set_value(&self, vm: &str, key: &[u8], value: &[u8]) -> bool {
+        lock(&self.space(vm).data).set(key, value, 0).is_ok()
     }
 
     /// All metrics that guests have defined, by plugin and name.
@@ -93,13 +99,17 @@ pub(crate) struct Space {
     shared: Arc<Shared>,
     plugin: String,
     state: Arc<SpaceState>,
+    /// Whose values by key these are.
+    vm: Arc<SpaceState>,
 }
 
 impl Space {
     /// The space of this plugin's name: what an older version of the plugin left is still there.
-    pub(crate) fn open(shared: Arc<Shared>, plugin: &str) -> Self {
-        let state = lock(&shared.spaces).entry(plugin.to_owned()).or_default().clone();
-        Self { shared, plugin: plugin.to_owned(), state }
+    /// Values by key are those of a name that several plugins may have in common; an empty one is the plugin's own.
+    pub(crate) fn open(shared: Arc<Shared>, plugin: &str, vm: &str) -> Self {
+        let state = shared.space(plugin);
+        let vm = if vm.is_empty() { state.clone() } else { shared.space(vm) };
+        Self { shared, plugin: plugin.to_owned(), state, vm }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -107,31 +117,12 @@ impl Space {
     }
 
     pub(crate) fn value(&self, key: &[u8]) -> Option<(Bytes, u32)> {
-        lock(&self.state.data).values.get(key).cloned()
+        lock(&self.vm.data).value(key)
     }
 
     /// Sets a value. A `cas` that is not zero must be the one of the value there is, if there is one.
     pub(crate) fn set_value(&self, key: &[u8], value: &[u8], cas: u32) -> Result<(), Status> {
-        let mut data = lock(&self.state.data);
-        let old = data.values.get(key);
-        if let Some((_, current)) = old
-            && cas != 0
-            && *current != cas
-        {
-            return Err(Status::CasMismatch);
-        }
-        let freed = old.map_or(0, |(value, _)| key.len() + value.len());
-        let new_key = old.is_none();
-        let bytes = data.bytes - freed + key.len() + value.len();
-        if bytes > DATA_BYTES || new_key && data.values.len() >= KEYS {
-            return Err(Status::InternalFailure);
-        }
-        // Zero means "whatever is there", so no value has it.
-        data.last_cas = data.last_cas.checked_add(1).unwrap_or(1);
-        data.bytes = bytes;
-        let entry = (Bytes::copy_from_slice(value), data.last_cas);
-        data.values.insert(key.into(), entry);
-        Ok(())
+        lock(&self.vm.data).set(key, value, cas)
     }
 
     pub(crate) fn register_queue(&self, name: &[u8]) -> Result<u32, Status> {
@@ -192,25 +183,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use data::DATA_BYTES;
     use tidegate_abi::MetricKind;
 
     #[test]
     fn values_are_compared_before_they_are_set() {
         let shared = Arc::new(Shared::new());
-        let (one, other) = (Space::open(shared.clone(), "one"), Space::open(shared.clone(), "other"));
+        let (one, other) = (Space::open(shared.clone(), "one", ""), Space::open(shared.clone(), "other", ""));
         assert_eq!(one.set_value(b"k", b"a", 77), Ok(()), "a new key ignores cas");
         let (value, cas) = one.value(b"k").unwrap();
         assert_eq!((&value[..], cas), (&b"a"[..], 1));
         assert_eq!(one.set_value(b"k", b"b", 9), Err(Status::CasMismatch));
         assert_eq!(one.set_value(b"k", b"b", cas), Ok(()));
         assert_eq!(one.set_value(b"k", b"c", 0), Ok(()));
-        assert_eq!(Space::open(shared, "one").value(b"k").unwrap().1, 3);
+        assert_eq!(Space::open(shared, "one", "").value(b"k").unwrap().1, 3);
         assert!(other.value(b"k").is_none());
     }
 
     #[test]
+    fn plugins_of_one_vm_share_their_values() {
+        let shared = Arc::new(Shared::new());
+        let flag = Space::open(shared.clone(), "a", "flags");
+        let (by_name, other) =
+            (Space::open(shared.clone(), "flags", ""), Space::open(shared.clone(), "b", ""));
+        assert!(shared.set_value("flags", b"k", b"green"));
+        for space in [&flag, &by_name] {
+            assert_eq!(space.value(b"k").map(|(value, _)| value).as_deref(), Some(&b"green"[..]));
+        }
+        assert_eq!(other.value(b"k"), None);
+        assert_eq!(flag.set_value(b"k", b"blue", 0), Ok(()));
+        assert_eq!(shared.value("flags", b"k").as_deref(), Some(&b"blue"[..]));
+        assert_eq!(shared.value("nobody", b"k"), None);
+    }
+
+    #[test]
     fn data_is_bounded() {
-        let space = Space::open(Arc::new(Shared::new()), "p");
+        let space = Space::open(Arc::new(Shared::new()), "p", "");
         let half = vec![0; DATA_BYTES / 2];
         assert_eq!(space.set_value(b"a", &half, 0), Ok(()));
         assert_eq!(space.set_value(b"b", &half, 0), Err(Status::InternalFailure));
@@ -222,7 +230,7 @@ mod tests {
     #[test]
     fn metrics_are_listed_by_plugin_and_name() {
         let shared = Arc::new(Shared::new());
-        let (b, a) = (Space::open(shared.clone(), "b"), Space::open(shared.clone(), "a"));
+        let (b, a) = (Space::open(shared.clone(), "b", ""), Space::open(shared.clone(), "a", ""));
         b.define_metric(MetricKind::Counter, b"hits").record(2);
         a.define_metric(MetricKind::Gauge, b"depth").record(-3);
         b.define_metric(MetricKind::Counter, b"hits").record(1);

@@ -1,7 +1,9 @@
-//! The admin API: health, readiness, metrics, the running configuration. It only shows; nothing can be changed by it.
+//! The admin API: health, readiness, metrics, the running configuration. It only shows, but for shared data of plugins that the
+//! configuration names.
 
 mod answer;
 mod metrics;
+mod shared;
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -119,7 +121,12 @@ async fn accept(listener: tokio::net::TcpListener, shown: Rc<Shown>) {
 async fn serve(stream: TcpStream, shown: Rc<Shown>) {
     let service = service_fn(move |request| {
         let shown = Rc::clone(&shown);
-        async move { Ok::<_, Infallible>(answer(&request, &shown)) }
+        async move {
+            Ok::<_, Infallible>(match shared::has(request.uri().path()) {
+                true => shared::answer(request, &shown).await,
+                false => answer(&request, &shown),
+            })
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

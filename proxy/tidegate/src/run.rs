@@ -254,6 +254,7 @@ impl Control {
             generation,
             since: SystemTime::now(),
             document: live.document.clone(),
+            shared_data: plan.admin_shared_data.clone(),
             warnings: live.warnings.clone(),
             plugins: live.plugins.states(),
         });

@@ -25,6 +25,8 @@ pub(crate) struct Status {
     pub(crate) published: Cell<u64>,
     /// The newest generation that all workers serve; 0 before the first.
     pub(crate) served: Cell<u64>,
+    /// Values of shared data that the admin API has set.
+    pub(crate) shared_data_sets: Cell<u64>,
     /// The end has begun.
     pub(crate) draining: Cell<bool>,
     /// The number of configurations that were published everywhere or refused.
@@ -37,6 +39,8 @@ pub(crate) struct Current {
     pub(crate) since: SystemTime,
     /// The document without its secrets.
     pub(crate) document: serde_json::Value,
+    /// Plugins and VM ids whose shared data the admin API shows and sets.
+    pub(crate) shared_data: Vec<String>,
     pub(crate) warnings: Vec<Problem>,
     /// By the plugins' keys.
     pub(crate) plugins: BTreeMap<String, PluginState>,
@@ -85,6 +89,7 @@ impl Status {
             rejected: RefCell::default(),
             rejections: Cell::new(0),
             published: Cell::new(0),
+            shared_data_sets: Cell::new(0),
             served: Cell::new(0),
             draining: Cell::new(false),
             settled: watch::Sender::new(0),
@@ -159,6 +164,7 @@ mod tests {
             generation,
             since: SystemTime::UNIX_EPOCH,
             document: serde_json::Value::Null,
+            shared_data: Vec::new(),
             warnings: Vec::new(),
             plugins: BTreeMap::new(),
         }

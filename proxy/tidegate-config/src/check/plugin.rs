@@ -124,6 +124,7 @@ fn plugin(
         sha256: written.sha256.as_ref().and_then(|digest| sha256(check, &path.key("sha256"), digest)),
         config: config_bytes(written.config.as_ref()),
         root_id: written.root_id.clone(),
+        vm_id: written.vm_id.clone(),
         vm_config: config_bytes(written.vm_config.as_ref()),
         environment: environment(check, &path.key("environment"), &written.environment),
         on_failure: on_failure(written.on_failure.as_ref()),

@@ -28,6 +28,9 @@ pub struct PluginDocument {
     /// Which of the module's root contexts is meant, where it registers several. Default: the one without a name.
     #[serde(default)]
     pub root_id: String,
+    /// Plugins with the same one share their data by key, and a plugin of that name shares it with them. Default: its own.
+    #[serde(default)]
+    pub vm_id: String,
     /// What the module reads when its VM starts, like `config`.
     #[serde(default)]
     pub vm_config: Option<serde_json::Value>,

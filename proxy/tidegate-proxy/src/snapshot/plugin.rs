@@ -10,6 +10,7 @@ pub fn plugin_spec(plan: &Plan, spec: &plan::Plugin, module: Module) -> PluginSp
     PluginSpec {
         name: spec.name.clone(),
         root_id: spec.root_id.clone(),
+        vm_id: spec.vm_id.clone(),
         module,
         config: spec.config.clone().into(),
         vm_config: spec.vm_config.clone().into(),

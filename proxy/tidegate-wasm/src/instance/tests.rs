@@ -112,6 +112,7 @@ fn spec(module: crate::Module) -> PluginSpec {
     PluginSpec {
         name: "plugin".into(),
         root_id: "root".into(),
+        vm_id: String::new(),
         module,
         config: Bytes::from_static(b"the config"),
         vm_config: Bytes::from_static(b"the VM's"),

@@ -137,11 +137,15 @@ fn json_body(value: &Value) -> Response<Full<Bytes>> {
     respond(StatusCode::OK, "application/json", format!("{value:#}\n"))
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+pub(crate) fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     respond(status, "text/plain; charset=utf-8", body)
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(crate) fn respond(
+    status: StatusCode,
+    kind: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -161,5 +165,6 @@ const PATHS: &str = "\
 /readyz       a configuration is served by all workers, and the end has not begun
 /metrics      Prometheus
 /config       the running configuration, and why a later one was refused
+/shared-data  PLUGIN/KEY: a value that plugins share, where admin.sharedData allows it; GET, PUT
 /ledger       which configurations and versions of plugins are still held, and by what
 ";

@@ -41,6 +41,12 @@ fn limiters(page: &mut Page, all: &[(String, LimiterCounts)]) {
 }
 
 fn configuration(page: &mut Page, status: &Status) {
+    page.one(
+        "tidegate_admin_shared_data_sets_total",
+        "counter",
+        "Values of plugins' shared data set by the admin API.",
+        status.shared_data_sets.get(),
+    );
     let current = status.current.borrow();
     let good = status.rejected.borrow().is_none();
     page.one("tidegate_config_generation", "gauge", "The configuration that runs.", status.generation());

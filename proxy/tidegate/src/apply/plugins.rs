@@ -264,6 +264,7 @@ mod tests {
             loading: plan::Loading::default(),
             config: b"{}".to_vec(),
             root_id: String::new(),
+            vm_id: String::new(),
             vm_config: Vec::new(),
             environment: Vec::new(),
             on_failure: plan::OnFailure {

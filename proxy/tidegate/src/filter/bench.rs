@@ -112,6 +112,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<ExitCode> {
 
 fn plugin(engine: &Engine, module: &[u8], (config, root_id): (&[u8], &str)) -> Result<Arc<Plugin>> {
     let spec = PluginSpec {
+        vm_id: String::new(),
         name: "bench".to_owned(),
         root_id: root_id.to_owned(),
         module: engine.compile(module)?,

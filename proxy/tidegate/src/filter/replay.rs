@@ -99,6 +99,7 @@ fn spec(record: &Recorded, module: Module, (config, root_id): (&[u8], &str)) -> 
         _ => None,
     });
     PluginSpec {
+        vm_id: String::new(),
         name: record.plugin.clone(),
         root_id: root_id.to_owned(),
         module,

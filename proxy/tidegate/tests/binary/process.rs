@@ -166,9 +166,17 @@ impl Drop for Gateway {
 
 /// Sends a request on a connection of its own.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    request_with(address, method, path, "")
+}
+
+/// As [`request`], with a body.
+pub(crate) fn request_with(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("something listens there");
     stream.set_read_timeout(Some(LONGEST)).expect("not zero");
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
     stream.write_all(head.as_bytes()).expect("the connection is open");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the answer is text and ends");

@@ -58,7 +58,7 @@ pub(super) fn find(state: &State, path: &[u8], out: &mut Vec<u8>) -> Result<Kind
     let found = match (first, stream) {
         (b"plugin_name", _) => text(out, state.plugin.name()),
         (b"plugin_root_id", _) => text(out, &state.plugin.spec.root_id),
-        (b"plugin_vm_id", _) => text(out, ""),
+        (b"plugin_vm_id", _) => text(out, &state.plugin.spec.vm_id),
         (b"xds", _) if cut(rest).0 == b"node" => node(state, cut(rest).1, out),
         (_, None) => None,
         (b"request", Some(stream)) => request(state, stream, rest, out),

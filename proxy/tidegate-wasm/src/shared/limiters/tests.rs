@@ -40,7 +40,7 @@ fn all_threads_together_take_exactly_the_limit() {
     let shared = Arc::new(Shared::new());
     let limit = Limit { units: 5000, ..TEN };
     let worker = || {
-        let space = Space::open(shared.clone(), "p");
+        let space = Space::open(shared.clone(), "p", "");
         let entries = [(limit, "everyone", 1, false)];
         (0..10_000).filter(|n| ask(&space, Act::Take, &entries, *n, None).unwrap()[0].allowed).count()
     };
@@ -54,19 +54,19 @@ fn all_threads_together_take_exactly_the_limit() {
 #[test]
 fn counts_belong_to_the_name_and_outlive_who_counted() {
     let shared = Arc::new(Shared::new());
-    let space = Space::open(shared.clone(), "one");
+    let space = Space::open(shared.clone(), "one", "");
     assert!((0..10).all(|_| take(&space, "k", 0)) && !take(&space, "k", 0));
-    assert!(take(&Space::open(shared.clone(), "other"), "k", 0) && take(&space, "l", 0));
+    assert!(take(&Space::open(shared.clone(), "other", ""), "k", 0) && take(&space, "l", 0));
     drop(space);
-    assert!(!take(&Space::open(shared.clone(), "one"), "k", SECOND - 1));
-    assert!(take(&Space::open(shared.clone(), "one"), "k", SECOND));
+    assert!(!take(&Space::open(shared.clone(), "one", ""), "k", SECOND - 1));
+    assert!(take(&Space::open(shared.clone(), "one", ""), "k", SECOND));
     let counts = LimiterCounts { keys: 1, evicted: 0 };
     assert_eq!(shared.limiters()[1], ("other".to_owned(), counts));
 }
 
 #[test]
 fn several_limits_are_taken_together_or_not_at_all() {
-    let space = Space::open(Arc::new(Shared::new()), "p");
+    let space = Space::open(Arc::new(Shared::new()), "p", "");
     let both = [(TEN, "wide", 1, false), (Limit { units: 2, ..TEN }, "narrow", 1, false)];
     for _ in 0..5 {
         ask(&space, Act::Take, &both, 0, None).unwrap();
@@ -80,7 +80,7 @@ fn several_limits_are_taken_together_or_not_at_all() {
 
 #[test]
 fn what_a_stream_holds_is_given_back_with_it() {
-    let space = Space::open(Arc::new(Shared::new()), "p");
+    let space = Space::open(Arc::new(Shared::new()), "p", "");
     let entry = [(TWO_AT_ONCE, "k", 1, false)];
     let enter = |leases: &mut Vec<Lease>| ask(&space, Act::Take, &entry, 0, Some(leases)).unwrap()[0].allowed;
     let (mut one, mut two, mut three) = (Vec::new(), Vec::new(), Vec::new());
@@ -98,7 +98,7 @@ fn what_a_stream_holds_is_given_back_with_it() {
 
 #[test]
 fn what_is_over_is_forgotten_first() {
-    let space = Space::open(Arc::new(Shared::new()), "p");
+    let space = Space::open(Arc::new(Shared::new()), "p", "");
     for second in 0..4 {
         for n in 0..SHARDS * KEYS / 2 {
             take(&space, &format!("{second} {n}"), second * 2 * SECOND);
@@ -110,7 +110,7 @@ fn what_is_over_is_forgotten_first() {
 
 #[test]
 fn there_is_a_bound_for_keys_and_for_bytes() {
-    let space = Space::open(Arc::new(Shared::new()), "p");
+    let space = Space::open(Arc::new(Shared::new()), "p", "");
     let long = Limit { period: 1000 * SECOND, ..TEN };
     let key = |n: usize| format!("{n}{}", "x".repeat(n % 100));
     let last = SHARDS * KEYS * 3 / 2;

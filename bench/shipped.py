@@ -78,6 +78,8 @@ HEADERS = {
 
 TIDEGATE = {
     "api-key": lambda: {"module": "builtin:api-key", "config": {"keys": ["bench-key"]}},
+    "auth-key": lambda: {"module": "builtin:auth", "config": {
+        "ways": [{"key": {"keys": [{"key": "bench-key", "consumer": "bench"}]}}]}},
     # Each token is verified anew, as Envoy does it.
     "jwt-es256": lambda: jwt("ES256", cache=0),
     "jwt-rs256": lambda: jwt("RS256", cache=0),

@@ -9,6 +9,7 @@ mod heads;
 mod pairs;
 mod replies;
 mod sdk;
+mod transform;
 
 use super::config::STOPS;
 
@@ -106,5 +107,6 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(sdk::cases());
     cases.extend(api_key::cases());
     cases.extend(cors::cases());
+    cases.extend(transform::cases());
     cases
 }

@@ -26,6 +26,9 @@ pub(crate) const API_KEY: &str = "api-key";
 /// The listener of the first-party filter of that name.
 pub(crate) const CORS: &str = "cors";
 
+/// The listener of the first-party filter of that name.
+pub(crate) const TRANSFORM: &str = "transform";
+
 /// Filters of their own beside the scripted guest: listener and plugin, module, configuration.
 const FILTERS: &[(&str, &str, &str)] = &[
     (SDK, "sdk_guest.wasm", r#"{"upstream":"up","tickMillis":50}"#),
@@ -38,6 +41,11 @@ const FILTERS: &[(&str, &str, &str)] = &[
         CORS,
         "cors.wasm",
         r#"{"origins":["https://shop.test","https://*.example.org"],"headers":"mirror","exposedHeaders":["x-total"],"maxAge":"1h","credentials":true,"otherOrigins":"refuse"}"#,
+    ),
+    (
+        TRANSFORM,
+        "transform.wasm",
+        r#"{"request":[{"headers":{"copy":{"x-a":"x-copy"},"rename":{"x-old":"x-new"},"remove":["x-secret"],"set":{"x-q":"{query.q|none}","x-m":"{method} {path}"},"add":{"x-a":"3"}},"query":{"remove":["page"],"set":{"a":"{header.x-a}"}}}],"response":[{"when":{"status":["2xx"]},"headers":{"set":{"x-was":"{status} {request.header.x-a|-} {path}"}}}]}"#,
     ),
 ];
 

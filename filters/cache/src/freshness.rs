@@ -1,0 +1,181 @@
+//! What may be kept and for how long it is fresh (RFC 9111, 3 and 4.2).
+
+use tidegate_sdk::Fields;
+
+use crate::config::Config;
+use crate::control::{Control, seconds};
+use crate::date;
+use crate::record::Entry;
+
+/// The times that belong to a response, in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// When the request went to the upstream.
+    pub asked: u64,
+    /// When the response came.
+    pub answered: u64,
+}
+
+/// What is to be kept of a response, but for its body; `None` when it may not be.
+pub fn entry(
+    config: &Config,
+    headers: &Fields,
+    status: u16,
+    authorized: bool,
+    times: Times,
+) -> Option<Entry> {
+    let control = Control::of(headers);
+    if !STATUS.contains(&status) || control.no_store || control.private || headers.get("set-cookie").is_some()
+    {
+        return None;
+    }
+    let shared = control.public || control.s_maxage.is_some() || control.must_revalidate;
+    // RFC 9111, 3.5.
+    if authorized && !shared {
+        return None;
+    }
+    let given = date_of(headers, "date");
+    let lifetime = control.s_maxage.or(control.max_age).or_else(|| {
+        let expires = headers.get("expires")?;
+        // An expires that is no date is in the past.
+        Some(date::parse(expires).unwrap_or(0).saturating_sub(given.unwrap_or(times.answered)))
+    });
+    let heuristic = || {
+        let modified =
+            date_of(headers, "last-modified").filter(|_| config.heuristic && HEURISTIC.contains(&status))?;
+        Some((given.unwrap_or(times.answered).saturating_sub(modified) / 10).min(86_400))
+    };
+    let lifetime = lifetime.or_else(heuristic);
+    if lifetime.is_none() && !control.no_cache && !control.public {
+        return None;
+    }
+    let strict = control.must_revalidate || control.proxy_revalidate || control.s_maxage.is_some();
+    let window =
+        |own: Option<u64>, configured: Option<tidegate_sdk::units::Span>| match strict || control.no_cache {
+            true => 0,
+            false => own.unwrap_or_else(|| configured.map_or(0, |span| span.0.as_secs())),
+        };
+    let kept = Entry {
+        status,
+        stored: times.answered,
+        initial_age: initial_age(headers, given, times),
+        lifetime: lifetime.unwrap_or(0),
+        while_revalidate: window(control.stale_while_revalidate, config.stale_while_revalidate),
+        if_error: window(control.stale_if_error, config.stale_if_error),
+        strict,
+        no_cache: control.no_cache,
+        shared,
+        headers: headers.iter().filter(|(name, _)| !is_dropped(name)).collect(),
+        body: Vec::new(),
+    };
+    let is_of_use =
+        kept.lifetime > kept.initial_age || kept.has_validator() || kept.while_revalidate + kept.if_error > 0;
+    is_of_use.then_some(kept)
+}
+
+/// A kept response that the upstream has confirmed: with the headers of the confirmation (RFC 9111, 4.3.4).
+pub fn confirmed(
+    config: &Config,
+    old: &Entry,
+    headers: &Fields,
+    authorized: bool,
+    times: Times,
+) -> Option<Entry> {
+    let mut merged = old.headers.clone();
+    let mut replaced: Vec<&str> = Vec::new();
+    for (name, value) in headers.iter().filter(|(name, _)| !is_dropped(name) && !name.starts_with("content-"))
+    {
+        if !replaced.contains(&name) {
+            merged.remove(name);
+            replaced.push(name);
+        }
+        merged.add(name, value);
+    }
+    if let Some(age) = headers.get("age") {
+        merged.set("age", age);
+    }
+    let mut entry = entry(config, &merged, old.status, authorized, times)?;
+    entry.body.clone_from(&old.body);
+    Some(entry)
+}
+
+/// Whether a kept response may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// As it is.
+    Fresh,
+    /// As it is, while another request gets a new one.
+    WhileRevalidated,
+    /// When the upstream confirms it.
+    Stale,
+}
+
+/// How a request may use a kept response.
+pub fn usable(entry: &Entry, request: &Control, pragma: bool, now: u64) -> Use {
+    let age = entry.age(now);
+    if entry.no_cache
+        || request.no_cache
+        || pragma && !request.present
+        || request.max_age.is_some_and(|most| age > most)
+    {
+        return Use::Stale;
+    }
+    let left = entry.lifetime.saturating_sub(age);
+    if left > 0 && request.min_fresh.is_none_or(|least| left >= least) {
+        return Use::Fresh;
+    }
+    if request.min_fresh.is_some() {
+        return Use::Stale;
+    }
+    let staleness = age.saturating_sub(entry.lifetime);
+    if !entry.strict && request.max_stale.is_some_and(|most| staleness <= most) {
+        return Use::Fresh;
+    }
+    // A client that says how old it may be means it.
+    if request.max_age.is_none() && staleness < entry.while_revalidate {
+        Use::WhileRevalidated
+    } else {
+        Use::Stale
+    }
+}
+
+/// Whether a stale response may be given in place of an error.
+pub fn replaces_errors(entry: &Entry, request: &Control, now: u64) -> bool {
+    let window = request.stale_if_error.unwrap_or(entry.if_error);
+    !entry.strict && !entry.no_cache && entry.age(now).saturating_sub(entry.lifetime) < window
+}
+
+/// RFC 9111, 4.2.3.
+fn initial_age(headers: &Fields, date: Option<u64>, times: Times) -> u64 {
+    let apparent = date.map_or(0, |date| times.answered.saturating_sub(date));
+    let told = headers.get("age").and_then(|age| seconds(age)).unwrap_or(0);
+    apparent.max(told.saturating_add(times.answered.saturating_sub(times.asked)))
+}
+
+/// A header that is a date.
+pub fn date_of(headers: &Fields, name: &str) -> Option<u64> {
+    date::parse(headers.get(name)?)
+}
+
+/// Headers that are not kept: of the connection, of this one answer, or written anew each time.
+fn is_dropped(name: &str) -> bool {
+    name.starts_with(':') || name.starts_with("proxy-") || DROPPED.contains(&name)
+}
+
+const DROPPED: [&str; 9] = [
+    "age",
+    "connection",
+    "content-length",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+];
+
+/// Statuses that this cache understands as a whole answer.
+const STATUS: [u16; 15] = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 421, 451, 501];
+
+/// Statuses that may be fresh without saying so (RFC 9110, 15.1).
+const HEURISTIC: [u16; 10] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414];

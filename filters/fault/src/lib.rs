@@ -85,10 +85,12 @@ impl Filter for FaultFilter {
     async fn on_request(&self, request: &mut Request<Decided>, body: &mut Body) -> Result<Flow> {
         let plan = self.plan(request);
         if plan.is_nothing() {
+            request.leave();
             return Ok(Flow::Continue);
         }
         let Some(place) = Place::take(self.max_active) else {
             SKIPPED.increment();
+            request.leave();
             return Ok(Flow::Continue);
         };
         self.note(request, &plan);
@@ -99,6 +101,7 @@ impl Filter for FaultFilter {
             return Ok(answer(abort));
         }
         if !plan.shapes() {
+            request.leave();
             return Ok(Flow::Continue);
         }
         let (state, plan) = (request.state(), Box::new(plan));
@@ -217,7 +220,7 @@ fn answer(abort: &Abort) -> Flow {
         Abort::Grpc(status, message) => {
             Reply::new(http_status(*status)).grpc_status(*status).body(message.as_bytes())
         }
-        Abort::Reset => return Flow::Close,
+        Abort::Reset => return Flow::reset("fault_reset"),
     };
     reply.details("fault_abort").into()
 }

@@ -1,6 +1,6 @@
 //! Arms: names for places where requests go, each with a counter.
 
-use tidegate_sdk::{ConfigError, Counter, Outcome, Request, foreign};
+use tidegate_sdk::{ConfigError, Counter, Outcome, Request};
 
 use crate::config::{self, To};
 use crate::source::header_name;
@@ -55,11 +55,8 @@ fn checked(to: &To, path: &str) -> Result<To, ConfigError> {
 /// Sends a request there.
 pub(crate) fn send<S>(request: &Request<S>, to: &To) -> Outcome<()> {
     match to {
-        To::Upstream(name) => foreign::call("tidegate_set_upstream", name.as_bytes()).map(drop),
-        To::Route(name) => foreign::call("tidegate_set_route", name.as_bytes()).map(drop),
-        To::Header(header) => {
-            request.headers().try_set(&header.name, &header.value)?;
-            request.choose_route_again()
-        }
+        To::Upstream(name) => request.set_upstream(name),
+        To::Route(name) => request.set_route(name),
+        To::Header(header) => request.route_by_header(&header.name, &header.value),
     }
 }

@@ -111,6 +111,7 @@ impl Filter for Routing {
         if let Some(name) = self.tell_upstream.as_ref().filter(|name| request.headers().contains(name)) {
             request.headers().remove(name);
         }
+        request.leave();
         Flow::Continue
     }
 
@@ -181,6 +182,8 @@ impl Routing {
         state.arm.set(Some((at, decision.arm)));
         if let (true, Kind::Split(split)) = (decision.keep, &rule.kind) {
             state.cookie.replace(split.set_cookie(arm));
+        } else if self.tell_client.is_none() {
+            request.leave();
         }
         Flow::Continue
     }

@@ -268,6 +268,8 @@ pub(crate) struct Stream {
     pub(crate) of_bytes: bool,
     /// The guest has had its callback for the log.
     pub(crate) logged: bool,
+    /// The guest wants to be shown nothing more of it.
+    pub(crate) left: bool,
     /// The guest wrote to the request's head.
     pub(crate) changed: bool,
     pub(crate) info: Rc<StreamInfo>,
@@ -317,6 +319,7 @@ impl Stream {
             closing: false,
             of_bytes: false,
             logged: false,
+            left: false,
             changed: false,
             facts,
             info,
@@ -349,6 +352,7 @@ impl Stream {
         self.ended = false;
         self.closing = false;
         self.logged = false;
+        self.left = false;
         self.changed = false;
         self.facts = facts;
         self.info = info;

@@ -5,9 +5,11 @@ mod body;
 mod calls;
 mod cors;
 mod failure;
+mod fault;
 mod heads;
 mod pairs;
 mod replies;
+mod routing;
 mod sdk;
 mod transform;
 
@@ -106,6 +108,8 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(failure::cases());
     cases.extend(sdk::cases());
     cases.extend(api_key::cases());
+    cases.extend(fault::cases());
+    cases.extend(routing::cases());
     cases.extend(cors::cases());
     cases.extend(transform::cases());
     cases

@@ -29,6 +29,12 @@ pub(crate) const CORS: &str = "cors";
 /// The listener of the first-party filter of that name.
 pub(crate) const TRANSFORM: &str = "transform";
 
+/// The listener of the first-party filter of that name.
+pub(crate) const FAULT: &str = "fault";
+
+/// The listener of the first-party filter of that name.
+pub(crate) const ROUTING: &str = "routing";
+
 /// Filters of their own beside the scripted guest: listener and plugin, module, configuration.
 const FILTERS: &[(&str, &str, &str)] = &[
     (SDK, "sdk_guest.wasm", r#"{"upstream":"up","tickMillis":50}"#),
@@ -36,6 +42,16 @@ const FILTERS: &[(&str, &str, &str)] = &[
         API_KEY,
         "api_key.wasm",
         r#"{"keys":["plain-key",{"key":"anns-key","consumer":"ann"}],"consumerHeader":"x-consumer"}"#,
+    ),
+    (
+        FAULT,
+        "fault.wasm",
+        r#"{"seed":1,"decideBy":"x-id","byHeader":{"abort":true},"faults":[{"match":{"headers":{"x-fault":"status"}},"abort":{"status":503,"message":"out"}},{"match":{"headers":{"x-fault":"grpc"}},"abort":{"grpcStatus":14,"message":"out"}},{"match":{"headers":{"x-fault":"reset"}},"abort":{"reset":true}},{"match":{"headers":{"x-fault":"delay"}},"delay":{"fixed":"20ms"}},{"match":{"headers":{"x-fault":"half"}},"abort":{"percent":50,"status":500}},{"match":{"headers":{"x-fault":"slow"}},"bandwidth":{"up":200,"down":200}},{"match":{"headers":{"x-fault":"cut"}},"truncate":{"after":3,"keepLength":false}},{"match":{"headers":{"x-fault":"corrupt"}},"corrupt":{"every":2}}]}"#,
+    ),
+    (
+        ROUTING,
+        "routing.wasm",
+        r#"{"tell":{"upstream":"x-t-arm","client":"x-t-arm"},"redirects":[{"path":"/old/(.*)","to":"/new/$1"}],"rewrites":[{"path":"/v1(/.*)","to":"/v2$1"}],"rules":[{"name":"plan","values":{"from":{"header":"x-plan"},"arms":{"gold":{"header":{"name":"x-t-to","value":"gold"}}}}},{"name":"shop","match":{"path":"/shop.*"},"switch":{"initial":"blue","arms":{"blue":{"header":{"name":"x-t-to","value":"blue"}},"green":{"header":{"name":"x-t-to","value":"green"}}},"control":{"path":"/switch","token":"0123456789abcdef"}}},{"name":"lang","match":{"headers":{"accept-language":"*"}},"language":{"arms":{"de":{"header":{"name":"x-t-to","value":"de"}}},"default":{"header":{"name":"x-t-to","value":"en"}}}},{"name":"split","match":{"headers":{"x-user":"*"}},"split":{"by":{"header":"x-user"},"cookie":{"name":"v"},"arms":[{"name":"a"},{"name":"b","to":{"header":{"name":"x-t-to","value":"b"}}}]}}]}"#,
     ),
     (
         CORS,

@@ -176,7 +176,10 @@ impl Exchange {
         let decision = guest.request_head(head, pending, end)?;
         let wait = matches!(decision, Decision::Wait);
         match decision {
-            Decision::Go => self.taken(guest, through(body, guest, Side::Request, end)),
+            Decision::Go => {
+                guest.may_leave();
+                self.taken(guest, through(body, guest, Side::Request, end))
+            }
             Decision::Reply(reply) => Ok(Flow::Reply(reply)),
             Decision::Hold | Decision::Wait => {
                 let body = into(body, guest, Side::Request, end, wait);

@@ -170,6 +170,14 @@ impl Guest {
         self.failed.get()
     }
 
+    /// A guest that has let the request's head go and wants no more of it is passed over from now on.
+    #[inline]
+    pub(crate) fn may_leave(&self) {
+        if self.with(|instance, id| instance.has_left(id)) {
+            self.out.set(true);
+        }
+    }
+
     /// Whether the guest is passed over.
     pub(crate) fn is_out(&self) -> bool {
         self.out.get()

@@ -187,6 +187,12 @@ impl Instance {
         self.take_body(id, Side::Response)
     }
 
+    /// Whether the guest has said that it has nothing more to do with this request.
+    #[must_use]
+    pub fn has_left(&self, id: StreamId) -> bool {
+        self.store.data().streams.get(id.0).is_some_and(|stream| stream.left)
+    }
+
     /// Bytes of the request's body that are held.
     #[must_use]
     pub fn buffered_request_body(&self, id: StreamId) -> usize {
@@ -285,7 +291,7 @@ impl Instance {
     }
 
     fn show_head(&mut self, id: StreamId, side: Side, count: u32, end: bool, now: Now) -> Result<Step, Trap> {
-        if on_head(&self.exports, side).is_none() {
+        if on_head(&self.exports, side).is_none() || self.has_left(id) {
             return self.unasked(id, side);
         }
         self.enter(id, side, Part::Head, now)?;
@@ -321,11 +327,12 @@ impl Instance {
         let before = flow.body.len();
         flow.body.push(chunk);
         let (hold, size) = (flow.hold, count(flow.body.len()));
+        let left = self.has_left(id);
         let function = match side {
             Side::Request => &self.exports.request_body,
             Side::Response => &self.exports.response_body,
         };
-        if function.is_none() || matches!(hold, Hold::All | Hold::Stopped) {
+        if function.is_none() || left || matches!(hold, Hold::All | Hold::Stopped) {
             return self.unasked(id, side);
         }
         self.enter(id, side, Part::Body { end }, now)?;
@@ -358,11 +365,12 @@ impl Instance {
         let flow = stream.flow_mut(side);
         let (hold, fields) = (flow.hold, count(trailers.len()));
         flow.trailers = Some(trailers);
+        let left = self.has_left(id);
         let function = match side {
             Side::Request => &self.exports.request_trailers,
             Side::Response => &self.exports.response_trailers,
         };
-        if function.is_none() || ended || matches!(hold, Hold::All | Hold::Stopped) {
+        if function.is_none() || ended || left || matches!(hold, Hold::All | Hold::Stopped) {
             return self.unasked(id, side);
         }
         self.enter(id, side, Part::Trailers, now)?;

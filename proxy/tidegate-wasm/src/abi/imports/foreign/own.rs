@@ -10,10 +10,11 @@ use std::time::Duration;
 use tidegate_abi::{LogLevel, Status};
 
 /// All of them, for `tidegate_has`.
-const NAMES: [&[u8]; 8] = [
+const NAMES: [&[u8]; 9] = [
     b"tidegate_cancel",
     b"tidegate_feed",
     b"tidegate_has",
+    b"tidegate_leave",
     b"tidegate_limit",
     b"tidegate_reset",
     b"tidegate_set_route",
@@ -27,6 +28,7 @@ pub(super) fn call(state: &mut State, name: &[u8], args: &[u8]) -> Result<Vec<u8
         b"tidegate_cancel" => cancel(state, token(args)?)?,
         b"tidegate_feed" => stream::feed(state, args)?,
         b"tidegate_has" if NAMES.contains(&args) => {}
+        b"tidegate_leave" => leave(state)?,
         b"tidegate_reset" => reset(state, args)?,
         b"tidegate_set_route" => set_route(state, args)?,
         b"tidegate_set_upstream" => set_upstream(state, args)?,
@@ -61,6 +63,13 @@ fn cancel(state: &mut State, token: u32) -> Answer {
     state.calls.swap_remove(at);
     state.answered(token);
     state.push(Effect::ForeignCancel { token })
+}
+
+/// The guest has nothing more to do with this request: no further part of it, or of its answer, is shown.
+fn leave(state: &mut State) -> Answer {
+    let stream = state.stream_mut().filter(|stream| !stream.of_bytes).ok_or(Status::BadArgument)?;
+    stream.left = true;
+    Ok(())
 }
 
 /// The client gets no answer; the argument says why, for the access log.

@@ -79,7 +79,8 @@ fn a_service_decides_by_http() {
         (Some("/orders?x=1"), Some("POST"))
     );
     assert_eq!((asked.header("x-forwarded-for"), asked.header("x-private")), (Some("127.0.0.1"), None));
-    assert_eq!(lab.gateway.metric("auth_requests_total", "outcome=\"known\""), 1.0);
+    let known = "auth_requests_total{way=\"external\",outcome=\"known\"}";
+    assert_eq!(lab.gateway.guest_metric("external-auth", known), 1);
 }
 
 #[test]

@@ -151,13 +151,16 @@ impl Inner {
         let mut behaviour = self.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
         let issuer = &self.issuer;
         Some(match asked.path.as_str() {
-            "/realm/.well-known/openid-configuration" => of_json(200, &json!({
-                "issuer": issuer,
-                "authorization_endpoint": format!("{issuer}/authorize?tenant=a"),
-                "token_endpoint": format!("{issuer}/token"),
-                "jwks_uri": format!("{issuer}/keys"),
-                "end_session_endpoint": format!("{issuer}/logout"),
-            })),
+            "/realm/.well-known/openid-configuration" => of_json(
+                200,
+                &json!({
+                    "issuer": issuer,
+                    "authorization_endpoint": format!("{issuer}/authorize?tenant=a"),
+                    "token_endpoint": format!("{issuer}/token"),
+                    "jwks_uri": format!("{issuer}/keys"),
+                    "end_session_endpoint": format!("{issuer}/logout"),
+                }),
+            ),
             "/realm/keys" => of_json(200, &self.keys()),
             "/realm/authorize" => authorize(&mut behaviour, asked),
             "/realm/token" => {
@@ -193,7 +196,8 @@ impl Inner {
             return of_json(401, &json!({ "error": "invalid_client" }));
         }
         let field = |name: &str| asked.form.get(name).map_or("", String::as_str);
-        let refused = || of_json(400, &json!({ "error": "invalid_grant", "error_description": "not <b>you</b>" }));
+        let refused =
+            || of_json(400, &json!({ "error": "invalid_grant", "error_description": "not <b>you</b>" }));
         let nonce = match field("grant_type") {
             "authorization_code" => {
                 let Some(code) = behaviour.codes.remove(field("code")) else { return refused() };
@@ -205,7 +209,9 @@ impl Inner {
             }
             "refresh_token" => {
                 let token = field("refresh_token");
-                let Some(at) = behaviour.refresh_tokens.iter().position(|known| known == token) else { return refused() };
+                let Some(at) = behaviour.refresh_tokens.iter().position(|known| known == token) else {
+                    return refused();
+                };
                 behaviour.refresh_tokens.remove(at);
                 None
             }
@@ -263,7 +269,8 @@ fn authorize(behaviour: &mut Behaviour, asked: &Asked) -> Answer {
     behaviour.count += 1;
     let code = format!("code+{}", behaviour.count);
     behaviour.codes.insert(code.clone(), query.clone());
-    let back = format!("{}?code={}&state={}", field("redirect_uri"), code.replace('+', "%2B"), field("state"));
+    let back =
+        format!("{}?code={}&state={}", field("redirect_uri"), code.replace('+', "%2B"), field("state"));
     Answer { status: 302, fields: format!("location: {back}\r\n"), body: String::new() }
 }
 

@@ -18,6 +18,7 @@ mod url;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
+use tidegate_sdk::log::Level;
 use tidegate_sdk::{ConfigError, Reply, log, time};
 
 use cookies::{Jar, Presented};
@@ -227,7 +228,9 @@ impl Parts {
     }
 
     fn failed(&self, fault: &Fault) -> Reply {
-        log::warn!("login at {}: {}: {}", self.provider.issuer, fault.word(), fault.why());
+        // What a client alone can bring about must not fill the log.
+        let level = if fault.is_clients() { Level::Info } else { Level::Warn };
+        log::log!(level, "login at {}: {}: {}", self.provider.issuer, fault.word(), fault.why());
         fault.reply()
     }
 

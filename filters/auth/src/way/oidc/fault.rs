@@ -71,6 +71,11 @@ impl Fault {
         &self.why
     }
 
+    /// Whether it is for the client to do something else.
+    pub(super) fn is_clients(&self) -> bool {
+        self.status < 500
+    }
+
     /// Its word in the access log.
     pub(super) fn word(&self) -> &'static str {
         self.word

@@ -30,7 +30,7 @@ impl Parts {
         opened: &Rc<Opened>,
         good: bool,
     ) -> Result<Refreshed, Fault> {
-        let (name, lease) = (opened.session.turn(), self.provider.timeout.saturating_mul(2));
+        let (name, lease) = (opened.session.turn(), self.provider.timeout.saturating_mul(CALLS));
         let deadline = time::now().saturating_add(lease);
         let mut mine = false;
         loop {
@@ -114,6 +114,9 @@ impl Parts {
         })
     }
 }
+
+/// Calls of a refresh at most: the discovery document, the tokens, the keys.
+const CALLS: u32 = 3;
 
 /// How often a waiting request looks whether the tokens are there.
 const GLANCE: Duration = Duration::from_millis(10);

@@ -175,7 +175,8 @@ fn by_host(algorithm: Algorithm, key: &[u8], text: &[u8], signature: &[u8]) -> O
     }
     match foreign::call("tidegate_verify", &message) {
         Ok(answer) => Some(answer == [1]),
-        Err(Error::Refused { status: BAD_ARGUMENT, .. }) => Some(false),
+        // A key that it cannot read, which others may.
+        Err(Error::Refused { status: BAD_ARGUMENT, .. }) => None,
         Err(error) => {
             log::debug!("signatures are verified without the host: {error}");
             ALONE.set(true);

@@ -3,6 +3,8 @@
 use super::{Answer, token};
 use crate::abi::imports::stream;
 use crate::abi::memory::Fault;
+use crate::abi::protobuf::{Reader, Value};
+use crate::foreign::tokens;
 use crate::grpc::Kind;
 use crate::state::State;
 use crate::{Effect, ForeignCall, StreamId};
@@ -10,7 +12,7 @@ use std::time::Duration;
 use tidegate_abi::{LogLevel, Status};
 
 /// All of them, for `tidegate_has`.
-const NAMES: [&[u8]; 9] = [
+const NAMES: &[&[u8]] = &[
     b"tidegate_cancel",
     b"tidegate_feed",
     b"tidegate_has",
@@ -20,6 +22,7 @@ const NAMES: [&[u8]; 9] = [
     b"tidegate_set_route",
     b"tidegate_set_upstream",
     b"tidegate_sleep",
+    b"tidegate_verify",
 ];
 
 /// Calls the function of this name.
@@ -33,6 +36,7 @@ pub(super) fn call(state: &mut State, name: &[u8], args: &[u8]) -> Result<Vec<u8
         b"tidegate_set_route" => set_route(state, args)?,
         b"tidegate_set_upstream" => set_upstream(state, args)?,
         b"tidegate_sleep" => return sleep(state, args),
+        b"tidegate_verify" => return Ok(verify(args)?),
         _ => return Err(Status::NotFound.into()),
     }
     Ok(Vec::new())
@@ -54,6 +58,22 @@ fn sleep(state: &mut State, args: &[u8]) -> Result<Vec<u8>, Fault> {
         return Err(Status::BadArgument.into());
     }
     later(state, ForeignCall::Sleep(Duration::from_millis(u64::from(time.max(1)))))
+}
+
+/// A message with `algorithm` 1, `key` 2, `signature` 3, `text` 4; the answer is one byte, 1 for a valid signature.
+fn verify(args: &[u8]) -> Result<Vec<u8>, Status> {
+    let (mut algorithm, mut key, mut signature, mut text) = (&b""[..], &b""[..], &b""[..], &b""[..]);
+    for (number, field) in Reader::new(args).fields().ok_or(Status::BadArgument)? {
+        match (number, field) {
+            (1, Value::Bytes(bytes)) => algorithm = bytes,
+            (2, Value::Bytes(bytes)) => key = bytes,
+            (3, Value::Bytes(bytes)) => signature = bytes,
+            (4, Value::Bytes(bytes)) => text = bytes,
+            _ => {}
+        }
+    }
+    let valid = tokens::verify(algorithm, key, signature, text).ok_or(Status::BadArgument)?;
+    Ok(vec![u8::from(valid)])
 }
 
 /// Nobody waits for the result any more.

@@ -36,7 +36,7 @@ pub(crate) fn ci() -> bool {
 }
 
 fn checks(tally: &mut Tally) {
-    tally.step("tools", || tools::ensure().map(|()| true));
+    tally.step("tools", || tools::ensure().and_then(|()| tools::ensure_servers()).map(|()| true));
     tally.step("formatting", || {
         let workspace = shell::passes(shell::cargo().args(["fmt", "--all", "--check"]))?;
         let filters = shell::passes(in_filters("fmt").args(["--all", "--check"]))?;

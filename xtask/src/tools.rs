@@ -28,6 +28,11 @@ pub(crate) fn ensure_program(name: &str, purpose: &str) -> Outcome<()> {
     install_packages(&[name], purpose).map_err(|problem| format!("{name} is needed: {problem}").into())
 }
 
+/// Installs the servers that tests of filters start.
+pub(crate) fn ensure_servers() -> Outcome<()> {
+    ensure_program("redis-server", "counts for several gateways in a test")
+}
+
 /// Installs Debian packages; the error says why it cannot be done, and what to type instead.
 pub(crate) fn install_packages(packages: &[&str], purpose: &str) -> Result<(), String> {
     tidegate_toolchain::install_packages(packages, purpose, &say)

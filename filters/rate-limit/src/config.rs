@@ -29,6 +29,8 @@ pub struct Config {
     pub body: String,
     /// An external service.
     pub service: Option<Service>,
+    /// Where limits of several gateways are counted.
+    pub redis: Option<Store>,
 }
 
 /// A limit with all that belongs to it.
@@ -46,6 +48,8 @@ pub struct Rule {
     pub shadow: bool,
     /// A request that lacks a part of the key is not counted.
     pub skips: bool,
+    /// It is counted for several gateways together.
+    pub global: bool,
 }
 
 impl Rule {
@@ -112,7 +116,38 @@ impl Headers {
     }
 }
 
-/// What happens to a request when the service or the store gives no answer.
+/// A Redis that several gateways have in common. Its clock counts.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Store {
+    /// The upstream, by its name; it must have `protocol: redis`.
+    pub upstream: String,
+    /// What its keys begin with; gateways with the same count together. Default: `tidegate:`.
+    pub prefix: Option<String>,
+    /// How long to wait for its answer. Default: `100ms`.
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<String>"))]
+    pub timeout: Option<Span>,
+    /// What happens to a request when it gives no answer. Default: `local`.
+    #[serde(default)]
+    pub on_error: OnStoreError,
+}
+
+/// What happens to a request when Redis gives no answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum OnStoreError {
+    /// Each gateway counts for itself.
+    #[default]
+    Local,
+    /// It passes.
+    Allow,
+    /// It is refused, with 503.
+    Deny,
+}
+
+/// What happens to a request when the service gives no answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -165,6 +200,8 @@ struct Document {
     limits: Vec<LimitDocument>,
     /// An external service that decides as well, after the limits here.
     service: Option<Service>,
+    /// Where limits with `global` are counted.
+    redis: Option<Store>,
     /// Which headers tell clients of the limits. Default: `standard`.
     #[serde(default)]
     headers: Headers,
@@ -205,6 +242,9 @@ struct LimitDocument {
     /// It is only watched.
     #[serde(default)]
     shadow: bool,
+    /// It is counted in Redis, for all gateways that use the same one.
+    #[serde(default)]
+    global: bool,
 }
 
 /// A part of the request, or several.
@@ -244,6 +284,9 @@ impl TryFrom<Document> for Config {
             if limits.iter().any(|other| other.name == rule.name) {
                 return Err(format!("limits[{at}].name: \"{}\" is the name of an earlier limit", rule.name));
             }
+            if rule.global && document.redis.is_none() {
+                return Err(format!("limits[{at}].global: there is no redis to count in"));
+            }
             limits.push(rule);
         }
         if limits.len() > 16 {
@@ -262,12 +305,13 @@ impl TryFrom<Document> for Config {
             status,
             body: document.body.unwrap_or_else(|| "too many requests".to_owned()),
             service: document.service,
+            redis: document.redis,
         })
     }
 }
 
 fn rule(written: LimitDocument, shadow: bool) -> Result<Rule, String> {
-    let LimitDocument { name, rate, concurrent, key, cost, missing, shadow: own } = written;
+    let LimitDocument { name, rate, concurrent, key, cost, missing, shadow: own, global } = written;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
         let name = name.escape_debug();
@@ -279,6 +323,9 @@ fn rule(written: LimitDocument, shadow: bool) -> Result<Rule, String> {
         (None, Some(_)) => return Err("concurrent: 0 would refuse every request".to_owned()),
         _ => return Err("rate: a limit has either a rate or concurrent".to_owned()),
     };
+    if global && limit.algorithm == Algorithm::Concurrency {
+        return Err("global: what goes on at the same time is counted in each gateway only".to_owned());
+    }
     let cost = cost.unwrap_or(Cost::Fixed(1));
     match &cost {
         Cost::Fixed(units) if *units > limit.capacity() => {
@@ -290,5 +337,5 @@ fn rule(written: LimitDocument, shadow: bool) -> Result<Rule, String> {
         }
         _ => {}
     }
-    Ok(Rule { name, limit, key, cost, shadow: shadow || own, skips: missing == Missing::Skip })
+    Ok(Rule { name, limit, key, cost, shadow: shadow || own, skips: missing == Missing::Skip, global })
 }

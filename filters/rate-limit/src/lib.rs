@@ -6,12 +6,14 @@
 
 mod answer;
 mod config;
+mod global;
 mod key;
 mod protobuf;
 mod rate;
 mod service;
 
 use std::cell::RefCell;
+use std::mem::take;
 
 use tidegate_sdk::limit::{self, Ask, NEVER, Permit, Taken, Verdict};
 use tidegate_sdk::{Counter, Filter, Flow, Reply, Request, Response, filter, log};
@@ -20,13 +22,15 @@ use answer::Shown;
 pub use config::Config;
 #[cfg(not(target_family = "wasm"))]
 pub use config::schema;
-use config::{Cost, OnError, Rule};
+use config::{Cost, OnError, OnStoreError, Rule, Store};
+use global::Global;
 use service::Decision;
 
 /// The limits, with what counts their refusals.
 pub struct RateLimit {
     config: Config,
     counters: Vec<Counter>,
+    global: Global,
 }
 
 /// What a request leaves for its response.
@@ -67,14 +71,30 @@ impl Filter for RateLimit {
             let name = if rule.shadow { "rate_limit_shadow_total" } else { "rate_limit_refused_total" };
             Counter::labelled(name, &[("limit", &rule.name)])
         };
-        RateLimit { counters: config.limits.iter().map(counter).collect(), config }
+        RateLimit { counters: config.limits.iter().map(counter).collect(), global: Global::default(), config }
     }
 
     async fn on_request(&self, request: &mut Request<Seen>) -> Flow {
-        let asked = self.asked(request);
-        if let Some(refusal) = self.take(request, asked) {
+        let (global, local): (Vec<_>, Vec<_>) = self
+            .asked(request)
+            .into_iter()
+            .partition(|asked| self.rule(asked).is_some_and(|rule| rule.global));
+        let mut left = Left::default();
+        if let Some(refusal) = self.take(&local, &mut left) {
             return refusal.into();
         }
+        if let (false, Some(store)) = (global.is_empty(), &self.config.redis) {
+            if let Some(refusal) = self.take_global(store, &global, &mut left).await {
+                self.give_back(&local);
+                return refusal.into();
+            }
+        }
+        for asked in local.into_iter().chain(global) {
+            if let Some(Rule { cost: Cost::Response { .. }, .. }) = self.rule(&asked) {
+                left.unsettled.push((asked.rule, asked.key, asked.cost));
+            }
+        }
+        request.state().0.replace(left);
         let Some(service) = &self.config.service else { return Flow::Continue };
         match service.ask(request).await {
             Some(Decision { refusal: None, response_headers }) => {
@@ -106,14 +126,19 @@ impl Filter for RateLimit {
     }
 
     async fn on_response(&self, response: &mut Response<Seen>) {
-        let mut left = response.state().0.borrow_mut();
-        for (rule, key, taken) in std::mem::take(&mut left.unsettled) {
+        let (mut shown, unsettled, extra) = {
+            // What is held until the end stays where it is.
+            let mut left = response.state().0.borrow_mut();
+            let left = &mut *left;
+            (take(&mut left.shown), take(&mut left.unsettled), take(&mut left.extra))
+        };
+        for (rule, key, taken) in unsettled {
             let Some(rule) = self.config.limits.get(rule) else { continue };
-            let verdict = self.settle(rule, response, &key, taken);
-            left.shown.settled(&rule.name, verdict);
+            let verdict = self.settle(rule, response, &key, taken).await;
+            shown.settled(&rule.name, verdict);
         }
-        answer::on_response(&self.config, &left.shown, response.headers());
-        for (name, value) in &left.extra {
+        answer::on_response(&self.config, &shown, response.headers());
+        for (name, value) in &extra {
             // What the service wants and is no header is not worth an error to the client.
             if let Err(error) = response.headers().try_set(name, value) {
                 log::debug!("a header of the rate limit service was dropped: {error}");
@@ -144,13 +169,16 @@ impl RateLimit {
         asked
     }
 
-    /// Takes from all limits that apply, or gives the answer to a request that one of them refuses.
-    fn take(&self, request: &Request<Seen>, asked: Vec<Asked>) -> Option<Reply> {
-        let rule = |asked: &Asked| self.config.limits.get(asked.rule);
+    fn rule(&self, asked: &Asked) -> Option<&Rule> {
+        self.config.limits.get(asked.rule)
+    }
+
+    /// Takes from limits of this gateway, or gives the answer to a request that one of them refuses.
+    fn take(&self, asked: &[Asked], left: &mut Left) -> Option<Reply> {
         let asks: Vec<Ask<'_>> = asked
             .iter()
             .filter_map(|asked| {
-                let rule = rule(asked)?;
+                let rule = self.rule(asked)?;
                 let ask = Ask::new(&rule.limit, &asked.key).cost(asked.cost);
                 Some(if rule.shadow { ask.advisory() } else { ask })
             })
@@ -158,20 +186,67 @@ impl RateLimit {
         if asks.is_empty() {
             return None;
         }
-        let taken = match limit::take(&asks) {
-            Ok(taken) => taken,
+        match limit::take(&asks) {
+            Ok(Taken { verdicts, permit, .. }) => {
+                left.permit = permit;
+                self.judge(asked, &verdicts, &mut left.shown)
+            }
             Err(error) => {
                 UNASKED.increment();
                 log::warn!("a request passes because its limits cannot be asked: {error}");
-                return None;
+                None
             }
-        };
-        let allowed = taken.allowed();
-        let Taken { verdicts, permit, .. } = taken;
-        let mut shown = Shown::default();
+        }
+    }
+
+    /// The same from limits that several gateways have in common.
+    async fn take_global(&self, store: &Store, asked: &[Asked], left: &mut Left) -> Option<Reply> {
+        let asks: Vec<_> = asked
+            .iter()
+            .filter_map(|asked| {
+                let rule = self.rule(asked)?;
+                Some(global::Ask {
+                    limit: &rule.limit,
+                    key: &asked.key,
+                    cost: whole(asked.cost),
+                    advisory: rule.shadow,
+                })
+            })
+            .collect();
+        if let Some(verdicts) = self.global.take(store, &asks).await {
+            return self.judge(asked, &verdicts, &mut left.shown);
+        }
+        UNASKED.increment();
+        match store.on_error {
+            OnStoreError::Local => {
+                let permit = take(&mut left.permit);
+                let refusal = self.take(asked, left);
+                left.permit = permit;
+                refusal
+            }
+            OnStoreError::Allow => None,
+            OnStoreError::Deny => Some(
+                Reply::text(503, "the store of the limits gives no answer")
+                    .details("rate_limit_store_failed"),
+            ),
+        }
+    }
+
+    /// Gives back what was taken of limits of this gateway; what goes on is given back with the request.
+    fn give_back(&self, asked: &[Asked]) {
+        for asked in asked {
+            let Some(rule) = self.rule(asked).filter(|rule| !rule.is_concurrent()) else { continue };
+            if let Err(error) = limit::charge(&rule.limit, &asked.key, -whole(asked.cost)) {
+                log::warn!("the limit {} could not be given back to: {error}", rule.name);
+            }
+        }
+    }
+
+    /// Counts what limits say, and gives the answer to a request that one of them refuses.
+    fn judge(&self, asked: &[Asked], verdicts: &[Verdict], shown: &mut Shown) -> Option<Reply> {
         let mut wait = None;
-        for (asked, verdict) in asked.iter().zip(&verdicts) {
-            let Some(rule) = rule(asked) else { continue };
+        for (asked, verdict) in asked.iter().zip(verdicts) {
+            let Some(rule) = self.rule(asked) else { continue };
             if !verdict.allowed {
                 self.count(asked.rule);
                 if rule.shadow {
@@ -186,26 +261,25 @@ impl RateLimit {
             }
             shown.add(rule, *verdict);
         }
-        if !allowed {
-            return Some(answer::refusal(&self.config, &shown, wait.flatten()));
-        }
-        let mut left = request.state().0.borrow_mut();
-        left.permit = permit;
-        left.shown = shown;
-        for asked in asked {
-            if let Some(Rule { cost: Cost::Response { .. }, .. }) = rule(&asked) {
-                left.unsettled.push((asked.rule, asked.key, asked.cost));
-            }
-        }
-        None
+        wait.map(|wait| answer::refusal(&self.config, shown, wait))
     }
 
     /// Takes the difference between what was taken and what the response says.
-    fn settle(&self, rule: &Rule, response: &Response<Seen>, key: &[u8], taken: u64) -> Option<Verdict> {
+    async fn settle(
+        &self,
+        rule: &Rule,
+        response: &Response<Seen>,
+        key: &[u8],
+        taken: u64,
+    ) -> Option<Verdict> {
         let Cost::Response { response: header, .. } = &rule.cost else { return None };
         let actual: u64 = response.headers().get(header)?.parse()?;
-        let whole = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
-        match limit::charge(&rule.limit, key, whole(actual).saturating_sub(whole(taken))) {
+        let cost = whole(actual).saturating_sub(whole(taken));
+        if let (true, Some(store)) = (rule.global, &self.config.redis) {
+            let ask = global::Ask { limit: &rule.limit, key, cost, advisory: false };
+            return self.global.charge(store, ask).await;
+        }
+        match limit::charge(&rule.limit, key, cost) {
             Ok(verdict) => Some(verdict),
             Err(error) => {
                 log::warn!("the limit {} could not be settled: {error}", rule.name);
@@ -220,6 +294,10 @@ impl RateLimit {
             counter.increment();
         }
     }
+}
+
+fn whole(units: u64) -> i64 {
+    i64::try_from(units).unwrap_or(i64::MAX)
 }
 
 /// Nanoseconds after which to try again; none: nobody knows.

@@ -33,8 +33,8 @@ pub use route::{
 };
 pub use tls::{Certificate, ClientAuthDocument, ClientAuthMode, ListenerTls, UpstreamTls};
 pub use upstream::{
-    BalanceMethod, Discover, EjectionDocument, EjectionEntry, ServerDocument, ServerEntry, UpstreamDocument,
-    UpstreamLimitsDocument, UpstreamTimeoutsDocument, UpstreamWire,
+    BalanceMethod, Discover, EjectionDocument, EjectionEntry, RedisLoginDocument, ServerDocument,
+    ServerEntry, UpstreamDocument, UpstreamLimitsDocument, UpstreamTimeoutsDocument, UpstreamWire,
 };
 
 use schemars::JsonSchema;

@@ -4,10 +4,12 @@
 
 mod limits;
 mod loading;
+mod login;
 mod recording;
 
 pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
+pub use login::RedisLogin;
 pub use recording::Recording;
 
 use crate::types::Network;
@@ -498,6 +500,8 @@ pub struct Upstream {
     pub servers: Vec<Server>,
     /// How they are spoken to.
     pub protocol: UpstreamProtocol,
+    /// Who the gateway is to Redis.
+    pub login: RedisLogin,
     /// How one is chosen.
     pub balance: Balance,
     /// When one is left out; none: never.
@@ -530,6 +534,8 @@ pub enum UpstreamProtocol {
     Http2,
     /// By ALPN over TLS, HTTP/1.1 without TLS.
     Auto,
+    /// Redis; no request goes there.
+    Redis,
 }
 
 /// How a server is chosen.

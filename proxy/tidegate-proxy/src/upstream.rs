@@ -9,4 +9,5 @@ pub(crate) mod grpc;
 pub(crate) mod http1;
 pub(crate) mod peer;
 pub(crate) mod pool;
+pub(crate) mod redis;
 pub(crate) mod send;

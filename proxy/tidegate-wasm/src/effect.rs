@@ -168,6 +168,17 @@ pub enum Effect {
 pub enum ForeignCall {
     /// Wait; the result is empty.
     Sleep(Duration),
+    /// Send commands to Redis; the result are its replies as they came.
+    Redis {
+        /// Where to; one of the names that the plugin may call.
+        upstream: String,
+        /// How long to wait.
+        timeout: Duration,
+        /// The commands as Redis reads them.
+        commands: Bytes,
+        /// How many they are.
+        count: usize,
+    },
 }
 
 /// The answer to an HTTP call.

@@ -2,6 +2,7 @@
 
 pub(crate) mod crypto;
 pub(crate) mod expression;
+pub(crate) mod redis;
 pub(crate) mod tokens;
 pub(crate) mod zlib;
 

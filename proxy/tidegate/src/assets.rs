@@ -254,6 +254,7 @@ mod tests {
                 .map(|address| tidegate_config::plan::Server { address: (*address).to_owned(), weight: 1 })
                 .collect(),
             protocol: tidegate_config::plan::UpstreamProtocol::Http1,
+            login: tidegate_config::plan::RedisLogin::default(),
             balance: tidegate_config::plan::Balance::Random,
             ejection: None,
             tls: None,

@@ -54,6 +54,7 @@
 //! | count | [`Counter`], [`Gauge`], [`Histogram`] |
 //! | share between workers | [`shared`], [`queue`] |
 //! | read spans of time and sizes from a configuration | [`units`] |
+//! | ask Redis, in Tidegate | [`redis`] |
 //! | limit rates, quotas and what goes on at the same time | [`limit`] |
 //! | log | [`log`] |
 //! | serve connections of bytes | [`Filter::on_connection`] |
@@ -95,6 +96,7 @@ pub mod properties;
 mod query;
 pub mod queue;
 pub mod random;
+pub mod redis;
 mod reply;
 mod request;
 pub mod shared;

@@ -3,13 +3,13 @@
 use super::Check;
 use super::names::Kind;
 use crate::document::{
-    BalanceMethod, Document, EjectionDocument, EjectionEntry, ServerEntry, UpstreamDocument, UpstreamTls,
-    UpstreamWire,
+    BalanceMethod, Document, EjectionDocument, EjectionEntry, RedisLoginDocument, ServerEntry,
+    UpstreamDocument, UpstreamTls, UpstreamWire,
 };
 use crate::node::Path;
 use crate::plan::{
-    Balance, CertificateFiles, ClientTls, Ejection, Server, Upstream, UpstreamIndex, UpstreamLimits,
-    UpstreamProtocol,
+    Balance, CertificateFiles, ClientTls, Ejection, RedisLogin, Server, Upstream, UpstreamIndex,
+    UpstreamLimits, UpstreamProtocol,
 };
 use crate::problem::Fault;
 use crate::types::{check_name, check_server_name, parse_server};
@@ -59,6 +59,7 @@ fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &Upstre
     let protocol = match written.protocol {
         Some(UpstreamWire::Http1) => UpstreamProtocol::Http1,
         Some(UpstreamWire::Http2) => UpstreamProtocol::Http2,
+        Some(UpstreamWire::Redis) => UpstreamProtocol::Redis,
         Some(UpstreamWire::Auto) | None => UpstreamProtocol::Auto,
     };
     let limits = written.limits.as_ref();
@@ -69,6 +70,7 @@ fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &Upstre
         name: name.to_owned(),
         servers: servers(check, &path.key("servers"), written.servers.as_deref().unwrap_or_default()),
         protocol,
+        login: login(check, &path.key("login"), protocol, written.login.as_ref()),
         balance: balance(check, &path.key("balance"), written.balance),
         ejection: ejection(check, &path.key("ejection"), written.ejection.as_ref()),
         tls: written.tls.as_ref().map(|tls| client_tls(check, &path.key("tls"), tls)),
@@ -87,6 +89,26 @@ fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &Upstre
             timeouts.and_then(|timeouts| timeouts.idle),
             Duration::from_secs(60),
         ),
+    }
+}
+
+fn login(
+    check: &mut Check<'_>,
+    path: &Path<'_>,
+    protocol: UpstreamProtocol,
+    written: Option<&RedisLoginDocument>,
+) -> RedisLogin {
+    let Some(written) = written else { return RedisLogin::default() };
+    if protocol != UpstreamProtocol::Redis {
+        check.unsupported(path, "login", "protocol: redis, or no login");
+    }
+    if written.username.is_some() && written.password.is_none() {
+        check.unsupported(&path.key("username"), "a user without a password", "password: ${env:NAME}");
+    }
+    RedisLogin {
+        username: written.username.clone(),
+        password: written.password.clone(),
+        database: written.database.unwrap_or(0),
     }
 }
 

@@ -17,6 +17,8 @@ pub struct UpstreamDocument {
     pub discover: Option<Discover>,
     /// How servers are spoken to. Default: `auto`.
     pub protocol: Option<UpstreamWire>,
+    /// Who the gateway is to Redis; for `protocol: redis`.
+    pub login: Option<RedisLoginDocument>,
     /// How a server is chosen. Default: `leastRequest`.
     pub balance: Option<BalanceMethod>,
     /// When a server that fails is left out for a while; `false`: never. Default: with its defaults.
@@ -72,6 +74,21 @@ pub enum UpstreamWire {
     Http2,
     /// By ALPN over TLS, HTTP/1.1 without TLS.
     Auto,
+    /// Redis, for filters that ask it; not for requests.
+    Redis,
+}
+
+/// Who the gateway is to Redis.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "RedisLogin")]
+pub struct RedisLoginDocument {
+    /// The user's name. Left out: the default user.
+    pub username: Option<String>,
+    /// The password; by `${env:NAME}` or `${file:path}`.
+    pub password: Option<String>,
+    /// The database's number. Default: 0.
+    pub database: Option<u32>,
 }
 
 /// How a server is chosen.

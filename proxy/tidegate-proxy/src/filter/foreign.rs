@@ -1,13 +1,14 @@
 //! Foreign functions that answer later. A further one is a variant of [`ForeignCall`], an entry in the host's list of
 //! functions, and an arm here that gives its bytes, or a status with a message.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use tidegate_wasm::{ForeignCall, Status};
 use tokio::task::spawn_local;
 
 use crate::filter::plugins::Host;
+use crate::upstream::redis;
 
 impl Host {
     /// Does what the guest has asked for and hands it the result. It is given up with the request that it is for
@@ -15,7 +16,7 @@ impl Host {
     pub(crate) fn call_foreign(self: &Rc<Self>, token: u32, call: ForeignCall) {
         let host = Rc::downgrade(self);
         let task = spawn_local(async move {
-            let result = perform(call).await;
+            let result = perform(&host, call).await;
             let Some(host) = host.upgrade() else { return };
             host.foreign.forget(token);
             // A trap is told to the instance's requests by `call` itself.
@@ -25,11 +26,17 @@ impl Host {
     }
 }
 
-async fn perform(call: ForeignCall) -> Result<Bytes, (Status, String)> {
+async fn perform(host: &Weak<Host>, call: ForeignCall) -> Result<Bytes, (Status, String)> {
     match call {
         ForeignCall::Sleep(time) => {
             tokio::time::sleep(time).await;
             Ok(Bytes::new())
+        }
+        ForeignCall::Redis { upstream, timeout, commands, count } => {
+            let pool = host.upgrade().and_then(|host| host.slot()?.pool(&upstream));
+            let away = |why: String| (Status::NotFound, why);
+            let pool = pool.ok_or_else(|| away(format!("there is no upstream {upstream}")))?;
+            redis::ask(&pool, commands, count, timeout).await.map_err(away)
         }
     }
 }

@@ -22,6 +22,14 @@ pub(crate) struct Opened {
 
 /// Connects to a server. The caller bounds the time.
 pub(crate) async fn open(cluster: &Cluster, server: &Server) -> io::Result<Opened> {
+    if cluster.spec.protocol == UpstreamProtocol::Redis {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "server speaks Redis, not HTTP"));
+    }
+    any(cluster, server).await
+}
+
+/// Connects to a server, whatever it speaks. The caller bounds the time.
+pub(crate) async fn any(cluster: &Cluster, server: &Server) -> io::Result<Opened> {
     let tcp = TcpStream::connect(server.address).await?;
     tcp.set_nodelay(true)?;
     match (&cluster.tls, &server.name) {
@@ -42,7 +50,7 @@ async fn secure(
     let tls = TlsConnector::from(config.clone()).connect(name.clone(), tcp).await?;
     let agreed = tls.get_ref().1.alpn_protocol();
     let http2 = match protocol {
-        UpstreamProtocol::Http1 => false,
+        UpstreamProtocol::Http1 | UpstreamProtocol::Redis => false,
         UpstreamProtocol::Http2 => true,
         UpstreamProtocol::Auto => agreed == Some(b"h2"),
     };

@@ -24,6 +24,7 @@ use crate::upstream::connect::{self, Opened};
 use crate::upstream::ejection::Ejection;
 use crate::upstream::http1::{Home, Http1};
 use crate::upstream::peer::Peer;
+use crate::upstream::redis::Link;
 use waiting::Room;
 
 /// Requests on one HTTP/2 connection before another one is opened.
@@ -52,6 +53,8 @@ pub(crate) struct Pool {
     shard: usize,
     /// An empty map with room, for the head of the next answer.
     fields: Cell<HeaderMap>,
+    /// The connection to Redis, where the servers speak that.
+    pub(crate) redis: Rc<Link>,
 }
 
 /// This worker's share of the cluster's limits.
@@ -158,9 +161,15 @@ impl Pool {
             },
             shard: shard.worker,
             fields: Cell::default(),
+            redis: Rc::default(),
             name: cluster.spec.name.as_str().into(),
             cluster,
         })
+    }
+
+    /// The worker's time, read now.
+    pub(crate) fn now(&self) -> Duration {
+        self.deadlines.now()
     }
 
     /// An empty map for the head of an answer.

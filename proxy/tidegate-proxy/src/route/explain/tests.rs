@@ -149,6 +149,7 @@ fn upstream(name: &str, address: &str) -> Upstream {
         name: name.to_owned(),
         servers: vec![Server { address: address.to_owned(), weight: 1 }],
         protocol: UpstreamProtocol::Http1,
+        login: tidegate_config::plan::RedisLogin::default(),
         balance: Balance::LeastRequest,
         ejection: None,
         tls: None,

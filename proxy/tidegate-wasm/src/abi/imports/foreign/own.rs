@@ -4,6 +4,7 @@ use super::{Answer, token};
 use crate::abi::imports::stream;
 use crate::abi::memory::Fault;
 use crate::abi::protobuf::{Reader, Value};
+use crate::foreign::redis;
 use crate::foreign::tokens;
 use crate::grpc::Kind;
 use crate::state::State;
@@ -18,6 +19,7 @@ const NAMES: &[&[u8]] = &[
     b"tidegate_has",
     b"tidegate_leave",
     b"tidegate_limit",
+    b"tidegate_redis",
     b"tidegate_reset",
     b"tidegate_set_route",
     b"tidegate_set_upstream",
@@ -32,6 +34,7 @@ pub(super) fn call(state: &mut State, name: &[u8], args: &[u8]) -> Result<Vec<u8
         b"tidegate_feed" => stream::feed(state, args)?,
         b"tidegate_has" if NAMES.contains(&args) => {}
         b"tidegate_leave" => leave(state)?,
+        b"tidegate_redis" => return redis(state, args),
         b"tidegate_reset" => reset(state, args)?,
         b"tidegate_set_route" => set_route(state, args)?,
         b"tidegate_set_upstream" => set_upstream(state, args)?,
@@ -74,6 +77,18 @@ fn verify(args: &[u8]) -> Result<Vec<u8>, Status> {
     }
     let valid = tokens::verify(algorithm, key, signature, text).ok_or(Status::BadArgument)?;
     Ok(vec![u8::from(valid)])
+}
+
+/// Commands for an upstream that speaks Redis; see [`crate::foreign::redis`].
+fn redis(state: &mut State, args: &[u8]) -> Result<Vec<u8>, Fault> {
+    let call = redis::read(args).ok_or(Status::BadArgument)?;
+    let ForeignCall::Redis { upstream, .. } = &call else { return Err(Status::InternalFailure.into()) };
+    if !state.plugin.spec.callable.contains(upstream) {
+        let message = format!("redis call to {upstream:?} refused: the plugin may not call it");
+        state.remark(LogLevel::Error, &message);
+        return Err(Status::BadArgument.into());
+    }
+    later(state, call)
 }
 
 /// Nobody waits for the result any more.

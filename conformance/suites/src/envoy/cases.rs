@@ -1,6 +1,7 @@
 //! The cases: a request, and what the guest does with it. The guest's own page (`guest/src/script.rs`) has the language.
 
 mod api_key;
+pub(super) mod auth;
 mod body;
 mod calls;
 mod cors;
@@ -8,6 +9,7 @@ mod failure;
 mod fault;
 mod heads;
 mod pairs;
+mod rate_limit;
 mod replies;
 mod routing;
 mod sdk;
@@ -108,6 +110,8 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(failure::cases());
     cases.extend(sdk::cases());
     cases.extend(api_key::cases());
+    cases.extend(auth::cases());
+    cases.extend(rate_limit::cases());
     cases.extend(fault::cases());
     cases.extend(routing::cases());
     cases.extend(cors::cases());

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// Listeners on which the guest of a case may break off: each has a VM of its own.
 pub(crate) const FRAGILE: usize = 12;
@@ -35,6 +36,18 @@ pub(crate) const FAULT: &str = "fault";
 /// The listener of the first-party filter of that name.
 pub(crate) const ROUTING: &str = "routing";
 
+/// The listener of the first-party filter of that name.
+pub(crate) const AUTH: &str = "auth";
+
+/// The listener of the first-party filter of that name.
+pub(crate) const RATE_LIMIT: &str = "rate-limit";
+
+/// All of [`FILTERS`], and those whose configuration is made.
+static ALL: LazyLock<Vec<(&str, &str, &str)>> = LazyLock::new(|| {
+    let auth = (AUTH, "auth.wasm", &*super::cases::auth::config().leak());
+    FILTERS.iter().copied().chain([auth]).collect()
+});
+
 /// Filters of their own beside the scripted guest: listener and plugin, module, configuration.
 const FILTERS: &[(&str, &str, &str)] = &[
     (SDK, "sdk_guest.wasm", r#"{"upstream":"up","tickMillis":50}"#),
@@ -54,6 +67,11 @@ const FILTERS: &[(&str, &str, &str)] = &[
         r#"{"tell":{"upstream":"x-t-arm","client":"x-t-arm"},"redirects":[{"path":"/old/(.*)","to":"/new/$1"}],"rewrites":[{"path":"/v1(/.*)","to":"/v2$1"}],"rules":[{"name":"plan","values":{"from":{"header":"x-plan"},"arms":{"gold":{"header":{"name":"x-t-to","value":"gold"}}}}},{"name":"shop","match":{"path":"/shop.*"},"switch":{"initial":"blue","arms":{"blue":{"header":{"name":"x-t-to","value":"blue"}},"green":{"header":{"name":"x-t-to","value":"green"}}},"control":{"path":"/switch","token":"0123456789abcdef"}}},{"name":"lang","match":{"headers":{"accept-language":"*"}},"language":{"arms":{"de":{"header":{"name":"x-t-to","value":"de"}}},"default":{"header":{"name":"x-t-to","value":"en"}}}},{"name":"split","match":{"headers":{"x-user":"*"}},"split":{"by":{"header":"x-user"},"cookie":{"name":"v"},"arms":[{"name":"a"},{"name":"b","to":{"header":{"name":"x-t-to","value":"b"}}}]}}]}"#,
     ),
     (
+        RATE_LIMIT,
+        "rate_limit.wasm",
+        r#"{"headers":"none","limits":[{"name":"user","rate":"2 per day","key":"header:x-user","missing":"skip"},{"name":"plan","rate":"3/h","key":["header:x-plan","path"],"missing":"skip"},{"name":"watched","rate":"1/h","key":"header:x-watched","missing":"skip","shadow":true}]}"#,
+    ),
+    (
         CORS,
         "cors.wasm",
         r#"{"origins":["https://shop.test","https://*.example.org"],"headers":"mirror","exposedHeaders":["x-total"],"maxAge":"1h","credentials":true,"otherOrigins":"refuse"}"#,
@@ -67,12 +85,12 @@ const FILTERS: &[(&str, &str, &str)] = &[
 
 /// The module on a plugin's place: the scripted guest, or one of its neighbours.
 fn module(guest: &Path, plugin: &str) -> PathBuf {
-    let own = FILTERS.iter().find(|(name, ..)| *name == plugin);
+    let own = ALL.iter().find(|(name, ..)| *name == plugin);
     own.map_or_else(|| guest.to_owned(), |(_, file, _)| guest.with_file_name(file))
 }
 
 fn is_scripted(plugin: &str) -> bool {
-    FILTERS.iter().all(|(name, ..)| *name != plugin)
+    ALL.iter().all(|(name, ..)| *name != plugin)
 }
 
 /// All listeners by name, with the plugins on them (name, configuration).
@@ -81,8 +99,7 @@ fn listeners() -> Vec<(String, Vec<(String, &'static str)>)> {
     let pair = vec![("first".to_owned(), "a"), ("second".to_owned(), "b")];
     let fragile = (0..FRAGILE).map(|nth| (format!("fragile{nth}"), vec![(format!("fragile{nth}"), "")]));
     let stops = (STOPS.to_owned(), vec![(STOPS.to_owned(), "")]);
-    let own =
-        FILTERS.iter().map(|(name, _, config)| ((*name).to_owned(), vec![((*name).to_owned(), *config)]));
+    let own = ALL.iter().map(|(name, _, config)| ((*name).to_owned(), vec![((*name).to_owned(), *config)]));
     [web("web"), stops, ("pair".to_owned(), pair)].into_iter().chain(own).chain(fragile).collect()
 }
 

@@ -1,0 +1,118 @@
+//! The first-party filter `auth` in the gateway: keys, passwords and tokens on real sockets, tokens verified by the host.
+//! `cargo xtask filters` builds it.
+#![allow(clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tidegate_testkit::{Answer, RawClient, Response, ScriptedUpstream, TestGateway, fill};
+use tidegate_wire::shipped_example;
+
+const CONFIG: &str = "
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+plugins:
+  auth:
+    module: auth.wasm
+    capabilities: { upstreams: [up] }
+    config: ${config}
+routes: [{ name: r, rules: [{ filters: [{ plugin: auth }], forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${up}'] } }
+";
+
+fn file(path: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask filters`", path.display()))
+}
+
+fn tokens() -> Value {
+    serde_json::from_slice(&file("filters/auth/tests/fixtures/tokens.json")).expect("the fixtures are JSON")
+}
+
+fn gateway(config: &Value, upstream: &ScriptedUpstream) -> TestGateway {
+    let yaml = fill(CONFIG, &[("config", &config.to_string()), ("up", &upstream.address())]);
+    TestGateway::start_with(&yaml, &[("auth.wasm", &file("target/filters/auth.wasm"))])
+}
+
+/// Answers with the user that it was told, and with the keys of the issuer where those are asked for.
+fn upstream(jwks: String) -> ScriptedUpstream {
+    ScriptedUpstream::start(move |seen| {
+        let user = seen.head.headers.get("x-user").unwrap_or("nobody").to_owned();
+        let body = if seen.head.target == "/jwks" { jwks.clone() } else { user };
+        Answer::reply(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    })
+}
+
+fn get(gateway: &TestGateway, path: &str, headers: &str) -> Response {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a.test\r\nx-user: forged\r\n{headers}\r\n");
+    RawClient::connect(gateway.address("web")).exchange(&request)
+}
+
+fn bearer(gateway: &TestGateway, token: &str) -> Response {
+    get(gateway, "/orders", &format!("authorization: Bearer {token}\r\n"))
+}
+
+fn is_known(answer: &Response) {
+    assert_eq!((answer.status, answer.text()), (200, "alice".to_owned()));
+}
+
+#[test]
+fn keys_passwords_and_rules_of_the_example() {
+    let upstream = upstream(String::new());
+    let gateway = shipped_example("auth", "auth", &upstream, |text| text);
+    let (key, user) = ("x-api-key: alpha\r\n", "authorization: Basic Ym9iOmFscGhh\r\n");
+    for (path, headers, status, text) in [
+        ("/", "", 401, "credentials are needed\n"),
+        ("/health", "", 200, "nobody"),
+        ("/", key, 200, "shop"),
+        ("/", user, 200, "bob"),
+        ("/", user, 200, "bob"),
+        ("/admin/x", key, 403, "not allowed\n"),
+        ("/admin/x", user, 200, "bob"),
+        ("/health", "x-api-key: beta\r\n", 401, "this API key is not known\n"),
+        ("/", "authorization: Basic Ym9iOmJldGE=\r\n", 401, "name or password is wrong\n"),
+    ] {
+        let answer = get(&gateway, path, headers);
+        assert_eq!((answer.status, answer.text()), (status, text.to_owned()), "{path} {headers}");
+    }
+    for request in upstream.requests() {
+        assert_eq!((request.header("x-api-key"), request.header("authorization")), (None, None));
+    }
+}
+
+#[test]
+fn tokens_of_every_algorithm_are_verified_by_the_host() {
+    let (tokens, upstream) = (tokens(), upstream(String::new()));
+    let issuer = json!({ "issuer": "https://issuer.example", "audiences": ["shop"],
+        "keys": { "jwks": tokens["jwks"].to_string() } });
+    let config = json!({ "ways": [{ "jwt": { "issuers": [issuer] } }], "headers": { "subject": "x-user" } });
+    let gateway = gateway(&config, &upstream);
+    for (name, token) in tokens["good"].as_object().expect("there are some") {
+        let token = token.as_str().expect("a token");
+        for _ in 0..2 {
+            let answer = bearer(&gateway, token);
+            assert_eq!((answer.status, answer.text()), (200, "alice".to_owned()), "{name}");
+        }
+    }
+    for (name, case) in tokens["hostile"].as_object().expect("there are some") {
+        let answer = bearer(&gateway, case["token"].as_str().expect("a token"));
+        assert_eq!(answer.status, 401, "{name}");
+    }
+}
+
+#[test]
+fn published_keys_are_fetched_through_an_upstream() {
+    let tokens = tokens();
+    let upstream = upstream(tokens["jwks"].to_string());
+    let issuer = json!({ "issuer": "https://issuer.example", "audiences": ["shop"],
+        "keys": { "remote": { "upstream": "up", "path": "/jwks" } } });
+    let config = json!({ "ways": [{ "jwt": { "issuers": [issuer] } }], "headers": { "subject": "x-user" } });
+    let gateway = gateway(&config, &upstream);
+    for name in ["RS256", "ES256", "EdDSA"] {
+        is_known(&bearer(&gateway, tokens["good"][name].as_str().expect("a token")));
+    }
+    let unknown = bearer(&gateway, tokens["next token"].as_str().expect("a token"));
+    assert_eq!(unknown.status, 401);
+    let fetches = upstream.requests().iter().filter(|request| request.target() == "/jwks").count();
+    assert_eq!(fetches, 1, "the first fetch was a moment ago");
+}

@@ -168,4 +168,5 @@ fn denied(identities: &[Rc<Identity>], challenges: Vec<Challenge>) -> Reply {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod tests;

@@ -113,9 +113,8 @@ impl Way {
 
     /// What it does besides requests, as long as the plugin lives.
     pub(crate) async fn background(&self) {
-        match self {
-            Way::Jwt(jwt) => jwt.background().await,
-            _ => {}
+        if let Way::Jwt(jwt) = self {
+            jwt.background().await;
         }
     }
 

@@ -15,37 +15,36 @@ use serde_json::{Value, json};
 use tidegate_testkit::message::{read_body, read_request_head};
 use tidegate_testkit::{PATIENCE, Transport, Wire};
 
-pub const CLIENT: &str = "tide:gate";
-pub const SECRET: &str = "s3cret &more";
+pub(crate) const CLIENT: &str = "tide:gate";
 
 /// What the provider does otherwise than it should, and what it has seen.
 #[derive(Debug)]
-pub struct Behaviour {
+pub(crate) struct Behaviour {
     /// Put into ID tokens in place of the nonce that was sent.
-    pub nonce: Option<String>,
+    pub(crate) nonce: Option<String>,
     /// Signs with a key that is not published.
-    pub foreign_key: bool,
+    pub(crate) foreign_key: bool,
     /// How long tokens are good, in seconds.
-    pub expires_in: u64,
+    pub(crate) expires_in: u64,
     /// Status of all token answers, in place of tokens.
-    pub token_status: Option<u16>,
+    pub(crate) token_status: Option<u16>,
     /// The connection to the token endpoint is closed without an answer.
-    pub mute: bool,
+    pub(crate) mute: bool,
     /// Gives refresh tokens.
-    pub refresh: bool,
+    pub(crate) refresh: bool,
     /// Characters of a claim that makes the ID token long.
-    pub padding: usize,
+    pub(crate) padding: usize,
     /// Token requests: grant type and status of the answer.
-    pub granted: Vec<(String, u16)>,
+    pub(crate) granted: Vec<(String, u16)>,
     /// Queries of the logout endpoint.
-    pub logouts: Vec<String>,
+    pub(crate) logouts: Vec<String>,
     codes: BTreeMap<String, BTreeMap<String, String>>,
     refresh_tokens: Vec<String>,
     count: usize,
 }
 
 /// The provider. Its thread ends with the test's process.
-pub struct Provider {
+pub(crate) struct Provider {
     address: SocketAddr,
     inner: Arc<Inner>,
 }
@@ -72,7 +71,7 @@ struct Answer {
 }
 
 impl Provider {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
         let key = || EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
@@ -106,15 +105,15 @@ impl Provider {
         Provider { address, inner }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub fn issuer(&self) -> &str {
+    pub(crate) fn issuer(&self) -> &str {
         &self.inner.issuer
     }
 
-    pub fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
+    pub(crate) fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
         self.inner.behaviour.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -279,7 +278,7 @@ fn of_json(status: u16, value: &Value) -> Answer {
 }
 
 /// A query or form, unescaped.
-pub fn parse(text: &str) -> BTreeMap<String, String> {
+pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (unescape(name), unescape(value))).collect()
 }

@@ -205,4 +205,4 @@ fn get(address: SocketAddr, target: &str) -> String {
 }
 
 /// How long a start may take; Envoy compiles the module for each VM.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_secs(240);

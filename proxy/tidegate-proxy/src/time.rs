@@ -132,12 +132,12 @@ impl Deadlines {
                 self.earlier.notified().await;
                 continue;
             }
-            let now = millis(self.now());
+            let now = passed(self.now());
             if armed > now {
                 let sleep = tokio::time::sleep(Duration::from_millis(armed - now));
                 tokio::select! { () = sleep => {}, () = self.earlier.notified() => continue }
             }
-            self.sweep(millis(self.now()));
+            self.sweep(passed(self.now()));
         }
     }
 
@@ -205,7 +205,7 @@ impl Deadline {
             return Poll::Pending;
         }
         // The sweep that wakes a task has read the time just before.
-        if slot.at <= millis(self.all.recent()) {
+        if slot.at <= passed(self.all.recent()) {
             return Poll::Ready(());
         }
         match &mut slot.waker {
@@ -222,9 +222,15 @@ impl Drop for Deadline {
     }
 }
 
-/// Whole milliseconds, rounded up so that nothing fires early.
+/// The whole milliseconds that have passed. Deadlines are rounded up and the time down: what is told to have passed is
+/// past to the last digit, or who compares exactly would ask again at once, and for ever.
+fn passed(now: Duration) -> Millis {
+    u64::try_from(now.as_millis()).unwrap_or(NEVER - 1)
+}
+
+/// When a deadline is, in whole milliseconds, rounded up so that nothing fires early.
 fn millis(time: Duration) -> Millis {
-    u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(NEVER - 1)
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER - 1)
 }
 
 /// Time since some moment of the process, for what has no worker's clock at hand.
@@ -245,4 +251,25 @@ pub fn thread_time() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     // A kernel that does not count says zero.
     text.split(' ').next()?.parse().ok().filter(|time| *time > 0).map(Duration::from_nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever is told that a deadline has passed finds that it has, by the same reading of the time.
+    #[test]
+    fn nothing_passes_before_its_last_digit() {
+        let all = Deadlines::new(Clock::new());
+        let deadline = Deadline::new(&all);
+        let mut cx = Context::from_waker(Waker::noop());
+        let until = Duration::from_nanos(300_900_001);
+        deadline.set_until(Some(until));
+        for (now, ready) in [(300_000, false), (300_500, false), (300_999, false), (301_000, true)] {
+            let now = Duration::from_micros(now);
+            all.recent.set(now);
+            assert_eq!(deadline.poll_passed(&mut cx).is_ready(), ready, "{now:?}");
+            assert!(!ready || until <= all.recent());
+        }
+    }
 }

@@ -74,7 +74,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
 const LONGEST: usize = 60;
 
 /// How often a case must differ in a row.
-const TRIES: usize = 3;
+const TRIES: usize = 8;
 
 fn read(arguments: &[String]) -> Result<Options, String> {
     let value = |name: &str| {

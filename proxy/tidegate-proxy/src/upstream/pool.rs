@@ -1,36 +1,28 @@
 //! This worker's connections to the servers of one cluster.
 
 mod bytes;
+mod connections;
+mod http2;
 mod waiting;
 
-use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
-use hyper::client::conn::http2;
-use hyper_util::rt::TokioIo;
-use tokio::task::spawn_local;
 
-use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::shared::Shard;
 use crate::time::Deadlines;
 use crate::upstream::balance::Balancer;
 use crate::upstream::cluster::Cluster;
-use crate::upstream::connect::{self, Opened};
 use crate::upstream::ejection::Ejection;
-use crate::upstream::http1::{Home, Http1};
-use crate::upstream::peer::Peer;
 use crate::upstream::redis::Link;
+use connections::Connections;
+pub(crate) use connections::{Lease, Open};
+pub(crate) use http2::Stream;
 use waiting::Room;
-
-/// Requests on one HTTP/2 connection before another one is opened.
-const STREAMS: u32 = 100;
-/// Idle HTTP/1.1 connections that are kept for one server by one worker.
-const IDLE: usize = 1024;
 
 /// A map with room for more fields is not kept.
 const FIELDS: usize = 128;
@@ -68,62 +60,7 @@ struct Share {
 #[derive(Default)]
 struct Member {
     in_flight: Cell<u32>,
-    #[expect(clippy::vec_box, reason = "connections are lent and given back: only their addresses move")]
-    idle: RefCell<Vec<Box<Http1>>>,
-    http2: RefCell<Vec<Rc<Http2>>>,
-}
-
-/// An HTTP/2 connection.
-pub(crate) struct Http2 {
-    sender: http2::SendRequest<Body>,
-    peer: Peer,
-    streams: Cell<u32>,
-    /// When `tidy` first saw it without a stream.
-    idle_since: Cell<Option<Duration>>,
-}
-
-impl Http2 {
-    fn is_over(&self, now: Duration, limit: Duration) -> bool {
-        if self.streams.get() > 0 {
-            self.idle_since.set(None);
-            return self.sender.is_closed();
-        }
-        let since = self.idle_since.get().unwrap_or(now);
-        self.idle_since.set(Some(since));
-        self.sender.is_closed() || now.saturating_sub(since) >= limit
-    }
-}
-
-/// A connection for one request.
-pub(crate) enum Lease {
-    /// HTTP/1.1, lent until the answer is over.
-    Http1(Box<Http1>),
-    /// One stream of an HTTP/2 connection.
-    Http2(http2::SendRequest<Body>, Stream),
-}
-
-impl Lease {
-    /// What is known of the connection.
-    pub(crate) fn peer(&self) -> &Peer {
-        match self {
-            Self::Http1(connection) => connection.peer(),
-            Self::Http2(_, stream) => &stream.0.peer,
-        }
-    }
-
-    /// Whether it is an HTTP/1.1 connection that had a request before.
-    pub(crate) fn is_reused(&self) -> bool {
-        matches!(self, Self::Http1(connection) if connection.reused)
-    }
-}
-
-/// Counts a stream on its connection while it lives.
-pub(crate) struct Stream(Rc<Http2>);
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-    }
+    connections: Connections,
 }
 
 /// A request's place at a server: counted while it lives.
@@ -255,10 +192,7 @@ impl Pool {
         let now = self.deadlines.now();
         let limit = self.cluster.spec.idle_timeout;
         for member in &self.members {
-            member.idle.borrow_mut().retain_mut(|connection| {
-                now.saturating_sub(connection.idle_since) < limit && connection.is_usable()
-            });
-            member.http2.borrow_mut().retain(|connection| !connection.is_over(now, limit));
+            member.connections.tidy(now, limit);
         }
     }
 }
@@ -268,92 +202,8 @@ impl Place {
         self.pool.members.get(self.server)
     }
 
-    /// A connection to the place's server: an idle one, or a new one.
-    pub(crate) fn idle(&self) -> Option<Lease> {
-        let member = self.member()?;
-        loop {
-            let Some(mut connection) = member.idle.borrow_mut().pop() else { break };
-            if connection.is_usable() {
-                return Some(Lease::Http1(connection));
-            }
-        }
-        self.idle_http2()
-    }
-
-    /// A stream on an HTTP/2 connection that is open already.
-    pub(crate) fn idle_http2(&self) -> Option<Lease> {
-        let mut open = self.member()?.http2.borrow_mut();
-        open.retain(|connection| !connection.sender.is_closed());
-        let connection = open.iter().find(|connection| connection.streams.get() < STREAMS)?;
-        Some(stream_on(connection))
-    }
-
-    /// Opens a connection, or waits for one where the upstream may not have more.
-    pub(crate) async fn open(&self) -> Result<Lease, Fail> {
-        let pool = &self.pool;
-        if (pool.room.for_connection.len() > 0 || !pool.makes_room())
-            && let Some(lease) = self.wait_for_connection().await?
-        {
-            return Ok(lease);
-        }
-        let server = pool.cluster.servers.get(self.server).ok_or_else(|| Fail::gateway(Reason::Internal))?;
-        let open = Open::new(&pool.room);
-        let opening = connect::open(&pool.cluster, server);
-        let opened = match tokio::time::timeout(pool.cluster.spec.connect_timeout, opening).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => return Err(self.no_connection().because(error)),
-            Err(elapsed) => return Err(self.no_connection().because(elapsed)),
-        };
-        pool.cluster.counters.of(pool.shard).connections.add(1);
-        self.speak(opened, open).await
-    }
-
-    fn no_connection(&self) -> Fail {
-        self.pool.cluster.counters.of(self.pool.shard).connect_failures.add(1);
-        self.pool.failed(self.server);
-        Fail::upstream(Reason::Connect, Retry::Safe)
-    }
-
-    async fn speak(&self, opened: Opened, open: Open) -> Result<Lease, Fail> {
-        if !opened.http2 {
-            return Ok(Lease::Http1(Http1::new(opened.stream, open)));
-        }
-        let peer = Peer::of(&opened.stream);
-        let (sender, driver) = http2::Builder::new(Local)
-            .handshake(TokioIo::new(opened.stream))
-            .await
-            .map_err(|error| self.no_connection().because(error))?;
-        spawn_local(async move {
-            let _open = open;
-            drop(driver.await);
-        });
-        let connection = Rc::new(Http2 { sender, peer, streams: Cell::new(0), idle_since: Cell::new(None) });
-        let lease = stream_on(&connection);
-        if let Some(member) = self.member() {
-            member.http2.borrow_mut().push(connection);
-        }
-        Ok(lease)
-    }
-}
-
-fn stream_on(connection: &Rc<Http2>) -> Lease {
-    connection.streams.set(connection.streams.get() + 1);
-    connection.idle_since.set(None);
-    Lease::Http2(connection.sender.clone(), Stream(connection.clone()))
-}
-
-impl Home for Place {
-    fn put(&self, mut connection: Box<Http1>) {
-        if connection.is_free()
-            && let Some(member) = self.member()
-            && member.idle.borrow().len() < IDLE
-        {
-            connection.idle_since = self.pool.deadlines.recent();
-            connection.reused = true;
-            connection.rest();
-            member.idle.borrow_mut().push(connection);
-            self.pool.room.for_connection.wake();
-        }
+    fn connections(&self) -> Option<&Connections> {
+        self.member().map(|member| &member.connections)
     }
 }
 
@@ -369,35 +219,6 @@ impl Drop for Place {
         self.pool.room.for_place.wake();
         // A stream of a shared connection has ended.
         self.pool.room.for_connection.wake();
-    }
-}
-
-/// Counts an open connection while it lives.
-pub(crate) struct Open(Rc<Room>);
-
-impl Open {
-    fn new(room: &Rc<Room>) -> Self {
-        room.connections.set(room.connections.get() + 1);
-        Self(room.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections.set(self.0.connections.get() - 1);
-        self.0.for_connection.wake();
-    }
-}
-
-/// Runs hyper's futures on this worker.
-#[derive(Clone, Copy)]
-pub(crate) struct Local;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, future: F) {
-        spawn_local(async move {
-            future.await;
-        });
     }
 }
 

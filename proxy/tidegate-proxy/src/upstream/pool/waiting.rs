@@ -102,14 +102,7 @@ impl Pool {
         if self.room.connections.get() < self.limits.connections {
             return true;
         }
-        for member in &self.members {
-            let mut idle = member.idle.borrow_mut();
-            if !idle.is_empty() {
-                drop(idle.remove(0));
-                return true;
-            }
-        }
-        false
+        self.members.iter().any(|member| member.connections.close_one())
     }
 }
 

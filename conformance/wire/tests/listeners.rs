@@ -1,5 +1,7 @@
 //! The client's side of connections: certificates, protocols, limits and time.
 
+use std::io::Read;
+
 use tidegate_testkit::{Authority, End, Fate, Frame, Frames, RawClient, ScriptedUpstream, TestGateway, fill};
 
 const GET: &str = "GET /case HTTP/1.1\r\nhost: a.test\r\n\r\n";
@@ -120,23 +122,32 @@ upstreams: { up: { servers: ['${up}'] } }
 #[test]
 fn slow_clients_are_not_waited_for() {
     let (gateway, upstream) = limited("timeouts: { headers: 300ms, body: 300ms, idle: 300ms }");
-    for (name, bytes) in [
-        ("nothing", ""),
-        ("half a request line", "GET /ca"),
-        ("half a head", "GET /case HTTP/1.1\r\nhost: a.te"),
-        ("half a body", "POST /case HTTP/1.1\r\nhost: a.test\r\ncontent-length: 9\r\n\r\nabc"),
-        ("half a chunk", "POST /case HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc"),
-        ("half a preface", "PRI * HTTP/2.0\r\n"),
+    let (late, stalled) = (Some(("408", "head_timeout")), Some(("408", "client_timeout")));
+    for (name, bytes, expected) in [
+        ("nothing", "", None),
+        ("a method", "P", late),
+        ("half a request line", "GET /ca", late),
+        ("half a head", "GET /case HTTP/1.1\r\nhost: a.te", late),
+        ("half a body", "POST /case HTTP/1.1\r\nhost: a.test\r\ncontent-length: 9\r\n\r\nabc", stalled),
+        (
+            "half a chunk",
+            "POST /case HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc",
+            stalled,
+        ),
+        ("half of HTTP/2's preface", "PRI * HTTP/2.0\r\n", Some(("400", "malformed"))),
     ] {
+        let failures =
+            |reason: &str| gateway.metric("tidegate_request_failures_total", &format!("reason=\"{reason}\""));
+        let before = expected.map(|(_, reason)| failures(reason));
         let mut client = RawClient::connect(gateway.address("web"));
         client.send(bytes);
         let (answer, end) = client.rest();
         assert_ne!(end, End::Open, "{name}");
         let text = String::from_utf8_lossy(&answer).into_owned();
-        assert!(
-            text.is_empty() || text.starts_with("HTTP/1.1 408") || text.starts_with("HTTP/1.1 400"),
-            "{name}: {text}"
-        );
+        assert_eq!(text.get(9..12), expected.map(|(status, _)| status), "{name}: {text}");
+        assert_eq!(text.contains("\r\nconnection: close\r\n"), expected.is_some(), "{name}: {text}");
+        let Some((_, reason)) = expected else { continue };
+        gateway.wait(name, |_| Some(failures(reason)) > before);
     }
     let mut client = RawClient::connect(gateway.address("web"));
     assert_eq!(client.exchange(GET).status, 200);
@@ -153,13 +164,30 @@ fn dribbling_does_not_extend_the_time() {
     let mut client = RawClient::connect(gateway.address("web"));
     let started = std::time::Instant::now();
     client.send("GET /case HTTP/1.1\r\nhost: a.test\r\n");
-    let mut open = true;
-    while open && started.elapsed() < std::time::Duration::from_secs(5) {
-        open = client.send("x-a: b\r\n");
+    let reads = client.wire().socket().try_clone().expect("a socket");
+    let answer = std::thread::spawn(move || {
+        let mut bytes = [0; 12];
+        (&reads).read_exact(&mut bytes).map(|()| bytes)
+    });
+    while !answer.is_finished() && started.elapsed() < std::time::Duration::from_secs(5) {
+        client.send("x-a: b\r\n");
         std::thread::park_timeout(std::time::Duration::from_millis(20));
     }
-    assert!(!open, "the head may take for ever");
+    assert!(answer.is_finished(), "the head may take for ever");
+    assert_eq!(answer.join().expect("no panic").expect("an answer"), *b"HTTP/1.1 408");
     assert!(upstream.requests().is_empty());
+}
+
+/// What had begun when the time was over is served if it is whole by then, and so is what comes after other requests.
+#[test]
+fn a_late_head_after_others() {
+    let (gateway, upstream) = limited("timeouts: { headers: 300ms, idle: 20s }");
+    let mut client = RawClient::connect(gateway.address("web"));
+    client.send(format!("{GET}{GET}GET /late HTTP/1.1\r\nhost: a.test\r\n"));
+    let statuses: Vec<_> = (0..3).map(|_| client.response("GET").map(|answer| answer.status).ok()).collect();
+    assert_eq!(statuses, [Some(200), Some(200), Some(408)]);
+    assert_eq!(client.rest().1, End::Closed);
+    assert_eq!(upstream.requests().len(), 2);
 }
 
 #[test]
@@ -173,6 +201,28 @@ fn limits_of_a_listener() {
     assert_eq!(ask("x-a: b\r\n".repeat(25)), 431);
     assert_eq!(ask(format!("x-a: {}\r\n", "b".repeat(6_000))), 200);
     assert_eq!(ask(format!("x-a: {}\r\n", "b".repeat(10_000))), 431);
+}
+
+/// In either version, since upstreams are spoken to in HTTP/1 and in HTTP/2.
+#[test]
+fn a_listener_may_allow_many_fields() {
+    let (gateway, upstream) = limited("limits: { headers: 300 }");
+    let ask = |fields: usize| {
+        let mut client = RawClient::connect(gateway.address("web"));
+        let fields = "x-a: b\r\n".repeat(fields);
+        client.exchange(format!("GET /case HTTP/1.1\r\nhost: a.test\r\n{fields}\r\n")).status
+    };
+    assert_eq!((ask(299), ask(300)), (200, 431));
+    assert_eq!(upstream.requests()[0].headers().all("x-a").len(), 299);
+    let mut frames = Frames::connect(gateway.address("web"), &[]);
+    let mut head =
+        vec![(":method", "GET"), (":scheme", "http"), (":path", "/case"), (":authority", "a.test")];
+    head.extend([("x-a", "b"); 299]);
+    frames.send(&Frame::headers(1, &head, true));
+    assert_eq!(frames.fate(1), Fate::Answered(200, b"ok".to_vec()));
+    head.push(("x-a", "b"));
+    frames.send(&Frame::headers(3, &head, true));
+    assert!(matches!(frames.fate(3), Fate::Answered(431, _)));
 }
 
 #[test]

@@ -196,7 +196,7 @@ pub(crate) const BUCKETS: [u64; 12] =
     [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
 
 /// How many reasons a failure may have; `http/fail.rs` has them.
-pub(crate) const REASONS: usize = 31;
+pub(crate) const REASONS: usize = 32;
 
 /// Everything else that one worker counts.
 #[derive(Debug)]

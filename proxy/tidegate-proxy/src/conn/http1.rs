@@ -17,12 +17,13 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::Body as _;
+use tidegate_config::plan;
 use tokio::io::AsyncWrite;
 
 use self::answer::Asked;
-use self::head::{Head, Refused};
+use self::head::{Head, Reader, Refused};
 use self::incoming::Incoming;
 use self::wire::{LATE, Shared, Wire};
 use crate::conn::watch::Phase;
@@ -39,10 +40,7 @@ const FIELDS: usize = 128;
 struct Connection {
     wire: Rc<Wire>,
     client: Rc<Client>,
-    /// Bytes that a head may have.
-    limit: usize,
-    /// An empty map with room, for the next head.
-    fields: HeaderMap,
+    reader: Reader,
     outlet: Outlet,
 }
 
@@ -58,10 +56,10 @@ enum Next {
     Switch(Box<Switched>),
 }
 
-/// Serves requests until the connection is over. `limit`: bytes that a head may have.
-pub(super) async fn run(wire: Rc<Wire>, client: Rc<Client>, limit: usize) {
-    let fields = HeaderMap::new();
-    let mut connection = Connection { wire, client, limit, fields, outlet: Outlet::default() };
+/// Serves requests until the connection is over.
+pub(super) async fn run(wire: Rc<Wire>, client: Rc<Client>, limits: plan::ListenerLimits) {
+    let reader = Reader::new(limits.header_bytes, limits.headers);
+    let mut connection = Connection { wire, client, reader, outlet: Outlet::default() };
     loop {
         let next = match connection.head().await {
             Ok(Some(head)) => connection.serve(head).await,
@@ -82,8 +80,7 @@ pub(super) async fn run(wire: Rc<Wire>, client: Rc<Client>, limit: usize) {
 impl Connection {
     /// The head of the next request; none: the connection is over.
     async fn head(&mut self) -> Result<Option<Head>, Box<Refused>> {
-        let (mut known, mut skipped) = (0, false);
-        poll_fn(|cx| self.wire.poll_head(cx, (&mut known, &mut skipped), self.limit, &mut self.fields)).await
+        poll_fn(|cx| self.wire.poll_head(cx, &mut self.reader)).await
     }
 
     /// One request and its answer.
@@ -133,7 +130,7 @@ impl Connection {
         let mut body = self.outlet.has_body().then_some(outgoing);
         parts.headers.clear();
         if parts.headers.capacity() <= FIELDS {
-            self.fields = parts.headers;
+            self.reader.fields = parts.headers;
         }
         let mut stream = Shared(self.wire.clone());
         let outlet = &mut self.outlet;

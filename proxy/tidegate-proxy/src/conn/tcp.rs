@@ -66,7 +66,7 @@ pub(crate) async fn serve(client: Rc<Client>, transport: Transport, http2: Optio
     if http2 {
         Box::pin(serve_http2(stream, watch, terms.limits)).await;
     } else {
-        serve_http1(stream, watch, terms.limits.header_bytes).await;
+        serve_http1(stream, watch, terms.limits).await;
     }
 }
 
@@ -79,13 +79,13 @@ async fn serve_http2(stream: Stream, mut watch: Watch, limits: plan::ListenerLim
         .serve_connection(TokioIo::new(stream), exchanges(client));
     let active = watch.client.clone();
     let doing = || if active.active.get() > 0 { Phase::Busy } else { Phase::Idle };
-    watch.over(pin!(connection), doing, |connection| connection.graceful_shutdown()).await;
+    watch.over(pin!(connection), doing, |connection, _| connection.graceful_shutdown()).await;
 }
 
-async fn serve_http1(mut stream: Stream, mut watch: Watch, header_bytes: usize) {
+async fn serve_http1(mut stream: Stream, mut watch: Watch, limits: plan::ListenerLimits) {
     loop {
         watch.begin();
-        match Box::pin(run_http1(stream, &mut watch, header_bytes)).await {
+        match Box::pin(run_http1(stream, &mut watch, limits)).await {
             Some(parked) => stream = parked,
             None => return,
         }
@@ -98,11 +98,11 @@ async fn serve_http1(mut stream: Stream, mut watch: Watch, header_bytes: usize) 
 }
 
 /// Runs HTTP/1 until the connection ends, or is idle and gives its stream back.
-async fn run_http1(stream: Stream, watch: &mut Watch, header_bytes: usize) -> Option<Stream> {
+async fn run_http1(stream: Stream, watch: &mut Watch, limits: plan::ListenerLimits) -> Option<Stream> {
     let wire = Rc::new(Wire::new(stream));
     let over = {
-        let connection = pin!(http1::run(wire.clone(), watch.client.clone(), header_bytes));
-        watch.over(connection, || wire.phase(), |_| wire.end()).await
+        let connection = pin!(http1::run(wire.clone(), watch.client.clone(), limits));
+        watch.over(connection, || wire.phase(), |_, why| wire.end(why)).await
     };
     match over {
         Over::Ended => None,
@@ -131,9 +131,13 @@ async fn begin(mut transport: Transport, deadline: &Deadline, client: &Client) -
     let mut ahead = Vec::with_capacity(PREFACE.len());
     while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
         let mut byte = [0];
-        match within(deadline, client, tcp.read(&mut byte)).await?.ok()? {
-            0 => break,
-            _ => ahead.extend_from_slice(&byte),
+        match within(deadline, client, tcp.read(&mut byte)).await {
+            // Too slow, which is for the codec to answer.
+            None | Some(Ok(0)) => break,
+            Some(read) => {
+                read.ok()?;
+                ahead.extend_from_slice(&byte);
+            }
         }
     }
     let http2 = ahead == PREFACE;

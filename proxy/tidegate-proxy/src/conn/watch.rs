@@ -34,6 +34,15 @@ pub(super) enum Phase {
     Tunnel,
 }
 
+/// Why a connection is told to go away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It has idled for too long, or the gateway drains.
+    Leave,
+    /// The head that has begun takes too long.
+    Late,
+}
+
 /// How watching over a connection ended.
 pub(super) enum Over {
     /// The connection is over.
@@ -53,6 +62,8 @@ pub(super) struct Watch {
     parks: bool,
     /// It was told to go away.
     told: bool,
+    /// The head that has begun was told to be late.
+    late: bool,
     /// When a byte of a busy connection last went either way.
     moved: Duration,
 }
@@ -67,7 +78,17 @@ impl Watch {
         phase: Phase,
     ) -> Self {
         let parks = phase == Phase::Fresh;
-        Self { client, deadline, timeouts, pulse, phase, parks, told: false, moved: Duration::ZERO }
+        Self {
+            client,
+            deadline,
+            timeouts,
+            pulse,
+            phase,
+            parks,
+            told: false,
+            late: false,
+            moved: Duration::ZERO,
+        }
     }
 
     /// Waits for a request's head from here on.
@@ -81,7 +102,7 @@ impl Watch {
         &mut self,
         mut connection: Pin<&mut C>,
         doing: impl Fn() -> Phase,
-        end: impl Fn(Pin<&mut C>),
+        end: impl Fn(Pin<&mut C>, Told),
     ) -> Over {
         let client = self.client.clone();
         let drain = &client.site.drain;
@@ -96,7 +117,7 @@ impl Watch {
                     if !self.parks {
                         self.deadline.set(None);
                     }
-                    end(connection.as_mut());
+                    end(connection.as_mut(), Told::Leave);
                     continue;
                 }
                 drain.wait(place, cx);
@@ -108,6 +129,12 @@ impl Watch {
                     self.deadline.set_until(Some(self.busy_until()));
                     continue;
                 }
+                if self.phase == Phase::Head && !self.late {
+                    self.late = true;
+                    self.deadline.set(Some(GOODBYE));
+                    end(connection.as_mut(), Told::Late);
+                    continue;
+                }
                 if self.phase != Phase::Idle || (self.told && !self.parks) {
                     return Poll::Ready(Over::Ended);
                 }
@@ -117,7 +144,7 @@ impl Watch {
                 // An idle connection is told before it is cut.
                 self.told = true;
                 self.deadline.set(Some(GOODBYE));
-                end(connection.as_mut());
+                end(connection.as_mut(), Told::Leave);
             }
         })
         .await;

@@ -155,7 +155,7 @@ fn flags(reason: Reason) -> u64 {
         Reason::Overflow => 0x80,
         Reason::NoRoute => 0x100,
         Reason::ClientGone => 0x4000,
-        Reason::ClientTimeout => 0x1_0000,
+        Reason::HeadTimeout | Reason::ClientTimeout => 0x1_0000,
         Reason::Framing
         | Reason::Malformed
         | Reason::Header

@@ -56,6 +56,8 @@ pub(crate) enum Reason {
     Garbage,
     /// An attempt or the whole request took too long.
     Timeout,
+    /// The client was too slow with its request head.
+    HeadTimeout,
     /// The client was too slow with its request body.
     ClientTimeout,
     /// A body is larger than what a filter may buffer.
@@ -179,6 +181,7 @@ impl Reason {
         Self::Reset,
         Self::Garbage,
         Self::Timeout,
+        Self::HeadTimeout,
         Self::ClientTimeout,
         Self::TooLarge,
         Self::PluginMissing,

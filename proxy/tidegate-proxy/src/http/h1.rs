@@ -13,7 +13,7 @@ pub(crate) use self::date::Date;
 #[cfg(test)]
 pub(crate) use self::encode::{chunk_start, last_chunk};
 pub(crate) use self::encode::{field, number};
-pub(crate) use self::fields::{Garbage, Lines, Said, has_end, read_fields};
+pub(crate) use self::fields::{Garbage, Lines, MAX_FIELDS, Said, has_end, read_fields};
 pub(crate) use self::outlet::{Outlet, SendFault};
 
 /// How a body is framed.

@@ -67,7 +67,7 @@ fn answer(reason: Reason) -> (StatusCode, &'static str) {
         Reason::Reset => (StatusCode::BAD_GATEWAY, "upstream closed the connection\n"),
         Reason::Garbage => (StatusCode::BAD_GATEWAY, "upstream answer is not valid\n"),
         Reason::Timeout => (StatusCode::GATEWAY_TIMEOUT, "upstream timeout\n"),
-        Reason::ClientTimeout => (StatusCode::REQUEST_TIMEOUT, "request timeout\n"),
+        Reason::HeadTimeout | Reason::ClientTimeout => (StatusCode::REQUEST_TIMEOUT, "request timeout\n"),
         Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
         Reason::PluginMissing
         | Reason::PluginTrap
@@ -104,6 +104,7 @@ impl Reason {
             Self::Reset => "upstream_reset",
             Self::Garbage => "upstream_garbage",
             Self::Timeout => "upstream_timeout",
+            Self::HeadTimeout => "head_timeout",
             Self::ClientTimeout => "client_timeout",
             Self::TooLarge => "too_large",
             Self::PluginMissing => "plugin_missing",

@@ -30,7 +30,7 @@ use self::sending::Sending;
 use crate::http::added::Added;
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::Reason;
-use crate::http::h1::{Decoder, Garbage, Part, SendFault};
+use crate::http::h1::{Decoder, Garbage, Lines, MAX_FIELDS, Part, SendFault};
 use crate::transport::Stream;
 use crate::upstream::peer::Peer;
 use crate::upstream::pool::Open;
@@ -50,6 +50,7 @@ pub(crate) struct Http1 {
     keep_alive: bool,
     /// Bytes at the front of the buffer that are no whole head.
     known: usize,
+    lines: Lines,
     /// Bytes of interim answers to this request.
     interim: usize,
     /// Of the worker's clock, when it was last given back.
@@ -89,6 +90,7 @@ impl Http1 {
             sending: Sending::default(),
             keep_alive: true,
             known: 0,
+            lines: Lines::new(MAX_FIELDS),
             interim: 0,
             idle_since: Duration::ZERO,
             reused: false,
@@ -147,7 +149,8 @@ impl Http1 {
         loop {
             if !self.buffer.is_empty() {
                 let before = self.buffer.len();
-                if let Some(head) = decode::head(&mut self.buffer, &mut self.known, fields, head_only)? {
+                let (known, lines) = (&mut self.known, &mut self.lines);
+                if let Some(head) = decode::head(&mut self.buffer, known, lines, fields, head_only)? {
                     let status = head.parts.status;
                     if !status.is_informational() || status == http::StatusCode::SWITCHING_PROTOCOLS {
                         self.keep_alive &= head.keep_alive && !status.is_informational();

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use http::HeaderMap;
 use http::request::Parts;
 use http::{Method, Request, Uri, Version};
@@ -51,6 +51,7 @@ pub(super) fn reason(garbage: Garbage) -> Reason {
         Garbage::Fields | Garbage::TooLarge => Reason::HeadTooLarge,
         Garbage::TargetTooLong => Reason::TargetTooLong,
         Garbage::Target => Reason::Path,
+        Garbage::Late => Reason::HeadTimeout,
         Garbage::Length | Garbage::Coding | Garbage::TwoFramings | Garbage::Chunk | Garbage::Trailers => {
             Reason::Framing
         }
@@ -64,47 +65,74 @@ pub(super) fn reason(garbage: Garbage) -> Reason {
     }
 }
 
-/// Takes a whole head of at most `limit` bytes from the front of `buffer`. `fields` is an empty map to use. None: more
-/// bytes are needed. `known` are those that were looked at in vain before.
-pub(super) fn head(
-    buffer: &mut BytesMut,
-    known: &mut usize,
+/// Reads the heads of one connection, one after the other.
+pub(super) struct Reader {
+    /// Bytes that a head may have.
     limit: usize,
-    fields: &mut HeaderMap,
-) -> Result<Option<Head>, Refused> {
-    let Some(lines) = lines(buffer, *known).map_err(|garbage| refused(buffer, garbage))? else {
-        let before = std::mem::replace(known, buffer.len());
-        return unfinished(buffer, before, limit).map(|()| None).map_err(|garbage| refused(buffer, garbage));
-    };
-    *known = 0;
-    let mut spans = lines.spans();
-    let (start, end) = spans.next().unwrap_or_default();
-    if lines.end() > limit {
-        return Err(refused(buffer, too_large(end, limit)));
-    }
-    let bytes = buffer.split_to(lines.end()).freeze();
-    let line = Line::of(bytes.get(start..end).unwrap_or_default()).map_err(Refused::nothing_of)?;
-    let (mut parts, ()) = Request::new(()).into_parts();
-    (parts.method, parts.version) = (line.method, line.version);
-    match Uri::from_maybe_shared(bytes.slice(line.target)) {
-        Ok(uri) => parts.uri = uri,
-        Err(_) => return Err(Refused::nothing_of(Garbage::Target)),
-    }
-    parts.headers = std::mem::take(fields);
-    let said = read_fields(&bytes, spans, &mut parts.headers)
-        .and_then(|said| framing(&said, parts.version).map(|framing| (said, framing)));
-    match said {
-        Ok((said, framing)) => {
-            let keep_alive = !said.close && (said.keep_alive || parts.version == Version::HTTP_11);
-            let expects = said.expects && parts.version == Version::HTTP_11;
-            Ok(Some(Head { parts: Rc::new(parts), framing, keep_alive, expects }))
-        }
-        Err(garbage) => Err(Refused { garbage, parts: Rc::new(parts) }),
-    }
+    lines: Lines,
+    /// Bytes at the front of the buffer that were looked at in vain.
+    known: usize,
+    /// The one empty line that may come before a request was passed over (RFC 9112, 2.2).
+    skipped: bool,
+    /// An empty map with room, for the next head.
+    pub(super) fields: HeaderMap,
 }
 
-fn lines(bytes: &[u8], known: usize) -> Result<Option<Lines>, Garbage> {
-    if known > 0 && !has_end(bytes, known)? { Ok(None) } else { Lines::of(bytes) }
+impl Reader {
+    /// For heads of at most so many bytes and fields.
+    pub(super) fn new(bytes: usize, fields: usize) -> Self {
+        Self { limit: bytes, lines: Lines::new(fields), known: 0, skipped: false, fields: HeaderMap::new() }
+    }
+
+    /// Takes a whole head from the front of `buffer`. None: more bytes are needed.
+    pub(super) fn head(&mut self, buffer: &mut BytesMut) -> Result<Option<Head>, Refused> {
+        if !self.skipped {
+            if buffer.starts_with(b"\r\n") {
+                buffer.advance(2);
+                self.skipped = true;
+            }
+            if matches!(buffer.as_ref(), b"" | b"\r") {
+                return Ok(None);
+            }
+        }
+        if !self.find(buffer).map_err(|garbage| refused(buffer, garbage))? {
+            let before = std::mem::replace(&mut self.known, buffer.len());
+            return unfinished(buffer, before, self.limit)
+                .map(|()| None)
+                .map_err(|garbage| refused(buffer, garbage));
+        }
+        (self.known, self.skipped) = (0, false);
+        let (lines, limit) = (&self.lines, self.limit);
+        let mut spans = lines.spans();
+        let (start, end) = spans.next().unwrap_or_default();
+        if lines.end() > limit {
+            return Err(refused(buffer, too_large(end, limit)));
+        }
+        let bytes = buffer.split_to(lines.end()).freeze();
+        let line = Line::of(bytes.get(start..end).unwrap_or_default()).map_err(Refused::nothing_of)?;
+        let (mut parts, ()) = Request::new(()).into_parts();
+        (parts.method, parts.version) = (line.method, line.version);
+        match Uri::from_maybe_shared(bytes.slice(line.target)) {
+            Ok(uri) => parts.uri = uri,
+            Err(_) => return Err(Refused::nothing_of(Garbage::Target)),
+        }
+        parts.headers = std::mem::take(&mut self.fields);
+        let said = read_fields(&bytes, spans, &mut parts.headers)
+            .and_then(|said| framing(&said, parts.version).map(|framing| (said, framing)));
+        match said {
+            Ok((said, framing)) => {
+                let keep_alive = !said.close && (said.keep_alive || parts.version == Version::HTTP_11);
+                let expects = said.expects && parts.version == Version::HTTP_11;
+                Ok(Some(Head { parts: Rc::new(parts), framing, keep_alive, expects }))
+            }
+            Err(garbage) => Err(Refused { garbage, parts: Rc::new(parts) }),
+        }
+    }
+
+    /// Whether all lines have come.
+    fn find(&mut self, bytes: &[u8]) -> Result<bool, Garbage> {
+        if self.known > 0 && !has_end(bytes, self.known)? { Ok(false) } else { self.lines.find(bytes) }
+    }
 }
 
 /// What can be said of a head that is not complete: there is no sense in waiting for the rest of a bad one.
@@ -128,7 +156,7 @@ fn too_large(line: usize, limit: usize) -> Garbage {
 }
 
 /// With the method and the target, where they can be read.
-fn refused(bytes: &[u8], garbage: Garbage) -> Refused {
+pub(super) fn refused(bytes: &[u8], garbage: Garbage) -> Refused {
     let mut refused = Refused::nothing_of(garbage);
     let end = memchr::memchr2(b'\r', b'\n', bytes).unwrap_or_default();
     if let Some(line) = bytes.get(..end)

@@ -4,11 +4,12 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use super::answer::{self, Asked, Written};
-use super::head::{head, reason};
+use super::head::{Reader, reason};
 use crate::http::fail::Reason;
 use crate::http::h1::{Decoder, Framing, Garbage, Part};
 
 const LIMIT: usize = 64 * 1024;
+const FIELDS: usize = 100;
 
 /// What a reader makes of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,13 +35,14 @@ fn list(fields: &HeaderMap) -> Vec<(String, Vec<u8>)> {
 /// Reads a request that comes in these pieces.
 fn read(pieces: &[&[u8]]) -> Result<Option<Read>, Garbage> {
     let mut buffer = BytesMut::new();
-    let (mut known, mut fields) = (0, HeaderMap::new());
+    let mut reader = Reader::new(LIMIT, FIELDS);
     let mut found = None;
     let (mut body, mut trailers) = (Vec::new(), Vec::new());
     for piece in pieces {
         buffer.extend_from_slice(piece);
         if found.is_none() && !buffer.is_empty() {
-            found = head(&mut buffer, &mut known, LIMIT, &mut fields)
+            found = reader
+                .head(&mut buffer)
                 .map_err(|refused| refused.garbage)?
                 .map(|head| (Decoder::new(head.framing), head));
         }
@@ -194,7 +196,7 @@ fn a_refused_head_keeps_its_request_line() {
         ("PUT /a HTTP/9\r\na: b\r\n\r\n", "-", "*"),
         ("\x16\x03\x01", "-", "*"),
     ] {
-        let refused = head(&mut BytesMut::from(text), &mut 0, LIMIT, &mut HeaderMap::new()).err();
+        let refused = Reader::new(LIMIT, FIELDS).head(&mut BytesMut::from(text)).err();
         let parts = refused.expect("a bad head").parts;
         assert_eq!((parts.method.as_str(), parts.uri.to_string().as_str()), (method, target), "{text:?}");
     }
@@ -208,18 +210,47 @@ fn heads_are_bounded() {
         ("GET / HTTP/1.1\r\n", Garbage::TooLarge),
     ] {
         let mut buffer = BytesMut::from(start);
-        let (mut known, mut fields) = (0, HeaderMap::new());
+        let mut reader = Reader::new(8192, FIELDS);
         let outcome = loop {
             buffer.extend_from_slice(&[b'b'; 1000]);
-            match head(&mut buffer, &mut known, 8192, &mut fields) {
+            match reader.head(&mut buffer) {
                 Ok(None) => assert!(buffer.len() <= 8192),
                 outcome => break outcome.map(|_| ()).map_err(|refused| refused.garbage),
             }
         };
         assert_eq!(outcome, Err(garbage), "{start:?}");
         let whole = format!("{start}{}\r\n\r\n", "b".repeat(9000));
-        assert!(head(&mut BytesMut::from(whole.as_str()), &mut 0, 8192, &mut HeaderMap::new()).is_err());
+        assert!(Reader::new(8192, FIELDS).head(&mut BytesMut::from(whole.as_str())).is_err());
     }
+}
+
+/// One reader for all heads of a connection, whose limit counts for each of them.
+#[test]
+fn as_many_fields_as_the_listener_says() {
+    let request = |fields: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(fields));
+    let mut reader = Reader::new(LIMIT, 500);
+    for fields in [500, 0, 101, 500] {
+        let head = reader.head(&mut BytesMut::from(request(fields).as_str()));
+        let head = head.expect("well formed").expect("a whole head");
+        assert_eq!(head.parts.headers.len(), fields);
+    }
+    let refused = reader.head(&mut BytesMut::from(request(501).as_str())).err();
+    assert_eq!(refused.map(|refused| refused.garbage), Some(Garbage::Fields));
+}
+
+#[test]
+fn one_empty_line_before_each_head() {
+    let mut reader = Reader::new(LIMIT, FIELDS);
+    let mut buffer = BytesMut::from("\r\nGET /1 HTTP/1.1\r\n\r\n\r\nGET /2 HTTP/1.1\r\n\r\n\r\n");
+    for target in ["/1", "/2"] {
+        let head = reader.head(&mut buffer).expect("well formed").expect("a whole head");
+        assert_eq!(head.parts.uri, target);
+    }
+    assert!(matches!(reader.head(&mut buffer), Ok(None)), "it may be the one before a third");
+    assert_eq!(
+        reader.head(&mut BytesMut::from("\r\n")).err().map(|refused| refused.garbage),
+        Some(Garbage::RequestLine)
+    );
 }
 
 /// Random changes of a request: read the same whatever way they are cut, never a panic, and what is taken for a request

@@ -8,15 +8,14 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, BytesMut};
-use http::HeaderMap;
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::head::{self, Head, Refused};
-use crate::conn::watch::Phase;
+use super::head::{self, Head, Reader, Refused};
+use crate::conn::watch::{Phase, Told};
 use crate::http::body::BodyError;
 use crate::http::fail::Reason;
-use crate::http::h1::{Decoder, Framing, Part};
+use crate::http::h1::{Decoder, Framing, Garbage, Part};
 use crate::transport::Stream;
 
 /// Bytes to read at once, when not more are known to come.
@@ -37,6 +36,7 @@ pub(crate) struct Wire {
     io: RefCell<Io>,
     phase: Cell<Phase>,
     ending: Cell<bool>,
+    late: Cell<bool>,
 }
 
 struct Io {
@@ -74,7 +74,8 @@ impl Wire {
             reader: None,
             driver: None,
         };
-        Self { io: RefCell::new(io), phase: Cell::new(Phase::Fresh), ending: Cell::new(false) }
+        let (ending, late) = (Cell::new(false), Cell::new(false));
+        Self { io: RefCell::new(io), phase: Cell::new(Phase::Fresh), ending, late }
     }
 
     /// What the connection is doing.
@@ -87,9 +88,10 @@ impl Wire {
         self.phase.set(phase);
     }
 
-    /// No further request is served.
-    pub(crate) fn end(&self) {
+    /// No further request is served. `why`: [`Told::Late`] refuses a head that is not complete too.
+    pub(crate) fn end(&self, why: Told) {
         self.ending.set(true);
+        self.late.set(why == Told::Late);
     }
 
     /// Whether this is the last request.
@@ -103,36 +105,31 @@ impl Wire {
         io.buffer.is_empty().then_some(io.stream)
     }
 
-    /// The head of the next request; none: the connection is over. `known` bytes were looked at before; `skipped`: an
-    /// empty line was. `limit`: bytes that it may have; `fields`: an empty map to use.
+    /// The head of the next request; none: the connection is over.
     pub(super) fn poll_head(
         &self,
         cx: &mut Context<'_>,
-        (known, skipped): (&mut usize, &mut bool),
-        limit: usize,
-        fields: &mut HeaderMap,
+        reader: &mut Reader,
     ) -> Poll<Result<Option<Head>, Box<Refused>>> {
         let io = &mut *self.io.borrow_mut();
         loop {
-            // One empty line before a request is passed over (RFC 9112, 2.2).
-            if !*skipped && io.buffer.starts_with(b"\r\n") {
-                io.buffer.advance(2);
-                *skipped = true;
-                continue;
-            }
-            if !*skipped && io.buffer.as_ref() == b"\r" {
-                self.phase.set(Phase::Head);
-            } else if !io.buffer.is_empty() {
-                if let Some(head) = head::head(&mut io.buffer, known, limit, fields).map_err(Box::new)? {
+            if !io.buffer.is_empty() {
+                if let Some(head) = reader.head(&mut io.buffer).map_err(Box::new)? {
                     return Poll::Ready(Ok(Some(head)));
                 }
-                self.phase.set(Phase::Head);
+                if !io.buffer.is_empty() {
+                    self.phase.set(Phase::Head);
+                }
             }
             match io.poll_read(cx, 0) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(_)) => {}
                 // Nobody has asked for anything.
                 Poll::Pending if self.ending.get() && io.buffer.is_empty() => return Poll::Ready(Ok(None)),
+                Poll::Pending if self.late.get() => {
+                    let refused = head::refused(&io.buffer, Garbage::Late);
+                    return Poll::Ready(Err(Box::new(refused)));
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use super::names;
 
-/// Fields of a head, or of trailers.
-const MAX_FIELDS: usize = 100;
+/// Fields of an answer's head, or of trailers.
+pub(crate) const MAX_FIELDS: usize = 100;
 
 /// What is wrong with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -32,10 +32,12 @@ pub(crate) enum Garbage {
     Line,
     #[error("a field is not a name, a colon and a value")]
     Field,
-    #[error("more than {MAX_FIELDS} fields")]
+    #[error("the head has more fields than it may")]
     Fields,
     #[error("the head has more bytes than it may")]
     TooLarge,
+    #[error("the head did not come in time")]
+    Late,
     #[error("`content-length` is not one decimal number")]
     Length,
     #[error("`transfer-encoding` is not one `chunked`, or not for this version")]
@@ -48,40 +50,47 @@ pub(crate) enum Garbage {
     Trailers,
 }
 
-/// The lines of a head: where each one ends, its CRLF included.
+/// The lines of a head: where each one ends, its CRLF included. A connection keeps one for all its heads.
 pub(crate) struct Lines {
-    ends: [u32; MAX_FIELDS + 2],
-    count: usize,
+    ends: Vec<u32>,
+    /// As many as there may be: the first one, the fields and the empty one.
+    most: usize,
 }
 
 impl Lines {
-    /// The lines up to the empty one, which is the last. None: it has not come yet.
-    pub(crate) fn of(bytes: &[u8]) -> Result<Option<Self>, Garbage> {
-        let mut lines = Self { ends: [0; MAX_FIELDS + 2], count: 0 };
+    /// For heads of at most so many fields.
+    pub(crate) fn new(fields: usize) -> Self {
+        Self { ends: Vec::new(), most: fields + 2 }
+    }
+
+    /// Finds the lines up to the empty one, which is the last. False: it has not come yet.
+    pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<bool, Garbage> {
+        self.ends.clear();
         let mut start = 0;
         for at in memchr_iter(b'\n', bytes) {
             if at == start || bytes.get(at - 1) != Some(&b'\r') {
                 return Err(Garbage::Line);
             }
-            let end = lines.ends.get_mut(lines.count).ok_or(Garbage::Fields)?;
-            *end = u32::try_from(at + 1).map_err(|_| Garbage::TooLarge)?;
-            lines.count += 1;
+            if self.ends.len() == self.most {
+                return Err(Garbage::Fields);
+            }
+            self.ends.push(u32::try_from(at + 1).map_err(|_| Garbage::TooLarge)?);
             if at == start + 1 {
-                return Ok(Some(lines));
+                return Ok(true);
             }
             start = at + 1;
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// The end of the empty line.
     pub(crate) fn end(&self) -> usize {
-        self.count.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |&end| end as usize)
+        self.ends.last().map_or(0, |&end| end as usize)
     }
 
     /// Beginning and end of each line but the empty one, without CRLF.
     pub(crate) fn spans(&self) -> impl Iterator<Item = (usize, usize)> {
-        let ends = self.ends.get(..self.count.saturating_sub(1)).unwrap_or_default();
+        let ends = self.ends.split_last().map_or(&[][..], |(_, ends)| ends);
         let starts = std::iter::once(0).chain(ends.iter().map(|&end| end as usize));
         starts.zip(ends).map(|(start, &end)| (start, end as usize - 2))
     }
@@ -182,7 +191,10 @@ impl Said {
 /// Takes the trailers of a body in chunks from the front of `buffer`; an empty map where there are none. None: more
 /// bytes are needed.
 pub(crate) fn trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, Garbage> {
-    let Some(lines) = Lines::of(buffer)? else { return Ok(None) };
+    let mut lines = Lines::new(MAX_FIELDS);
+    if !lines.find(buffer)? {
+        return Ok(None);
+    }
     let bytes = buffer.split_to(lines.end()).freeze();
     let mut fields = HeaderMap::new();
     // What trailers say of framing is not believed; they are cleaned before they are passed on.

@@ -19,10 +19,11 @@ pub(crate) struct Head {
 }
 
 /// Takes a whole head from the front of `buffer`. `fields` is an empty map to use; `head_only`: the request was HEAD.
-/// None: more bytes are needed. `known` are those that were looked at in vain before.
+/// None: more bytes are needed. `known` are those that were looked at in vain before; `lines`: those of the last head.
 pub(super) fn head(
     buffer: &mut BytesMut,
     known: &mut usize,
+    lines: &mut Lines,
     fields: &mut HeaderMap,
     head_only: bool,
 ) -> Result<Option<Head>, Garbage> {
@@ -34,10 +35,10 @@ pub(super) fn head(
         *known = buffer.len();
         return too_large(buffer).map(|()| None);
     }
-    let Some(lines) = Lines::of(buffer)? else {
+    if !lines.find(buffer)? {
         *known = buffer.len();
         return too_large(buffer).map(|()| None);
-    };
+    }
     *known = 0;
     let bytes = buffer.split_to(lines.end()).freeze();
     too_large(&bytes)?;

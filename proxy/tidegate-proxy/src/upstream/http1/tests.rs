@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use super::decode::{Head, MAX_HEAD, head};
 use super::encode;
 use crate::http::body::Body;
-use crate::http::h1::{Decoder, Framing, Garbage, Part, chunk_start, last_chunk};
+use crate::http::h1::{Decoder, Framing, Garbage, Lines, MAX_FIELDS, Part, chunk_start, last_chunk};
 
 /// What a reader makes of an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,13 +29,15 @@ fn list(fields: &HeaderMap) -> Vec<(String, Vec<u8>)> {
 /// Reads an answer that comes in these pieces.
 fn read(pieces: &[&[u8]], head_only: bool) -> Result<Option<Read>, Garbage> {
     let mut buffer = BytesMut::new();
-    let (mut known, mut fields) = (0, HeaderMap::new());
+    let (mut known, mut lines, mut fields) = (0, Lines::new(MAX_FIELDS), HeaderMap::new());
     let mut found: Option<(Head, Decoder)> = None;
     let (mut body, mut trailers) = (Vec::new(), Vec::new());
     for piece in pieces {
         buffer.extend_from_slice(piece);
         while found.is_none() && !buffer.is_empty() {
-            let Some(next) = head(&mut buffer, &mut known, &mut fields, head_only)? else { break };
+            let Some(next) = head(&mut buffer, &mut known, &mut lines, &mut fields, head_only)? else {
+                break;
+            };
             if !next.parts.status.is_informational() {
                 let decoder = Decoder::new(next.framing);
                 found = Some((next, decoder));
@@ -141,9 +143,10 @@ fn answers_are_read() {
 
 #[test]
 fn an_unusual_reason_is_kept() {
-    let (mut known, mut fields) = (0, HeaderMap::new());
+    let (mut known, mut lines, mut fields) = (0, Lines::new(MAX_FIELDS), HeaderMap::new());
     let mut reason = |bytes: &[u8]| {
-        let head = head(&mut BytesMut::from(bytes), &mut known, &mut fields, false).expect("well formed");
+        let mut buffer = BytesMut::from(bytes);
+        let head = head(&mut buffer, &mut known, &mut lines, &mut fields, false).expect("well formed");
         let parts = head.expect("a whole head").parts;
         assert_eq!((parts.status, parts.version), (StatusCode::OK, Version::HTTP_11));
         parts.extensions.get::<hyper::ext::ReasonPhrase>().map(|reason| reason.as_bytes().to_vec())
@@ -252,10 +255,10 @@ fn bad_chunks_are_refused() {
 #[test]
 fn heads_are_bounded() {
     let mut buffer = BytesMut::from(&b"HTTP/1.1 200 OK\r\na: "[..]);
-    let (mut known, mut fields) = (0, HeaderMap::new());
+    let (mut known, mut lines, mut fields) = (0, Lines::new(MAX_FIELDS), HeaderMap::new());
     let outcome = loop {
         buffer.extend_from_slice(&[b'b'; 4096]);
-        match head(&mut buffer, &mut known, &mut fields, false) {
+        match head(&mut buffer, &mut known, &mut lines, &mut fields, false) {
             Ok(None) => assert!(buffer.len() <= MAX_HEAD),
             outcome => break outcome.map(|_| ()),
         }

@@ -1,10 +1,14 @@
 //! The only state that workers share: counters. Each worker writes its own cells, the control thread reads them all.
 
+mod turns;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+
+pub(crate) use turns::Turns;
 
 /// A number that one worker writes and anyone reads.
 #[derive(Debug, Default)]

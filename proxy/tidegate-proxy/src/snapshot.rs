@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod destinations;
 mod plugin;
+mod targets;
 pub(crate) mod tls;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::upstream::cluster::Cluster;
 
 pub use build::BuildError;
 pub use plugin::plugin_spec;
+pub(crate) use targets::Targets;
 
 /// What the plan names, fetched.
 #[derive(Default)]
@@ -111,14 +113,6 @@ impl Action {
     pub(crate) fn fixed(status: StatusCode, headers: &HeaderMap, body: &bytes::Bytes) -> Reply {
         Reply { status, headers: headers.clone(), body: body.clone(), details: String::new() }
     }
-}
-
-/// Upstreams by weight.
-pub(crate) struct Targets {
-    /// Upstream and the sum of the weights up to and with its own.
-    pub(crate) until: Vec<(plan::UpstreamIndex, u64)>,
-    /// The sum of all weights.
-    pub(crate) total: u64,
 }
 
 /// A redirect with its fixed parts checked.

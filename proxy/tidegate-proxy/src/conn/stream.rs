@@ -12,7 +12,7 @@ use tidegate_config::plan::RetryOn;
 
 use crate::http::fail::{Fail, Reason};
 use crate::local::Client;
-use crate::snapshot::{Action, Rule, Targets};
+use crate::snapshot::{Action, Rule};
 use crate::time::Deadline;
 use crate::transport::{Stream, Transport};
 use crate::upstream::backoff;
@@ -77,7 +77,8 @@ struct Connected {
 /// Connects to a server of one of the rule's upstreams, as often as the rule allows.
 async fn connect(record: &mut Record, rule: &Rule) -> Result<Connected, Fail> {
     let Action::Forward(targets) = &rule.action else { return Err(Fail::gateway(Reason::Internal)) };
-    let index = choose(record, targets).ok_or_else(|| Fail::gateway(Reason::NoUpstream))?;
+    let index =
+        targets.next(record.client.local.shard.worker).ok_or_else(|| Fail::gateway(Reason::NoUpstream))?;
     let view = record.view.clone();
     let pool = view.pools.get(index).ok_or_else(|| Fail::gateway(Reason::Internal))?;
     let allowed = rule.retries.attempts.min(ATTEMPTS);
@@ -103,17 +104,6 @@ async fn connect(record: &mut Record, rule: &Rule) -> Result<Connected, Fail> {
                     tokio::time::sleep(wait).await;
                 }
             }
-        }
-    }
-}
-
-fn choose(record: &Record, targets: &Targets) -> Option<usize> {
-    match targets.until.as_slice() {
-        [] => None,
-        [(only, _)] => Some(*only),
-        many => {
-            let at = record.client.local.random.below(targets.total);
-            many.iter().find(|(_, until)| at < *until).map(|(index, _)| *index)
         }
     }
 }

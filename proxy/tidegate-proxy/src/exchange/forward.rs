@@ -152,17 +152,6 @@ impl Exchange {
         broken.map_or(fail, Fail::client)
     }
 
-    fn choose(&self, targets: &Targets) -> Option<usize> {
-        match targets.until.as_slice() {
-            [] => None,
-            [(only, _)] => Some(*only),
-            many => {
-                let at = self.record.client.local.random.below(targets.total);
-                many.iter().find(|(_, until)| at < *until).map(|(index, _)| *index)
-            }
-        }
-    }
-
     /// The answer in the form that filters and the client see.
     fn passed_on(&mut self, answer: Answer, asked: bool) -> Result<Response<Body>, Fail> {
         let (mut head, body) = answer.response.into_parts();

@@ -110,17 +110,22 @@ impl Snapshot {
 fn rules(plan: &Plan, previous: Option<&Snapshot>) -> Result<Vec<Rule>, BuildError> {
     let known: HashMap<&str, _> =
         previous.iter().flat_map(|p| &p.rules).map(|rule| (&*rule.route, &rule.counters)).collect();
+    let named = |rule: &'_ Rule| (rule.route.clone(), rule.name.clone());
+    let before: HashMap<_, _> =
+        previous.iter().flat_map(|p| &p.rules).map(|rule| (named(rule), &rule.action)).collect();
     let mut rules = Vec::new();
     for route in &plan.routes {
         let name: Arc<str> = route.name.as_str().into();
         let counters =
             known.get(route.name.as_str()).map_or_else(|| Arc::new(PerWorker::new(WORKERS)), |&c| c.clone());
         for rule in &route.rules {
+            let own: Arc<str> = rule.name.as_str().into();
+            let before = before.get(&(name.clone(), own.clone())).copied();
             rules.push(Rule {
                 route: name.clone(),
-                name: rule.name.as_str().into(),
+                name: own,
                 steps: steps(&rule.filters)?,
-                action: action(&rule.action)?,
+                action: action(&rule.action, before)?,
                 timeouts: rule.timeouts,
                 retries: rule.retries.clone(),
                 counters: counters.clone(),
@@ -156,19 +161,14 @@ fn steps(filters: &[plan::Filter]) -> Result<Vec<Step>, BuildError> {
         .collect()
 }
 
-fn action(action: &plan::Action) -> Result<Action, BuildError> {
+fn action(action: &plan::Action, before: Option<&Action>) -> Result<Action, BuildError> {
     Ok(match action {
         plan::Action::Forward(upstreams) => {
-            let mut total = 0;
-            let until = upstreams
-                .iter()
-                .filter(|target| target.weight > 0)
-                .map(|target| {
-                    total += u64::from(target.weight);
-                    (target.upstream, total)
-                })
-                .collect();
-            Action::Forward(Targets { until, total })
+            let before = match before {
+                Some(Action::Forward(before)) => Some(before),
+                _ => None,
+            };
+            Action::Forward(Targets::new(upstreams, WORKERS, before))
         }
         plan::Action::Redirect(redirect) => Action::Redirect(Redirect {
             scheme: redirect.scheme.as_deref().map(Scheme::from_str).transpose().map_err(BuildError::plan)?,

@@ -1,0 +1,90 @@
+//! The upstreams of a rule by weight, and whose turn it is.
+
+use std::sync::Arc;
+
+use tidegate_config::plan::{UpstreamIndex, WeightedUpstream};
+
+use crate::shared::Turns;
+
+/// Upstreams by weight.
+pub(crate) struct Targets {
+    /// Upstream and the sum of the weights up to and with its own.
+    until: Vec<(UpstreamIndex, u64)>,
+    /// Whose turn it is; none: there is nothing to choose.
+    turns: Option<Arc<Turns>>,
+}
+
+impl Targets {
+    /// Those that have a weight. With the same weights as `previous`, the shares go on where they were.
+    pub(crate) fn new(written: &[WeightedUpstream], workers: usize, previous: Option<&Self>) -> Self {
+        let mut total = 0;
+        let weighted = written.iter().filter(|target| target.weight > 0);
+        let until: Vec<_> = weighted
+            .map(|target| {
+                total += u64::from(target.weight);
+                (target.upstream, total)
+            })
+            .collect();
+        let same = previous.and_then(|previous| previous.turns.as_ref());
+        let turns = (until.len() > 1).then(|| match same {
+            Some(same) if same.length() == total => same.clone(),
+            _ => Turns::new(total, workers),
+        });
+        Self { until, turns }
+    }
+
+    /// The upstream for a request that comes to this worker.
+    pub(crate) fn next(&self, worker: usize) -> Option<UpstreamIndex> {
+        match &self.turns {
+            None => self.until.first().map(|(only, _)| *only),
+            Some(turns) => self.at(turns.next(worker)),
+        }
+    }
+
+    /// The upstream at a point below the sum of the weights.
+    fn at(&self, point: u64) -> Option<UpstreamIndex> {
+        self.until.iter().find(|(_, until)| point < *until).map(|(index, _)| *index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weights(weights: &[u32]) -> Vec<WeightedUpstream> {
+        let weighted = |(upstream, &weight)| WeightedUpstream { upstream, weight };
+        weights.iter().enumerate().map(weighted).collect()
+    }
+
+    #[test]
+    fn weights_are_exact_over_workers() {
+        let targets = Targets::new(&weights(&[90, 0, 10]), 2, None);
+        let mut counts = [0_i64; 3];
+        for request in 0..10_000 {
+            // Three of four requests come to one worker.
+            counts[targets.next(usize::from(request % 4 == 0)).expect("has a weight")] += 1;
+        }
+        assert_eq!(counts[1], 0);
+        assert!((counts[2] - 1000).abs() <= 3, "{counts:?}");
+    }
+
+    #[test]
+    fn one_is_always_it_and_none_is_none() {
+        assert_eq!(Targets::new(&weights(&[0, 7]), 2, None).next(0), Some(1));
+        assert_eq!(Targets::new(&weights(&[0]), 2, None).next(0), None);
+        assert_eq!(Targets::new(&[], 2, None).next(0), None);
+    }
+
+    #[test]
+    fn the_same_weights_go_on_where_they_were() {
+        let whole = Targets::new(&weights(&[3, 1]), 1, None);
+        let expected: Vec<_> = (0..8).map(|_| whole.next(0)).collect();
+        let mut targets = Targets::new(&weights(&[3, 1]), 1, None);
+        let mut got = Vec::new();
+        for _ in 0..8 {
+            got.push(targets.next(0));
+            targets = Targets::new(&weights(&[3, 1]), 1, Some(&targets));
+        }
+        assert_eq!(got, expected, "reloads must not take the same turn again and again");
+    }
+}

@@ -13,7 +13,7 @@ use http::Version;
 use tidegate_abi::LogLevel;
 use tidegate_sdk::Fields;
 use tidegate_sdk_test::machine::{
-    CallAnswer, Effect, GrpcEvent, Level, Machine, Part, Passed, Properties, Side, Step,
+    CONFIGURED, CallAnswer, Effect, GrpcEvent, Level, Machine, Part, Passed, Properties, Side, Step,
 };
 use tidegate_wasm::{
     CallResponse, Capabilities, Destinations, ForeignCall, HeadersPause, Instance, Limits, MetricValue,
@@ -64,7 +64,7 @@ impl Wasm {
         let plugin =
             Plugin::build(crate::engine()?, spec, shared.clone()).map_err(|error| error.to_string())?;
         plugin.set_log_level(LogLevel::Trace);
-        let now = Now::default();
+        let now = Now { monotonic: CONFIGURED, wall: CONFIGURED };
         let instance = Instance::start(&Arc::new(plugin), now).map_err(|error| error.to_string())?;
         Ok(Wasm {
             instance,

@@ -195,10 +195,16 @@ pub enum GrpcEvent {
 /// What is known of a stream besides its messages: properties by path, segments joined by dots, in the ABI's encoding.
 pub type Properties = Vec<(String, Vec<u8>)>;
 
+/// The time since 1970 at which a machine configures its filter: in November 2023. Tests begin one tick later.
+pub const CONFIGURED: Duration = Duration::from_secs(1_700_000_000).saturating_sub(FIRST_TICK);
+
+/// The shortest time that hosts can be asked to tick after.
+pub(crate) const FIRST_TICK: Duration = Duration::from_millis(1);
+
 /// Runs a filter. An error is the filter's end: a panic, a trap.
 #[allow(clippy::missing_errors_doc, reason = "said once for all")]
 pub trait Machine {
-    /// Sets the time since 1970, which never goes back.
+    /// Sets the time since 1970, which never goes back; it is [`CONFIGURED`] at first.
     fn set_time(&mut self, now: Duration);
     /// A stream of HTTP begins.
     fn open(&mut self, properties: &Properties) -> u32;

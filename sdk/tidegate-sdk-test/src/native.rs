@@ -8,7 +8,9 @@ use tidegate_sdk::{Callbacks, ConfigError, Filter};
 
 use crate::host::streams::Stream;
 use crate::host::{Memory, ROOT, Told};
-use crate::machine::{CallAnswer, Effect, GrpcEvent, Machine, Part, Passed, Properties, Side, Step};
+use crate::machine::{
+    CONFIGURED, CallAnswer, Effect, GrpcEvent, Machine, Part, Passed, Properties, Side, Step,
+};
 
 /// A filter, run natively. One at a time on a thread: what waits is known by thread.
 pub struct Native<F: Filter> {
@@ -28,7 +30,8 @@ impl<F: Filter> Native<F> {
     /// # Errors
     /// What is wrong with the configuration.
     pub fn start(config: &str, feeds: bool) -> Result<Self, ConfigError> {
-        let native = Native { module: Module::new(), memory: Rc::new(Memory::new(config, feeds)) };
+        let mut native = Native { module: Module::new(), memory: Rc::new(Memory::new(config, feeds)) };
+        native.set_time(CONFIGURED);
         native.run(|module| {
             native.memory.configuring.set(true);
             module.on_context_create(ROOT, 0);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::answer::{Answer, Ended, Line};
-use crate::machine::{Effect, Machine};
+use crate::machine::{CONFIGURED, Effect, FIRST_TICK, Machine};
 use crate::message::{Connect, Reply, Request, Seen};
 use crate::variant::Variant;
 use calls::Pending;
@@ -42,7 +42,7 @@ impl World {
         let mut world = World {
             machine,
             variant,
-            now: START,
+            now: CONFIGURED,
             tick: None,
             pending: Vec::new(),
             sleeping: BTreeSet::new(),
@@ -53,8 +53,12 @@ impl World {
             calls: Vec::new(),
             lines: Vec::new(),
         };
-        world.machine.set_time(START);
         world.drain()?;
+        // What runs in the background begins before the first request. Its calls are answered later, by what the test
+        // says after this.
+        world.now = CONFIGURED + FIRST_TICK;
+        world.machine.set_time(world.now);
+        world.tick()?;
         Ok(world)
     }
 
@@ -136,6 +140,11 @@ impl World {
             self.later.extend(effects);
             return Ok(());
         }
+        self.tick()
+    }
+
+    /// Tells the filter the time, if it is due.
+    fn tick(&mut self) -> Result<(), String> {
         if let Some((period, _)) = self.tick.filter(|(_, due)| *due <= self.now) {
             self.tick = Some((period, self.now + period));
             self.machine.tick()?;
@@ -174,6 +183,3 @@ impl World {
         }
     }
 }
-
-/// When tests begin: in November 2023.
-const START: Duration = Duration::from_secs(1_700_000_000);

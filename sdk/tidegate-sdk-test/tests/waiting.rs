@@ -8,7 +8,8 @@ use tidegate_sdk::{
     Either, Filter, Flow, NoConfig, Plugin, Reply as Own, Request, Result, filter, grpc, http, join,
     join_all, log, race, random, shared, spawn, time,
 };
-use tidegate_sdk_test::{Gateway, Reply, get};
+use tidegate_sdk_test::machine::{CONFIGURED, Effect};
+use tidegate_sdk_test::{Gateway, Machine, Native, Reply, get};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -193,6 +194,19 @@ fn the_background_goes_on_beside_requests() {
     let later = gateway.send(get("/x"));
     let seen = later.upstream().unwrap();
     assert_eq!((seen.header("x-word"), seen.header("x-ticks")), (Some("two"), Some("6")));
+}
+
+#[test]
+fn the_background_does_not_begin_in_an_instance_on_trial() {
+    let mut native = Native::<background::Background>::start("", true).unwrap();
+    let calls = |native: &mut Native<_>| {
+        let effects = native.effects();
+        effects.iter().filter(|effect| matches!(effect, Effect::HttpCall { .. })).count()
+    };
+    assert_eq!(calls(&mut native), 0);
+    native.set_time(CONFIGURED + MS);
+    native.tick().unwrap();
+    assert_eq!(calls(&mut native), 1);
 }
 
 mod remote {

@@ -124,7 +124,9 @@ pub trait Filter: Sized + 'static {
         ready(())
     }
 
-    /// Begins when the plugin is configured and may run as long as it lives: fetch keys, read queues.
+    /// Begins with the host's first tick, some milliseconds after the plugin was configured, and may run as long as it
+    /// lives: fetch keys, read queues. Instances that the host only starts to see whether they would start get no tick,
+    /// and so have no background; nor have those that one connection or request has for itself.
     fn background(&self) -> impl Future<Output = ()> {
         ready(())
     }

@@ -8,6 +8,7 @@ mod tasks;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use tidegate_abi::BufferKind;
 
@@ -16,7 +17,7 @@ use crate::filter::IntoFilter;
 use crate::hooks::{self, Event};
 use crate::plugin::{Background, Plugin};
 use crate::slot::Slot;
-use crate::{ConfigError, Filter, config, host, logger};
+use crate::{ConfigError, Filter, config, host, logger, time};
 use ids::Ids;
 use tasks::Task;
 
@@ -134,7 +135,14 @@ impl<F: Filter> Module<F> {
             self.begin_task(root, ticks);
         }
         if F::CALLBACKS.has(crate::Callbacks::BACKGROUND) {
-            self.begin_task(root, Box::pin(async move { filter.background().await }));
+            // An instance on trial gets no tick: it must make no call, take no turn and read no queue of the others.
+            self.begin_task(
+                root,
+                Box::pin(async move {
+                    time::sleep(FIRST_TICK).await;
+                    filter.background().await;
+                }),
+            );
         }
     }
 
@@ -229,3 +237,6 @@ impl<F: Filter> Module<F> {
         }
     }
 }
+
+/// When background tasks begin: the shortest time that hosts know.
+const FIRST_TICK: Duration = Duration::from_millis(1);

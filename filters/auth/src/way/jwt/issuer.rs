@@ -175,8 +175,6 @@ impl Issuer {
     /// Keeps the keys fresh.
     pub(super) async fn background(&self) {
         let Some(remote) = &self.remote else { return };
-        // An instance that is started on trial ends before an answer comes; it must not hold the turn of the others.
-        time::sleep(Duration::from_millis(1)).await;
         loop {
             if remote.due_in().is_zero() {
                 remote.fetch().await;

@@ -1,5 +1,7 @@
 //! Bytes as text, and their comparison.
 
+use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding};
+
 /// Compares without stopping at the first difference; only the lengths may be told by the time it takes.
 pub(crate) fn equal(known: &[u8], presented: &[u8]) -> bool {
     if known.len() != presented.len() {
@@ -29,56 +31,68 @@ pub(crate) fn after_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]
 /// Bytes of base64 in the alphabet for URLs, without padding (RFC 7515, section 2). A text that another one would mean
 /// the same as is refused.
 pub(crate) fn from_base64url(text: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    for group in text.chunks(4) {
-        let mut bits = 0_u32;
-        for digit in group {
-            let value = match digit {
-                b'A'..=b'Z' => digit - b'A',
-                b'a'..=b'z' => digit - b'a' + 26,
-                b'0'..=b'9' => digit - b'0' + 52,
-                b'-' => 62,
-                b'_' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(value);
-        }
-        let size = match group.len() {
-            4 => 3,
-            3 => 2,
-            2 => 1,
-            _ => return None,
-        };
-        let [_, a, b, c] = (bits << (6 * (4 - group.len()))).to_be_bytes();
-        let (used, rest): (&[u8], &[u8]) = match size {
-            3 => (&[a, b, c], &[]),
-            2 => (&[a, b], &[c]),
-            _ => (&[a], &[b, c]),
-        };
-        if rest.iter().any(|byte| *byte != 0) {
-            return None;
-        }
-        out.extend_from_slice(used);
-    }
-    Some(out)
+    read::<Base64UrlUnpadded>(text)
 }
 
 /// Bytes of base64 with padding, read as strictly.
 pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
-    if text.len() % 4 != 0 {
-        return None;
-    }
-    let bare = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
-    from_bare_base64(bare)
+    read::<Base64>(text)
 }
 
 /// Bytes of base64 without padding.
 pub(crate) fn from_bare_base64(text: &[u8]) -> Option<Vec<u8>> {
-    let other = |byte: &u8| match byte {
-        b'+' => Some(b'-'),
-        b'/' => Some(b'_'),
-        b'-' | b'_' => None,
-        other => Some(*other),
-    };
-    from_base64url(&text.iter().map(other).collect::<Option<Vec<u8>>>()?)
+    read::<Base64Unpadded>(text)
+}
+
+fn read<E: Encoding>(text: &[u8]) -> Option<Vec<u8>> {
+    E::decode_vec(std::str::from_utf8(text).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_has_one_text_for_each_value() {
+        for (text, plain) in [
+            ("", &b""[..]),
+            ("Zg==", b"f"),
+            ("Zm8=", b"fo"),
+            ("Zm9v", b"foo"),
+            ("Zm9vYg==", b"foob"),
+            ("+/+/", b"\xfb\xff\xbf"),
+        ] {
+            let bare = text.trim_end_matches('=');
+            let of_urls = bare.replace('+', "-").replace('/', "_");
+            assert_eq!(from_base64(text.as_bytes()).as_deref(), Some(plain), "{text}");
+            assert_eq!(from_bare_base64(bare.as_bytes()).as_deref(), Some(plain), "{text}");
+            assert_eq!(from_base64url(of_urls.as_bytes()).as_deref(), Some(plain), "{text}");
+        }
+        let padded = [
+            "Zg",
+            "Zg=",
+            "Zh==",
+            "Zm9=",
+            "Z===",
+            "====",
+            "=",
+            "Zg==Zg==",
+            "Z=g=",
+            "Zm9vA",
+            "-_-_",
+            "Zg==\n",
+            " Zg==",
+            "Zm8\u{e9}",
+            "Zm9v====",
+        ];
+        for text in padded {
+            assert_eq!(from_base64(text.as_bytes()), None, "{text}");
+        }
+        for text in ["Zg==", "Zm8=", "Zh", "Zm9", "Z", "Zm9vZ", "Zg\n", "Zm 9v", "Zm8\u{e9}"] {
+            assert_eq!(from_bare_base64(text.as_bytes()), None, "{text}");
+            assert_eq!(from_base64url(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!((from_bare_base64(b"-_-_"), from_base64url(b"+/+/")), (None, None));
+        assert_eq!((from_base64(b"\xff\xff=="), from_base64url(b"\xff\xff")), (None, None));
+    }
 }

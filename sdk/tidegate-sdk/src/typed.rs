@@ -1,5 +1,7 @@
 //! Common headers as what they mean. What is malformed, or there twice with different values, is not there.
 
+use base64ct::{Base64, Base64Unpadded, Encoding};
+
 use crate::{Headers, Value};
 
 /// The credentials of an `authorization` header (RFC 9110, section 11.6.2).
@@ -187,34 +189,11 @@ fn authorization(value: &[u8]) -> Option<Authorization> {
     })
 }
 
-/// Standard base64 (RFC 4648, section 4), with or without its padding.
+/// Standard base64 (RFC 4648, section 4), with or without its padding. Two texts never mean the same.
 fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    let end = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
-    let (symbols, padding) = text.split_at_checked(end)?;
-    let padded = padding.is_empty() || (text.len() % 4 == 0 && padding.len() <= 2);
-    if !padded || symbols.len() % 4 == 1 || padding.iter().any(|byte| *byte != b'=') {
-        return None;
-    }
-    let (mut out, mut bits, mut count) = (Vec::with_capacity(symbols.len() * 3 / 4), 0_u32, 0);
-    for symbol in symbols {
-        let value = match symbol {
-            b'A'..=b'Z' => symbol - b'A',
-            b'a'..=b'z' => symbol - b'a' + 26,
-            b'0'..=b'9' => symbol - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-            bits &= (1 << count) - 1;
-        }
-    }
-    // What is left over says nothing: two texts must not mean the same.
-    (bits == 0).then_some(out)
+    let text = std::str::from_utf8(text).ok()?;
+    let read = if text.ends_with('=') { Base64::decode_vec(text) } else { Base64Unpadded::decode_vec(text) };
+    read.ok()
 }
 
 fn weighted(entry: &str) -> Weighted {
@@ -292,6 +271,33 @@ mod tests {
         ] {
             assert_eq!(authorization(text), want, "{}", text.escape_ascii());
         }
+    }
+
+    #[test]
+    fn base64_is_read_strictly() {
+        for (text, plain) in
+            [("", &b""[..]), ("Zg==", b"f"), ("Zg", b"f"), ("Zm8=", b"fo"), ("Zm9vYmFy", b"foobar")]
+        {
+            assert_eq!(base64(text.as_bytes()).as_deref(), Some(plain), "{text}");
+        }
+        for text in [
+            "Z",
+            "Zg=",
+            "Zh==",
+            "Zh",
+            "Zm9=",
+            "Z===",
+            "Zm9v====",
+            "Zg==Zg==",
+            "Z=g=",
+            "-_-_",
+            "Zg==\n",
+            "=",
+            "Zm8\u{e9}",
+        ] {
+            assert_eq!(base64(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(base64(b"\xff\xff=="), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
 use serde_json::json;
 use tidegate_sdk_test::{Answer, Gateway, Ways, get};
 
@@ -21,20 +22,10 @@ fn gateway(more: serde_json::Value) -> Gateway<Auth> {
     Gateway::with(&config.to_string(), Ways::plain()).expect("a correct configuration")
 }
 
-fn base64(text: &str) -> String {
-    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for group in text.as_bytes().chunks(3) {
-        let bits =
-            group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        let digit = |at: usize| char::from(digits[(bits >> (18 - 6 * at)) as usize & 63]);
-        out.extend((0..4).map(|at| if at <= group.len() { digit(at) } else { '=' }));
-    }
-    out
-}
-
 fn send(gateway: &Gateway<Auth>, credentials: &str) -> Answer {
-    gateway.send(get("/").header("authorization", format!("Basic {}", base64(credentials))))
+    gateway.send(
+        get("/").header("authorization", format!("Basic {}", Base64::encode_string(credentials.as_bytes()))),
+    )
 }
 
 #[test]

@@ -5,6 +5,9 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{self as algorithm, EcdsaKeyPair, ParsedPublicKey, RsaKeyPair, VerificationAlgorithm},
 };
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 
 /// Bytes that are signed or verified at once.
 const TEXT_BYTES: usize = 8 << 20;
@@ -176,30 +179,14 @@ fn from_pem(pem: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let digits = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
-    let (digits, padding) = text.split_at_checked(digits)?;
-    if !text.len().is_multiple_of(4) || padding.len() > 2 || padding.iter().any(|byte| *byte != b'=') {
-        return None;
-    }
-    for group in digits.chunks(4) {
-        let mut bits = 0_u32;
-        for digit in group {
-            let value = match digit {
-                b'A'..=b'Z' => digit - b'A',
-                b'a'..=b'z' => digit - b'a' + 26,
-                b'0'..=b'9' => digit - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(value);
-        }
-        let [_, whole @ ..] = (bits << (6 * (4 - group.len()))).to_be_bytes();
-        bytes.extend(whole.into_iter().take(group.len() * 3 / 4));
-    }
-    Some(bytes)
+    PEM.decode(text).ok()
 }
+
+/// As OpenSSL reads PEM: padded; what the last letter has more than is needed is not looked at.
+const PEM: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 #[cfg(test)]
 mod tests {
@@ -254,7 +241,7 @@ mod tests {
         let private = pair.to_pkcs8v1().unwrap();
         let pem = format!(
             "comment\n-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            base64(private.as_ref())
+            PEM.encode(private.as_ref())
         );
         let pem = pem.as_bytes();
         assert!(sign(b"sha256", Key { der: b"", pem }, b"text").is_ok());
@@ -270,24 +257,12 @@ mod tests {
         }
     }
 
-    fn base64(bytes: &[u8]) -> String {
-        let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut text = String::new();
-        for group in bytes.chunks(3) {
-            let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
-                << (8 * (3 - group.len()));
-            let digit = |at: usize| char::from(digits[(bits >> (18 - 6 * at)) as usize & 63]);
-            text.extend((0..4).map(|at| if at <= group.len() { digit(at) } else { '=' }));
-        }
-        text
-    }
-
     #[test]
     fn base64_is_read_strictly() {
         for plain in [&b""[..], b"a", b"ab", b"abc", b"abcd\xff"] {
-            assert_eq!(from_base64(base64(plain).as_bytes()).as_deref(), Some(plain));
+            assert_eq!(from_base64(PEM.encode(plain).as_bytes()).as_deref(), Some(plain));
         }
-        for text in ["a", "abc", "a===", "ab=c", "ab-_", "===="] {
+        for text in ["a", "abc", "a===", "ab=c", "ab-_", "====", "ab==ab==", "abcd\n", " abc", "abcd===="] {
             assert_eq!(from_base64(text.as_bytes()), None, "{text}");
         }
     }

@@ -1,36 +1,17 @@
 //! Names and values as URLs and forms write them, and base64 as tokens write it.
 
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+
 pub(super) use crate::bytes::from_base64url as from_base64;
 
 /// Base64 without padding, for URLs (RFC 4648, section 5).
 pub(super) fn base64(bytes: &[u8]) -> String {
-    letters(bytes, b"-_")
+    Base64UrlUnpadded::encode_string(bytes)
 }
 
 /// Base64 with padding, as `Basic` wants it (RFC 4648, section 4).
 pub(super) fn base64_padded(bytes: &[u8]) -> String {
-    let mut text = letters(bytes, b"+/");
-    while text.len() % 4 != 0 {
-        text.push('=');
-    }
-    text
-}
-
-fn letters(bytes: &[u8], last: &[u8; 2]) -> String {
-    let letter = |six: u32| match six as u8 {
-        six @ 0..26 => char::from(b'A' + six),
-        six @ 26..52 => char::from(b'a' + six - 26),
-        six @ 52..62 => char::from(b'0' + six - 52),
-        62 => char::from(last[0]),
-        _ => char::from(last[1]),
-    };
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let bits =
-            three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-        text.extend((0..=three.len()).map(|at| letter(bits >> (18 - 6 * at) & 63)));
-    }
-    text
+    Base64::encode_string(bytes)
 }
 
 /// Pairs as `application/x-www-form-urlencoded`.

@@ -2,6 +2,7 @@
 //! `target/tools`, and nowhere else.
 
 mod envoy;
+mod prometheus;
 mod registry;
 mod reloads;
 
@@ -19,6 +20,11 @@ const SUITES: &[Suite] = &[
         name: "envoy",
         about: "the same requests through the same module in Envoy and in Tidegate, compared; [--only TEXT] [--verbose]",
         run: envoy::run,
+    },
+    Suite {
+        name: "prometheus",
+        about: "a real Prometheus scrapes the gateway, checks names and alerts, and answers the dashboards' queries",
+        run: prometheus::run,
     },
     Suite {
         name: "registry",

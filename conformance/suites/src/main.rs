@@ -2,6 +2,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test program fails by panicking")]
 
 mod envoy;
+mod prometheus;
 
 use std::process::ExitCode;
 
@@ -11,6 +12,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     match suite.as_str() {
         "envoy" => envoy::main(&rest),
+        "prometheus" => prometheus::main(&rest),
         _ => {
             eprintln!("no suite of the name {suite:?}; run `cargo xtask suites`, which names them");
             ExitCode::FAILURE

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -86,9 +87,23 @@ impl RawClient {
         Self::shake_hands(socket, authority.client_config_with(certificate), server)
     }
 
+    /// The same with settings that clients share: the second one goes on with the session of the first.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    ///
+    /// # Panics
+    /// If nobody listens, or the name is none.
+    pub fn connect_again(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<Self> {
+        let socket =
+            TcpStream::connect(address).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        let server = ServerName::try_from(name.to_owned()).expect("a test uses valid names");
+        Self::shake_hands(socket, Arc::clone(config), server)
+    }
+
     fn shake_hands(
         mut socket: TcpStream,
-        config: ClientConfig,
+        config: impl Into<Arc<ClientConfig>>,
         server: ServerName<'static>,
     ) -> io::Result<Self> {
         socket.set_read_timeout(Some(PATIENCE))?;

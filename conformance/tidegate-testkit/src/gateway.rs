@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidegate_config::plan::{self, ModuleSource, Plan};
 use tidegate_config::{Secrets, SourceText};
-use tidegate_proxy::{Assets, Gateway, GatewayOptions, GenerationUse, ModuleUse, Snapshot, plugin_spec};
+use tidegate_proxy::{
+    Assets, Form, Gateway, GatewayOptions, GenerationUse, ModuleUse, Page, Snapshot, plugin_spec,
+};
 use tidegate_wasm::{Engine, EngineOptions, Instance, MetricValue, Module, Now, Plugin, Shared};
 
 use crate::client::PATIENCE;
@@ -119,9 +121,14 @@ impl TestGateway {
 
     /// The data plane's metrics as Prometheus reads them.
     pub fn metrics(&self) -> String {
-        let mut text = String::new();
-        self.gateway.metrics(&mut text);
-        text
+        self.metrics_as(Form::Prometheus)
+    }
+
+    /// The same in another form.
+    pub fn metrics_as(&self, form: Form) -> String {
+        let mut page = Page::new(form);
+        self.gateway.metrics(&mut page);
+        page.into_text()
     }
 
     /// The sum of a metric's series, or of those that contain `label`.

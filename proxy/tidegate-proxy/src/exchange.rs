@@ -3,6 +3,7 @@
 //! What most requests do not do (filters, new connections, waits) is boxed, so that the future of the others stays small.
 
 pub(crate) mod choose;
+pub(crate) mod counted;
 pub(crate) mod facts;
 pub(crate) mod finish;
 pub(crate) mod forward;

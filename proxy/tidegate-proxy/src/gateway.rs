@@ -21,6 +21,7 @@ use crate::listen::bind;
 use crate::shared::{Generation, PerWorker, Shard};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::{self, Writer};
+use crate::telemetry::page::Page;
 use crate::time::Clock;
 use crate::worker::{self, Order, Serve, Spot, Start};
 
@@ -219,14 +220,14 @@ impl Gateway {
         self.state().ledger.modules()
     }
 
-    /// Writes the data plane's metrics in Prometheus' text format.
-    pub fn metrics(&self, out: &mut String) {
+    /// Writes the data plane's metrics.
+    pub fn metrics(&self, page: &mut Page) {
         let (snapshot, generation, generations, modules) = {
             let state = self.state();
             (state.snapshot.clone(), state.generation, state.ledger.generations(), state.ledger.modules())
         };
-        metrics::write(out, &self.0.shards, snapshot.as_deref(), generation);
-        metrics::write_ledger(out, &generations, &modules);
+        metrics::write(page, &self.0.shards, snapshot.as_deref(), generation);
+        metrics::write_ledger(page, &generations, &modules);
     }
 
     /// Closes the listeners, tells connections to go away and waits until all have, or `deadline` has passed: false.

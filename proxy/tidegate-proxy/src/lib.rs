@@ -23,5 +23,6 @@ mod worker;
 pub use gateway::{Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError};
 pub use route::{Choice, ExplainRequest, Explanation, Loser, explain};
 pub use snapshot::{Assets, BuildError, Snapshot, plugin_spec};
+pub use telemetry::page::{Buckets, Family, Form, Kind, Number, Page, Point, Value};
 pub use telemetry::recorder::{RecordSink, Recorded};
 pub use time::thread_time;

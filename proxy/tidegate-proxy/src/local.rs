@@ -19,7 +19,7 @@ use crate::filter::leaving::Leaving;
 use crate::filter::plugins::Slot;
 use crate::http::h1::Date;
 use crate::http::{certificate, headers, sanitize};
-use crate::shared::{Generation, Shard};
+use crate::shared::{Generation, ListenerCells, ListenerCounters, Shard};
 use crate::snapshot::destinations::Reachable;
 use crate::snapshot::tls::ByName;
 use crate::snapshot::{Listener, Rule, Snapshot};
@@ -181,6 +181,8 @@ pub(crate) struct Client {
     pub(crate) session: Option<Session>,
     /// The same as guests read it, put together for the first one that asks.
     pub(crate) tls_details: OnceCell<Rc<TlsDetails>>,
+    /// Of the listener that it came to.
+    pub(crate) counters: Arc<ListenerCounters>,
     /// Exchanges in flight.
     pub(crate) active: Cell<u32>,
     /// The longest that the rules of its exchanges have named; see [`Client::patience`].
@@ -200,6 +202,12 @@ pub(crate) struct Session {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Client {
+    /// What this worker counts of the listener.
+    #[inline]
+    pub(crate) fn cells(&self) -> &ListenerCells {
+        self.counters.of(self.local.shard.worker)
+    }
+
     /// The longest wait without a byte that an exchange of the connection may have.
     pub(crate) fn patience(&self) -> Duration {
         if self.patience.get().is_zero() { PATIENCE } else { self.patience.get() }

@@ -1,13 +1,17 @@
 //! The only state that workers share: counters. Each worker writes its own cells, the control thread reads them all.
 
+pub(crate) mod durations;
+pub(crate) mod traffic;
 mod turns;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use durations::Durations;
+use traffic::{Targets, Traffic};
 pub(crate) use turns::Turns;
 
 /// A number that one worker writes and anyone reads.
@@ -15,6 +19,11 @@ pub(crate) use turns::Turns;
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
+    /// Zero.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// Only its own worker calls this, so that a load and a store are enough.
     pub(crate) fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
@@ -36,9 +45,12 @@ impl Counter {
     }
 }
 
-/// One `T` for each worker, on cache lines of its own.
+/// One `T` for each worker, on cache lines of its own; there is none before the worker counts the first time.
 #[derive(Debug)]
-pub(crate) struct PerWorker<T>(Vec<Padded<T>>);
+pub(crate) struct PerWorker<T> {
+    cells: Box<[OnceLock<Box<Padded<T>>>]>,
+    id: u64,
+}
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -47,18 +59,33 @@ struct Padded<T>(T);
 impl<T: Default> PerWorker<T> {
     /// For this many workers.
     pub(crate) fn new(workers: usize) -> Self {
-        Self((0..workers.max(1)).map(|_| Padded::default()).collect())
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let cells = (0..workers.max(1)).map(|_| OnceLock::new()).collect();
+        Self { cells, id: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// The worker's own; the first one for a number that does not exist.
+    #[inline]
     pub(crate) fn of(&self, worker: usize) -> &T {
-        let cell = self.0.get(worker).or_else(|| self.0.first());
-        &cell.expect("there is at least one worker").0
+        let cell = self.cells.get(worker).or_else(|| self.cells.first());
+        &cell.expect("there is at least one worker").get_or_init(Box::default).0
+    }
+}
+
+impl<T> PerWorker<T> {
+    /// Differs from that of all others, and is not 0.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Those of workers that have counted something.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.cells.iter().filter_map(OnceLock::get).map(|cell| &cell.0)
     }
 
     /// The sum of a counter over all workers.
     pub(crate) fn sum(&self, counter: impl Fn(&T) -> &Counter) -> u64 {
-        self.0.iter().map(|cell| counter(&cell.0).value()).fold(0, u64::wrapping_add)
+        self.iter().map(|cell| counter(cell).value()).fold(0, u64::wrapping_add)
     }
 }
 
@@ -108,15 +135,60 @@ pub(crate) struct UpstreamCells {
     pub(crate) waits: Counter,
     /// Those that wait now.
     pub(crate) pending: Counter,
+    /// Connections open now; as of the last second.
+    pub(crate) open: Counter,
+    /// Requests at its servers now; as of the last second.
+    pub(crate) active: Counter,
+    /// Attempts that are over: by the server's answer, until its head came.
+    pub(crate) attempts: Traffic,
 }
 
 /// Counters of a route.
 #[derive(Debug, Default)]
 pub(crate) struct RouteCells {
-    /// Answers by class: 1xx to 5xx.
-    pub(crate) classes: [Counter; 5],
+    /// Exchanges that are over.
+    pub(crate) traffic: Traffic,
+    /// Where they went.
+    pub(crate) targets: Targets,
     /// Connections, of a route for these.
     pub(crate) connections: Counter,
+}
+
+/// What a client's connection speaks.
+pub(crate) const PROTOCOLS: [&str; 3] = ["http1", "http2", "bytes"];
+
+/// Versions of TLS.
+pub(crate) const TLS_VERSIONS: [&str; 2] = ["1.2", "1.3"];
+
+/// Why a handshake failed.
+pub(crate) const TLS_FAILURES: [&str; 8] =
+    ["timeout", "closed", "alert", "no_certificate", "bad_certificate", "incompatible", "malformed", "other"];
+
+/// Counters of a listener.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerCells {
+    /// Connections accepted.
+    pub(crate) accepted: Counter,
+    /// Connections open now.
+    pub(crate) open: Counter,
+    /// Connections refused by a limit.
+    pub(crate) refused: Counter,
+    /// Connections by [`PROTOCOLS`], once that is known.
+    pub(crate) protocols: [Counter; PROTOCOLS.len()],
+    /// Those that are open.
+    pub(crate) speaking: [Counter; PROTOCOLS.len()],
+    /// Handshakes by [`TLS_VERSIONS`].
+    pub(crate) handshakes: [Counter; TLS_VERSIONS.len()],
+    /// Those that went on with an earlier session.
+    pub(crate) resumed: Counter,
+    /// Failed ones by [`TLS_FAILURES`].
+    pub(crate) handshake_failures: [Counter; TLS_FAILURES.len()],
+    /// Requests begun.
+    pub(crate) started: Counter,
+    /// Requests in flight now.
+    pub(crate) active: Counter,
+    /// Those that are over.
+    pub(crate) traffic: Traffic,
 }
 
 /// Ways in which a forwarded connection can end other than by both sides' wish.
@@ -190,14 +262,12 @@ pub(crate) struct PluginCells {
 
 /// Per upstream.
 pub(crate) type UpstreamCounters = PerWorker<UpstreamCells>;
+/// Per listener.
+pub(crate) type ListenerCounters = PerWorker<ListenerCells>;
 /// Per route.
 pub(crate) type RouteCounters = PerWorker<RouteCells>;
 /// Per plugin.
 pub(crate) type PluginCounters = PerWorker<PluginCells>;
-
-/// Upper bounds of the latency histogram's buckets, in microseconds; one more bucket has the rest.
-pub(crate) const BUCKETS: [u64; 12] =
-    [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
 
 /// How many reasons a failure may have; `http/fail.rs` has them.
 pub(crate) const REASONS: usize = 32;
@@ -207,28 +277,12 @@ pub(crate) const REASONS: usize = 32;
 pub(crate) struct Shard {
     /// The worker's number.
     pub(crate) worker: usize,
-    /// Connections accepted.
-    pub(crate) accepted: Counter,
-    /// Connections open now.
-    pub(crate) open: Counter,
-    /// Connections refused by a limit.
-    pub(crate) refused: Counter,
-    /// TLS handshakes that failed.
-    pub(crate) handshake_failures: Counter,
-    /// Requests begun.
-    pub(crate) started: Counter,
-    /// Requests in flight now.
-    pub(crate) active: Counter,
-    /// Failures by reason.
-    pub(crate) fails: [Counter; REASONS],
-    /// Requests by duration; not cumulative.
-    pub(crate) durations: [Counter; BUCKETS.len() + 1],
-    /// Sum of all durations in microseconds.
-    pub(crate) duration_sum: Counter,
     /// Log lines that were dropped because the writer is behind.
     pub(crate) log_dropped: Counter,
     /// Of forwarded connections.
     pub(crate) tcp: TcpCells,
+    /// How much later than asked for the worker came back to what it does once a second.
+    pub(crate) lag: Durations,
     /// Generation that the worker serves.
     pub(crate) generation: AtomicU64,
 }
@@ -238,29 +292,11 @@ impl Shard {
     pub(crate) fn new(worker: usize) -> Arc<Self> {
         Arc::new(Self {
             worker,
-            accepted: Counter::default(),
-            open: Counter::default(),
-            refused: Counter::default(),
-            handshake_failures: Counter::default(),
-            started: Counter::default(),
-            active: Counter::default(),
-            fails: Default::default(),
-            durations: Default::default(),
-            duration_sum: Counter::default(),
             log_dropped: Counter::default(),
             tcp: TcpCells::default(),
+            lag: Durations::default(),
             generation: AtomicU64::new(0),
         })
-    }
-
-    /// One request took this long.
-    pub(crate) fn took(&self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS.iter().position(|&bound| micros <= bound).unwrap_or(BUCKETS.len());
-        if let Some(counter) = self.durations.get(bucket) {
-            counter.add(1);
-        }
-        self.duration_sum.add(micros);
     }
 }
 

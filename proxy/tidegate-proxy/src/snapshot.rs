@@ -20,7 +20,7 @@ use crate::filter::chain::Step;
 use crate::filter::entry::Plugin;
 use crate::http::reply::Reply;
 use crate::route::{RouteTable, StreamTable};
-use crate::shared::RouteCounters;
+use crate::shared::{ListenerCounters, RouteCounters};
 use crate::telemetry::recorder::RecordSink;
 use crate::upstream::cluster::Cluster;
 
@@ -79,6 +79,7 @@ pub(crate) struct Listener {
     pub(crate) names: Option<Arc<tls::ByName>>,
     /// Run before a route is chosen.
     pub(crate) steps: Vec<Step>,
+    pub(crate) counters: Arc<ListenerCounters>,
 }
 
 /// A rule; its number is the dense one of the route table.

@@ -1,3 +1,4 @@
 //! What can be seen of the data plane from outside.
 pub(crate) mod access_log;
+pub(crate) mod page;
 pub(crate) mod recorder;

@@ -122,7 +122,9 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
 /// Closes connections to upstreams that are no longer of use, ends plugins that take too long to end.
 async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>, local: Rc<Local>) {
     loop {
+        let asked = local.clock.now() + pool::TIDY;
         tokio::time::sleep(pool::TIDY).await;
+        local.shard.lag.add(local.clock.now().saturating_sub(asked));
         let Some(view) = view.upgrade() else { return };
         let current = view.borrow().clone();
         for pool in current.iter().flat_map(|view| &view.pools) {

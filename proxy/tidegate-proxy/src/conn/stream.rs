@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use tidegate_config::plan::RetryOn;
 
+use crate::conn::tcp::{BYTES, Speaking};
 use crate::http::fail::{Fail, Reason};
 use crate::local::Client;
 use crate::snapshot::{Action, Rule};
@@ -26,6 +27,7 @@ const ATTEMPTS: u32 = 16;
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(client: Rc<Client>, transport: Transport) {
+    let _speaking = Speaking::begin(&client, BYTES);
     let stream = Stream::new(transport, Vec::new());
     let mut record = Record::begin(client, &stream);
     let end = run(&mut record, stream).await;

@@ -62,11 +62,41 @@ pub(crate) async fn serve(client: Rc<Client>, transport: Transport, http2: Optio
     let Some((stream, http2)) = begun else { return };
     // HTTP/2 has said its preface: from here on it is between requests.
     let phase = if http2 { Phase::Idle } else { Phase::Fresh };
+    let _speaking = Speaking::begin(&client, if http2 { HTTP2 } else { HTTP1 });
     let watch = Watch::new(client, deadline, stream.pulse(), terms.timeouts, phase);
     if http2 {
         Box::pin(serve_http2(stream, watch, terms.limits)).await;
     } else {
         serve_http1(stream, watch, terms.limits).await;
+    }
+}
+
+/// Counts a connection by what it speaks, while it lives.
+pub(super) struct Speaking(Rc<Client>, usize);
+
+/// Places in [`PROTOCOLS`](crate::shared::PROTOCOLS).
+const HTTP1: usize = 0;
+const HTTP2: usize = 1;
+pub(super) const BYTES: usize = 2;
+
+impl Speaking {
+    /// It speaks this protocol.
+    pub(super) fn begin(client: &Rc<Client>, protocol: usize) -> Self {
+        let cells = client.cells();
+        for counters in [&cells.protocols, &cells.speaking] {
+            if let Some(counter) = counters.get(protocol) {
+                counter.add(1);
+            }
+        }
+        Self(client.clone(), protocol)
+    }
+}
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        if let Some(counter) = self.0.cells().speaking.get(self.1) {
+            counter.subtract(1);
+        }
     }
 }
 

@@ -55,11 +55,9 @@ impl Record {
 
     /// An attempt begins.
     pub(crate) fn note_attempt(&mut self) {
-        if self.facts.is_some() {
-            // The first one follows at once what has read the time: the request's head, or a guest's call.
-            let deadlines = &self.client.local.deadlines;
-            self.sent_at = Some(if self.attempts > 1 { deadlines.now() } else { deadlines.recent() });
-        }
+        // The first one follows at once what has read the time: the request's head, or a guest's call.
+        let deadlines = &self.client.local.deadlines;
+        self.sent_at = Some(if self.attempts > 1 { deadlines.now() } else { deadlines.recent() });
     }
 
     /// The attempt has its connection, which it may have waited for.

@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 use tidegate_config::plan::{PluginIndex, UpstreamIndex};
 use tidegate_wasm::{Facts, UpstreamConnection};
 
+use crate::exchange::counted;
 use crate::exchange::facts::Told;
 use crate::exchange::log_line;
 use crate::exchange::logged::{self, Heads};
@@ -75,8 +76,9 @@ pub(crate) struct Record {
     pub(crate) idle: Duration,
     /// What plugins that use properties share; none: there is no such plugin.
     pub(crate) facts: Option<Rc<Facts>>,
-    /// For them: when the last attempt began, how long its answer took, why there was no connection.
+    /// When the last attempt began.
     pub(crate) sent_at: Option<Duration>,
+    /// For them: how long its answer took, why there was no connection.
     pub(crate) latency: Option<Duration>,
     pub(crate) no_connection: Option<String>,
     pub(crate) waited: Option<Duration>,
@@ -101,8 +103,9 @@ impl Record {
     /// A request has come.
     pub(crate) fn begin(client: Rc<Client>, head: &Parts) -> Box<Self> {
         let local = &client.local;
-        local.shard.started.add(1);
-        local.shard.active.add(1);
+        let cells = client.cells();
+        cells.started.add(1);
+        cells.active.add(1);
         client.active.set(client.active.get() + 1);
         let view = client.site.view.borrow().clone();
         view.generation.requests.of(local.shard.worker).add(1);
@@ -253,12 +256,10 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let local = &self.client.local;
-        let shard = &local.shard;
         let took = local.deadlines.now().saturating_sub(self.start);
         self.client.active.set(self.client.active.get() - 1);
-        shard.active.subtract(1);
-        self.view.generation.requests.of(shard.worker).subtract(1);
-        shard.took(took);
+        self.client.cells().active.subtract(1);
+        self.view.generation.requests.of(local.shard.worker).subtract(1);
         self.reason = self.reason_at_end();
         if self.reason == Some(Reason::PluginReset) && self.details.is_empty() {
             self.details = self.why_reset();
@@ -267,16 +268,7 @@ impl Drop for Record {
             self.facts.get_or_insert_default();
         }
         self.tell_facts();
-        let shard = &self.client.local.shard;
-        if let Some(counter) = self.reason.and_then(|reason| shard.fails.get(reason as usize)) {
-            counter.add(1);
-        }
-        if let Some(rule) = self.rule.and_then(|rule| self.view.rule(rule)) {
-            let class = self.status.map_or(5, |status| usize::from(status.as_u16() / 100));
-            if let Some(counter) = rule.counters.of(shard.worker).classes.get(class.wrapping_sub(1)) {
-                counter.add(1);
-            }
-        }
+        counted::count(self, took);
         if self.target.is_some() {
             log_line::write(self, took);
         }

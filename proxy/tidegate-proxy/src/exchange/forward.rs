@@ -129,12 +129,17 @@ impl Exchange {
                     self.record.note_connection(&lease, true);
                     lease
                 }
-                Err(fail) => return (Some(server), Err(fail)),
+                Err(fail) => {
+                    let outcome = Err(fail);
+                    self.record.attempt_over(pool, &outcome);
+                    return (Some(server), outcome);
+                }
             },
         };
         let reused = lease.is_reused();
         let sent = self.within(until(), pin!(send::send(place, lease, message, again))).await;
         let outcome = sent.and_then(|outcome| outcome.map_err(|fail| self.blame(fail)));
+        self.record.attempt_over(pool, &outcome);
         match &outcome {
             Ok(answer) => pool.answered(server, answer.response.status()),
             // A server may close a connection that idles, just as it is used again.

@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -13,7 +14,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::conn::stream;
 use crate::conn::tcp::{self, Terms};
 use crate::http::headers;
+use crate::listen::handshake;
 use crate::local::{Client, Local, Session, Site};
+use crate::shared::ListenerCounters;
 use crate::transport::Transport;
 
 /// The wait after the system had no descriptor or no memory for a connection: trying at once would only spin.
@@ -42,17 +45,17 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAddr) {
-    let shard = &local.shard;
     let view = site.view.borrow().clone();
     let Some(listener) = view.listener(site.listener.get()) else { return };
     let limit = listener.spec.limits.connections.div_ceil(local.workers);
     if site.open.get() >= limit {
-        shard.refused.add(1);
+        listener.counters.of(local.shard.worker).refused.add(1);
         return;
     }
     let (Ok(()), Ok(here)) = (socket.set_nodelay(true), socket.local_addr()) else { return };
-    shard.accepted.add(1);
-    shard.open.add(1);
+    let cells = listener.counters.of(local.shard.worker);
+    cells.accepted.add(1);
+    cells.open.add(1);
     site.open.set(site.open.get() + 1);
     local.connections.set(local.connections.get() + 1);
     let secure = listener.tls.is_some();
@@ -68,6 +71,7 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
         info: RefCell::new(None),
         session: None,
         tls_details: OnceCell::new(),
+        counters: listener.counters.clone(),
         active: Cell::new(0),
         patience: Cell::new(Duration::ZERO),
         kept: Default::default(),
@@ -75,7 +79,7 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
     let terms = Terms { timeouts: listener.spec.timeouts, limits: listener.spec.limits };
     let acceptor = listener.tls.clone().map(TlsAcceptor::from);
     let is_http = listener.spec.protocol.is_http();
-    let open = Open { local: local.clone(), site: site.clone() };
+    let open = Open { local: local.clone(), site: site.clone(), counters: listener.counters.clone() };
     match acceptor {
         None if !is_http => {
             let serving = stream::serve(Rc::new(client), Transport::Plain(socket));
@@ -115,11 +119,16 @@ async fn shake(
     terms: Terms,
 ) -> Option<(Rc<Client>, Transport, bool)> {
     let shaking = tokio::time::timeout(terms.timeouts.handshake, acceptor.accept(stream));
-    let Ok(Ok(stream)) = shaking.await else {
-        client.local.shard.handshake_failures.add(1);
-        return None;
+    let stream = match shaking.await {
+        Ok(Ok(stream)) => stream,
+        failed => {
+            let error = failed.ok().and_then(Result::err);
+            handshake::count_failure(client.cells(), error.as_ref());
+            return None;
+        }
     };
     let session = stream.get_ref().1;
+    handshake::count(client.cells(), session);
     let http2 = session.alpn_protocol() == Some(b"h2");
     client.server_name = session.server_name().map(str::to_owned);
     client.session = Some(Session {
@@ -136,11 +145,12 @@ async fn shake(
 struct Open {
     local: Rc<Local>,
     site: Rc<Site>,
+    counters: Arc<ListenerCounters>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.local.shard.open.subtract(1);
+        self.counters.of(self.local.shard.worker).open.subtract(1);
         let open = self.site.open.get() - 1;
         self.site.open.set(open);
         if open == 0 {

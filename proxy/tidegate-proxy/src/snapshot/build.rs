@@ -74,7 +74,10 @@ impl Snapshot {
         for (index, spec) in plan.listeners.iter().enumerate() {
             let made_of = spec.tls.as_ref().map_or_else(Vec::new, |tls| tls::files_of_server(tls, assets));
             let before = previous
-                .and_then(|previous| previous.listeners.iter().find(|before| before.spec.name == spec.name))
+                .and_then(|previous| previous.listeners.iter().find(|before| before.spec.name == spec.name));
+            let counters =
+                before.map_or_else(|| Arc::new(PerWorker::new(WORKERS)), |before| before.counters.clone());
+            let before = before
                 .filter(|before| before.spec.tls == spec.tls && before.made_of == made_of)
                 .filter(|before| before.spec.protocol == spec.protocol);
             let (tls, names) = match (&spec.tls, before) {
@@ -92,6 +95,7 @@ impl Snapshot {
                 made_of,
                 names,
                 steps: steps(&spec.filters)?,
+                counters,
             });
         }
         let clusters =

@@ -190,6 +190,9 @@ impl Pool {
     /// Closes connections that servers closed or that were idle for too long.
     pub(crate) fn tidy(&self) {
         let now = self.deadlines.now();
+        let cells = self.cluster.counters.of(self.shard);
+        cells.open.set(self.room.connections.get() as u64);
+        cells.active.set(self.requests.get() as u64);
         let limit = self.cluster.spec.idle_timeout;
         for member in &self.members {
             member.connections.tidy(now, limit);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -28,7 +28,11 @@ pub(crate) fn answer<B>(request: &Request<B>, shown: &Shown) -> Response<Full<By
         "/readyz" if shown.status.is_ready() => text(StatusCode::OK, "ready\n"),
         "/readyz" if shown.status.draining.get() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is served by all workers yet\n"),
-        "/metrics" => respond(StatusCode::OK, PROMETHEUS, metrics::text(shown)),
+        "/metrics" => {
+            let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+            let (form, kind) = metrics::form(accept);
+            respond(StatusCode::OK, kind, metrics::page(shown, form).into_text())
+        }
         "/config" => json_body(&config(shown)),
         "/ledger" => json_body(&ledger(shown)),
         _ => text(StatusCode::NOT_FOUND, PATHS),
@@ -158,12 +162,10 @@ pub(crate) fn seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-
 const PATHS: &str = "\
 /healthz      the process lives
 /readyz       a configuration is served by all workers, and the end has not begun
-/metrics      Prometheus
+/metrics      Prometheus, or OpenMetrics for those who accept it
 /config       the running configuration, and why a later one was refused
 /shared-data  PLUGIN/KEY: a value that plugins share, where admin.sharedData allows it; GET, PUT
 /ledger       which configurations and versions of plugins are still held, and by what

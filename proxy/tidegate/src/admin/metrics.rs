@@ -1,8 +1,6 @@
-//! The metrics of the process, the configuration and the plugins, in Prometheus' text format. Those of the data plane
-//! come from the gateway.
+//! The metrics of the process, the configuration and the plugins. Those of the data plane come from the gateway.
 
 mod guests;
-mod page;
 
 use std::fs;
 
@@ -10,114 +8,136 @@ use super::Shown;
 use super::answer::seconds;
 use crate::fetch::Library;
 use crate::status::{PluginState, Status};
-use page::Page;
+use tidegate_proxy::{Form, Kind, Page};
 use tidegate_wasm::LimiterCounts;
 
+/// Content types of the forms.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The form that a client wants, by its `accept`, with its content type.
+pub(crate) fn form(accept: Option<&str>) -> (Form, &'static str) {
+    let mut best = (0.0, Form::Prometheus, PROMETHEUS);
+    for range in accept.unwrap_or_default().split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let found = match parts.next().unwrap_or_default() {
+            "application/openmetrics-text" => (Form::OpenMetrics, OPEN_METRICS),
+            "text/plain" | "text/*" | "*/*" => (Form::Prometheus, PROMETHEUS),
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f64>().ok()).unwrap_or(1.0);
+        if weight > best.0 {
+            best = (weight, found.0, found.1);
+        }
+    }
+    (best.1, best.2)
+}
+
 /// All metrics.
-pub(crate) fn text(shown: &Shown) -> String {
-    let mut page = Page(String::with_capacity(16 << 10));
-    page.metric("tidegate_build_info", "gauge", "The running version.");
-    page.sample("tidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+pub(crate) fn page(shown: &Shown, form: Form) -> Page {
+    let mut page = Page::new(form);
+    page.metric("tidegate_build_info", Kind::Gauge, "The running version.");
+    page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1u64);
     configuration(&mut page, &shown.status);
     modules(&mut page, &shown.workshop.library);
     process(&mut page, &shown.status);
-    shown.gateway.metrics(&mut page.0);
+    shown.gateway.metrics(&mut page);
     limiters(&mut page, &shown.workshop.shared.limiters());
     guests::write(&mut page, &shown.workshop.shared.metrics());
-    page.0
+    page
 }
 
 fn limiters(page: &mut Page, all: &[(String, LimiterCounts)]) {
     let name = "tidegate_plugin_limiter_keys";
-    page.metric(name, "gauge", "Keys of a plugin's limits that something was taken by.");
+    page.metric(name, Kind::Gauge, "Keys of a plugin's limits that something was taken by.");
     for (plugin, counts) in all {
-        page.sample(name, &[("plugin", plugin)], counts.keys);
+        page.sample(&[("plugin", plugin)], counts.keys);
     }
     let name = "tidegate_plugin_limiter_evicted_total";
-    page.metric(name, "counter", "Keys forgotten before their time, because there were too many.");
+    page.metric(name, Kind::Counter, "Keys forgotten before their time, because there were too many.");
     for (plugin, counts) in all {
-        page.sample(name, &[("plugin", plugin)], counts.evicted);
+        page.sample(&[("plugin", plugin)], counts.evicted);
     }
 }
 
 fn configuration(page: &mut Page, status: &Status) {
     page.one(
         "tidegate_admin_shared_data_sets_total",
-        "counter",
+        Kind::Counter,
         "Values of plugins' shared data set by the admin API.",
         status.shared_data_sets.get(),
     );
     let current = status.current.borrow();
     let good = status.rejected.borrow().is_none();
-    page.one("tidegate_config_generation", "gauge", "The configuration that runs.", status.generation());
+    page.one("tidegate_config_generation", Kind::Gauge, "The configuration that runs.", status.generation());
     page.one(
         "tidegate_config_served_generation",
-        "gauge",
+        Kind::Gauge,
         "The newest one on all workers.",
         status.served.get(),
     );
     page.one(
         "tidegate_config_published_total",
-        "counter",
+        Kind::Counter,
         "Configurations that were published.",
         status.published.get(),
     );
     page.one(
         "tidegate_config_rejected_total",
-        "counter",
+        Kind::Counter,
         "Configurations that were refused.",
         status.rejections.get(),
     );
-    page.one(
-        "tidegate_config_last_reload_successful",
-        "gauge",
-        "Whether the last one read runs.",
-        u8::from(good),
-    );
-    page.one("tidegate_ready", "gauge", "Whether clients should be sent here.", u8::from(status.is_ready()));
+    page.one("tidegate_config_last_reload_successful", Kind::Gauge, "Whether the last one read runs.", good);
+    page.one("tidegate_ready", Kind::Gauge, "Whether clients should be sent here.", status.is_ready());
+    let rejected = status.rejected.borrow().as_ref().map(|rejected| rejected.since);
+    if let Some(last) = rejected.into_iter().chain(current.as_ref().map(|current| current.since)).max() {
+        let name = "tidegate_config_last_reload_timestamp_seconds";
+        page.one(name, Kind::Gauge, "When a configuration was last published or refused.", seconds(last));
+    }
     let Some(current) = current.as_ref() else { return };
     let name = "tidegate_config_last_success_timestamp_seconds";
-    page.one(name, "gauge", "When the running configuration was published.", seconds(current.since));
-    page.metric("tidegate_plugin_loaded", "gauge", "Whether a plugin could be loaded.");
+    page.one(name, Kind::Gauge, "When the running configuration was published.", seconds(current.since));
+    page.metric("tidegate_plugin_loaded", Kind::Gauge, "Whether a plugin could be loaded.");
     for (plugin, state) in &current.plugins {
         let loaded = matches!(state, PluginState::Running { .. });
-        page.sample("tidegate_plugin_loaded", &[("plugin", plugin)], u8::from(loaded));
+        page.sample(&[("plugin", plugin)], loaded);
     }
     page.metric(
         "tidegate_plugin_behind",
-        "gauge",
+        Kind::Gauge,
         "Whether a plugin runs as an earlier version than wanted.",
     );
     for (plugin, state) in &current.plugins {
         let behind = matches!(state, PluginState::Running { behind: Some(_), .. });
-        page.sample("tidegate_plugin_behind", &[("plugin", plugin)], u8::from(behind));
+        page.sample(&[("plugin", plugin)], behind);
     }
 }
 
 fn modules(page: &mut Page, library: &Library) {
     let counts = library.counts();
     let name = "tidegate_module_fetches_total";
-    page.metric(name, "counter", "Attempts to fetch a module, by how they ended.");
+    page.metric(name, Kind::Counter, "Attempts to fetch a module, by how they ended.");
     let results = [("fetched", counts.fetched), ("unchanged", counts.unchanged), ("failed", counts.failed)];
     for (result, count) in results {
-        page.sample(name, &[("result", result)], count);
+        page.sample(&[("result", result)], count);
     }
 }
 
 /// From /proc; what cannot be read is left out.
 fn process(page: &mut Page, status: &Status) {
     let uptime = status.started.elapsed().as_secs_f64();
-    page.one("tidegate_uptime_seconds", "gauge", "Time since the start.", uptime);
+    page.one("tidegate_uptime_seconds", Kind::Gauge, "Time since the start.", uptime);
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse) {
-        page.one("process_cpu_seconds_total", "counter", "User and system time.", stat.cpu_seconds);
-        page.one("process_threads", "gauge", "Threads.", stat.threads);
-        page.one("process_virtual_memory_bytes", "gauge", "Virtual memory.", stat.virtual_bytes);
+        page.one("process_cpu_seconds_total", Kind::Counter, "User and system time.", stat.cpu_seconds);
+        page.one("process_threads", Kind::Gauge, "Threads.", stat.threads);
+        page.one("process_virtual_memory_bytes", Kind::Gauge, "Virtual memory.", stat.virtual_bytes);
     }
     if let Some(bytes) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident) {
-        page.one("process_resident_memory_bytes", "gauge", "Resident memory.", bytes);
+        page.one("process_resident_memory_bytes", Kind::Gauge, "Resident memory.", bytes);
     }
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
-        page.one("process_open_fds", "gauge", "Open file descriptors.", open.count());
+        page.one("process_open_fds", Kind::Gauge, "Open file descriptors.", open.count());
     }
 }
 
@@ -158,6 +178,23 @@ const TICKS_PER_SECOND: f64 = 100.0;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_form_is_what_the_client_likes_best() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        for (accept, expected) in [
+            (None, Form::Prometheus),
+            (Some("*/*"), Form::Prometheus),
+            (Some("text/html"), Form::Prometheus),
+            (Some("application/openmetrics-text"), Form::OpenMetrics),
+            (Some("application/openmetrics-text; version=1.0.0; q=0"), Form::Prometheus),
+            (Some("text/plain, application/openmetrics-text;q=0.9"), Form::Prometheus),
+            (Some(prometheus), Form::OpenMetrics),
+        ] {
+            assert_eq!(form(accept).0, expected, "{accept:?}");
+        }
+    }
 
     #[test]
     fn stat_is_read_whatever_the_program_is_called() {

@@ -5,6 +5,7 @@
 mod commands;
 mod fetch;
 mod filters;
+mod metrics;
 mod plugins;
 mod process;
 mod registry;

@@ -295,6 +295,13 @@ impl Drop for Record {
             }
         }
         let view = self.view.clone();
+        self.client.cells().traffic.bytes(self.received, self.sent);
+        if let Some(rule) = self.rule.and_then(|rule| view.rule(rule)) {
+            rule.counters.of(shard.worker).traffic.bytes(self.received, self.sent);
+        }
+        if let Some(pool) = self.upstream.and_then(|(upstream, _)| view.pools.get(upstream)) {
+            pool.cluster.counters.of(shard.worker).attempts.bytes(self.received, self.sent);
+        }
         if let Some(log) = &view.snapshot.plan.access_log {
             let took = local.deadlines.now().saturating_sub(self.start);
             if !log.plugins.is_empty() {

@@ -1,0 +1,178 @@
+//! How long things took, in buckets that double: as Prometheus and OpenTelemetry have them in exponential histograms.
+//!
+//! There are four buckets for each doubling, OpenTelemetry's scale 2. What wants fewer takes them together.
+
+use std::time::Duration;
+
+use super::Counter;
+
+/// Buckets for each doubling.
+const PER_DOUBLING: i32 = 4;
+/// Everything up to 2 to this power, in seconds, is in the first bucket.
+const LEAST: i32 = -14;
+/// Everything over 2 to this power is in the last one.
+const MOST: i32 = 7;
+/// Those between, the first and the last.
+const CELLS: usize = ((MOST - LEAST) * PER_DOUBLING) as usize + 2;
+/// The fractions of 2^(1/4), 2^(1/2) and 2^(3/4) as a double has them.
+const QUARTERS: [u64; 3] = [0x0003_06fe_0a31_b715, 0x0006_a09e_667f_3bcd, 0x000a_e89f_995a_d3ad];
+/// The bits of a double's fraction.
+const FRACTION: u32 = 52;
+
+/// Counts by duration; one worker writes it.
+#[derive(Debug)]
+pub(crate) struct Durations {
+    cells: [Counter; CELLS],
+    /// Nanoseconds together.
+    sum: Counter,
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self { cells: [const { Counter::new() }; CELLS], sum: Counter::default() }
+    }
+}
+
+impl Durations {
+    /// One more.
+    #[inline]
+    pub(crate) fn add(&self, took: Duration) {
+        if let Some(cell) = self.cells.get(place(took)) {
+            cell.add(1);
+        }
+        self.sum.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+/// Where a duration is counted. A bound belongs to the bucket below it.
+#[inline]
+fn place(took: Duration) -> usize {
+    let bits = took.as_secs_f64().to_bits();
+    let fraction = bits & ((1 << FRACTION) - 1);
+    let power = i32::try_from(bits >> FRACTION).unwrap_or(0) - 1023;
+    let quarter: i32 = QUARTERS.iter().map(|bound| i32::from(fraction > *bound)).sum();
+    let index = power * PER_DOUBLING + quarter - i32::from(fraction == 0);
+    usize::try_from(index - LEAST * PER_DOUBLING + 1).unwrap_or(0).min(CELLS - 1)
+}
+
+/// Durations of all workers together.
+#[derive(Debug, Clone)]
+pub(crate) struct Sum {
+    cells: [u64; CELLS],
+    nanos: u64,
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self { cells: [0; CELLS], nanos: 0 }
+    }
+}
+
+impl Sum {
+    /// Takes one worker's in.
+    pub(crate) fn add(&mut self, of: &Durations) {
+        for (sum, cell) in self.cells.iter_mut().zip(&of.cells) {
+            *sum = sum.wrapping_add(cell.value());
+        }
+        self.nanos = self.nanos.wrapping_add(of.sum.value());
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.cells.iter().sum()
+    }
+
+    /// How long they took together, in seconds.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.nanos as f64 / 1e9
+    }
+
+    /// Upper bounds in seconds with the number of all up to them, two to a doubling or one, from 2^-13 to 2^6 seconds.
+    /// The last one, of all, is left out.
+    pub(crate) fn cumulative(&self, steps: Steps) -> impl Iterator<Item = (f64, u64)> + '_ {
+        let stride = match steps {
+            Steps::Doubling => PER_DOUBLING,
+            Steps::Half => PER_DOUBLING / 2,
+        };
+        let (mut below, mut next) = (0, 0);
+        ((LEAST + 1) * PER_DOUBLING..=(MOST - 1) * PER_DOUBLING)
+            .step_by(usize::try_from(stride).unwrap_or(1))
+            .map(move |quarters| {
+                let end = usize::try_from(quarters - LEAST * PER_DOUBLING + 1).unwrap_or(0);
+                below += self.cells.get(next..end).unwrap_or_default().iter().sum::<u64>();
+                next = end;
+                (2f64.powf(f64::from(quarters) / f64::from(PER_DOUBLING)), below)
+            })
+    }
+
+    /// As OpenTelemetry has them: the index of the first bucket at scale 2, and the counts from there on.
+    pub(crate) fn exponential(&self) -> (i32, &[u64]) {
+        // Who reads it cannot have "all below": the first bucket stands for it.
+        (LEAST * PER_DOUBLING - 1, &self.cells)
+    }
+}
+
+/// How fine a histogram is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Steps {
+    /// Each bound is twice the one before it.
+    Doubling,
+    /// Two steps for that.
+    Half,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bounds of a cell, by the definition and not by bits.
+    fn bounds(place: usize) -> (f64, f64) {
+        let upper = place as f64 / 4.0 + f64::from(LEAST);
+        (2f64.powf(upper - 0.25), 2f64.powf(upper))
+    }
+
+    #[test]
+    fn each_duration_is_between_the_bounds_of_its_bucket() {
+        let mut nanos = 70_000u64;
+        while nanos < 120_000_000_000 {
+            let took = Duration::from_nanos(nanos);
+            let (lower, upper) = bounds(place(took));
+            let seconds = took.as_secs_f64();
+            assert!(lower < seconds && seconds <= upper * 1.000_000_000_001, "{seconds} in {lower}..{upper}");
+            nanos += nanos / 97 + 1;
+        }
+    }
+
+    #[test]
+    fn bounds_belong_to_the_bucket_below() {
+        for (took, expected) in [
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1), 0),
+            (Duration::from_secs(1), 56),
+            (Duration::from_nanos(1_000_000_001), 57),
+            (Duration::from_secs(128), CELLS - 2),
+            (Duration::from_secs(129), CELLS - 1),
+            (Duration::MAX, CELLS - 1),
+        ] {
+            assert_eq!(place(took), expected, "{took:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_counts_all_up_to_a_bound() {
+        let durations = Durations::default();
+        for millis in [1, 3, 250, 1000, 1500, 90_000, 200_000] {
+            durations.add(Duration::from_millis(millis));
+        }
+        let mut sum = Sum::default();
+        sum.add(&durations);
+        assert_eq!((sum.count(), sum.seconds()), (7, 292.754));
+        for steps in [Steps::Doubling, Steps::Half] {
+            let shown: Vec<_> = sum.cumulative(steps).collect();
+            let at = |bound: f64| shown.iter().find(|(b, _)| (b - bound).abs() < 1e-12).map(|(_, n)| *n);
+            let found = [0.000_976_562_5, 0.25, 1.0, 2.0, 64.0].map(at);
+            assert_eq!(found, [Some(0), Some(3), Some(4), Some(5), Some(5)], "{shown:?}");
+            assert!(shown.is_sorted_by(|one, other| one.0 < other.0 && one.1 <= other.1), "{shown:?}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What is counted of exchanges that are over: by listener, by route, by upstream, and by route and upstream together.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::durations::{self, Durations};
+use super::{Counter, PerWorker, REASONS};
+
+/// The classes of statuses, by their number less one.
+pub(crate) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// How an exchange, or an attempt of one, ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    /// One of [`CLASSES`].
+    pub(crate) class: usize,
+    /// The number of the reason, if it failed.
+    pub(crate) reason: Option<usize>,
+    pub(crate) took: Duration,
+    /// The trace that tells more, if there is one.
+    pub(crate) trace: Option<TraceId>,
+}
+
+/// The number of a trace and when it was noted, since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TraceId {
+    pub(crate) trace: u128,
+    pub(crate) noted: Duration,
+}
+
+/// Counts of what is over.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    /// By [`CLASSES`].
+    pub(crate) classes: [Counter; 5],
+    /// Failures by reason.
+    pub(crate) fails: [Counter; REASONS],
+    /// Bytes of bodies from clients.
+    pub(crate) received: Counter,
+    /// Bytes of bodies to clients.
+    pub(crate) sent: Counter,
+    /// How long each took.
+    pub(crate) took: Durations,
+    /// Traces of some of them; there are none before the first one.
+    exemplars: OnceLock<Box<Exemplars>>,
+}
+
+impl Traffic {
+    /// One is over.
+    pub(crate) fn note(&self, end: &End) {
+        if let Some(counter) = self.classes.get(end.class) {
+            counter.add(1);
+        }
+        if let Some(counter) = end.reason.and_then(|reason| self.fails.get(reason)) {
+            counter.add(1);
+        }
+        self.took.add(end.took);
+        if let Some(trace) = end.trace {
+            self.exemplars.get_or_init(Box::default).note(trace, end.took);
+        }
+    }
+
+    /// Its bytes.
+    pub(crate) fn bytes(&self, received: u64, sent: u64) {
+        self.received.add(received);
+        self.sent.add(sent);
+    }
+}
+
+/// Of the traffic of all workers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Total {
+    pub(crate) classes: [u64; 5],
+    pub(crate) fails: [u64; REASONS],
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) took: durations::Sum,
+    /// The newest for each doubling.
+    pub(crate) exemplars: Vec<Exemplar>,
+}
+
+impl Total {
+    /// All workers' together.
+    pub(crate) fn of<T>(cells: &PerWorker<T>, traffic: impl Fn(&T) -> &Traffic) -> Self {
+        let mut total = Self::default();
+        for one in cells.iter().map(&traffic) {
+            let add = |sum: &mut u64, counter: &Counter| *sum = sum.wrapping_add(counter.value());
+            total.classes.iter_mut().zip(&one.classes).for_each(|(sum, counter)| add(sum, counter));
+            total.fails.iter_mut().zip(&one.fails).for_each(|(sum, counter)| add(sum, counter));
+            add(&mut total.received, &one.received);
+            add(&mut total.sent, &one.sent);
+            total.took.add(&one.took);
+            if let Some(exemplars) = one.exemplars.get() {
+                total.exemplars.extend(exemplars.read());
+            }
+        }
+        total.exemplars.sort_by_key(|exemplar| exemplar.trace.noted);
+        total
+    }
+
+    /// Whether nothing was counted yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.took.count() == 0
+    }
+
+    /// The newest exemplar between two bounds in seconds, the upper one included.
+    pub(crate) fn exemplar(&self, over: f64, up_to: f64) -> Option<&Exemplar> {
+        let here = |exemplar: &&Exemplar| {
+            let seconds = exemplar.took.as_secs_f64();
+            over < seconds && seconds <= up_to
+        };
+        self.exemplars.iter().rev().find(here)
+    }
+}
+
+/// A request that stands for others of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exemplar {
+    pub(crate) trace: TraceId,
+    pub(crate) took: Duration,
+}
+
+/// The last trace for each power of two of microseconds.
+#[derive(Debug, Default)]
+struct Exemplars([Place; 28]);
+
+/// One exemplar. `turn` is odd while it is written, so that a reader notices.
+#[derive(Debug, Default)]
+struct Place {
+    turn: AtomicU64,
+    high: AtomicU64,
+    low: AtomicU64,
+    nanos: AtomicU64,
+    noted: AtomicU64,
+}
+
+impl Exemplars {
+    fn note(&self, trace: TraceId, took: Duration) {
+        let power = took.as_micros().max(1).ilog2() as usize;
+        let Some(place) = self.0.get(power.min(self.0.len() - 1)) else { return };
+        let turn = place.turn.load(Ordering::Relaxed);
+        // A swap with Acquire keeps what follows after it, Release what was before.
+        place.turn.swap(turn.wrapping_add(1), Ordering::AcqRel);
+        place.high.store((trace.trace >> 64) as u64, Ordering::Relaxed);
+        place.low.store(trace.trace as u64, Ordering::Relaxed);
+        place.nanos.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        place.noted.store(u64::try_from(trace.noted.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        place.turn.store(turn.wrapping_add(2), Ordering::Release);
+    }
+
+    /// One that is being written is left out.
+    fn read(&self) -> impl Iterator<Item = Exemplar> + '_ {
+        self.0.iter().filter_map(|place| {
+            let turn = place.turn.load(Ordering::Acquire);
+            let (high, low) = (place.high.load(Ordering::Relaxed), place.low.load(Ordering::Relaxed));
+            let (nanos, noted) = (place.nanos.load(Ordering::Relaxed), place.noted.load(Ordering::Relaxed));
+            std::sync::atomic::fence(Ordering::Acquire);
+            let whole = turn != 0 && turn.is_multiple_of(2) && place.turn.load(Ordering::Relaxed) == turn;
+            whole.then(|| Exemplar {
+                trace: TraceId {
+                    trace: u128::from(high) << 64 | u128::from(low),
+                    noted: Duration::from_millis(noted),
+                },
+                took: Duration::from_nanos(nanos),
+            })
+        })
+    }
+}
+
+/// Where the requests of one route went: a place for each upstream, the first few of them.
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    places: [Target; MOST_TARGETS],
+}
+
+/// Upstreams of a route that are counted each; the tables of filters may name more.
+const MOST_TARGETS: usize = 16;
+
+#[derive(Debug, Default)]
+struct Target {
+    /// [`PerWorker::id`] of the upstream's counters; 0: nothing here yet.
+    upstream: Counter,
+    requests: Counter,
+    failures: Counter,
+}
+
+impl Targets {
+    /// A request went to this upstream.
+    pub(crate) fn note(&self, upstream: u64, failed: bool) {
+        let here =
+            |target: &&Target| matches!(target.upstream.value(), known if known == upstream || known == 0);
+        if let Some(target) = self.places.iter().find(here) {
+            target.upstream.set(upstream);
+            target.requests.add(1);
+            target.failures.add(u64::from(failed));
+        }
+    }
+
+    /// Upstream, requests, failures.
+    pub(crate) fn read(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
+        let used = self.places.iter().take_while(|target| target.upstream.value() != 0);
+        used.map(|target| (target.upstream.value(), target.requests.value(), target.failures.value()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exemplar_is_the_last_trace_of_its_size() {
+        let cells = PerWorker::<Traffic>::new(2);
+        let end = |millis, trace, noted| End {
+            class: 1,
+            reason: None,
+            took: Duration::from_millis(millis),
+            trace: Some(TraceId { trace, noted: Duration::from_millis(noted) }),
+        };
+        cells.of(0).note(&end(3, 7, 10));
+        cells.of(0).note(&end(3, u128::MAX - 1, 12));
+        cells.of(1).note(&end(3, 9, 11));
+        cells.of(1).note(&end(300, 10, 13));
+        let total = Total::of(&cells, |traffic| traffic);
+        let found = |over, up_to| total.exemplar(over, up_to).map(|exemplar| exemplar.trace.trace);
+        assert_eq!(found(0.002, 0.004), Some(u128::MAX - 1));
+        assert_eq!(found(0.25, 0.5), Some(10));
+        assert_eq!(found(0.5, 1.0), None);
+        assert_eq!((total.classes, total.took.count()), ([0, 4, 0, 0, 0], 4));
+    }
+
+    #[test]
+    fn targets_are_counted_apart() {
+        let targets = Targets::default();
+        for upstream in 1..=20 {
+            targets.note(upstream, upstream == 3);
+        }
+        targets.note(3, false);
+        let read: Vec<_> = targets.read().collect();
+        assert_eq!(read.len(), MOST_TARGETS);
+        assert_eq!(read.get(2), Some(&(3, 2, 1)));
+    }
+}

@@ -18,7 +18,7 @@ impl Terms {
         let names = || Some(Names::new(&list));
         let all = &mut self.capabilities;
         match key.as_str() {
-            "functions" => all.functions = names(),
+            "functions" => all.restrict_functions(&list),
             "requestHeaders.read" => all.request_headers.read = names(),
             "requestHeaders.write" => all.request_headers.write = names(),
             "responseHeaders.read" => all.response_headers.read = names(),

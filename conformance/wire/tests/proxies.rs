@@ -102,3 +102,32 @@ fn nobody_else_is() {
         assert!(front.clients(1)[0].starts_with("127.0.0.1:"));
     }
 }
+
+/// `examples/behind-proxies`, with ports that the system chooses.
+#[test]
+fn the_example_runs() {
+    let (upstream, log) = (ScriptedUpstream::plain(), LogFile::default());
+    let mut yaml = include_str!("../../../examples/behind-proxies/tidegate.yaml").to_owned();
+    yaml = yaml.replace("servers: [127.0.0.1:3001]", &format!("servers: ['{}']", upstream.address()));
+    for port in ["8080", "3001", "9900"] {
+        yaml = yaml.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");
+    }
+    yaml = yaml.replace("accessLog: {}", &format!("accessLog: {{ path: '{}' }}", log.path().display()));
+    let gateway = TestGateway::start(&yaml);
+    let claims = "x-forwarded-for: 198.51.100.9, 192.0.2.1\r\nx-forwarded-proto: https\r\n";
+    let ask = |fields: &str| {
+        let mut client = RawClient::connect(gateway.address("web"));
+        client.exchange(format!("GET /a HTTP/1.1\r\nhost: a.test\r\n{fields}\r\n"))
+    };
+    assert_eq!(ask(claims).status, 200);
+    let plain = ask("");
+    assert_eq!((plain.status, plain.header("location")), (302, Some("https://a.test/a")));
+    gateway.reload(&yaml.replace("[127.0.0.1, 10.0.0.0/8]", "[10.0.0.0/8]"));
+    assert_eq!(ask(claims).status, 302, "anybody can say so");
+    let requests = upstream.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].header("x-forwarded-for"), Some("198.51.100.9, 192.0.2.1, 127.0.0.1"));
+    let lines = log.lines(3);
+    assert!(lines[0].contains(r#""client":"192.0.2.1:0""#), "{}", lines[0]);
+    assert!(lines[2].contains(r#""client":"127.0.0.1:"#), "{}", lines[2]);
+}

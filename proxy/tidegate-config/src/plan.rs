@@ -2,11 +2,13 @@
 //!
 //! A plan cannot be wrong in itself; what can still fail is outside of it (a file that is missing, an address in use).
 
+mod capability;
 mod limits;
 mod loading;
 mod login;
 mod recording;
 
+pub use capability::{BodyAccess, Capabilities, FOREIGN_FUNCTIONS, FieldAccess};
 pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
 pub use login::RedisLogin;
@@ -200,46 +202,6 @@ pub struct Plugin {
     pub capabilities: Capabilities,
     /// Requests of it that are recorded.
     pub record: Option<Recording>,
-}
-
-/// What a guest may do of what the ABI has; by default everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Capabilities {
-    /// Names of host functions, or their beginnings with `*`; none: all.
-    pub functions: Option<Vec<String>>,
-    /// Fields of requests.
-    pub request_headers: FieldAccess,
-    /// Fields of responses.
-    pub response_headers: FieldAccess,
-    /// Bodies of requests.
-    pub request_body: BodyAccess,
-    /// Bodies of responses.
-    pub response_body: BodyAccess,
-    /// Upstreams that the guest may choose; none: all.
-    pub forward_to: Option<Vec<String>>,
-    /// Routes and rules that the guest may choose; none: all.
-    pub route_to: Option<Vec<String>>,
-}
-
-/// Names of fields, or their beginnings with `*`; none: all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FieldAccess {
-    /// To be seen.
-    pub read: Option<Vec<String>>,
-    /// To be changed.
-    pub write: Option<Vec<String>>,
-}
-
-/// What a guest may do with a body.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum BodyAccess {
-    /// Nothing.
-    None,
-    /// Read.
-    Read,
-    /// Read and change.
-    #[default]
-    Write,
 }
 
 /// Where a module comes from.

@@ -7,6 +7,8 @@ use crate::Side;
 pub struct Capabilities {
     /// Host functions that it may call, by name; none: all.
     pub functions: Option<Names>,
+    /// Foreign functions that it may call, by name; none: all, if it may call `proxy_call_foreign_function`.
+    pub foreign: Option<Names>,
     /// Fields of requests, pseudo fields and trailers included.
     pub request_headers: FieldAccess,
     /// Fields of responses, likewise.
@@ -75,6 +77,30 @@ impl Names {
 }
 
 impl Capabilities {
+    /// Before the name of a foreign function in a list of functions.
+    const FOREIGN: &str = "foreign:";
+
+    /// May call the functions of this list only: those of the ABI and of WASI by name, single foreign functions as
+    /// `foreign:NAME`, all of them by `proxy_call_foreign_function`.
+    pub fn restrict_functions<T: AsRef<str>>(&mut self, list: &[T]) {
+        const ALL: &str = "proxy_call_foreign_function";
+        let (foreign, functions): (Vec<&str>, Vec<&str>) =
+            list.iter().map(AsRef::as_ref).partition(|name| name.starts_with(Self::FOREIGN));
+        let mut functions = Names::new(functions);
+        self.foreign = None;
+        if !foreign.is_empty() && !functions.has(ALL.as_bytes()) {
+            functions.whole.push(ALL.to_owned());
+            let names = foreign.iter().map(|name| name.strip_prefix(Self::FOREIGN).unwrap_or(name));
+            self.foreign = Some(Names::new(names));
+        }
+        self.functions = Some(functions);
+    }
+
+    /// Whether it may call a foreign function, if it may call any.
+    pub(crate) fn has_foreign(&self, name: &[u8]) -> bool {
+        self.foreign.as_ref().is_none_or(|names| names.has(name))
+    }
+
     /// The rules for fields of one side.
     pub(crate) fn fields(&self, side: Side) -> &FieldAccess {
         match side {
@@ -95,6 +121,27 @@ impl Capabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn foreign_functions_are_granted_alone_or_all() {
+        for (list, all, redis) in [
+            (&["proxy_log"][..], false, true),
+            (&["proxy_log", "foreign:tidegate_redis"], true, true),
+            (&["foreign:tidegate_r*"], true, true),
+            (&["foreign:compress"], true, false),
+            (&["proxy_*", "foreign:compress"], true, true),
+        ] {
+            let mut capabilities = Capabilities::default();
+            capabilities.restrict_functions(list);
+            let functions =
+                capabilities.functions.as_ref().map(|names| names.has(b"proxy_call_foreign_function"));
+            assert_eq!(
+                (functions, capabilities.has_foreign(b"tidegate_redis")),
+                (Some(all), redis),
+                "{list:?}"
+            );
+        }
+    }
 
     #[test]
     fn names_are_whole_or_beginnings() {

@@ -8,6 +8,31 @@ pub(crate) mod zlib;
 
 use expression::Expressions;
 
+/// Names of all foreign functions, in order.
+pub const FOREIGN_FUNCTIONS: [&str; 21] = [
+    "clear_route_cache",
+    "compress",
+    "declare_property",
+    "expr_create",
+    "expr_delete",
+    "expr_evaluate",
+    "set_envoy_filter_state",
+    "sign",
+    "tidegate_cancel",
+    "tidegate_feed",
+    "tidegate_has",
+    "tidegate_leave",
+    "tidegate_limit",
+    "tidegate_redis",
+    "tidegate_reset",
+    "tidegate_set_route",
+    "tidegate_set_upstream",
+    "tidegate_sleep",
+    "tidegate_verify",
+    "uncompress",
+    "verify_signature",
+];
+
 /// What a guest has defined by foreign functions; mostly while it is configured, and then for good.
 #[derive(Clone, Default)]
 pub(crate) struct Definitions {

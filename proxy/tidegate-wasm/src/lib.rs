@@ -32,6 +32,7 @@ pub use capabilities::{BodyAccess, Capabilities, FieldAccess, Names};
 pub use effect::{CallResponse, Effect, ForeignCall, Side, Step};
 pub use engine::{CacheLimits, Engine, EngineOptions, touch_cached, trim_cache};
 pub use error::{LoadError, StartError, Trap};
+pub use foreign::FOREIGN_FUNCTIONS;
 pub use grpc::{GrpcCall, Outbox};
 pub use image::{Image, ImageError};
 pub use instance::{Ended, Instance, LeftHead};

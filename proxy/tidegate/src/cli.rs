@@ -1,6 +1,6 @@
 //! The command line: what can be asked of the binary.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -83,6 +83,9 @@ pub(crate) struct ExplainArgs {
     /// A request header as `name: value`; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub(crate) headers: Vec<String>,
+    /// Where the connection comes from, as `10.0.0.1`; with `x-forwarded-for` it tells who is taken for the client.
+    #[arg(long, value_name = "IP")]
+    pub(crate) client_address: Option<IpAddr>,
 }
 
 /// `tidegate demo`.

@@ -1,6 +1,7 @@
 //! Commands that look at a configuration without running it: check, explain, schema.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -84,6 +85,7 @@ fn request(args: &ExplainArgs) -> Result<ExplainRequest> {
         host: host.to_owned(),
         port: url.port_u16(),
         path_and_query: url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        client: args.client_address.map(|ip| SocketAddr::new(ip, 0)),
         headers: args.headers.iter().map(header).collect::<Result<_>>()?,
     })
 }
@@ -98,6 +100,7 @@ mod tests {
             method: "GET".to_owned(),
             url: Some(url.to_owned()),
             headers: headers.iter().map(|header| (*header).to_owned()).collect(),
+            client_address: None,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::document::{
 use crate::node::Path;
 use crate::plan::{
     Action, Filter, ListenerIndex, PathPattern, PathRewrite, Redirect, Respond, Retries, RetryOn, Route,
-    Rule, RuleTimeouts, WeightedUpstream,
+    Rule, RuleTimeouts, UpstreamIndex, WeightedUpstream,
 };
 use crate::problem::Fault;
 use crate::types::{Timeout, parse_new_host};
@@ -174,18 +174,20 @@ fn action(check: &mut Check<'_>, path: &Path<'_>, written: &RuleDocument, upstre
     }
     let written = written.forward.as_deref().unwrap_or_default();
     let without_weight = "every request is answered with 500";
-    Action::Forward(forward(check, &path.key("forward"), (written, upstreams), without_weight))
+    let find =
+        |check: &mut Check<'_>, path: &Path<'_>, name: &str| upstreams.find_for_requests(check, path, name);
+    Action::Forward(forward(check, &path.key("forward"), (written, find), without_weight))
 }
 
 pub(super) fn forward(
     check: &mut Check<'_>,
     path: &Path<'_>,
-    (written, upstreams): (&[ForwardDocument], &Upstreams),
+    (written, find): (&[ForwardDocument], impl Fn(&mut Check<'_>, &Path<'_>, &str) -> Option<UpstreamIndex>),
     without_weight: &str,
 ) -> Vec<WeightedUpstream> {
     let mut shares = Vec::with_capacity(written.len());
     for (index, share) in written.iter().enumerate() {
-        let found = upstreams.find(check, &path.index(index).key("upstream"), &share.upstream);
+        let found = find(check, &path.index(index).key("upstream"), &share.upstream);
         shares.extend(found.map(|upstream| WeightedUpstream { upstream, weight: share.weight.unwrap_or(1) }));
     }
     let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();

@@ -33,6 +33,24 @@ impl Upstreams {
         found
     }
 
+    /// As [`Upstreams::find`] for what requests are sent to, which speaks HTTP.
+    pub(super) fn find_for_requests(
+        &self,
+        check: &mut Check<'_>,
+        path: &Path<'_>,
+        name: &str,
+    ) -> Option<UpstreamIndex> {
+        let found = self.find(check, path, name)?;
+        if self.list.get(found).is_some_and(|own| own.protocol == UpstreamProtocol::Redis) {
+            let fault = Fault::new(format!("the upstream {name:?} speaks Redis, requests are HTTP"));
+            let hint =
+                "plugins ask it: capabilities.upstreams; for requests name an upstream with protocol: auto";
+            check.fault(path, fault.hint(hint));
+            return None;
+        }
+        Some(found)
+    }
+
     pub(super) fn into_inner(self) -> Vec<Upstream> {
         self.list
     }

@@ -12,7 +12,7 @@ use tidegate_wasm::AddFields;
 use super::added;
 
 /// Who the connection is with: `x-forwarded-for`.
-pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The authority that the client asked for.
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// `http` or `https`.

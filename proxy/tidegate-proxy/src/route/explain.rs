@@ -2,12 +2,14 @@
 //!
 //! The winner comes from the same [`RouteTable`] that serves requests; the reasons come from looking at each match alone.
 
+mod client;
 mod listener;
 mod stream;
 mod text;
 mod verdict;
 
 use std::cmp::Reverse;
+use std::net::SocketAddr;
 
 use http::request::Parts;
 use http::{Request, header};
@@ -32,6 +34,8 @@ pub struct ExplainRequest {
     pub port: Option<u16>,
     /// The path as the client sends it, with its query.
     pub path_and_query: String,
+    /// Where the connection comes from, where that is known.
+    pub client: Option<SocketAddr>,
     /// Further header fields. A `host` among them takes the place of [`host`](Self::host).
     pub headers: Vec<(String, String)>,
 }
@@ -45,6 +49,8 @@ pub struct Explanation {
     pub listener: Option<String>,
     /// Listeners that do not take it, in the order of the document.
     pub other_listeners: Vec<Loser>,
+    /// Who is taken for the client, and why, where that may be another one than the connection's.
+    pub client: Option<String>,
     /// The target that rules are matched on and that is sent upstream, where it is not the one of the request.
     pub canonical: Option<String>,
     /// Why the request is refused before a rule is looked for, or the connection closed.
@@ -66,6 +72,8 @@ pub struct Choice {
     pub matched: String,
     /// Filters of listener and rule in request order.
     pub filters: Vec<String>,
+    /// Of these the plugins that may choose another upstream or route, and which.
+    pub choices: Vec<String>,
     /// Forward, redirect or answer, a line for each upstream.
     pub action: Vec<String>,
     /// Time limits.
@@ -108,6 +116,8 @@ pub fn explain(plan: &Plan, request: &ExplainRequest) -> Explanation {
     if target != request.path_and_query {
         explanation.canonical = Some(target);
     }
+    explanation.client =
+        listener.and_then(|index| plan.listeners.get(index)).and_then(|own| client::of(own, request, &head));
     if let Some(listener) = listener {
         match RouteTable::build(plan, listener) {
             Ok(table) => add_rules(&mut explanation, plan, listener, &table, &head),

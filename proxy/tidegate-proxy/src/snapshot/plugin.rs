@@ -48,13 +48,26 @@ fn capabilities(plan: &plan::Capabilities) -> Capabilities {
         plan::BodyAccess::Read => BodyAccess::Read,
         plan::BodyAccess::Write => BodyAccess::Write,
     };
-    Capabilities {
-        functions: names(&plan.functions),
+    let mut capabilities = Capabilities {
         request_headers: fields(&plan.request_headers),
         response_headers: fields(&plan.response_headers),
         request_body: body(plan.request_body),
         response_body: body(plan.response_body),
         forward_to: plan.forward_to.clone(),
         route_to: plan.route_to.clone(),
+        ..Capabilities::default()
+    };
+    if let Some(functions) = &plan.functions {
+        capabilities.restrict_functions(functions);
+    }
+    capabilities
+}
+
+#[cfg(test)]
+mod tests {
+    /// What a configuration may grant is what the host has.
+    #[test]
+    fn foreign_functions_are_those_of_the_host() {
+        assert_eq!(super::plan::FOREIGN_FUNCTIONS, tidegate_wasm::FOREIGN_FUNCTIONS);
     }
 }

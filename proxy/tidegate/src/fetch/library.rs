@@ -52,6 +52,8 @@ struct Entry {
     /// When the next attempt is to be made; none: never, or one is being made.
     due: Option<Instant>,
     busy: bool,
+    /// A reload has asked while an attempt was being made, which may have looked before.
+    asked: bool,
 }
 
 /// Whether a module is at hand.
@@ -106,9 +108,13 @@ impl Library {
         let now = Instant::now();
         for (wanted, entry) in &mut self.shelf().entries {
             let moves = wanted.fetch.pull == Pull::Always;
-            if !entry.busy && (entry.found.is_none() || moves) {
-                entry.failures = 0;
-                entry.due = Some(now);
+            if entry.found.is_some() && !moves {
+                continue;
+            }
+            if entry.busy {
+                entry.asked = true;
+            } else {
+                (entry.failures, entry.due) = (0, Some(now));
             }
         }
         self.due.notify_one();
@@ -224,6 +230,9 @@ impl Library {
                 }
                 entry.trouble = Some(why);
             }
+        }
+        if std::mem::take(&mut entry.asked) {
+            (entry.failures, entry.due) = (0, Some(Instant::now()));
         }
         drop(shelf);
         self.due.notify_one();

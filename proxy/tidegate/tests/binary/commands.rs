@@ -73,6 +73,52 @@ fn explain_tells_the_rule_and_why_another_lost() {
     }
 }
 
+/// With the example that shows it.
+#[test]
+fn explain_tells_who_is_taken_for_the_client() {
+    let folder = Folder::new("explain-client");
+    folder.write("a.yaml", include_str!("../../../../examples/behind-proxies/tidegate.yaml"));
+    let of = |more: &[&str]| {
+        let request =
+            ["explain", "a.yaml", "GET", "http://127.0.0.1:8080/", "-H", "x-forwarded-for: 192.0.2.1"];
+        let output = tidegate(&folder, &[&request[..], more].concat());
+        let client = lines(&output).into_iter().find(|line| line.starts_with("client"));
+        client.unwrap_or_default().trim_start_matches("client").trim_start().to_owned()
+    };
+    assert!(of(&["--client-address", "10.0.0.1"]).starts_with("192.0.2.1: the last of x-forwarded-for"));
+    assert!(of(&["--client-address", "203.0.113.5"]).starts_with("203.0.113.5: not a trusted proxy, so"));
+    assert!(of(&[]).contains("unless that is one of 127.0.0.1/32, 10.0.0.0/8: --client-address"));
+}
+
+/// What plugins may choose is not seen in the rule.
+#[test]
+fn explain_tells_what_plugins_may_choose() {
+    let folder = Folder::new("explain-choices");
+    let plugins = "\
+plugins:
+  free: { module: a.wasm }
+  named: { module: a.wasm, capabilities: { forwardTo: [one, two], routeTo: [shop/beta] } }
+  bound: { module: a.wasm, capabilities: { forwardTo: [], routeTo: [] } }
+  silent: { module: a.wasm, capabilities: { functions: [proxy_log, 'foreign:tidegate_redis'] } }
+  half: { module: a.wasm, capabilities: { functions: ['foreign:tidegate_set_*'], routeTo: [] } }
+upstreams: { one: { servers: ['127.0.0.1:1'] }, two: { servers: ['127.0.0.1:2'] } }
+listeners: [{ name: web, address: 127.0.0.1:0, protocol: http, filters: [free] }]
+routes:
+  - name: shop
+    rules:
+      - { name: all, filters: [{ plugin: named }, { plugin: bound }, { plugin: silent }, { plugin: half }, { plugin: named }], forward: [{ upstream: one }] }
+";
+    folder.write("a.yaml", plugins);
+    let output = tidegate(&folder, &["explain", "a.yaml", "GET", "http://shop.test/"]);
+    let text = lines(&output).join("\n");
+    let expected = "\
+choices   plugin free may choose any upstream, any route
+          plugin named may choose upstream one or two, route shop/beta
+          plugin half may choose any upstream
+action    forward to one";
+    assert!(text.contains(expected), "{text}");
+}
+
 #[test]
 fn explain_refuses_what_is_not_a_url() {
     let folder = Folder::new("explain-url");

@@ -4,8 +4,8 @@ use crate::check::Check;
 use crate::check::upstream::Upstreams;
 use crate::document::{BodyAccessDocument, Capabilities as Written, FieldAccessDocument};
 use crate::node::Path;
-use crate::plan::{BodyAccess, Capabilities, FieldAccess};
-use crate::problem::Fault;
+use crate::plan::{BodyAccess, Capabilities, FOREIGN_FUNCTIONS, FieldAccess};
+use crate::problem::{Fault, guess};
 
 /// The plan's form of what is written.
 pub(super) fn check(
@@ -17,7 +17,7 @@ pub(super) fn check(
     let Some(written) = written else { return Capabilities::default() };
     let section = path.key("forwardTo");
     for (index, name) in written.forward_to.iter().flatten().enumerate() {
-        upstreams.find(check, &section.index(index), name);
+        upstreams.find_for_requests(check, &section.index(index), name);
     }
     Capabilities {
         functions: functions(check, &path.key("functions"), written.functions.as_deref()),
@@ -32,8 +32,35 @@ pub(super) fn check(
 
 /// Names of the ABI's functions and WASI's have small letters, digits and underlines.
 fn functions(check: &mut Check<'_>, path: &Path<'_>, names: Option<&[String]>) -> Option<Vec<String>> {
-    let fits = |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    list(check, path, names, fits, "a host function", "proxy_log, proxy_get_* or fd_write")
+    let foreign = |name: &str| name.strip_prefix(Capabilities::FOREIGN).map(str::to_owned);
+    let fits = |name: &str| match foreign(name) {
+        Some(name) => name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+        None => name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+    };
+    for (index, name) in names.unwrap_or_default().iter().enumerate() {
+        let known = FOREIGN_FUNCTIONS;
+        let Some(single) = foreign(name) else { continue };
+        let is_there = match single.strip_suffix('*') {
+            Some(beginning) => known.iter().any(|known| known.starts_with(beginning)),
+            None => known.contains(&single.as_str()),
+        };
+        if !is_there && fits(single.trim_end_matches('*')) {
+            let hint = match guess(&single, known) {
+                Some(name) => format!("did you mean \"{}{name}\"?", Capabilities::FOREIGN),
+                None => format!("there are {}", known.join(", ")),
+            };
+            let fault = Fault::new(format!("there is no foreign function {single:?}"));
+            check.fault(&path.index(index), fault.hint(hint));
+        }
+    }
+    list(
+        check,
+        path,
+        names,
+        fits,
+        "a host function",
+        "proxy_log, proxy_get_*, fd_write or foreign:tidegate_redis",
+    )
 }
 
 fn fields(check: &mut Check<'_>, path: &Path<'_>, written: Option<&FieldAccessDocument>) -> FieldAccess {

@@ -16,6 +16,7 @@ fn request(method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> 
         scheme: "http".to_owned(),
         host: host.to_owned(),
         port: None,
+        client: None,
         path_and_query: target.to_owned(),
         headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     }
@@ -193,6 +194,45 @@ others    1 not taken
           - shop/1: matches too, but its prefix is shorter
 ";
     assert_eq!(text, expected);
+}
+
+/// Who is taken for the client by which proxies are trusted, where the connection comes from and what the request says.
+#[test]
+fn the_client_is_told() {
+    let mut plan = plan(&[], vec![route("r", &[], &[&["/"]])]);
+    let told = |plan: &Plan, peer: Option<&str>, fields: &[(&str, &str)]| {
+        let client = peer.map(|ip| format!("{ip}:0").parse().expect("an address"));
+        explain(plan, &ExplainRequest { client, ..request("GET", "h", "/", fields) }).client
+    };
+    let list = [("x-forwarded-for", "198.51.100.7, 192.0.2.1, 10.2.3.4")];
+    assert_eq!(told(&plan, None, &[]), None);
+    let ignored = told(&plan, None, &list).unwrap_or_default();
+    assert_eq!(ignored, "who connects: no proxy is trusted, so its x-forwarded-for is replaced");
+    assert_eq!(told(&plan, Some("10.0.0.1"), &[]).as_deref(), Some("10.0.0.1: not a trusted proxy"));
+    plan.listeners[0].trusted_proxies =
+        vec![tidegate_config::Network::around("10.0.0.0".parse().expect("an address"), 8)];
+    for (peer, fields, expected) in [
+        (None, &[][..], "who connects, unless that is one of 10.0.0.0/8: --client-address tries one"),
+        (Some("192.0.2.9"), &list, "192.0.2.9: not a trusted proxy, so its x-forwarded-for is replaced"),
+        (Some("10.0.0.1"), &[], "10.0.0.1: a trusted proxy, but there is no x-forwarded-for"),
+        (
+            Some("10.0.0.1"),
+            &list,
+            "192.0.2.1: the last of x-forwarded-for that is not a trusted proxy; 10.0.0.1 is one",
+        ),
+        (
+            Some("10.0.0.1"),
+            &[("x-forwarded-for", "10.9.9.9, 10.8.8.8")],
+            "10.9.9.9: the first of x-forwarded-for, all of which are trusted proxies",
+        ),
+        (
+            Some("10.0.0.1"),
+            &[("x-forwarded-for", "192.0.2.1, unknown")],
+            "10.0.0.1: a trusted proxy, but its x-forwarded-for does not end with an address",
+        ),
+    ] {
+        assert_eq!(told(&plan, peer, fields).as_deref(), Some(expected), "{peer:?} {fields:?}");
+    }
 }
 
 #[test]

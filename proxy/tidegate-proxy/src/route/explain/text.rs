@@ -30,6 +30,9 @@ impl Display for Explanation {
             None => line(out, "listener", "none: the connection is refused")?,
         }
         losers(out, &self.other_listeners)?;
+        if let Some(client) = &self.client {
+            line(out, "client", client)?;
+        }
         match (&self.refused, &self.chosen) {
             (Some(why), _) => line(out, "refused", why)?,
             (None, Some(choice)) => choice.fmt(out)?,
@@ -50,6 +53,9 @@ impl Display for Choice {
         line(out, "rule", &format!("{} by {}", self.rule, self.matched))?;
         for (index, filter) in self.filters.iter().enumerate() {
             line(out, if index == 0 { "filters" } else { "" }, &format!("{}. {filter}", index + 1))?;
+        }
+        for (index, choice) in self.choices.iter().enumerate() {
+            line(out, if index == 0 { "choices" } else { "" }, choice)?;
         }
         for (index, action) in self.action.iter().enumerate() {
             line(out, if index == 0 { "action" } else { "" }, action)?;
@@ -131,11 +137,19 @@ pub(super) fn choice(plan: &Plan, listener: ListenerIndex, own: &Verdict) -> Cho
     let rule = &route.rules[own.rule];
     let before = plan.listeners.get(listener).map_or(&[][..], |listener| &listener.filters);
     let filters = before.iter().map(|step| format!("{} (of the listener)", filter(plan, step)));
+    let mut choices: Vec<String> = Vec::new();
+    for choice in before.iter().chain(&rule.filters).filter_map(|step| choices_of(plan, step)) {
+        // The same plugin may be there twice.
+        if !choices.contains(&choice) {
+            choices.push(choice);
+        }
+    }
     Choice {
         route: route.name.clone(),
         rule: rule.name.clone(),
         matched: rule.matches.get(own.best).map(matched).unwrap_or_default(),
         filters: filters.chain(rule.filters.iter().map(|step| filter(plan, step))).collect(),
+        choices,
         action: action(plan, &rule.action),
         timeouts: timeouts(rule),
         retries: retries(rule),
@@ -219,6 +233,25 @@ fn filter(plan: &Plan, filter: &Filter) -> String {
             format!("rewrite: {}", join(host.into_iter().chain(path)))
         }
     }
+}
+
+/// Where a plugin may send requests that it meets. None: only where the rule sends them.
+fn choices_of(plan: &Plan, filter: &Filter) -> Option<String> {
+    let Filter::Plugin(index) = filter else { return None };
+    let plugin = plan.plugins.get(*index)?;
+    let granted = &plugin.capabilities;
+    let may = |kind: &str, function: &str, names: Option<&Vec<String>>| match names {
+        _ if !granted.may_call_foreign(function) => None,
+        None => Some(format!("any {kind}")),
+        Some(names) if names.is_empty() => None,
+        Some(names) => Some(format!("{kind} {}", names.join(" or "))),
+    };
+    let places = [
+        may("upstream", "tidegate_set_upstream", granted.forward_to.as_ref()),
+        may("route", "tidegate_set_route", granted.route_to.as_ref()),
+    ];
+    let places: Vec<String> = places.into_iter().flatten().collect();
+    (!places.is_empty()).then(|| format!("plugin {} may choose {}", plugin.key, places.join(", ")))
 }
 
 /// Names only: values may be secrets.

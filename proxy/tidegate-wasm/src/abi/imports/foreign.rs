@@ -10,7 +10,7 @@ use crate::foreign::crypto::{self, Key, Refusal};
 use crate::foreign::zlib;
 use crate::state::State;
 use crate::time::nanoseconds;
-use tidegate_abi::Status;
+use tidegate_abi::{LogLevel, Status};
 use tidegate_limiter::{Moment, wire::Question};
 use wasmtime::Caller;
 
@@ -30,6 +30,9 @@ pub(super) fn call(
     let (memory, state) = split(caller)?;
     let (name, args) = (memory.read(name, names)?, memory.read(args, arg)?);
     state.budget.copies(args.len());
+    if !state.plugin.spec.capabilities.has_foreign(name) {
+        return refused(state, name);
+    }
     let mut result = Vec::new();
     match name {
         b"clear_route_cache" => stream::clear_route_of(state)?,
@@ -53,6 +56,14 @@ pub(super) fn call(
         memory.write_u32(at, 0)?;
     }
     Ok(())
+}
+
+#[cold]
+fn refused(state: &mut State, name: &[u8]) -> Answer {
+    let name = String::from_utf8_lossy(name).into_owned();
+    state.remark(LogLevel::Error, &format!("foreign function {name:?} refused: the plugin may not call it"));
+    state.refuse("proxy_call_foreign_function");
+    Err(Status::InternalFailure.into())
 }
 
 /// A question in the form of [`tidegate_limiter::wire`].

@@ -4,35 +4,20 @@ use super::{Answer, token};
 use crate::abi::imports::stream;
 use crate::abi::memory::Fault;
 use crate::abi::protobuf::{Reader, Value};
-use crate::foreign::redis;
 use crate::foreign::tokens;
+use crate::foreign::{FOREIGN_FUNCTIONS, redis};
 use crate::grpc::Kind;
 use crate::state::State;
 use crate::{Effect, ForeignCall, StreamId};
 use std::time::Duration;
 use tidegate_abi::{LogLevel, Status};
 
-/// All of them, for `tidegate_has`.
-const NAMES: &[&[u8]] = &[
-    b"tidegate_cancel",
-    b"tidegate_feed",
-    b"tidegate_has",
-    b"tidegate_leave",
-    b"tidegate_limit",
-    b"tidegate_redis",
-    b"tidegate_reset",
-    b"tidegate_set_route",
-    b"tidegate_set_upstream",
-    b"tidegate_sleep",
-    b"tidegate_verify",
-];
-
 /// Calls the function of this name.
 pub(super) fn call(state: &mut State, name: &[u8], args: &[u8]) -> Result<Vec<u8>, Fault> {
     match name {
         b"tidegate_cancel" => cancel(state, token(args)?)?,
         b"tidegate_feed" => stream::feed(state, args)?,
-        b"tidegate_has" if NAMES.contains(&args) => {}
+        b"tidegate_has" if has(state, args) => {}
         b"tidegate_leave" => leave(state)?,
         b"tidegate_redis" => return redis(state, args),
         b"tidegate_reset" => reset(state, args)?,
@@ -43,6 +28,12 @@ pub(super) fn call(state: &mut State, name: &[u8], args: &[u8]) -> Result<Vec<u8
         _ => return Err(Status::NotFound.into()),
     }
     Ok(Vec::new())
+}
+
+/// Whether the guest can call a function of this name.
+fn has(state: &State, name: &[u8]) -> bool {
+    FOREIGN_FUNCTIONS.iter().any(|known| known.as_bytes() == name)
+        && state.plugin.spec.capabilities.has_foreign(name)
 }
 
 /// Has the gateway do something that takes time. The guest gets its token, and the result by

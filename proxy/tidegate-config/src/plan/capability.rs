@@ -1,0 +1,85 @@
+//! What a guest may do of what the ABI has.
+
+/// What a guest may do of what the ABI has; by default everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Names of host functions, or their beginnings with `*`; none: all.
+    pub functions: Option<Vec<String>>,
+    /// Fields of requests.
+    pub request_headers: FieldAccess,
+    /// Fields of responses.
+    pub response_headers: FieldAccess,
+    /// Bodies of requests.
+    pub request_body: BodyAccess,
+    /// Bodies of responses.
+    pub response_body: BodyAccess,
+    /// Upstreams that the guest may choose; none: all.
+    pub forward_to: Option<Vec<String>>,
+    /// Routes and rules that the guest may choose; none: all.
+    pub route_to: Option<Vec<String>>,
+}
+
+/// Names of the foreign functions that the host has, in order.
+pub const FOREIGN_FUNCTIONS: [&str; 21] = [
+    "clear_route_cache",
+    "compress",
+    "declare_property",
+    "expr_create",
+    "expr_delete",
+    "expr_evaluate",
+    "set_envoy_filter_state",
+    "sign",
+    "tidegate_cancel",
+    "tidegate_feed",
+    "tidegate_has",
+    "tidegate_leave",
+    "tidegate_limit",
+    "tidegate_redis",
+    "tidegate_reset",
+    "tidegate_set_route",
+    "tidegate_set_upstream",
+    "tidegate_sleep",
+    "tidegate_verify",
+    "uncompress",
+    "verify_signature",
+];
+
+impl Capabilities {
+    /// Before the name of a foreign function that is granted alone.
+    pub const FOREIGN: &str = "foreign:";
+
+    /// Whether the guest may call a foreign function.
+    #[must_use]
+    pub fn may_call_foreign(&self, name: &str) -> bool {
+        let Some(granted) = &self.functions else { return true };
+        let fits = |granted: &str, name: &str| match granted.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => granted == name,
+        };
+        granted.iter().any(|granted| match granted.strip_prefix(Self::FOREIGN) {
+            Some(granted) => fits(granted, name),
+            None => fits(granted, "proxy_call_foreign_function"),
+        })
+    }
+}
+
+/// Names of fields, or their beginnings with `*`; none: all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldAccess {
+    /// To be seen.
+    pub read: Option<Vec<String>>,
+    /// To be changed.
+    pub write: Option<Vec<String>>,
+}
+
+/// What a guest may do with a body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BodyAccess {
+    /// Nothing.
+    None,
+    /// Read.
+    Read,
+    /// Read and change.
+    #[default]
+    Write,
+}

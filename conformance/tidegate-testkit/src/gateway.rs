@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidegate_config::plan::{self, ModuleSource, Plan};
 use tidegate_config::{Secrets, SourceText};
 use tidegate_proxy::{
-    Assets, Form, Gateway, GatewayOptions, GenerationUse, ModuleUse, Page, Snapshot, plugin_spec,
+    Assets, Form, Gateway, GatewayOptions, GenerationUse, ModuleUse, Page, Server, Snapshot, plugin_spec,
 };
 use tidegate_wasm::{Engine, EngineOptions, Instance, MetricValue, Module, Now, Plugin, Shared};
 
@@ -150,6 +150,20 @@ impl TestGateway {
             Some(MetricValue::Gauge(value)) => *value,
             Some(MetricValue::Histogram { .. }) | None => 0,
         }
+    }
+
+    /// Makes these the servers of an upstream and waits until all workers have taken that.
+    ///
+    /// # Panics
+    /// If there is no such upstream.
+    pub fn put_servers(&self, upstream: &str, servers: &[Server]) {
+        let change = self.gateway.put_servers(upstream, servers).unwrap_or_else(|error| panic!("{error}"));
+        block_on(self.gateway.has_taken(change));
+    }
+
+    /// The gateway itself, for what it shows to the control thread.
+    pub fn control(&self) -> &Gateway {
+        &self.gateway
     }
 
     /// Generations that something still uses.

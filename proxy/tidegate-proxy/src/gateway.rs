@@ -2,6 +2,7 @@
 
 mod ledger;
 mod metrics;
+mod servers;
 
 use std::collections::HashMap;
 use std::io;
@@ -16,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use ledger::Ledger;
 pub use ledger::{GenerationUse, ModuleUse};
+pub use servers::{ServerState, ServersError};
 
 use crate::listen::bind;
 use crate::shared::{Generation, PerWorker, Shard};
@@ -67,6 +69,8 @@ struct Inner {
     orders: Vec<mpsc::Sender<Order>>,
     shards: Vec<Arc<Shard>>,
     live: watch::Receiver<u64>,
+    /// Counts changes of servers.
+    changes: watch::Sender<u64>,
     log: Writer,
     state: Mutex<Published>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -91,6 +95,7 @@ impl Gateway {
         let workers = options.workers.get();
         let log = access_log::start()?;
         let (live_sender, live) = watch::channel(0);
+        let (changes, changed) = watch::channel(0);
         let mut orders = Vec::with_capacity(workers);
         let mut shards = Vec::with_capacity(workers);
         let mut threads = Vec::with_capacity(workers + 1);
@@ -103,6 +108,7 @@ impl Gateway {
                 log: log.clone(),
                 seed: seed(number),
                 live: live_sender.clone(),
+                changes: changed.clone(),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
@@ -120,6 +126,7 @@ impl Gateway {
             orders,
             shards,
             live,
+            changes,
             log,
             state: Mutex::default(),
             threads: Mutex::new(threads),
@@ -159,6 +166,7 @@ impl Gateway {
         if let Some(log) = &snapshot.plan.access_log {
             self.0.log.open(&log.path);
         }
+        servers::plan(&snapshot, state.snapshot.as_deref());
         for (orders, sockets) in self.0.orders.iter().zip(sockets) {
             let snapshot = snapshot.clone();
             let serve = Serve { generation, snapshot, sockets, spots: spots.clone(), held: held.clone() };

@@ -20,9 +20,12 @@ mod transport;
 mod upstream;
 mod worker;
 
-pub use gateway::{Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError};
+pub use gateway::{
+    Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError, ServerState, ServersError,
+};
 pub use route::{Choice, ExplainRequest, Explanation, Loser, explain};
 pub use snapshot::{Assets, BuildError, Snapshot, plugin_spec};
 pub use telemetry::page::{Buckets, Family, Form, Kind, Number, Page, Point, Value};
 pub use telemetry::recorder::{RecordSink, Recorded};
 pub use time::thread_time;
+pub use upstream::server::{Cause, Server};

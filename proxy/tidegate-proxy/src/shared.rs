@@ -285,6 +285,8 @@ pub(crate) struct Shard {
     pub(crate) lag: Durations,
     /// Generation that the worker serves.
     pub(crate) generation: AtomicU64,
+    /// Changes of servers that it has taken; see [`crate::Gateway::put_servers`].
+    pub(crate) changes: AtomicU64,
 }
 
 impl Shard {
@@ -296,6 +298,7 @@ impl Shard {
             tcp: TcpCells::default(),
             lag: Durations::default(),
             generation: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         })
     }
 }

@@ -23,6 +23,7 @@ use crate::route::{RouteTable, StreamTable};
 use crate::shared::{ListenerCounters, RouteCounters};
 use crate::telemetry::recorder::RecordSink;
 use crate::upstream::cluster::Cluster;
+use crate::upstream::server::Server;
 
 pub use build::BuildError;
 pub use plugin::plugin_spec;
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) clusters: Vec<Arc<Cluster>>,
+    /// The servers that the plan has for each of them.
+    pub(crate) servers: Vec<Vec<Server>>,
     pub(crate) plugins: Vec<Plugin>,
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Start {
     pub(crate) log: Writer,
     pub(crate) seed: u64,
     pub(crate) live: watch::Sender<u64>,
+    /// How many changes of servers there were.
+    pub(crate) changes: watch::Receiver<u64>,
 }
 
 /// An address that this worker accepts at.
@@ -105,7 +107,19 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
     let view = Rc::new(RefCell::new(None));
     spawn_local(tidy(Rc::downgrade(&view), local.clone()));
     let mut worker = Worker { local, bound: HashMap::new(), leaving: Vec::new(), view };
-    while let Some(order) = orders.recv().await {
+    let mut changes = start.changes;
+    loop {
+        let order = tokio::select! {
+            order = orders.recv() => order,
+            Ok(()) = changes.changed() => {
+                let number = *changes.borrow_and_update();
+                worker.catch_up();
+                worker.local.shard.changes.store(number, Ordering::Release);
+                start.live.send_modify(|_| {});
+                continue;
+            }
+        };
+        let Some(order) = order else { break };
         match order {
             Order::Serve(serve) => {
                 let generation = serve.generation;
@@ -142,6 +156,7 @@ impl Worker {
         if let Some(before) = &before {
             before.retire(&view);
         }
+        view.pools.iter().for_each(|pool| pool.catch_up());
         let mut sockets: HashMap<_, _> = serve.sockets.into_iter().collect();
         let mut bound = HashMap::with_capacity(serve.spots.len());
         for (spot, listener) in serve.spots {
@@ -161,6 +176,13 @@ impl Worker {
         }
         self.leaving.retain(|site| site.strong_count() > 0);
         *self.view.borrow_mut() = Some(view);
+    }
+
+    /// Servers have changed.
+    fn catch_up(&self) {
+        for pool in self.view.borrow().iter().flat_map(|view| &view.pools) {
+            pool.catch_up();
+        }
     }
 
     fn open(&self, view: &Rc<View>, listener: usize, socket: TcpListener) -> std::io::Result<Bound> {

@@ -17,6 +17,7 @@ use crate::snapshot::{Action, Rule};
 use crate::time::Deadline;
 use crate::transport::{Stream, Transport};
 use crate::upstream::backoff;
+use crate::upstream::balance::Wish;
 use crate::upstream::pool::{Open, Place};
 use chain::Chain;
 use record::{End, Record};
@@ -86,12 +87,12 @@ async fn connect(record: &mut Record, rule: &Rule) -> Result<Connected, Fail> {
     let allowed = rule.retries.attempts.min(ATTEMPTS);
     let mut tried = Vec::new();
     loop {
-        let place = pool.place(&tried)?;
-        record.attempt(index, place.server);
+        let place = pool.place(&Wish::other_than(&tried))?;
+        record.attempt(index, place.member.clone());
         match place.bytes().await {
             Ok((stream, open)) => {
                 record.connected();
-                pool.took(place.server);
+                pool.took(&place.member);
                 return Ok(Connected { stream, _open: open, _place: place });
             }
             Err(fail) => {
@@ -99,7 +100,7 @@ async fn connect(record: &mut Record, rule: &Rule) -> Result<Connected, Fail> {
                 if !again || record.attempts > allowed {
                     return Err(fail);
                 }
-                tried.push(place.server);
+                tried.push(place.member.id());
                 pool.cluster.counters.of(record.client.local.shard.worker).retries.add(1);
                 let random = &record.client.local.random;
                 if let Some(wait) = backoff::before_retry(&rule.retries, tried.len(), random) {

@@ -18,7 +18,7 @@ pub(crate) fn count(record: &Record, took: Duration) {
     let listener = &record.client.cells().traffic;
     listener.note(&end);
     listener.bytes(received, record.sent);
-    let pool = record.upstream.and_then(|(upstream, _)| record.view.pools.get(upstream));
+    let pool = record.upstream.as_ref().and_then(|(upstream, _)| record.view.pools.get(*upstream));
     if let Some(pool) = pool {
         pool.cluster.counters.of(worker).attempts.bytes(received, record.sent);
     }

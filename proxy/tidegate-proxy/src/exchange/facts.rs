@@ -75,8 +75,8 @@ impl Record {
     /// Tells what is known by now; the time was read just before.
     pub(crate) fn tell_facts(&mut self) {
         let Some(facts) = &self.facts else { return };
-        if let Some((upstream, server)) = self.upstream
-            && let Some(pool) = self.view.pools.get(upstream)
+        if let Some((upstream, server)) = &self.upstream
+            && let Some(pool) = self.view.pools.get(*upstream)
         {
             if let (None, Some(sent)) = (self.latency, self.sent_at) {
                 self.latency = Some(self.client.local.deadlines.recent().saturating_sub(sent));
@@ -85,10 +85,10 @@ impl Record {
             if !facts.knows_upstream(self.attempts, self.no_connection.as_deref()) {
                 facts.set_upstream(UpstreamFacts {
                     name: Some(pool.name.clone()),
-                    address: pool.cluster.servers.get(server).map(|server| server.address),
+                    address: Some(server.identity.address),
                     attempts: self.attempts,
                     failure: self.no_connection.clone(),
-                    servers: pool.cluster.servers.len(),
+                    servers: pool.servers(),
                     waited: self.waited,
                     connection: self.connection.clone(),
                 });

@@ -25,6 +25,7 @@ use crate::http::reply::Reply;
 use crate::local::{Client, View};
 use crate::snapshot::Rule;
 use crate::time::Deadline;
+use crate::upstream::member::Member;
 
 /// All that is known of one exchange.
 pub(crate) struct Record {
@@ -51,7 +52,7 @@ pub(crate) struct Record {
     pub(crate) rule: Option<usize>,
     pub(crate) reroute: Reroute,
     /// The upstream and the server of the last attempt.
-    pub(crate) upstream: Option<(usize, usize)>,
+    pub(crate) upstream: Option<(usize, Rc<Member>)>,
     /// The upstream that a filter has chosen, and which did.
     pub(crate) chosen: Option<(UpstreamIndex, PluginIndex)>,
     pub(crate) attempts: u32,

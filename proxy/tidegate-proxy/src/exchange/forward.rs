@@ -19,6 +19,7 @@ use crate::http::sanitize::{self, Sanitized};
 use crate::local::View;
 use crate::snapshot::{Rule, Targets};
 use crate::upstream::backoff;
+use crate::upstream::balance::Wish;
 use crate::upstream::pool::Pool;
 use crate::upstream::send::{self, Answer, Message};
 
@@ -107,18 +108,19 @@ impl Exchange {
     ) -> (Option<usize>, Result<Answer, Fail>) {
         let clock = self.record.client.local.clock;
         let until = || limit.map(|limit| clock.now() + limit);
+        let wish = Wish::other_than(tried);
         let placed = match pool.has_place() {
-            true => pool.place(tried),
-            false => Box::pin(self.wait_until(until(), pool.wait_for_place(tried))).await,
+            true => pool.place(&wish),
+            false => Box::pin(self.wait_until(until(), pool.wait_for_place(&wish))).await,
         };
         let place = match placed {
             Ok(place) => place,
             Err(fail) => return (None, Err(fail)),
         };
-        let server = place.server;
+        let (member, server) = (place.member.clone(), place.member.id());
         self.record.attempts += 1;
         self.record.note_attempt();
-        self.record.upstream = Some((index, server));
+        self.record.upstream = Some((index, member.clone()));
         let lease = match place.idle_at_once() {
             Some(lease) => {
                 self.record.note_connection(&lease, false);
@@ -141,10 +143,10 @@ impl Exchange {
         let outcome = sent.and_then(|outcome| outcome.map_err(|fail| self.blame(fail)));
         self.record.attempt_over(pool, &outcome);
         match &outcome {
-            Ok(answer) => pool.answered(server, answer.response.status()),
+            Ok(answer) => pool.answered(&member, answer.response.status()),
             // A server may close a connection that idles, just as it is used again.
             Err(fail) if fail.blames_server() && !(reused && fail.reason == Reason::Reset) => {
-                pool.failed(server);
+                pool.failed(&member);
             }
             Err(_) => {}
         }

@@ -38,13 +38,11 @@ fn line(record: &Record, took: Duration) -> Line {
         line.text("route", rule.route.as_bytes());
         line.text("rule", rule.name.as_bytes());
     }
-    if let Some((upstream, server)) = record.upstream
-        && let Some(pool) = record.view.pools.get(upstream)
+    if let Some((upstream, server)) = &record.upstream
+        && let Some(pool) = record.view.pools.get(*upstream)
     {
         line.text("upstream", pool.cluster.spec.name.as_bytes());
-        if let Some(server) = pool.cluster.servers.get(server) {
-            line.text("server", server.address.to_string().as_bytes());
-        }
+        line.text("server", server.identity.address.to_string().as_bytes());
     }
     for (key, plugin) in
         [("route_by", record.reroute.chosen_by), ("upstream_by", record.chosen.map(|(_, plugin)| plugin))]

@@ -49,12 +49,11 @@ pub(crate) fn plugins(record: &Record) -> &[PluginIndex] {
 pub(crate) fn tell(record: &Record, heads: &Heads, took: Duration) {
     let client = &record.client;
     let listener = record.view.listener(record.listener);
-    let pool = record.upstream.and_then(|(upstream, _)| record.view.pools.get(upstream));
-    let server = record.upstream.and_then(|(_, server)| pool?.cluster.servers.get(server));
+    let pool = record.upstream.as_ref().and_then(|(upstream, _)| record.view.pools.get(*upstream));
     let info = StreamInfo {
         listener: listener.map(|listener| listener.spec.name.as_str().into()),
         upstream: pool.map(|pool| pool.name.clone()),
-        upstream_address: server.map(|server| server.address),
+        upstream_address: record.upstream.as_ref().map(|(_, server)| server.identity.address),
         facts: record.facts.clone(),
         ..StreamInfo::clone(&record.stream_info())
     };

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 use http::uri::Scheme;
 use http::{HeaderMap, StatusCode};
-use rustls::pki_types::ServerName;
 use tidegate_config::plan::{self, Plan};
 
 use crate::filter::chain::{Rewrite, Step};
@@ -19,7 +18,9 @@ use crate::route::{RouteTable, StreamTable};
 use crate::shared::PerWorker;
 use crate::snapshot::{Action, Assets, Listener, Redirect, Rule, Snapshot, Targets, tls};
 use crate::telemetry::recorder::Recorder;
-use crate::upstream::cluster::{Cluster, Server};
+use crate::upstream::cluster::Cluster;
+use crate::upstream::roster::{self, Roster};
+use crate::upstream::server::Server;
 
 /// Why a plan cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +101,7 @@ impl Snapshot {
         }
         let clusters =
             plan.upstreams.iter().map(|spec| cluster(spec, assets, previous)).collect::<Result<_, _>>()?;
+        let servers = plan.upstreams.iter().map(|spec| servers(spec, assets)).collect::<Result<_, _>>()?;
         let mut plugins: Vec<Plugin> = Vec::with_capacity(plan.plugins.len());
         for spec in &plan.plugins {
             let known = || plugins.iter().chain(previous.iter().flat_map(|p| &p.plugins));
@@ -107,7 +109,7 @@ impl Snapshot {
             plugins.push(Plugin { recorder, version, ..plugin(spec, &plan, assets, previous) });
         }
         let rules = rules(&plan, previous)?;
-        Ok(Self { listeners, rules, clusters, plugins, plan })
+        Ok(Self { listeners, rules, clusters, servers, plugins, plan })
     }
 }
 
@@ -251,11 +253,8 @@ fn version<'a>(
     Some(same.cloned().unwrap_or_else(|| Version::new(&spec.name, digest)))
 }
 
-fn cluster(
-    spec: &plan::Upstream,
-    assets: &Assets,
-    previous: Option<&Snapshot>,
-) -> Result<Arc<Cluster>, BuildError> {
+/// The servers of the plan, one for each address that a server's name has.
+fn servers(spec: &plan::Upstream, assets: &Assets) -> Result<Vec<Server>, BuildError> {
     let mut servers = Vec::with_capacity(spec.servers.len());
     for server in &spec.servers {
         let address = || BuildError::Address { upstream: spec.name.clone(), server: server.address.clone() };
@@ -264,16 +263,31 @@ fn cluster(
             // None found is no error here: the server takes no requests until its name has an address.
             Err(_) => assets.addresses.get(&server.address).cloned().ok_or_else(address)?,
         };
-        let name = spec.tls.as_ref().map(|tls| server_name(tls, &server.address)).transpose()?;
+        let host = server.address.rsplit_once(':').map_or(&*server.address, |(host, _)| host);
         for address in addresses {
-            servers.push(Server { address, weight: server.weight, name: name.clone() });
+            servers.push(Server {
+                host: Some(host.trim_matches(['[', ']']).to_owned()),
+                weight: server.weight,
+                ..Server::new(address)
+            });
         }
     }
+    for server in &servers {
+        roster::key(server, spec.tls.as_ref()).map_err(BuildError::plan)?;
+    }
+    Ok(servers)
+}
+
+fn cluster(
+    spec: &plan::Upstream,
+    assets: &Assets,
+    previous: Option<&Snapshot>,
+) -> Result<Arc<Cluster>, BuildError> {
+    let spec = plan::Upstream { servers: Vec::new(), ..spec.clone() };
     let made_of = spec.tls.as_ref().map_or_else(Vec::new, |tls| tls::files_of_client(tls, assets));
     let before = previous.and_then(|previous| previous.clusters.iter().find(|c| c.spec.name == spec.name));
     if let Some(before) = before
-        && before.spec == *spec
-        && before.servers == servers
+        && before.spec == spec
         && before.made_of == made_of
     {
         return Ok(before.clone());
@@ -281,13 +295,5 @@ fn cluster(
     let tls = spec.tls.as_ref().map(|tls| tls::client(tls, spec.protocol, assets)).transpose()?;
     let counters = before.map_or_else(|| Arc::new(PerWorker::new(WORKERS)), |before| before.counters.clone());
     let tls_for_bytes = tls.as_deref().map(tls::client_for_bytes);
-    Ok(Arc::new(Cluster { spec: spec.clone(), servers, tls, tls_for_bytes, made_of, counters }))
-}
-
-fn server_name(tls: &plan::ClientTls, address: &str) -> Result<ServerName<'static>, BuildError> {
-    let host = tls.server_name.as_deref().unwrap_or_else(|| {
-        address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']'])
-    });
-    ServerName::try_from(host.to_owned())
-        .map_err(|_| BuildError::plan(format!("\"{host}\" is not a name that a certificate can have")))
+    Ok(Arc::new(Cluster { spec, roster: Roster::default(), tls, tls_for_bytes, made_of, counters }))
 }

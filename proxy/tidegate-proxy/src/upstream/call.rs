@@ -57,8 +57,7 @@ fn made_up(status: StatusCode, text: &'static str) -> CallResponse {
 async fn whole(pool: Rc<Pool>, mut request: Request<Body>) -> Result<CallResponse, Fail> {
     let place = pool.enter().await?;
     if request.headers().get(HOST).is_some_and(|host| host.is_empty())
-        && let Some(server) = pool.cluster.servers.get(place.server)
-        && let Ok(host) = HeaderValue::try_from(server.address.to_string())
+        && let Ok(host) = HeaderValue::try_from(place.member.identity.address.to_string())
     {
         request.headers_mut().insert(HOST, host);
     }

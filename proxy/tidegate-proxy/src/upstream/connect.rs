@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::transport::{Stream, Transport};
-use crate::upstream::cluster::{Cluster, Server};
+use crate::upstream::cluster::Cluster;
+use crate::upstream::server::Identity;
 
 /// A connection on which nothing was said yet.
 pub(crate) struct Opened {
@@ -21,7 +22,7 @@ pub(crate) struct Opened {
 }
 
 /// Connects to a server. The caller bounds the time.
-pub(crate) async fn open(cluster: &Cluster, server: &Server) -> io::Result<Opened> {
+pub(crate) async fn open(cluster: &Cluster, server: &Identity) -> io::Result<Opened> {
     if cluster.spec.protocol == UpstreamProtocol::Redis {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "server speaks Redis, not HTTP"));
     }
@@ -29,7 +30,7 @@ pub(crate) async fn open(cluster: &Cluster, server: &Server) -> io::Result<Opene
 }
 
 /// Connects to a server, whatever it speaks. The caller bounds the time.
-pub(crate) async fn any(cluster: &Cluster, server: &Server) -> io::Result<Opened> {
+pub(crate) async fn any(cluster: &Cluster, server: &Identity) -> io::Result<Opened> {
     let tcp = TcpStream::connect(server.address).await?;
     tcp.set_nodelay(true)?;
     match (&cluster.tls, &server.name) {

@@ -12,13 +12,15 @@ use tidegate_config::plan;
 #[derive(Debug)]
 pub(crate) struct Ejection {
     rule: Option<plan::Ejection>,
-    servers: Vec<Health>,
+    /// How many servers there are.
+    servers: Cell<usize>,
     /// How many are left out.
     out: Cell<usize>,
 }
 
+/// How a server fares with one worker.
 #[derive(Debug, Default)]
-struct Health {
+pub(crate) struct State {
     /// Failures in a row.
     failures: Cell<u32>,
     /// It is left out, until this time at least.
@@ -31,10 +33,36 @@ struct Health {
     back: Cell<Duration>,
 }
 
+impl State {
+    /// Whether no request may be sent to it now.
+    pub(crate) fn leaves_out(&self, now: Duration) -> bool {
+        self.until.get().is_some_and(|until| now < until || self.trial.get())
+    }
+
+    /// Whether it failed and did not answer since.
+    pub(crate) fn is_out(&self) -> bool {
+        self.until.get().is_some()
+    }
+
+    /// A request goes there; whether it is the one that tries a server which was left out.
+    pub(crate) fn begins(&self) -> bool {
+        let tries = self.until.get().is_some() && !self.trial.get();
+        if tries {
+            self.trial.set(true);
+        }
+        tries
+    }
+
+    /// The request that tried the server is over, whatever came of it.
+    pub(crate) fn tried(&self) {
+        self.trial.set(false);
+    }
+}
+
 impl Ejection {
     /// Nobody is left out yet.
-    pub(crate) fn new(rule: Option<plan::Ejection>, servers: usize) -> Self {
-        Self { rule, servers: (0..servers).map(|_| Health::default()).collect(), out: Cell::new(0) }
+    pub(crate) fn new(rule: Option<plan::Ejection>) -> Self {
+        Self { rule, servers: Cell::new(0), out: Cell::new(0) }
     }
 
     /// How many are left out.
@@ -42,69 +70,61 @@ impl Ejection {
         self.out.get()
     }
 
-    /// Whether no request may be sent to it now.
-    pub(crate) fn leaves_out(&self, server: usize, now: Duration) -> bool {
-        let Some(health) = self.servers.get(server) else { return false };
-        health.until.get().is_some_and(|until| now < until || health.trial.get())
+    /// A server has come.
+    pub(crate) fn joins(&self) {
+        self.servers.set(self.servers.get() + 1);
     }
 
-    /// A request goes there; whether it is the one that tries a server which was left out.
-    pub(crate) fn begins(&self, server: usize) -> bool {
-        let tries = |health: &&Health| health.until.get().is_some() && !health.trial.get();
-        let Some(health) = self.servers.get(server).filter(tries) else { return false };
-        health.trial.set(true);
-        true
-    }
-
-    /// The request that tried the server is over, whatever came of it.
-    pub(crate) fn tried(&self, server: usize) {
-        if let Some(health) = self.servers.get(server) {
-            health.trial.set(false);
+    /// A server has gone. Whether it was left out.
+    pub(crate) fn leaves(&self, server: &State) -> bool {
+        self.servers.set(self.servers.get().saturating_sub(1));
+        let was_out = server.is_out();
+        if was_out {
+            self.out.set(self.out.get().saturating_sub(1));
         }
+        was_out
     }
 
     /// It answered. True: it was left out and is taken back.
-    pub(crate) fn succeeded(&self, server: usize, now: impl FnOnce() -> Duration) -> bool {
-        let Some(health) = self.servers.get(server) else { return false };
+    pub(crate) fn succeeded(&self, server: &State, now: impl FnOnce() -> Duration) -> bool {
         // The usual case is a load and a comparison.
-        if health.failures.get() == 0 {
+        if server.failures.get() == 0 {
             return false;
         }
-        health.failures.set(0);
-        let was_out = health.until.take().is_some();
+        server.failures.set(0);
+        let was_out = server.until.take().is_some();
         if was_out {
             self.out.set(self.out.get().saturating_sub(1));
-            health.back.set(now());
+            server.back.set(now());
         }
         was_out
     }
 
     /// It failed. For how long it is left out, if it is from now on.
-    pub(crate) fn failed(&self, server: usize, now: Duration) -> Option<Duration> {
+    pub(crate) fn failed(&self, server: &State, now: Duration) -> Option<Duration> {
         let rule = self.rule.as_ref()?;
-        let health = self.servers.get(server)?;
-        let failures = health.failures.get().saturating_add(1);
-        health.failures.set(failures);
-        match health.until.get() {
+        let failures = server.failures.get().saturating_add(1);
+        server.failures.set(failures);
+        match server.until.get() {
             // Requests that were there before it was left out tell nothing new.
             Some(until) if now < until => return None,
             Some(_) => {}
             None if failures < rule.failures => return None,
             None => {
-                let most = self.servers.len().saturating_mul(rule.percent) / 100;
-                if self.out.get() >= most.min(self.servers.len().saturating_sub(1)) {
+                let most = self.servers.get().saturating_mul(rule.percent) / 100;
+                if self.out.get() >= most.min(self.servers.get().saturating_sub(1)) {
                     return None;
                 }
                 self.out.set(self.out.get() + 1);
                 // One that was well for longer than the longest time begins anew.
-                if now.saturating_sub(health.back.get()) > rule.max_time {
-                    health.times.set(0);
+                if now.saturating_sub(server.back.get()) > rule.max_time {
+                    server.times.set(0);
                 }
             }
         }
-        let time = rule.time.saturating_mul(1 << health.times.get().min(16)).min(rule.max_time);
-        health.times.set(health.times.get().saturating_add(1));
-        health.until.set(Some(now + time));
+        let time = rule.time.saturating_mul(1 << server.times.get().min(16)).min(rule.max_time);
+        server.times.set(server.times.get().saturating_add(1));
+        server.until.set(Some(now + time));
         Some(time)
     }
 }
@@ -125,75 +145,108 @@ mod tests {
         Duration::from_secs(1000 + seconds)
     }
 
-    fn fails(ejection: &Ejection, server: usize, times: usize, now: Duration) -> Option<Duration> {
+    /// An ejection with its servers.
+    struct All(Ejection, Vec<State>);
+
+    impl All {
+        fn new(rule: plan::Ejection, servers: usize) -> Self {
+            let all = Self(Ejection::new(Some(rule)), (0..servers).map(|_| State::default()).collect());
+            all.1.iter().for_each(|_| all.0.joins());
+            all
+        }
+
+        fn failed(&self, server: usize, now: Duration) -> Option<Duration> {
+            self.0.failed(&self.1[server], now)
+        }
+
+        fn succeeded(&self, server: usize, now: Duration) -> bool {
+            self.0.succeeded(&self.1[server], || now)
+        }
+    }
+
+    fn fails(ejection: &All, server: usize, times: usize, now: Duration) -> Option<Duration> {
         (0..times).filter_map(|_| ejection.failed(server, now)).last()
     }
 
     #[test]
     fn failures_in_a_row_leave_a_server_out_and_an_answer_between_does_not() {
-        let ejection = Ejection::new(Some(RULE), 4);
+        let ejection = All::new(RULE, 4);
         assert_eq!(fails(&ejection, 1, 2, at(0)), None);
-        assert!(!ejection.succeeded(1, || at(0)));
+        assert!(!ejection.succeeded(1, at(0)));
         assert_eq!(fails(&ejection, 1, 2, at(0)), None);
         assert_eq!(fails(&ejection, 1, 1, at(0)), Some(Duration::from_secs(10)));
-        assert!(ejection.leaves_out(1, at(9)) && !ejection.leaves_out(0, at(9)));
-        assert_eq!(ejection.out(), 1);
+        assert!(ejection.1[1].leaves_out(at(9)) && !ejection.1[0].leaves_out(at(9)));
+        assert_eq!(ejection.0.out(), 1);
     }
 
     #[test]
     fn one_request_tries_it_when_its_time_is_over() {
-        let ejection = Ejection::new(Some(RULE), 4);
+        let ejection = All::new(RULE, 4);
         fails(&ejection, 2, 3, at(0));
-        assert!(!ejection.leaves_out(2, at(10)));
-        assert!(ejection.begins(2));
-        assert!(ejection.leaves_out(2, at(10)), "somebody is trying it");
-        ejection.tried(2);
-        assert!(!ejection.leaves_out(2, at(10)), "the trial broke off");
-        assert!(ejection.begins(2));
-        assert!(ejection.succeeded(2, || at(10)));
-        ejection.tried(2);
-        assert!(!ejection.leaves_out(2, at(10)));
-        assert_eq!(ejection.out(), 0);
+        assert!(!ejection.1[2].leaves_out(at(10)));
+        assert!(ejection.1[2].begins());
+        assert!(ejection.1[2].leaves_out(at(10)), "somebody is trying it");
+        ejection.1[2].tried();
+        assert!(!ejection.1[2].leaves_out(at(10)), "the trial broke off");
+        assert!(ejection.1[2].begins());
+        assert!(ejection.succeeded(2, at(10)));
+        ejection.1[2].tried();
+        assert!(!ejection.1[2].leaves_out(at(10)));
+        assert_eq!(ejection.0.out(), 0);
     }
 
     #[test]
     fn each_time_in_a_row_is_twice_as_long_up_to_the_longest() {
-        let ejection = Ejection::new(Some(RULE), 4);
+        let ejection = All::new(RULE, 4);
         assert_eq!(fails(&ejection, 0, 3, at(0)), Some(Duration::from_secs(10)));
         let mut now = at(10);
         for seconds in [20, 40, 60, 60] {
-            assert!(ejection.begins(0));
+            assert!(ejection.1[0].begins());
             let time = ejection.failed(0, now);
-            ejection.tried(0);
+            ejection.1[0].tried();
             assert_eq!(time, Some(Duration::from_secs(seconds)));
             now += Duration::from_secs(seconds);
         }
-        assert!(ejection.begins(0) && ejection.succeeded(0, || now));
-        ejection.tried(0);
+        assert!(ejection.1[0].begins() && ejection.succeeded(0, now));
+        ejection.1[0].tried();
         // It fails again soon, so it is left out for as long as before; after a long good time it begins anew.
         assert_eq!(fails(&ejection, 0, 3, now + Duration::from_secs(1)), Some(Duration::from_secs(60)));
         now += Duration::from_secs(61);
-        assert!(ejection.begins(0) && ejection.succeeded(0, || now));
-        ejection.tried(0);
+        assert!(ejection.1[0].begins() && ejection.succeeded(0, now));
+        ejection.1[0].tried();
         assert_eq!(fails(&ejection, 0, 3, now + Duration::from_secs(61)), Some(Duration::from_secs(10)));
     }
 
     #[test]
     fn a_share_of_the_servers_always_stays() {
-        let ejection = Ejection::new(Some(RULE), 4);
+        let ejection = All::new(RULE, 4);
         for server in 0..4 {
             fails(&ejection, server, 9, at(0));
         }
-        assert_eq!(ejection.out(), 2);
-        let only = Ejection::new(Some(plan::Ejection { percent: 100, ..RULE }), 1);
+        assert_eq!(ejection.0.out(), 2);
+        let only = All::new(plan::Ejection { percent: 100, ..RULE }, 1);
         assert_eq!(fails(&only, 0, 9, at(0)), None);
     }
 
     #[test]
     fn failures_of_requests_that_were_there_before_count_for_nothing() {
-        let ejection = Ejection::new(Some(RULE), 4);
+        let ejection = All::new(RULE, 4);
         assert_eq!(fails(&ejection, 0, 3, at(0)), Some(Duration::from_secs(10)));
         assert_eq!(fails(&ejection, 0, 50, at(5)), None);
-        assert!(!ejection.leaves_out(0, at(10)));
+        assert!(!ejection.1[0].leaves_out(at(10)));
+    }
+
+    #[test]
+    fn one_that_goes_is_no_longer_counted() {
+        let ejection = All::new(RULE, 4);
+        fails(&ejection, 0, 3, at(0));
+        fails(&ejection, 1, 3, at(0));
+        assert_eq!(fails(&ejection, 2, 3, at(0)), None);
+        assert!(ejection.0.leaves(&ejection.1[0]) && !ejection.0.leaves(&ejection.1[3]));
+        assert_eq!(ejection.0.out(), 1);
+        assert_eq!(fails(&ejection, 2, 1, at(0)), None, "one of two is the most");
+        ejection.0.joins();
+        ejection.0.joins();
+        assert!(fails(&ejection, 2, 1, at(0)).is_some());
     }
 }

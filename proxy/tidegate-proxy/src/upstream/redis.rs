@@ -113,8 +113,8 @@ async fn run(pool: Rc<Pool>) {
 async fn serve(pool: &Rc<Pool>, sent: &mut VecDeque<Call>) -> io::Result<()> {
     let (link, spec) = (&pool.redis, &pool.cluster.spec);
     let opening = async {
-        let server = pool.cluster.servers.first().ok_or_else(|| io::Error::other("it has no server"))?;
-        let mut stream = connect::any(&pool.cluster, server).await?.stream;
+        let server = pool.first().ok_or_else(|| io::Error::other("it has no server"))?;
+        let mut stream = connect::any(&pool.cluster, &server.identity).await?.stream;
         log_in(&mut stream, &spec.login).await?;
         Ok::<_, io::Error>(stream)
     };

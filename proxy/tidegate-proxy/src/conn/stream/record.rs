@@ -15,6 +15,7 @@ use crate::shared::TCP_ENDS;
 use crate::snapshot::Rule;
 use crate::telemetry::access_log::Line;
 use crate::transport::Stream;
+use crate::upstream::member::Member;
 
 /// All that is known of one connection.
 pub(super) struct Record {
@@ -25,7 +26,7 @@ pub(super) struct Record {
     start: Duration,
     rule: Option<usize>,
     /// The upstream and the server of the last attempt.
-    upstream: Option<(usize, usize)>,
+    upstream: Option<(usize, Rc<Member>)>,
     connected_at: Option<Duration>,
     /// From the client and to it.
     received: u64,
@@ -126,7 +127,7 @@ impl Record {
     }
 
     /// A server is tried.
-    pub(super) fn attempt(&mut self, upstream: usize, server: usize) {
+    pub(super) fn attempt(&mut self, upstream: usize, server: Rc<Member>) {
         self.attempts += 1;
         self.upstream = Some((upstream, server));
     }
@@ -138,9 +139,9 @@ impl Record {
 
     /// The upstream's name and the server's address.
     pub(super) fn server(&self) -> Option<(Rc<str>, SocketAddr)> {
-        let (upstream, server) = self.upstream?;
-        let pool = self.view.pools.get(upstream)?;
-        Some((pool.name.clone(), pool.cluster.servers.get(server)?.address))
+        let (upstream, server) = self.upstream.as_ref()?;
+        let pool = self.view.pools.get(*upstream)?;
+        Some((pool.name.clone(), server.identity.address))
     }
 
     /// What a guest may know of the connection's surroundings.
@@ -212,13 +213,11 @@ impl Record {
             line.text("route", rule.route.as_bytes());
             line.text("rule", rule.name.as_bytes());
         }
-        if let Some((upstream, server)) = self.upstream
-            && let Some(pool) = self.view.pools.get(upstream)
+        if let Some((upstream, server)) = &self.upstream
+            && let Some(pool) = self.view.pools.get(*upstream)
         {
             line.text("upstream", pool.cluster.spec.name.as_bytes());
-            if let Some(server) = pool.cluster.servers.get(server) {
-                line.text("server", server.address.to_string().as_bytes());
-            }
+            line.text("server", server.identity.address.to_string().as_bytes());
         }
         line.number("attempts", u64::from(self.attempts));
         line.number("bytes_received", self.received);
@@ -299,7 +298,7 @@ impl Drop for Record {
         if let Some(rule) = self.rule.and_then(|rule| view.rule(rule)) {
             rule.counters.of(shard.worker).traffic.bytes(self.received, self.sent);
         }
-        if let Some(pool) = self.upstream.and_then(|(upstream, _)| view.pools.get(upstream)) {
+        if let Some(pool) = self.upstream.as_ref().and_then(|(upstream, _)| view.pools.get(*upstream)) {
             pool.cluster.counters.of(shard.worker).attempts.bytes(self.received, self.sent);
         }
         if let Some(log) = &view.snapshot.plan.access_log {

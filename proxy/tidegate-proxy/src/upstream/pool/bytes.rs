@@ -7,8 +7,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::transport::{Stream, Transport};
-use crate::upstream::cluster::{Cluster, Server};
+use crate::upstream::cluster::Cluster;
 use crate::upstream::pool::{Open, Place};
+use crate::upstream::server::Identity;
 
 impl Place {
     /// Opens a connection on which nothing is said but what the client says. It counts as long as its [`Open`] lives.
@@ -18,9 +19,8 @@ impl Place {
             pool.cluster.counters.of(pool.shard).overflow.add(1);
             return Err(Fail::upstream(Reason::Overflow, Retry::Never));
         }
-        let server = pool.cluster.servers.get(self.server).ok_or_else(|| Fail::gateway(Reason::Internal))?;
         let open = Open::new(&pool.room);
-        let connecting = connect(&pool.cluster, server);
+        let connecting = connect(&pool.cluster, &self.member.identity);
         match tokio::time::timeout(pool.cluster.spec.connect_timeout, connecting).await {
             Ok(Ok(transport)) => {
                 pool.cluster.counters.of(pool.shard).connections.add(1);
@@ -32,7 +32,7 @@ impl Place {
     }
 }
 
-async fn connect(cluster: &Cluster, server: &Server) -> io::Result<Transport> {
+async fn connect(cluster: &Cluster, server: &Identity) -> io::Result<Transport> {
     let tcp = TcpStream::connect(server.address).await?;
     tcp.set_nodelay(true)?;
     match (&cluster.tls_for_bytes, &server.name) {

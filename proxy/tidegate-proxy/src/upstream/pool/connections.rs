@@ -20,7 +20,7 @@ const IDLE: usize = 1024;
 
 /// A worker's open connections to one server that may take requests.
 #[derive(Default)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     #[expect(clippy::vec_box, reason = "connections are lent and given back: only their addresses move")]
     idle: RefCell<Vec<Box<Http1>>>,
     http2: RefCell<Vec<Rc<Http2>>>,
@@ -53,6 +53,12 @@ impl Connections {
             drop(idle.remove(0));
         }
         is_there
+    }
+
+    /// Closes all that idle, and others when their requests are over.
+    pub(crate) fn close(&self) {
+        self.idle.borrow_mut().clear();
+        self.http2.borrow_mut().clear();
     }
 
     /// Closes those that the server closed or that were idle for too long.
@@ -90,12 +96,12 @@ impl Lease {
 impl Place {
     /// A connection to the place's server that has room.
     pub(crate) fn idle(&self) -> Option<Lease> {
-        self.connections()?.idle()
+        self.member.connections.idle()
     }
 
     /// A stream on an HTTP/2 connection that is open already.
     pub(crate) fn idle_http2(&self) -> Option<Lease> {
-        self.connections()?.idle_http2()
+        self.member.connections.idle_http2()
     }
 
     /// Opens a connection, or waits for one where the upstream may not have more.
@@ -106,9 +112,8 @@ impl Place {
         {
             return Ok(lease);
         }
-        let server = pool.cluster.servers.get(self.server).ok_or_else(|| Fail::gateway(Reason::Internal))?;
         let open = Open::new(&pool.room);
-        let opening = connect::open(&pool.cluster, server);
+        let opening = connect::open(&pool.cluster, &self.member.identity);
         let opened = match tokio::time::timeout(pool.cluster.spec.connect_timeout, opening).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err(self.no_connection().because(error)),
@@ -121,7 +126,7 @@ impl Place {
     /// The failure of a connection that did not come about.
     pub(super) fn no_connection(&self) -> Fail {
         self.pool.cluster.counters.of(self.pool.shard).connect_failures.add(1);
-        self.pool.failed(self.server);
+        self.pool.failed(&self.member);
         Fail::upstream(Reason::Connect, Retry::Safe)
     }
 
@@ -132,8 +137,8 @@ impl Place {
         let connection =
             Http2::start(opened.stream, open).await.map_err(|error| self.no_connection().because(error))?;
         let lease = connection.lease();
-        if let Some(connections) = self.connections() {
-            connections.http2.borrow_mut().push(connection);
+        if !self.member.is_gone() {
+            self.member.connections.http2.borrow_mut().push(connection);
         }
         Ok(lease)
     }
@@ -141,10 +146,8 @@ impl Place {
 
 impl Home for Place {
     fn put(&self, mut connection: Box<Http1>) {
-        if connection.is_free()
-            && let Some(connections) = self.connections()
-            && connections.idle.borrow().len() < IDLE
-        {
+        let connections = &self.member.connections;
+        if connection.is_free() && !self.member.is_gone() && connections.idle.borrow().len() < IDLE {
             connection.idle_since = self.pool.deadlines.recent();
             connection.reused = true;
             connection.rest();

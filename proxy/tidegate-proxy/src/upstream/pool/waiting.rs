@@ -6,6 +6,7 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use crate::http::fail::{Fail, Reason, Retry};
+use crate::upstream::balance::Wish;
 use crate::upstream::pool::{Lease, Place, Pool};
 
 /// Those who wait for one thing, in the order in which they came.
@@ -81,12 +82,12 @@ impl Pool {
     ///
     /// # Errors
     /// When too many wait already.
-    pub(crate) async fn wait_for_place(self: &Rc<Self>, tried: &[usize]) -> Result<Place, Fail> {
+    pub(crate) async fn wait_for_place(self: &Rc<Self>, wish: &Wish<'_>) -> Result<Place, Fail> {
         let waiter = Waiter::join(self, &self.room.for_place)?;
         while self.requests.get() >= self.limits.requests {
             waiter.queue.turn.notified().await;
         }
-        self.place(tried)
+        self.place(wish)
     }
 
     /// A place at once, or after a wait.
@@ -94,7 +95,8 @@ impl Pool {
     /// # Errors
     /// As for [`Pool::wait_for_place`].
     pub(crate) async fn enter(self: &Rc<Self>) -> Result<Place, Fail> {
-        if self.has_place() { self.place(&[]) } else { self.wait_for_place(&[]).await }
+        let wish = Wish::default();
+        if self.has_place() { self.place(&wish) } else { self.wait_for_place(&wish).await }
     }
 
     /// Makes room for a connection: whether there is some. One that idles, of whichever server, is closed for it.
@@ -102,7 +104,7 @@ impl Pool {
         if self.room.connections.get() < self.limits.connections {
             return true;
         }
-        self.members.iter().any(|member| member.connections.close_one())
+        self.members().iter().flatten().any(|member| member.connections.close_one())
     }
 }
 

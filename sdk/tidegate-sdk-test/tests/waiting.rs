@@ -8,7 +8,7 @@ use tidegate_sdk::{
     Either, Filter, Flow, NoConfig, Plugin, Reply as Own, Request, Result, filter, grpc, http, join,
     join_all, log, race, random, shared, spawn, time,
 };
-use tidegate_sdk_test::machine::{CONFIGURED, Effect};
+use tidegate_sdk_test::machine::{CONFIGURED, Effect, Part, Side};
 use tidegate_sdk_test::{Gateway, Machine, Native, Reply, get};
 
 const MS: Duration = Duration::from_millis(1);
@@ -207,6 +207,68 @@ fn the_background_does_not_begin_in_an_instance_on_trial() {
     native.set_time(CONFIGURED + MS);
     native.tick().unwrap();
     assert_eq!(calls(&mut native), 1);
+}
+
+mod turns {
+    use std::cell::RefCell;
+    use std::future::poll_fn;
+    use std::rc::Rc;
+    use std::task::{Poll, Waker};
+
+    use super::*;
+
+    /// One request at a time: the first waits for ever, the others for its end.
+    #[derive(Default)]
+    pub(super) struct Turns(Rc<RefCell<Option<Waker>>>, Cell<bool>);
+
+    struct Turn(Rc<RefCell<Option<Waker>>>);
+
+    impl Drop for Turn {
+        fn drop(&mut self) {
+            if let Some(waker) = self.0.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    #[filter]
+    impl Filter for Turns {
+        fn new(_: NoConfig) -> Self {
+            Turns::default()
+        }
+
+        async fn on_request(&self, _: &mut Request) -> Result<()> {
+            if !self.1.replace(true) {
+                let _turn = Turn(self.0.clone());
+                std::future::pending::<()>().await;
+            }
+            let mut asked = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut asked, true) {
+                    return Poll::Ready(());
+                }
+                self.0.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            })
+            .await;
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn the_end_of_one_request_wakes_another() {
+    let mut native = Native::<turns::Turns>::start("", true).unwrap();
+    let open = |native: &mut Native<turns::Turns>| {
+        let stream = native.open(&Vec::new());
+        let head = [(":method", "GET"), (":path", "/")].into_iter().collect();
+        native.part(stream, Side::Request, Part::Head(head, true)).unwrap();
+        stream
+    };
+    let (first, second) = (open(&mut native), open(&mut native));
+    assert_eq!(native.effects(), []);
+    native.close(first).unwrap();
+    assert_eq!(native.effects(), [Effect::Resume { stream: second, side: Side::Request }]);
 }
 
 mod remote {

@@ -212,6 +212,8 @@ impl<F: Filter> Module<F> {
             self.drop_tasks_of(id);
         }
         drop(plugin);
+        // What was dropped may have been what others wait for.
+        self.settle();
     }
 
     /// The filter that a stream belongs to.

@@ -5,8 +5,9 @@
 
 mod bcrypt;
 mod hash;
+mod turns;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::identity::Identity;
 use crate::place::Place;
 use crate::verdict::{Challenge, Refusal, Verdict};
 use hash::Hash;
+use turns::Turns;
 
 pub(super) const KIND: &str = "basic";
 
@@ -72,7 +74,7 @@ pub(crate) struct Users {
     /// Digests of what was right, each with when it is forgotten.
     right: RefCell<Cache<[u8; 32], Duration>>,
     secret: OnceCell<Option<[u8; 32]>>,
-    busy: Cell<usize>,
+    turns: Turns,
 }
 
 impl Users {
@@ -112,7 +114,7 @@ impl Users {
             places,
             right: RefCell::new(Cache::new(REMEMBERED)),
             secret: OnceCell::new(),
-            busy: Cell::new(0),
+            turns: Turns::default(),
         })
     }
 
@@ -160,18 +162,13 @@ impl Users {
 
     /// Computes the hash, after others have computed theirs.
     async fn is_right(&self, hash: &Hash, password: &str, digest: Option<[u8; 32]>) -> Result<bool, Refusal> {
-        let give_up = time::now().saturating_add(PATIENCE);
-        while self.busy.get() >= AT_ONCE {
-            if time::now() >= give_up {
-                let refusal = Refusal::new("basic_busy", "too many passwords are being checked");
-                return Err(refusal.status(503));
-            }
-            time::sleep(PAUSE).await;
-            if self.is_remembered(digest) {
-                return Ok(true);
-            }
+        let turn = time::timeout(PATIENCE, self.turns.next(AT_ONCE)).await;
+        let _turn =
+            turn.map_err(|_| Refusal::new("basic_busy", "too many passwords are being checked").status(503))?;
+        // Others may have come with the same password.
+        if self.is_remembered(digest) {
+            return Ok(true);
         }
-        let _busy = Busy::begin(&self.busy);
         Ok(hash.is_of(password).await)
     }
 
@@ -198,22 +195,6 @@ impl Users {
     }
 }
 
-/// Counts one more, until it is dropped.
-struct Busy<'a>(&'a Cell<usize>);
-
-impl<'a> Busy<'a> {
-    fn begin(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Busy(count)
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
-
 /// Digests that are remembered.
 const REMEMBERED: usize = 4096;
 
@@ -225,6 +206,3 @@ const AT_ONCE: usize = 2;
 
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Between two looks at whether it is its turn.
-const PAUSE: Duration = Duration::from_millis(20);

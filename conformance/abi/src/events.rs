@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, request, response};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_wasm::{
@@ -86,6 +87,12 @@ fn facts() -> Rc<Facts> {
         connection: Some(Rc::new(UpstreamConnection {
             local: Some(([10, 0, 0, 2], 5000).into()),
             tls: Some(tls),
+        })),
+        identity: Some(Arc::new(CertificateDetails {
+            subject: "CN=gateway".to_owned(),
+            uris: vec!["spiffe://a/g".to_owned()],
+            names: vec!["gateway.test".to_owned()],
+            sha256: "012345".to_owned(),
         })),
     });
     let details = Some("via_upstream".into());

@@ -1,6 +1,6 @@
 //! Headers that a plugin pauses, and the body behind them, with both meanings of that.
 
-use tidegate_testkit::{RawClient, ScriptedUpstream, TestGateway, fill};
+use tidegate_testkit::{LogFile, RawClient, ScriptedUpstream, TestGateway, fill};
 
 /// Pauses the headers of requests; marks them with `x-body` in the callback for the end of the body, or with `x-tick` in
 /// a tick, and then lets them go on. Texts: 1000 `x-body`, 1010 `x-tick`.
@@ -28,6 +28,38 @@ const GUEST: &str = r#"(module
     (if (i32.eqz (call $effective (global.get $stream))) (then
       (call $mark (i32.const 1010)) (drop (call $continue (i32.const 0)))
       (global.set $stream (i32.const 0))))))"#;
+
+/// A client that leaves while a plugin holds its request and takes nothing of the body is noticed at once.
+#[test]
+fn a_client_that_leaves_a_held_request_is_noticed() {
+    let (upstream, log) = (ScriptedUpstream::plain(), LogFile::default());
+    let yaml = fill(
+        "
+accessLog: { path: '${log}' }
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http, timeouts: { body: 1h, idle: 1h } }]
+plugins: { guest: { module: guest.wat, onHeadersPause: stopAll } }
+routes: [{ name: r, rules: [{ timeouts: { idle: 1h }, filters: [{ plugin: guest }], forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${up}'] } }
+",
+        &[("log", &log.path().display()), ("up", &upstream.address())],
+    );
+    let guest = GUEST.replace("PERIOD", "3600000");
+    let gateway = TestGateway::start_with(&yaml, &[("guest.wat", guest.as_bytes())]);
+    let bodies =
+        ["content-length: 9\r\n\r\n", "content-length: 9\r\n\r\nabc", "content-length: 3\r\n\r\nabc"];
+    let chunked =
+        ["transfer-encoding: chunked\r\n\r\n9\r\nabc", "expect: 100-continue\r\ncontent-length: 9\r\n\r\n"];
+    for (nth, rest) in bodies.into_iter().chain(chunked).enumerate() {
+        let mut client = RawClient::connect(gateway.address("web"));
+        client.send(format!("POST / HTTP/1.1\r\nhost: a.test\r\n{rest}"));
+        let held = nth as f64 + 1.0;
+        gateway.wait(rest, |gateway| gateway.metric("tidegate_plugin_requests_total", "guest") == held);
+        drop(client);
+        let lines = log.lines(nth + 1);
+        assert!(lines[nth].contains(r#""reason":"client_gone""#), "{rest}: {}", lines[nth]);
+    }
+    assert!(upstream.requests().is_empty());
+}
 
 /// How the upstream got a request with a body; the guest ticks that often.
 fn passed(pause: &str, period: u32) -> (Option<String>, Option<String>, Vec<u8>) {

@@ -120,19 +120,26 @@ fn the_upstreams_tls_is_a_property() {
         "local_address",
         "address",
         "subject_local_certificate",
+        "dns_san_local_certificate",
     ];
+    let own = authority.issue(&["gateway.test"]);
     let yaml = fill(
         "
 listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
 workers: 1
 plugins: { guest: { module: guest.wasm } }
 routes: [{ name: r, rules: [{ filters: [{ plugin: guest }], forward: [{ upstream: up }] }] }]
-upstreams: { up: { servers: ['${up}'], tls: { ca: ca.pem, serverName: server.test } } }
+upstreams: { up: { servers: ['${up}'], tls: { ca: ca.pem, serverName: server.test, clientCertificate: { cert: own.pem, key: own.key } } } }
 ",
         &[("up", &upstream.address())],
     );
     let ca = authority.pem();
-    let files = [("guest.wasm", &guest("upstream", &names)[..]), ("ca.pem", ca.as_bytes())];
+    let files = [
+        ("guest.wasm", &guest("upstream", &names)[..]),
+        ("ca.pem", ca.as_bytes()),
+        ("own.pem", own.cert.as_bytes()),
+        ("own.key", own.key.as_bytes()),
+    ];
     let gateway = TestGateway::start_with(&yaml, &files);
     let mut client = RawClient::connect(gateway.address("web"));
     let mut ends = Vec::new();
@@ -143,7 +150,11 @@ upstreams: { up: { servers: ['${up}'], tls: { ca: ca.pem, serverName: server.tes
         let known = |text: &str| Some(text.to_owned());
         assert_eq!((seen(0), seen(1)), (known("TLSv1.3"), known("CN=rcgen self signed cert")));
         assert_eq!((seen(2), seen(3)), (known("server.test"), known(&certificate.sha256())));
-        assert_eq!((seen(5), seen(6)), (known(&upstream.address().to_string()), None));
+        assert_eq!(
+            (seen(5), seen(6)),
+            (known(&upstream.address().to_string()), known("CN=rcgen self signed cert"))
+        );
+        assert_eq!(seen(7), known("gateway.test"));
         ends.push(seen(4).expect("an address"));
     }
     assert!(ends[0].starts_with("127.0.0.1:") && ends[0] == ends[1], "{ends:?}");

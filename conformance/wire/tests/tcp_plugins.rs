@@ -409,3 +409,53 @@ fn a_connection_keeps_its_plugins_over_a_reload() {
     client.send("z");
     assert_eq!(server.exactly(2).expect("it comes"), b"zB");
 }
+
+/// Counts what `connection.termination_details` says, in a metric of that name with a letter before it: `d` when the
+/// connection begins, `c` when the client's side is closed, `l` in the log.
+const WHY: &str = r#"(module
+  (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_define_metric" (func $define (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_increment_metric" (func $increment (param i32 i64) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "connection\00termination_details")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 1025))
+  (func $count (param $letter i32)
+    (if (call $property (i32.const 0) (i32.const 30) (i32.const 100) (i32.const 104)) (then (return)))
+    (i32.store8 (i32.const 1024) (local.get $letter))
+    (drop (call $define (i32.const 0) (i32.const 1024) (i32.add (i32.const 1) (i32.load (i32.const 104))) (i32.const 108)))
+    (drop (call $increment (i32.load (i32.const 108)) (i64.const 1))))
+  (func (export "proxy_on_new_connection") (param i32) (result i32) (call $count (i32.const 100)) (i32.const 0))
+  (func (export "proxy_on_downstream_connection_close") (param i32 i32) (call $count (i32.const 99)))
+  (func (export "proxy_on_log") (param i32) (call $count (i32.const 108))))"#;
+
+#[test]
+fn plugins_read_why_a_connection_ended() {
+    let server = ByteServer::start();
+    let yaml = fill(
+        "
+listeners: [{ name: db, address: '127.0.0.1:0', protocol: tcp, filters: [guest] }]
+plugins: { guest: { module: guest.wat } }
+routes: [{ name: db, listeners: [db], rules: [{ timeouts: { idle: 300ms }, forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${up}'] } }
+",
+        &[("up", &server.address())],
+    );
+    let gateway = TestGateway::start_with(&yaml, &[("guest.wat", WHY.as_bytes())]);
+    let counted = |name: &str| gateway.guest_metric("guest", name);
+    let mut client = RawClient::connect(gateway.address("db"));
+    let mut wire = server.accept();
+    // In order: nothing to be told.
+    client.half_close();
+    assert_eq!(wire.drain(), (Vec::new(), End::Closed));
+    wire.half_close();
+    assert_eq!(client.rest().1, End::Closed);
+    let silent = RawClient::connect(gateway.address("db"));
+    let _wire = server.accept();
+    gateway.wait("the log of an idle connection", |_| counted("lidle") == 1);
+    drop(silent);
+    RawClient::connect(gateway.address("db")).reset();
+    gateway.wait("the log of a reset connection", |_| counted("lclient_reset") == 1);
+    assert_eq!((counted("cidle"), counted("cclient_reset")), (1, 1));
+    assert_eq!((counted("didle"), counted("dclient_reset")), (0, 0));
+}

@@ -91,6 +91,7 @@ impl Record {
                     servers: pool.servers(),
                     waited: self.waited,
                     connection: self.connection.clone(),
+                    identity: pool.cluster.identity.clone(),
                 });
             }
         }

@@ -135,6 +135,11 @@ impl NetworkGuest {
         self.host.with(|instance| instance.set_server(self.id, upstream.clone(), address));
     }
 
+    /// Tells why the connection ends.
+    pub(crate) fn ends(&self, why: &str) {
+        self.host.with(|instance| instance.set_end(self.id, why));
+    }
+
     /// What the guest wants by itself; else the task is woken when it does.
     pub(crate) fn poll_woken(&self, cx: &mut Context<'_>) -> Poll<Result<Woken, Reason>> {
         if let Some(reason) = self.held.failed.get()

@@ -11,7 +11,9 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tidegate_config::plan::{self, UpstreamProtocol};
+use tidegate_wasm::CertificateDetails;
 
+use crate::http::certificate;
 use crate::snapshot::Assets;
 use crate::snapshot::build::BuildError;
 
@@ -154,6 +156,15 @@ pub(crate) fn client(
         UpstreamProtocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
     Ok(Arc::new(config))
+}
+
+/// What the gateway's own certificate towards servers says, where it has one.
+pub(crate) fn identity(
+    tls: &plan::ClientTls,
+    assets: &Assets,
+) -> Result<Option<Arc<CertificateDetails>>, BuildError> {
+    let Some(files) = &tls.certificate else { return Ok(None) };
+    Ok(chain(assets, &files.cert)?.first().map(|leaf| Arc::new(certificate::details(leaf))))
 }
 
 /// The same without a protocol: what the bytes are is between client and server.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use tidegate_config::plan;
+use tidegate_wasm::CertificateDetails;
 
 use crate::shared::UpstreamCounters;
 use crate::upstream::roster::Roster;
@@ -19,6 +20,8 @@ pub(crate) struct Cluster {
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// The same for clients' bytes, of which nobody knows what they speak.
     pub(crate) tls_for_bytes: Option<Arc<ClientConfig>>,
+    /// The gateway's certificate towards the servers, for guests that ask.
+    pub(crate) identity: Option<Arc<CertificateDetails>>,
     /// The files that TLS was made of.
     pub(crate) made_of: Vec<Arc<[u8]>>,
     /// What the metrics show of it.

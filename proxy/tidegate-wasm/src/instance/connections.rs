@@ -119,6 +119,13 @@ impl Instance {
         self.set_upstream(id, Some(upstream), Some(address));
     }
 
+    /// Tells why the connection ends, for guests that ask.
+    pub fn set_end(&mut self, id: StreamId, why: &str) {
+        if let Some(stream) = self.store.data_mut().streams.get_mut(id.0) {
+            stream.details = Some(why.to_owned());
+        }
+    }
+
     /// The end of a connection: the guest is told that it is done, logs, and forgets it.
     pub(super) fn end_connection(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
         self.renew(id)?;

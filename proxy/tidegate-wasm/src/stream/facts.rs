@@ -1,7 +1,7 @@
 //! What the plugins of one request share: what the gateway has learnt on the way, and the state that plugins set for
 //! each other. Made only for requests that meet a plugin which uses properties.
 
-use crate::{TlsDetails, limits::PROPERTY_BYTES};
+use crate::{CertificateDetails, TlsDetails, limits::PROPERTY_BYTES};
 use bytes::Bytes;
 use std::{
     borrow::Cow,
@@ -9,6 +9,7 @@ use std::{
     fmt,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 use tidegate_abi::Status;
@@ -43,6 +44,8 @@ pub struct UpstreamFacts {
     pub waited: Option<Duration>,
     /// The connection of the last attempt.
     pub connection: Option<Rc<UpstreamConnection>>,
+    /// The certificate that the gateway has for it.
+    pub identity: Option<Arc<CertificateDetails>>,
 }
 
 /// What is known of a connection to a server.

@@ -22,7 +22,8 @@ use crate::transport::Stream;
 const READ: usize = 8 * 1024;
 /// Bytes to read at once at most.
 const BULK: usize = 64 * 1024;
-/// Bytes behind a request that are read while it is served, to notice that its client leaves.
+/// Bytes that are read while a request is served, to notice that its client leaves: behind it, or of a body that nobody
+/// takes yet.
 const AHEAD: usize = 16 * 1024;
 /// Bytes of a body that nobody wants that are read so that the connection can stay.
 const UNWANTED: usize = 64 * 1024;
@@ -219,20 +220,28 @@ impl Wire {
     /// Ready once the client has left. What it sends ahead is kept, up to a limit.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let io = &mut *self.io.borrow_mut();
-        if matches!(io.body, Arriving::Wanted(_)) {
-            // Whoever reads the body notices.
+        let mut run = 0;
+        if let Arriving::Wanted(decoder) = &io.body {
+            run = decoder.run();
             match &mut io.driver {
                 Some(driver) => driver.clone_from(cx.waker()),
                 empty => *empty = Some(cx.waker().clone()),
             }
-            return Poll::Pending;
+            // Another task that reads the body notices, and a socket wakes one of us only.
+            if io.reader.as_ref().is_some_and(|reader| !reader.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
         }
         if io.stream.is_quiet(cx) {
             return Poll::Pending;
         }
         while io.buffer.len() < AHEAD {
-            if let Ok(0) | Err(_) = ready!(io.poll_read(cx, 0)) {
+            if let Ok(0) | Err(_) = ready!(io.poll_read(cx, run)) {
                 return Poll::Ready(());
+            }
+            // What it waits for is here now.
+            if let Some(reader) = io.reader.take() {
+                reader.wake();
             }
         }
         Poll::Pending

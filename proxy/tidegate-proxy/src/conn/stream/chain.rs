@@ -255,6 +255,9 @@ impl Chain {
         }
         let by = if closed_by == Some(Party::Client) { Peer::Remote } else { Peer::Local };
         for link in self.links.iter_mut().filter(|link| link.told) {
+            if let Some(why) = end.word() {
+                link.guest.ends(why);
+            }
             if end == End::ServerReset && !std::mem::replace(&mut link.upstream_closed, true) {
                 link.guest.closed(Side::Response, Peer::Remote);
             }

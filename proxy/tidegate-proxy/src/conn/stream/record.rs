@@ -79,7 +79,7 @@ impl End {
         !matches!(self, Self::Closed | Self::Idle | Self::Stopped | Self::PluginClosed)
     }
 
-    fn word(self) -> Option<&'static str> {
+    pub(super) fn word(self) -> Option<&'static str> {
         match self {
             Self::Closed => None,
             Self::ClientReset => Some("client_reset"),

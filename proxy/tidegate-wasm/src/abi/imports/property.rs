@@ -212,7 +212,16 @@ fn upstream(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
         b"cx_pool_ready_duration" => number(out, nanoseconds(known.waited?)),
         b"local_address" => address(known.connection.as_ref()?.local, b"address", out),
         b"address" | b"port" => address(known.address.or(info.upstream_address), path, out),
-        _ => certificates(known.connection.as_ref()?.tls.as_ref()?, path, out),
+        // Servers have none, which is a message without fields.
+        b"locality" => known.name.as_ref().map(|_| Kind::Bytes),
+        _ => {
+            let tls = known.connection.as_ref()?.tls.as_ref()?;
+            match &known.identity {
+                Some(identity) => own_certificate(identity, path, out),
+                None => None,
+            }
+            .or_else(|| certificates(tls, path, out))
+        }
     }
 }
 
@@ -225,6 +234,10 @@ fn connection(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
             return Some(put(out, &[flag], Kind::Flag));
         }
         b"requested_server_name" => return text(out, tls.map_or("", |tls| &tls.server_name)),
+        // Of an HTTP exchange it is `response.code_details`.
+        b"termination_details" => return text(out, stream.details.as_deref().filter(|_| stream.of_bytes)?),
+        // Connections of clients that fail to shake hands never have a stream.
+        b"transport_failure_reason" => return text(out, ""),
         _ => {}
     }
     certificates(tls?, path, out)
@@ -232,25 +245,31 @@ fn connection(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
 
 /// A TLS session, of the client's connection or of that to the server. What a certificate lacks is not there.
 fn certificates(tls: &TlsDetails, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
-    let subject = |certificate: &'_ CertificateDetails, out: &mut Vec<u8>| {
-        if certificate.sha256.is_empty() && certificate.subject.is_empty() {
-            return None;
-        }
-        text(out, &certificate.subject)
-    };
     match path {
         b"tls_version" => text(out, &tls.version),
-        b"subject_local_certificate" => subject(&tls.local, out),
         b"subject_peer_certificate" => subject(&tls.peer, out),
-        b"uri_san_local_certificate" => text(out, tls.local.uris.first()?),
         b"uri_san_peer_certificate" => text(out, tls.peer.uris.first()?),
-        b"dns_san_local_certificate" => text(out, tls.local.names.first()?),
         b"dns_san_peer_certificate" => text(out, tls.peer.names.first()?),
         b"uri_sans_peer_certificate" => lines(&tls.peer.uris, out),
         b"dns_sans_peer_certificate" => lines(&tls.peer.names, out),
         b"sha256_peer_certificate_digest" | b"sha256_peer_certificate" => digest(&tls.peer, out),
+        _ => own_certificate(&tls.local, path, out),
+    }
+}
+
+/// The gateway's own certificate.
+fn own_certificate(local: &CertificateDetails, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
+    match path {
+        b"subject_local_certificate" => subject(local, out),
+        b"uri_san_local_certificate" => text(out, local.uris.first()?),
+        b"dns_san_local_certificate" => text(out, local.names.first()?),
         _ => None,
     }
+}
+
+fn subject(certificate: &CertificateDetails, out: &mut Vec<u8>) -> Option<Kind> {
+    let is_there = !(certificate.sha256.is_empty() && certificate.subject.is_empty());
+    is_there.then(|| text(out, &certificate.subject)).flatten()
 }
 
 /// All of a list, one a line; entries that could be read as two are left out.

@@ -2,6 +2,7 @@
 //! `target/tools`, and nowhere else.
 
 mod envoy;
+mod limits;
 mod prometheus;
 mod registry;
 mod reloads;
@@ -20,6 +21,11 @@ const SUITES: &[Suite] = &[
         name: "envoy",
         about: "the same requests through the same module in Envoy and in Tidegate, compared; [--only TEXT] [--verbose]",
         run: envoy::run,
+    },
+    Suite {
+        name: "limits",
+        about: "what limits admit at the highest rate that h2load gives, by one gateway and by two with one Redis; [--tidegate PROGRAM]",
+        run: limits::run,
     },
     Suite {
         name: "prometheus",

@@ -2,6 +2,8 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test program fails by panicking")]
 
 mod envoy;
+mod limits;
+mod process;
 mod prometheus;
 
 use std::process::ExitCode;
@@ -12,6 +14,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     match suite.as_str() {
         "envoy" => envoy::main(&rest),
+        "limits" => limits::main(&rest),
         "prometheus" => prometheus::main(&rest),
         _ => {
             eprintln!("no suite of the name {suite:?}; run `cargo xtask suites`, which names them");

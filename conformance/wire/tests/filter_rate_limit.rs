@@ -244,3 +244,58 @@ fn the_example_does_what_it_says() {
     assert!(left.starts_with("\"reports\";r=75;t="), "{left}");
     assert_eq!([0; 4].map(|_| report(&gateway).status), [200, 200, 200, 429]);
 }
+
+/// The second rule allows the filter no call of the host, so that it breaks off in the middle of a question.
+const BREAKS: &str = "
+workers: 1
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+plugins:
+  limits:
+    module: rate_limit.wasm
+    config: { limits: [{ name: now, concurrent: 2, key: 'header:x-who' }] }
+routes:
+  - name: r
+    rules:
+      - matches: [{ path: { prefix: /break } }]
+        filters: [{ plugin: limits, limits: { callHostCalls: 1 } }]
+        forward: [{ upstream: up }]
+      - filters: [{ plugin: limits }]
+        forward: [{ upstream: up }]
+upstreams: { up: { servers: ['${up}'] } }
+";
+
+#[test]
+fn places_of_an_instance_that_broke_off_come_back() {
+    let gates = [Gate::new(), Gate::new()];
+    let [first, second] = gates.clone();
+    let upstream = ScriptedUpstream::start(move |call| {
+        let gate = if call.head.target == "/first" { &first } else { &second };
+        Answer::steps([Step::Wait(gate.clone()), Step::send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")])
+    });
+    let gateway = start(&fill(BREAKS, &[("up", &upstream.address())]));
+    let arrived = |wanted: usize| {
+        upstream.wait("requests at the upstream", |connections| {
+            connections.iter().map(|connection| connection.requests.len()).sum::<usize>() == wanted
+        });
+    };
+    let open = |target: &str| {
+        let mut client = RawClient::connect(gateway.address("web"));
+        client.send(request(target, ""));
+        client
+    };
+    let mut held = [open("/first"), open("/first")];
+    arrived(2);
+    assert_eq!(get(&gateway, "/break", "").status, 503);
+    assert!(gateway.metric("tidegate_request_failures_total", "reason=\"plugin_host_calls\"") >= 1.0);
+    gates[0].open();
+    for client in &mut held {
+        assert!(client.response("GET").is_ok(), "the exchanges that it had end");
+    }
+    let mut again = [open("/second"), open("/second")];
+    arrived(4);
+    assert_eq!(get(&gateway, "/second", "").status, 429, "two places, not more");
+    gates[1].open();
+    for client in &mut again {
+        assert_eq!(client.response("GET").map(|response| response.status).ok(), Some(200));
+    }
+}

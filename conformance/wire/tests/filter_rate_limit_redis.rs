@@ -2,13 +2,14 @@
 //! on a port of its own. `cargo xtask filters` builds the filter, `cargo xtask test` installs the server.
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
+use std::cell::Cell;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegate_testkit::{RawClient, TestGateway, fill};
+use tidegate_testkit::{Authority, Certificate, RawClient, TestGateway, fill};
 
 const CONFIG: &str = "
 workers: 2
@@ -22,7 +23,7 @@ plugins:
       limits: [${limits}]
 routes: [{ name: r, rules: [{ filters: [{ plugin: limits }], respond: { status: 200, headers: { x-cost: '5' }, body: ok } }] }]
 upstreams:
-  redis: { servers: ['127.0.0.1:${port}'], protocol: redis, login: { password: secret, database: 3 } }
+  redis: { servers: [${servers}], protocol: redis, login: { password: secret, database: 3 }${tls} }
 ";
 
 /// A server that keeps nothing on disk, killed with the test.
@@ -33,9 +34,29 @@ struct Redis {
 
 impl Redis {
     fn start(port: u16) -> Self {
+        Self::start_with(port, &["--port", &port.to_string()])
+    }
+
+    /// Only by TLS, with this certificate.
+    fn start_with_tls(port: u16, folder: &Path, certificate: &Certificate) -> Self {
+        let file = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            path.display().to_string()
+        };
+        let (cert, key) = (file("cert.pem", &certificate.cert), file("key.pem", &certificate.key));
         let port_text = port.to_string();
+        let tls = ["--port", "0", "--tls-port", &port_text, "--tls-cert-file", &cert, "--tls-key-file", &key];
+        Self::start_with(
+            port,
+            &[&tls[..], &["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"]].concat(),
+        )
+    }
+
+    fn start_with(port: u16, arguments: &[&str]) -> Self {
         let child = Command::new("redis-server")
-            .args(["--port", &port_text, "--bind", "127.0.0.1", "--requirepass", "secret", "--save", ""])
+            .args(arguments)
+            .args(["--bind", "127.0.0.1", "--requirepass", "secret", "--save", ""])
             .args(["--appendonly", "no", "--dir", "/tmp"])
             .stdout(Stdio::null())
             .spawn()
@@ -67,11 +88,15 @@ fn free_port() -> u16 {
 }
 
 fn gateway(redis: &Redis, away: &str, limits: &str) -> TestGateway {
+    gateway_at(&format!("'127.0.0.1:{}'", redis.port), away, limits, "", &[])
+}
+
+fn gateway_at(servers: &str, away: &str, limits: &str, tls: &str, more: &[(&str, &[u8])]) -> TestGateway {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/filters/rate_limit.wasm");
     let module = std::fs::read(&path)
         .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask filters`", path.display()));
-    let yaml = fill(CONFIG, &[("away", &away), ("limits", &limits), ("port", &redis.port)]);
-    TestGateway::start_with(&yaml, &[("rate_limit.wasm", &module)])
+    let yaml = fill(CONFIG, &[("away", &away), ("limits", &limits), ("servers", &servers), ("tls", &tls)]);
+    TestGateway::start_with(&yaml, &[&[("rate_limit.wasm", &module[..])], more].concat())
 }
 
 fn ask(gateway: &TestGateway) -> (u16, String) {
@@ -164,4 +189,44 @@ fn costs_are_settled_in_redis() {
     assert_eq!(left(&gateways[0]), (200, "r=15".to_owned()));
     assert_eq!(left(&gateways[1]), (200, "r=10".to_owned()));
     assert_eq!(left(&gateways[0]), (200, "r=5".to_owned()));
+}
+
+#[test]
+fn a_redis_by_tls_is_verified_and_asked_with_its_password() {
+    let folder = std::env::temp_dir().join(format!("tidegate-redis-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let (known, unknown) = (Authority::new(), Authority::new());
+    let redis = Redis::start_with_tls(free_port(), &folder, &known.issue(&["redis.test"]));
+    let server = format!("'127.0.0.1:{}'", redis.port);
+    let start = |authority: &Authority| {
+        let tls = ", tls: { serverName: redis.test, ca: ca.pem }";
+        let limits = "{ name: all, rate: 2/h, global: true }";
+        gateway_at(&server, "deny", limits, tls, &[("ca.pem", authority.pem().as_bytes())])
+    };
+    let statuses = |gateway: &TestGateway| [0; 3].map(|_| ask(gateway).0);
+    assert_eq!(statuses(&start(&known)), [200, 200, 429]);
+    assert_eq!(statuses(&start(&unknown)), [503; 3]);
+    _ = std::fs::remove_dir_all(&folder);
+}
+
+#[test]
+fn of_several_servers_the_first_that_is_there_counts() {
+    let (mut first, second) = (Redis::start(free_port()), Redis::start(free_port()));
+    let servers = format!("'127.0.0.1:{}', '127.0.0.1:{}'", first.port, second.port);
+    let limits = "{ name: all, rate: 2/h, global: true }";
+    let start = || gateway_at(&servers, "deny", limits, "", &[]);
+    let (one, other) = (start(), start());
+    assert_eq!([ask(&one).0, ask(&other).0], [200, 200]);
+    // Nobody has asked the second yet, so there all is left.
+    first.stop();
+    let passed = Cell::new(0);
+    for gateway in [&one, &other] {
+        gateway.wait("nothing to be left at the second server", |gateway| {
+            // Until a worker has noticed it has no answer for a moment.
+            let status = ask(gateway).0;
+            passed.set(passed.get() + usize::from(status == 200));
+            status == 429
+        });
+    }
+    assert_eq!(passed.get(), 2, "they count together there");
 }

@@ -10,41 +10,35 @@ use crate::config::{Config, Rule};
 pub(crate) struct Shown(Vec<Item>);
 
 struct Item {
-    name: String,
-    /// Units of the limit.
-    units: u64,
+    /// The limit's number.
+    at: usize,
     concurrent: bool,
     verdict: Verdict,
 }
 
 impl Shown {
-    pub(crate) fn add(&mut self, rule: &Rule, verdict: Verdict) {
-        let item = Item {
-            name: rule.name.clone(),
-            units: rule.limit.units,
-            concurrent: rule.is_concurrent(),
-            verdict,
-        };
-        self.0.push(item);
+    pub(crate) fn add(&mut self, at: usize, rule: &Rule, verdict: Verdict) {
+        self.0.push(Item { at, concurrent: rule.is_concurrent(), verdict });
     }
 
     /// What is left after a cost was settled.
-    pub(crate) fn settled(&mut self, name: &str, verdict: Option<Verdict>) {
-        let item = self.0.iter_mut().find(|item| item.name == name);
+    pub(crate) fn settled(&mut self, at: usize, verdict: Option<Verdict>) {
+        let item = self.0.iter_mut().find(|item| item.at == at);
         if let (Some(item), Some(verdict)) = (item, verdict) {
             item.verdict = verdict;
         }
     }
 
     /// `RateLimit` (draft-ietf-httpapi-ratelimit-headers): a list of names with what remains and when it is all there.
-    fn standard(&self) -> Vec<u8> {
+    fn standard(&self, config: &Config) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.0.len() * 32);
         for item in &self.0 {
+            let Some(rule) = config.limits.get(item.at) else { continue };
             if !out.is_empty() {
                 out.extend_from_slice(b", ");
             }
             out.push(b'"');
-            out.extend_from_slice(item.name.as_bytes());
+            out.extend_from_slice(rule.name.as_bytes());
             out.extend_from_slice(b"\";r=");
             number(item.verdict.remaining, &mut out);
             if !item.concurrent {
@@ -61,18 +55,19 @@ impl Shown {
     }
 
     /// Hands each header to `put`.
-    fn headers(&self, config: &Config, mut put: impl FnMut(&str, Vec<u8>)) {
+    fn headers(&self, config: &Config, mut put: impl FnMut(&str, &[u8])) {
         if self.0.is_empty() {
             return;
         }
         if config.headers.standard() {
-            put("ratelimit", self.standard());
-            put("ratelimit-policy", config.policy.clone().into_bytes());
+            put("ratelimit", &self.standard(config));
+            put("ratelimit-policy", config.policy.as_bytes());
         }
         if let (true, Some(item)) = (config.headers.legacy(), self.scarcest()) {
-            put("x-ratelimit-limit", text(item.units));
-            put("x-ratelimit-remaining", text(item.verdict.remaining));
-            put("x-ratelimit-reset", text(seconds(item.verdict.reset)));
+            let units = config.limits.get(item.at).map_or(0, |rule| rule.limit.units);
+            put("x-ratelimit-limit", &text(units));
+            put("x-ratelimit-remaining", &text(item.verdict.remaining));
+            put("x-ratelimit-reset", &text(seconds(item.verdict.reset)));
         }
     }
 }

@@ -31,6 +31,12 @@ pub struct Config {
     pub service: Option<Service>,
     /// Where limits of several gateways are counted.
     pub redis: Option<Store>,
+    /// Whether any limit is counted there.
+    pub has_global: bool,
+    /// Whether responses settle any.
+    pub settles: bool,
+    /// Whether nothing is left for the response: it is told of nothing, settles nothing, and frees nothing.
+    pub ends_with_request: bool,
 }
 
 /// A limit with all that belongs to it.
@@ -298,7 +304,13 @@ impl TryFrom<Document> for Config {
         }
         let shown = limits.iter().filter(|rule| !rule.shadow);
         let policy: Vec<_> = shown.map(|rule| rate::policy(&rule.name, &rule.limit)).collect();
+        let settles = limits.iter().any(|rule| matches!(rule.cost, Cost::Response { .. }));
+        let frees = limits.iter().any(Rule::is_concurrent);
+        let tells = document.headers != Headers::None && !policy.is_empty();
         Ok(Config {
+            has_global: limits.iter().any(|rule| rule.global),
+            settles,
+            ends_with_request: !(settles || frees || tells || document.service.is_some()),
             policy: policy.join(", "),
             limits,
             headers: document.headers,

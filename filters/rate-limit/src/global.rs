@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidegate_sdk::limit::{Algorithm, Limit, NEVER, Verdict};
+use tidegate_sdk::limit::{Algorithm, Entry, NEVER, Verdict};
 use tidegate_sdk::redis::{self, Reply};
 use tidegate_sdk::{log, time};
 
@@ -18,14 +18,6 @@ const DIGEST: &str = "8dcf1029895148d55fcbe0764c2a906166fc6225";
 /// Keys that are known to be exhausted.
 const KNOWN: usize = 4096;
 
-/// What is asked of one limit.
-pub(crate) struct Ask<'a> {
-    pub(crate) limit: &'a Limit,
-    pub(crate) key: &'a [u8],
-    pub(crate) cost: i64,
-    pub(crate) advisory: bool,
-}
-
 /// The store as one instance of the filter knows it.
 #[derive(Default)]
 pub(crate) struct Global {
@@ -35,7 +27,7 @@ pub(crate) struct Global {
 
 impl Global {
     /// Takes from all limits or from none; None: there is no answer. What is known to be exhausted is not asked about.
-    pub(crate) async fn take(&self, store: &Store, asks: &[Ask<'_>]) -> Option<Vec<Verdict>> {
+    pub(crate) async fn take(&self, store: &Store, asks: &[Entry<'_>]) -> Option<Vec<Verdict>> {
         if let Some(verdicts) = self.known(asks) {
             return Some(verdicts);
         }
@@ -51,21 +43,21 @@ impl Global {
     }
 
     /// Takes or gives back afterwards.
-    pub(crate) async fn charge(&self, store: &Store, ask: Ask<'_>) -> Option<Verdict> {
+    pub(crate) async fn charge(&self, store: &Store, ask: Entry<'_>) -> Option<Verdict> {
         run(store, "charge", &[ask]).await?.into_iter().next()
     }
 
-    fn known(&self, asks: &[Ask<'_>]) -> Option<Vec<Verdict>> {
+    fn known(&self, asks: &[Entry<'_>]) -> Option<Vec<Verdict>> {
         let exhausted = self.exhausted.borrow();
         if exhausted.is_empty() {
             return None;
         }
         let now = now();
-        let left = |ask: &Ask<'_>| {
+        let left = |ask: &Entry<'_>| {
             exhausted.get(ask.key).and_then(|until| until.checked_sub(now)).filter(|left| *left > 0)
         };
         asks.iter().any(|ask| !ask.advisory && left(ask).is_some()).then(|| {
-            let verdict = |ask: &Ask<'_>| match left(ask) {
+            let verdict = |ask: &Entry<'_>| match left(ask) {
                 Some(left) => Verdict { allowed: false, remaining: 0, reset: left, retry_after: left },
                 None => Verdict { allowed: true, ..Verdict::default() },
             };
@@ -88,7 +80,7 @@ fn now() -> u64 {
     u64::try_from(time::now().as_nanos()).unwrap_or(u64::MAX)
 }
 
-async fn run(store: &Store, act: &str, asks: &[Ask<'_>]) -> Option<Vec<Verdict>> {
+async fn run(store: &Store, act: &str, asks: &[Entry<'_>]) -> Option<Vec<Verdict>> {
     let words = words(store, act, asks);
     let timeout = store.timeout.map_or(Duration::from_millis(100), |span| span.0);
     let send = |name: &str, script: &str| {
@@ -117,10 +109,10 @@ async fn run(store: &Store, act: &str, asks: &[Ask<'_>]) -> Option<Vec<Verdict>>
     }
 }
 
-fn words(store: &Store, act: &str, asks: &[Ask<'_>]) -> Vec<Vec<u8>> {
+fn words(store: &Store, act: &str, asks: &[Entry<'_>]) -> Vec<Vec<u8>> {
     let mut words = Vec::with_capacity(2 + asks.len() * 7);
     words.push(asks.len().to_string().into_bytes());
-    let kind = |ask: &Ask<'_>| match ask.limit.algorithm {
+    let kind = |ask: &Entry<'_>| match ask.limit.algorithm {
         Algorithm::TokenBucket => "b",
         Algorithm::FixedWindow => "f",
         _ => "s",

@@ -124,17 +124,16 @@ fn write_address<S>(request: &Request<S>, v4: u8, v6: u8, out: &mut Vec<u8>) -> 
 }
 
 impl Key {
-    /// The key of a request, behind the limit's name. None: the request lacks a part of it.
-    pub fn of<S>(&self, name: &str, request: &Request<S>) -> (Vec<u8>, bool) {
-        let mut key = Vec::with_capacity(name.len() + 32);
-        key.extend_from_slice(name.as_bytes());
+    /// Appends the key of a request, behind the limit's name; false: the request lacks a part of it.
+    pub fn write<S>(&self, name: &str, request: &Request<S>, out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(name.as_bytes());
         let mut whole = true;
         for part in &self.0 {
             // No value has a zero byte in it but the bits of a network, whose length is known.
-            key.push(0);
-            whole &= part.write(request, &mut key);
+            out.push(0);
+            whole &= part.write(request, out);
         }
-        (key, whole)
+        whole
     }
 
     /// The text of one part, for what wants texts.

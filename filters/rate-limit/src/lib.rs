@@ -12,17 +12,17 @@ mod protobuf;
 mod rate;
 mod service;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::take;
 
-use tidegate_sdk::limit::{self, Ask, NEVER, Permit, Taken, Verdict};
+use tidegate_sdk::limit::{self, Asks, NEVER, Permit, Verdict};
 use tidegate_sdk::{Counter, Filter, Flow, Reply, Request, Response, filter, log};
 
 use answer::Shown;
 pub use config::Config;
 #[cfg(not(target_family = "wasm"))]
 pub use config::schema;
-use config::{Cost, OnError, OnStoreError, Rule, Store};
+use config::{Cost, OnError, OnStoreError, Rule, Service, Store};
 use global::Global;
 use service::Decision;
 
@@ -31,6 +31,8 @@ pub struct RateLimit {
     config: Config,
     counters: Vec<Counter>,
     global: Global,
+    /// Where limits of this gateway are asked, when no request uses it.
+    spare: Cell<Asked>,
 }
 
 /// What a request leaves for its response.
@@ -41,18 +43,21 @@ pub struct Seen(RefCell<Left>);
 struct Left {
     shown: Shown,
     /// Limits to be settled by the response, with their keys and what was taken.
-    unsettled: Vec<(usize, Vec<u8>, u64)>,
+    unsettled: Vec<(usize, Vec<u8>, i64)>,
     /// Headers of the service's.
     extra: Vec<(String, Vec<u8>)>,
     /// Given back when this is dropped, where the host does not do it.
     permit: Permit,
 }
 
-/// What is asked of one limit.
+/// What is asked of the limits that apply to a request.
+#[derive(Default)]
 struct Asked {
-    rule: usize,
-    key: Vec<u8>,
-    cost: u64,
+    asks: Asks,
+    /// The limits in order, a bit for each.
+    rules: u32,
+    /// Those that have allowed the request.
+    allowed: u32,
 }
 
 /// Requests that passed because a limit or the service could not be asked.
@@ -71,31 +76,171 @@ impl Filter for RateLimit {
             let name = if rule.shadow { "rate_limit_shadow_total" } else { "rate_limit_refused_total" };
             Counter::labelled(name, &[("limit", &rule.name)])
         };
-        RateLimit { counters: config.limits.iter().map(counter).collect(), global: Global::default(), config }
+        RateLimit {
+            counters: config.limits.iter().map(counter).collect(),
+            global: Global::default(),
+            config,
+            spare: Cell::default(),
+        }
     }
 
     async fn on_request(&self, request: &mut Request<Seen>) -> Flow {
-        let (global, local): (Vec<_>, Vec<_>) = self
-            .asked(request)
-            .into_iter()
-            .partition(|asked| self.rule(asked).is_some_and(|rule| rule.global));
-        let mut left = Left::default();
-        if let Some(refusal) = self.take(&local, &mut left) {
+        let (mut left, mut here) = (Left::default(), self.spare.take());
+        if let Some(refusal) = self.take(false, request, &mut here, &mut left) {
+            self.spare.set(here);
             return refusal.into();
         }
-        if let (false, Some(store)) = (global.is_empty(), &self.config.redis) {
-            if let Some(refusal) = self.take_global(store, &global, &mut left).await {
-                self.give_back(&local);
+        if let Some(store) = self.config.redis.as_ref().filter(|_| self.config.has_global) {
+            if let Some(refusal) = self.take_global(store, request, &mut left).await {
+                self.give_back(&here);
                 return refusal.into();
             }
         }
-        for asked in local.into_iter().chain(global) {
-            if let Some(Rule { cost: Cost::Response { .. }, .. }) = self.rule(&asked) {
-                left.unsettled.push((asked.rule, asked.key, asked.cost));
-            }
+        if self.config.settles {
+            self.note_unsettled(&here, &mut left);
+        }
+        self.spare.set(here);
+        if self.config.ends_with_request {
+            request.leave();
+            return Flow::Continue;
         }
         request.state().0.replace(left);
-        let Some(service) = &self.config.service else { return Flow::Continue };
+        match &self.config.service {
+            Some(service) => self.consult(service, request).await,
+            None => Flow::Continue,
+        }
+    }
+
+    async fn on_response(&self, response: &mut Response<Seen>) {
+        let (mut shown, unsettled, extra) = {
+            // What is held until the end stays where it is.
+            let mut left = response.state().0.borrow_mut();
+            let left = &mut *left;
+            (take(&mut left.shown), take(&mut left.unsettled), take(&mut left.extra))
+        };
+        for (at, key, taken) in unsettled {
+            let Some(rule) = self.config.limits.get(at) else { continue };
+            let verdict = self.settle(rule, response, &key, taken).await;
+            shown.settled(at, verdict);
+        }
+        answer::on_response(&self.config, &shown, response.headers());
+        for (name, value) in &extra {
+            // What the service wants and is no header is not worth an error to the client.
+            if let Err(error) = response.headers().try_set(name, value) {
+                log::debug!("a header of the rate limit service was dropped: {error}");
+            }
+        }
+    }
+}
+
+impl RateLimit {
+    /// Writes down what is asked of the limits, either of those that several gateways have in common or of the others.
+    fn ask(&self, global: bool, request: &Request<Seen>, asked: &mut Asked) -> tidegate_sdk::Outcome<()> {
+        asked.asks.clear();
+        (asked.rules, asked.allowed) = (0, 0);
+        for (at, rule) in self.config.limits.iter().enumerate() {
+            if rule.global != global {
+                continue;
+            }
+            let cost = match &rule.cost {
+                Cost::Fixed(units) => *units,
+                Cost::Header { header, default } => {
+                    let value = request.headers().get(header);
+                    value.and_then(|value| value.parse()).unwrap_or(*default)
+                }
+                Cost::Response { default, .. } => *default,
+            };
+            let key = |out: &mut Vec<u8>| rule.key.write(&rule.name, request, out) || !rule.skips;
+            if asked.asks.add(&rule.limit, cost, rule.shadow, key)? {
+                asked.rules |= 1 << at;
+            }
+        }
+        Ok(())
+    }
+
+    /// The limits of these bits with their numbers.
+    fn rules(&self, bits: u32) -> impl Iterator<Item = (usize, &Rule)> {
+        self.config.limits.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1)
+    }
+
+    /// Takes from limits by counts of this gateway, or gives the answer to a request that one of them refuses.
+    fn take(
+        &self,
+        global: bool,
+        request: &Request<Seen>,
+        asked: &mut Asked,
+        left: &mut Left,
+    ) -> Option<Reply> {
+        let mut refused = None;
+        let taken = self.ask(global, request, asked).and_then(|()| {
+            if asked.asks.is_empty() {
+                return Ok(Permit::default());
+            }
+            let mut rules = self.rules(asked.rules);
+            asked.asks.take(|verdict| {
+                let Some((at, rule)) = rules.next() else { return };
+                asked.allowed |= u32::from(verdict.allowed) << at;
+                self.judge(at, rule, verdict, &mut refused, &mut left.shown);
+            })
+        });
+        match taken {
+            Ok(permit) if permit.is_needed() => left.permit = permit,
+            Ok(_) => {}
+            Err(error) => {
+                UNASKED.increment();
+                log::warn!("a request passes because its limits cannot be asked: {error}");
+                // Nothing was taken that could be given back or settled.
+                *asked = Asked::default();
+            }
+        }
+        refused.map(|wait| answer::refusal(&self.config, &left.shown, wait))
+    }
+
+    /// Takes from limits that several gateways have in common, or gives the answer to a request that one of them refuses.
+    async fn take_global(&self, store: &Store, request: &Request<Seen>, left: &mut Left) -> Option<Reply> {
+        let mut asked = Asked::default();
+        if let Err(error) = self.ask(true, request, &mut asked) {
+            UNASKED.increment();
+            log::warn!("a request passes because its limits cannot be asked: {error}");
+            return None;
+        }
+        if asked.asks.is_empty() {
+            return None;
+        }
+        let entries: Vec<_> = asked.asks.entries().collect();
+        let Some(verdicts) = self.global.take(store, &entries).await else {
+            return self.without_store(store, request, left);
+        };
+        let mut refused = None;
+        for ((at, rule), verdict) in self.rules(asked.rules).zip(verdicts) {
+            self.judge(at, rule, verdict, &mut refused, &mut left.shown);
+        }
+        if self.config.settles {
+            self.note_unsettled(&asked, left);
+        }
+        refused.map(|wait| answer::refusal(&self.config, &left.shown, wait))
+    }
+
+    /// What happens to a request when the store gives no answer.
+    fn without_store(&self, store: &Store, request: &Request<Seen>, left: &mut Left) -> Option<Reply> {
+        UNASKED.increment();
+        match store.on_error {
+            OnStoreError::Local => {
+                let mut asked = Asked::default();
+                let refusal = self.take(true, request, &mut asked, left);
+                self.note_unsettled(&asked, left);
+                refusal
+            }
+            OnStoreError::Allow => None,
+            OnStoreError::Deny => Some(
+                Reply::text(503, "the store of the limits gives no answer")
+                    .details("rate_limit_store_failed"),
+            ),
+        }
+    }
+
+    /// Asks the service, which may refuse as well.
+    async fn consult(&self, service: &Service, request: &Request<Seen>) -> Flow {
         match service.ask(request).await {
             Some(Decision { refusal: None, response_headers }) => {
                 request.state().0.borrow_mut().extra = response_headers;
@@ -125,143 +270,48 @@ impl Filter for RateLimit {
         }
     }
 
-    async fn on_response(&self, response: &mut Response<Seen>) {
-        let (mut shown, unsettled, extra) = {
-            // What is held until the end stays where it is.
-            let mut left = response.state().0.borrow_mut();
-            let left = &mut *left;
-            (take(&mut left.shown), take(&mut left.unsettled), take(&mut left.extra))
-        };
-        for (rule, key, taken) in unsettled {
-            let Some(rule) = self.config.limits.get(rule) else { continue };
-            let verdict = self.settle(rule, response, &key, taken).await;
-            shown.settled(&rule.name, verdict);
-        }
-        answer::on_response(&self.config, &shown, response.headers());
-        for (name, value) in &extra {
-            // What the service wants and is no header is not worth an error to the client.
-            if let Err(error) = response.headers().try_set(name, value) {
-                log::debug!("a header of the rate limit service was dropped: {error}");
+    /// Keeps what the response will settle.
+    fn note_unsettled(&self, asked: &Asked, left: &mut Left) {
+        for ((at, rule), entry) in self.rules(asked.rules).zip(asked.asks.entries()) {
+            if let Cost::Response { .. } = rule.cost {
+                left.unsettled.push((at, entry.key.to_vec(), entry.cost));
             }
-        }
-    }
-}
-
-impl RateLimit {
-    /// The limits that apply to a request, each with its key and cost.
-    fn asked(&self, request: &Request<Seen>) -> Vec<Asked> {
-        let mut asked = Vec::with_capacity(self.config.limits.len());
-        for (at, rule) in self.config.limits.iter().enumerate() {
-            let (key, whole) = rule.key.of(&rule.name, request);
-            if !whole && rule.skips {
-                continue;
-            }
-            let cost = match &rule.cost {
-                Cost::Fixed(units) => *units,
-                Cost::Header { header, default } => {
-                    let value = request.headers().get(header);
-                    value.and_then(|value| value.parse()).unwrap_or(*default)
-                }
-                Cost::Response { default, .. } => *default,
-            };
-            asked.push(Asked { rule: at, key, cost });
-        }
-        asked
-    }
-
-    fn rule(&self, asked: &Asked) -> Option<&Rule> {
-        self.config.limits.get(asked.rule)
-    }
-
-    /// Takes from limits of this gateway, or gives the answer to a request that one of them refuses.
-    fn take(&self, asked: &[Asked], left: &mut Left) -> Option<Reply> {
-        let asks: Vec<Ask<'_>> = asked
-            .iter()
-            .filter_map(|asked| {
-                let rule = self.rule(asked)?;
-                let ask = Ask::new(&rule.limit, &asked.key).cost(asked.cost);
-                Some(if rule.shadow { ask.advisory() } else { ask })
-            })
-            .collect();
-        if asks.is_empty() {
-            return None;
-        }
-        match limit::take(&asks) {
-            Ok(Taken { verdicts, permit, .. }) => {
-                left.permit = permit;
-                self.judge(asked, &verdicts, &mut left.shown)
-            }
-            Err(error) => {
-                UNASKED.increment();
-                log::warn!("a request passes because its limits cannot be asked: {error}");
-                None
-            }
-        }
-    }
-
-    /// The same from limits that several gateways have in common.
-    async fn take_global(&self, store: &Store, asked: &[Asked], left: &mut Left) -> Option<Reply> {
-        let asks: Vec<_> = asked
-            .iter()
-            .filter_map(|asked| {
-                let rule = self.rule(asked)?;
-                Some(global::Ask {
-                    limit: &rule.limit,
-                    key: &asked.key,
-                    cost: whole(asked.cost),
-                    advisory: rule.shadow,
-                })
-            })
-            .collect();
-        if let Some(verdicts) = self.global.take(store, &asks).await {
-            return self.judge(asked, &verdicts, &mut left.shown);
-        }
-        UNASKED.increment();
-        match store.on_error {
-            OnStoreError::Local => {
-                let permit = take(&mut left.permit);
-                let refusal = self.take(asked, left);
-                left.permit = permit;
-                refusal
-            }
-            OnStoreError::Allow => None,
-            OnStoreError::Deny => Some(
-                Reply::text(503, "the store of the limits gives no answer")
-                    .details("rate_limit_store_failed"),
-            ),
         }
     }
 
     /// Gives back what was taken of limits of this gateway; what goes on is given back with the request.
-    fn give_back(&self, asked: &[Asked]) {
-        for asked in asked {
-            let Some(rule) = self.rule(asked).filter(|rule| !rule.is_concurrent()) else { continue };
-            if let Err(error) = limit::charge(&rule.limit, &asked.key, -whole(asked.cost)) {
+    fn give_back(&self, asked: &Asked) {
+        for ((at, rule), entry) in self.rules(asked.rules).zip(asked.asks.entries()) {
+            if rule.is_concurrent() || asked.allowed >> at & 1 == 0 {
+                continue;
+            }
+            if let Err(error) = limit::charge(&rule.limit, entry.key, -entry.cost) {
                 log::warn!("the limit {} could not be given back to: {error}", rule.name);
             }
         }
     }
 
-    /// Counts what limits say, and gives the answer to a request that one of them refuses.
-    fn judge(&self, asked: &[Asked], verdicts: &[Verdict], shown: &mut Shown) -> Option<Reply> {
-        let mut wait = None;
-        for (asked, verdict) in asked.iter().zip(verdicts) {
-            let Some(rule) = self.rule(asked) else { continue };
-            if !verdict.allowed {
-                self.count(asked.rule);
-                if rule.shadow {
-                    log::info!("the limit {} would have refused a request", rule.name);
-                }
-            }
-            if rule.shadow {
-                continue;
-            }
-            if !verdict.allowed {
-                wait = wait.max(Some(wait_for(rule, verdict)));
-            }
-            shown.add(rule, *verdict);
+    /// Counts what a limit says, and notes when a request that it refuses may try again.
+    fn judge(
+        &self,
+        at: usize,
+        rule: &Rule,
+        verdict: Verdict,
+        refused: &mut Option<Option<u64>>,
+        shown: &mut Shown,
+    ) {
+        if !verdict.allowed {
+            self.count(at, rule);
         }
-        wait.map(|wait| answer::refusal(&self.config, shown, wait))
+        if rule.shadow {
+            return;
+        }
+        if !verdict.allowed {
+            *refused = (*refused).max(Some(wait_for(rule, &verdict)));
+        }
+        if self.config.headers != config::Headers::None {
+            shown.add(at, rule, verdict);
+        }
     }
 
     /// Takes the difference between what was taken and what the response says.
@@ -270,13 +320,13 @@ impl RateLimit {
         rule: &Rule,
         response: &Response<Seen>,
         key: &[u8],
-        taken: u64,
+        taken: i64,
     ) -> Option<Verdict> {
         let Cost::Response { response: header, .. } = &rule.cost else { return None };
         let actual: u64 = response.headers().get(header)?.parse()?;
-        let cost = whole(actual).saturating_sub(whole(taken));
+        let cost = whole(actual).saturating_sub(taken);
         if let (true, Some(store)) = (rule.global, &self.config.redis) {
-            let ask = global::Ask { limit: &rule.limit, key, cost, advisory: false };
+            let ask = limit::Entry { limit: rule.limit, key, cost, advisory: false };
             return self.global.charge(store, ask).await;
         }
         match limit::charge(&rule.limit, key, cost) {
@@ -289,9 +339,12 @@ impl RateLimit {
     }
 
     #[cold]
-    fn count(&self, rule: usize) {
-        if let Some(counter) = self.counters.get(rule) {
+    fn count(&self, at: usize, rule: &Rule) {
+        if let Some(counter) = self.counters.get(at) {
             counter.increment();
+        }
+        if rule.shadow {
+            log::info!("the limit {} would have refused a request", rule.name);
         }
     }
 }

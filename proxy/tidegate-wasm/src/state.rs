@@ -234,6 +234,14 @@ impl State {
         }
     }
 
+    /// The guest looks at one field: all of them are put into the head if it may be one of them.
+    #[inline]
+    pub(crate) fn complete_head_for(&mut self, name: &[u8]) {
+        if let Some(stream) = self.stream_mut() {
+            stream.complete_head_for(name);
+        }
+    }
+
     /// The stream that the guest acts for, as effects name it.
     pub(crate) fn stream_id(&self) -> Option<StreamId> {
         self.stream().map(|stream| StreamId(stream.id))

@@ -31,23 +31,17 @@ pub(crate) struct Link {
 
 impl<S: Default> Exchange<S> {
     pub(crate) fn of_http(id: u32) -> Self {
-        Exchange {
-            id,
-            link: Link {
-                request: Side::new(&REQUEST),
-                response: Side::new(&RESPONSE),
-                over: Cell::new(false),
-            },
-            state: S::default(),
-        }
+        Exchange { id, link: Link::new(false), state: S::default() }
     }
 
     pub(crate) fn of_bytes(id: u32) -> Self {
-        Exchange {
-            id,
-            link: Link { request: Side::new(&CLIENT), response: Side::new(&SERVER), over: Cell::new(false) },
-            state: S::default(),
-        }
+        Exchange { id, link: Link::new(true), state: S::default() }
+    }
+
+    /// Makes it another one, whose state is that of a new one already.
+    pub(crate) fn begin(&mut self, id: u32, of_bytes: bool) {
+        self.id = id;
+        self.link = Link::new(of_bytes);
     }
 }
 
@@ -63,6 +57,11 @@ impl<S> Linked for Exchange<S> {
 }
 
 impl Link {
+    const fn new(of_bytes: bool) -> Self {
+        let (request, response) = if of_bytes { (&CLIENT, &SERVER) } else { (&REQUEST, &RESPONSE) };
+        Link { request: Side::new(request), response: Side::new(response), over: Cell::new(false) }
+    }
+
     #[inline]
     pub(crate) fn side(&self, which: Which) -> &Side {
         match which {

@@ -24,13 +24,16 @@
 //! the same moment one is not counted; several limits are asked one after the other; and what is held at the same time is
 //! given back when the [`Permit`] is dropped, so keep it in the request's [`State`](crate::Filter::State).
 
+mod asks;
 mod fallback;
 
 use std::cell::Cell;
 
 use tidegate_abi::Status;
 use tidegate_limiter::wire::{self, Act};
-pub use tidegate_limiter::{Algorithm, Limit, NEVER, Verdict};
+pub use tidegate_limiter::{Algorithm, Limit, NEVER, Verdict, wire::Entry};
+
+pub use asks::Asks;
 
 use crate::{Error, Outcome, host};
 

@@ -104,9 +104,15 @@ impl Address {
 
     /// The address alone, as text.
     pub fn ip(self) -> Option<String> {
-        let address = self.address()?;
-        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-        Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
+        let mut address = get(self.address.as_bytes())?;
+        if let Some(colon) = address.iter().rposition(|byte| *byte == b':') {
+            address.truncate(colon);
+        }
+        if address.last() == Some(&b']') {
+            address.pop();
+            address.remove(0);
+        }
+        String::from_utf8(address).ok()
     }
 
     /// The address alone, parsed.

@@ -1,53 +1,20 @@
 //! One of the two proxies as a process, with the servers behind it and what its guests log.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_testkit::ScriptedUpstream;
 
 use super::config::{self, Servers};
 use super::traffic;
-
-/// Lines that were read from a process, in order.
-#[derive(Default)]
-pub(crate) struct Log {
-    lines: Mutex<Vec<String>>,
-    came: Condvar,
-}
-
-impl Log {
-    /// Lines so far that contain `text`.
-    pub(crate) fn having(&self, text: &str) -> Vec<String> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().filter(|line| line.contains(text)).cloned().collect()
-    }
-
-    /// Waits until `count` lines contain `text`; false when they did not come in time.
-    pub(crate) fn wait(&self, text: &str, count: usize, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        while lines.iter().filter(|line| line.contains(text)).count() < count {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            lines = self.came.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
-    }
-
-    fn push(&self, line: String) {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-        self.came.notify_all();
-    }
-}
+use crate::process::{self, Log};
 
 /// A proxy under comparison. Its process ends with it.
 pub(crate) struct Peer {
@@ -71,7 +38,7 @@ impl Peer {
         (start, program, guest, folder): (Start, &Path, &Path, PathBuf),
         (upstream, silent): (ScriptedUpstream, ScriptedUpstream),
     ) -> Self {
-        let (child, log) = spawn(command);
+        let (child, log) = process::spawn(command);
         let (program, guest) = (program.to_owned(), guest.to_owned());
         let listeners = HashMap::new();
         Self { child, start, program, guest, folder, log, listeners, upstream, _silent: silent }
@@ -156,20 +123,6 @@ impl Drop for Peer {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-fn spawn(command: &mut Command) -> (Child, Arc<Log>) {
-    let started = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
-    let mut child = started.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stderr = child.stderr.take().expect("it was asked for");
-    let log = Arc::new(Log::default());
-    let writing = Arc::clone(&log);
-    std::thread::spawn(move || {
-        for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-            writing.push(String::from_utf8_lossy(&line).into_owned());
-        }
-    });
-    (child, log)
 }
 
 fn servers() -> (ScriptedUpstream, ScriptedUpstream, Servers) {

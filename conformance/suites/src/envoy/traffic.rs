@@ -12,7 +12,8 @@ use tidegate_testkit::{Answer, Call, Gate, Step};
 
 use super::cases::Case;
 use super::observe::{Observation, received};
-use super::peer::{Log, Peer};
+use super::peer::Peer;
+use crate::process::Log;
 
 /// What holds the upstream's chunks back; one exchange goes on at a time.
 static GATES: Mutex<Vec<Gate>> = Mutex::new(Vec::new());

@@ -53,10 +53,11 @@ impl Added {
 const FIELDS: usize = 4;
 
 /// Whether a name is one of those that the gateway may add.
-pub(crate) fn is_added(name: &str) -> bool {
-    let start = name.get(.."x-forwarded-".len());
-    start.is_some_and(|start| start.eq_ignore_ascii_case("x-forwarded-"))
-        || name.eq_ignore_ascii_case("x-request-id")
+pub(crate) fn is_added(name: impl AsRef<[u8]>) -> bool {
+    let name = name.as_ref();
+    let start = name.get(..b"x-forwarded-".len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+        || name.eq_ignore_ascii_case(b"x-request-id")
 }
 
 #[cfg(test)]

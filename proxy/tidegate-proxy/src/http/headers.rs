@@ -161,6 +161,10 @@ impl AddFields for Told {
             headers.insert(REQUEST_ID, id);
         }
     }
+
+    fn adds(&self, name: &[u8]) -> bool {
+        super::added::is_added(name)
+    }
 }
 
 impl Told {

@@ -112,14 +112,7 @@ async fn run(pool: Rc<Pool>) {
 /// Opens the connection and moves calls and replies until it breaks, or is idle for too long.
 async fn serve(pool: &Rc<Pool>, sent: &mut VecDeque<Call>) -> io::Result<()> {
     let (link, spec) = (&pool.redis, &pool.cluster.spec);
-    let opening = async {
-        let server = pool.first().ok_or_else(|| io::Error::other("it has no server"))?;
-        let mut stream = connect::any(&pool.cluster, &server.identity).await?.stream;
-        log_in(&mut stream, &spec.login).await?;
-        Ok::<_, io::Error>(stream)
-    };
-    let opened = tokio::time::timeout(spec.connect_timeout, opening).await;
-    let mut stream = opened.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let mut stream = open(pool).await?;
     link.rest.set((Duration::ZERO, Duration::ZERO));
     let mut input = BytesMut::with_capacity(4096);
     let mut heard = pool.now();
@@ -155,6 +148,26 @@ async fn serve(pool: &Rc<Pool>, sent: &mut VecDeque<Call>) -> io::Result<()> {
             },
         }
     }
+}
+
+/// A connection to the first server, in their order, that is there: all gateways are to ask the same
+/// one.
+async fn open(pool: &Rc<Pool>) -> io::Result<Stream> {
+    let spec = &pool.cluster.spec;
+    let mut problem = io::Error::other("it has no server");
+    for server in pool.in_order() {
+        let opening = async {
+            let mut stream = connect::any(&pool.cluster, &server.identity).await?.stream;
+            log_in(&mut stream, &spec.login).await?;
+            Ok(stream)
+        };
+        match tokio::time::timeout(spec.connect_timeout, opening).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => problem = error,
+            Err(_) => problem = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(problem)
 }
 
 /// The bytes of all calls that wait; they are sent from now on. What nobody waits for any more is left out.

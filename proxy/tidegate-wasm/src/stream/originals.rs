@@ -29,7 +29,9 @@ struct Behind {
 impl Stream {
     /// The guest is about to write to a head.
     pub(crate) fn keep_head(&mut self, side: Side, call: u64) {
-        self.complete_head();
+        if side == Side::Request {
+            self.complete_head();
+        }
         let Some(originals) = originals(&mut self.originals, self.survives, call) else { return };
         match side {
             Side::Request if originals.request_head.is_none() => {

@@ -9,6 +9,9 @@ use std::{fmt, rc::Rc};
 pub trait AddFields {
     /// Puts the fields into a request's map. `request_id` is the one of [`Pending`].
     fn add(&self, headers: &mut HeaderMap, request_id: &[u8; 32]);
+
+    /// Whether a field of this name, in whatever case, may be among them.
+    fn adds(&self, name: &[u8]) -> bool;
 }
 
 /// Fields that a request's head is to have and has not yet.
@@ -41,6 +44,14 @@ impl Stream {
     #[inline]
     pub(crate) fn complete_head(&mut self) {
         if self.pending.is_some() {
+            self.add_pending();
+        }
+    }
+
+    /// The same before it looks at one field.
+    #[inline]
+    pub(crate) fn complete_head_for(&mut self, name: &[u8]) {
+        if self.pending.as_ref().is_some_and(|pending| pending.by.adds(name)) {
             self.add_pending();
         }
     }

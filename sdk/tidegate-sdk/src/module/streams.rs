@@ -196,7 +196,7 @@ impl<F: Filter> Module<F> {
         let Some(mut spare) = self.spare.borrow_mut().pop() else { return Rc::new(fresh()) };
         match Rc::get_mut(&mut spare) {
             Some(place) => {
-                *place = fresh();
+                place.begin(id, of_bytes);
                 spare
             }
             None => Rc::new(fresh()),
@@ -209,9 +209,14 @@ impl<F: Filter> Module<F> {
 
     /// Keeps the place of an exchange that nobody needs any more.
     #[inline]
-    pub(super) fn recycle(&self, exchange: Rc<Exchange<F::State>>) {
+    pub(super) fn recycle(&self, mut exchange: Rc<Exchange<F::State>>) {
+        let Some(place) = Rc::get_mut(&mut exchange) else { return };
+        if keeps_state::<F>() {
+            // Its code runs here, so nothing is borrowed yet.
+            place.state = F::State::default();
+        }
         let mut spare = self.spare.borrow_mut();
-        if Rc::strong_count(&exchange) == 1 && !keeps_state::<F>() && spare.len() < KEPT {
+        if spare.len() < KEPT {
             spare.push(exchange);
         }
     }

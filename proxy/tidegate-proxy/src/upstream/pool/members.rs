@@ -76,9 +76,11 @@ impl Pool {
         self.members.borrow()
     }
 
-    /// The server that was there first.
-    pub(crate) fn first(&self) -> Option<Rc<Member>> {
-        self.members.borrow().iter().flatten().min_by_key(|member| member.id()).cloned()
+    /// The servers in the order in which they became known, which is that of the configuration at first.
+    pub(crate) fn in_order(&self) -> Vec<Rc<Member>> {
+        let mut members: Vec<_> = self.members.borrow().iter().flatten().cloned().collect();
+        members.sort_by_key(|member| member.id());
+        members
     }
 
     /// Chooses a server for a request.

@@ -49,7 +49,7 @@ pub(super) fn value(
     let mut refused = false;
     let answer = give_filled(caller, pointer, size, |memory, state, out| {
         let key = memory.read(key, keys)?;
-        state.complete_head();
+        state.complete_head_for(key);
         let first = state.plugin.module().abi() == AbiVersion::V0_1_0;
         let found = match readable(state, kind(map)?) {
             Some(fields) if fields.hides(key) => {
@@ -133,7 +133,9 @@ fn write(caller: &mut Caller<'_, State>, op: Op, map: u32, key: (u32, u32), valu
     }
     let call = state.call;
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;
-    stream.complete_head();
+    if kind == MapKind::RequestHeaders {
+        stream.complete_head();
+    }
     count_written(stream, key.len() + value.len())?;
     Ok(writable(stream, kind, call)?.write(op, key, value)?)
 }

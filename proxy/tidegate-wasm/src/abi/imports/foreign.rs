@@ -3,7 +3,7 @@
 mod own;
 
 use super::{Answer, property, stream};
-use crate::abi::memory::{Fault, give, split};
+use crate::abi::memory::{Fault, give, give_filled, split};
 use crate::abi::protobuf::{self, Reader, Value};
 use crate::foreign::Declared;
 use crate::foreign::crypto::{self, Key, Refusal};
@@ -27,11 +27,19 @@ pub(super) fn call(
     pointer: u32,
     size: u32,
 ) -> Answer {
+    let arguments = (args, arg);
     let (memory, state) = split(caller)?;
     let (name, args) = (memory.read(name, names)?, memory.read(args, arg)?);
     state.budget.copies(args.len());
     if !state.plugin.spec.capabilities.has_foreign(name) {
         return refused(state, name);
+    }
+    // Asked for each request by many, so in memory that is used again.
+    if name == b"tidegate_limit" && pointer != 0 && size != 0 {
+        let (start, length) = arguments;
+        return give_filled(caller, pointer, size, |memory, state, out| {
+            limit(state, memory.read(start, length)?, out)
+        });
     }
     let mut result = Vec::new();
     match name {
@@ -67,13 +75,13 @@ fn refused(state: &mut State, name: &[u8]) -> Answer {
 }
 
 /// A question in the form of [`tidegate_limiter::wire`].
-fn limit(state: &mut State, args: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+fn limit(state: &mut State, args: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
     let question = Question::read(args).ok_or(Status::BadArgument)?;
     let now = state.now();
     let now = Moment { monotonic: nanoseconds(now.monotonic), wall: nanoseconds(now.wall) };
     let plugin = state.plugin.clone();
     let leases = state.stream_mut().map(|stream| &mut stream.leases);
-    Ok(plugin.space.limit(&question, now, leases, out)?)
+    plugin.space.limit(&question, now, leases, out)
 }
 
 /// A message with `path` 1, `value` 2 and a life span that is always the request here.

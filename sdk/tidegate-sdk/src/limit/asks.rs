@@ -1,0 +1,132 @@
+//! Limits that are asked together, written in the form in which the host takes them.
+
+use tidegate_abi::Status;
+use tidegate_limiter::wire::{self, Act, Entry, Question};
+
+use super::{Ask, Limit, Permit, Verdict, fallback, is_exact, refused};
+use crate::{Outcome, host};
+
+/// What is asked of several limits, with its keys. One that is cleared and filled again for each request allocates
+/// nothing, and copies no key.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use tidegate_sdk::limit::{Asks, Limit};
+/// # fn check(asks: &mut Asks, tenant: &[u8]) -> tidegate_sdk::Outcome<bool> {
+/// asks.clear();
+/// asks.add(&Limit::sliding(100, Duration::from_secs(1)), 1, false, |key| {
+///     key.extend_from_slice(tenant);
+///     true
+/// })?;
+/// let mut allowed = true;
+/// asks.take(|verdict| allowed &= verdict.allowed)?;
+/// # Ok(allowed)
+/// # }
+/// ```
+#[derive(Debug, Default, Clone)]
+pub struct Asks(Vec<u8>);
+
+impl Asks {
+    /// None.
+    pub const fn new() -> Self {
+        Asks(Vec::new())
+    }
+
+    /// Takes all out, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Asks for so many units of a limit as well; `advisory` as in [`Ask::advisory`]. `key` appends the key; where it says
+    /// false, nothing is asked, and so does this.
+    ///
+    /// # Errors
+    /// When the key is over 16 KiB; nothing is added then.
+    pub fn add(
+        &mut self,
+        limit: &Limit,
+        cost: u64,
+        advisory: bool,
+        key: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> Outcome<bool> {
+        let mut wanted = true;
+        if self.0.is_empty() {
+            wire::begin(Act::Take, &mut self.0);
+        }
+        let before = self.0.len();
+        let cost = i64::try_from(cost).unwrap_or(i64::MAX);
+        let fits = wire::add(limit, cost, advisory, &mut self.0, |out| wanted = key(out));
+        if !wanted || !fits {
+            // Of a question nothing is left but its act.
+            self.0.truncate(if before == 1 { 0 } else { before });
+        }
+        if wanted && !fits { Err(refused(Status::BadArgument.into())) } else { Ok(wanted) }
+    }
+
+    /// What is asked, in order.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        Question::read(&self.0).into_iter().flat_map(|question| question.entries())
+    }
+
+    /// Takes from all these limits, or from none if one of them refuses, as [`take`](super::take) does; hands the verdict
+    /// on each to `tell`, in order.
+    ///
+    /// # Errors
+    /// As for [`take`](super::take).
+    pub fn take(&self, mut tell: impl FnMut(Verdict)) -> Outcome<Permit> {
+        if !is_exact() {
+            return self.take_elsewhere(tell);
+        }
+        let answer = host::foreign(wire::FUNCTION, &self.0).map_err(refused)?;
+        wire::verdicts(&answer).for_each(&mut tell);
+        Ok(Permit::default())
+    }
+
+    #[cold]
+    fn take_elsewhere(&self, tell: impl FnMut(Verdict)) -> Outcome<Permit> {
+        let entries: Vec<Entry<'_>> = self.entries().collect();
+        let asks: Vec<Ask<'_>> = entries
+            .iter()
+            .map(|entry| Ask {
+                limit: &entry.limit,
+                key: entry.key,
+                cost: entry.cost.unsigned_abs(),
+                advisory: entry.advisory,
+            })
+            .collect();
+        let taken = fallback::take(&asks)?;
+        taken.verdicts.into_iter().for_each(tell);
+        Ok(taken.permit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_wanted_leaves_nothing() {
+        let (limit, mut asks) = (Limit::sliding(1, Duration::from_secs(1)), Asks::new());
+        let add = |asks: &mut Asks, key: &[u8], wanted: bool| {
+            asks.add(&limit, 2, true, |out| {
+                out.extend_from_slice(key);
+                wanted
+            })
+        };
+        assert!(!add(&mut asks, b"a", false).unwrap() && asks.is_empty());
+        assert!(add(&mut asks, &[0; wire::KEY_BYTES + 1], true).is_err() && asks.is_empty());
+        assert!(add(&mut asks, b"b", true).unwrap() && add(&mut asks, b"", true).unwrap());
+        assert!(!add(&mut asks, b"c", false).unwrap());
+        let keys: Vec<_> = asks.entries().map(|entry| (entry.key, entry.cost, entry.advisory)).collect();
+        assert_eq!(keys, [(&b"b"[..], 2, true), (b"", 2, true)]);
+        asks.clear();
+        assert_eq!(asks.entries().count(), 0);
+    }
+}

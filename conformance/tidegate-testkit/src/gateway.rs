@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidegate_config::plan::{self, ModuleSource, Plan};
 use tidegate_config::{Secrets, SourceText};
 use tidegate_proxy::{
-    Assets, Form, Gateway, GatewayOptions, GenerationUse, ModuleUse, Page, Server, Snapshot, plugin_spec,
+    Assets, Form, Gateway, GatewayOptions, GenerationUse, ModuleUse, Page, ReleaseOrder, ReleaseUse, Server,
+    Snapshot, plugin_spec,
 };
 use tidegate_wasm::{Engine, EngineOptions, Instance, MetricValue, Module, Now, Plugin, Shared};
 
@@ -176,6 +177,29 @@ impl TestGateway {
         self.gateway.modules()
     }
 
+    /// Looks at the releases, at a time that the test chooses.
+    pub fn judge_releases(&self, now: Duration) {
+        self.gateway.judge_releases(now);
+    }
+
+    /// Does something with a release.
+    ///
+    /// # Errors
+    /// Why it cannot be done.
+    pub fn steer_release(&self, id: &str, order: ReleaseOrder, now: Duration) -> Result<(), String> {
+        self.gateway.steer_release(id, order, now).map_err(|error| error.to_string())
+    }
+
+    /// The only release.
+    ///
+    /// # Panics
+    /// If there is none or another one.
+    pub fn release(&self) -> ReleaseUse {
+        let mut all = self.gateway.releases();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+
     /// Closes the listeners, lets what is in flight end, and says whether all of it did in time.
     pub fn drain(&self, deadline: Duration) -> bool {
         block_on(self.gateway.drain(deadline))
@@ -251,7 +275,7 @@ impl TestGateway {
                 Ok(plugin) => {
                     plugins.insert(spec.key.clone(), (bytes, spec.clone(), Arc::new(plugin)));
                 }
-                Err(_) if first => {}
+                Err(_) if first || plan.is_canary(&spec.key) => {}
                 Err(error) => return Err(format!("plugin {}: {error}", spec.key)),
             }
         }

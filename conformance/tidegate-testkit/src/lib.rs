@@ -20,7 +20,7 @@ pub use gateway::{TestGateway, fill};
 pub use grpc::{GrpcReason, GrpcReceived, GrpcStep, GrpcUpstream};
 pub use load::{Load, LoadOptions};
 pub use message::{Body, Fields, Framing, ReadError, RequestHead, Response};
-pub use tidegate_proxy::{Cause, Server};
+pub use tidegate_proxy::{Cause, ReleaseOrder, ReleaseState, ReleaseUse, Server};
 pub use tls::{Authority, Certificate};
 pub use upstream::{Answer, Call, Connection, Gate, Received, ScriptedUpstream, State, Step};
 pub use wire::{End, Transport, Wire};

@@ -10,6 +10,7 @@ mod overlap;
 mod plugin;
 mod reach;
 mod recording;
+mod release;
 mod route;
 mod stream;
 mod upstream;
@@ -81,6 +82,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
     Plan {
         admin,
         admin_shared_data: admin_shared_data(&mut check, document),
+        admin_steers: document.admin.as_ref().is_some_and(|admin| admin.steer_releases == Some(true)),
         workers: document.workers.and_then(|workers| NonZeroUsize::new(workers as usize)),
         listeners: listeners.into_inner(),
         plugins: plugins.into_inner(),

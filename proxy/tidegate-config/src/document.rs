@@ -9,6 +9,7 @@ mod loading;
 mod plugin;
 mod policy;
 mod recording;
+mod release;
 mod route;
 mod tls;
 mod upstream;
@@ -24,8 +25,12 @@ pub use plugin::{
     BodyAccessDocument, Capabilities, FailureMode, FailureModes, FailurePolicy, FieldAccessDocument,
     HeadersPause, Isolation, PluginDocument, PluginLimitsDocument,
 };
-pub use policy::{Backoff, MirrorDocument, RetriesDocument, RetryCondition, RetryWord, RuleTimeoutsDocument};
+pub use policy::{Backoff, RetriesDocument, RetryCondition, RetryWord, RuleTimeoutsDocument};
 pub use recording::{RecordedRequests, RecordingDocument, RedactDocument};
+pub use release::{
+    CanaryDocument, MirrorDocument, MirrorEntry, ReleaseDocument, RollbackDocument, StickyDocument,
+    StickyEntry, StickyWord,
+};
 pub use route::{
     FilterDocument, ForwardDocument, HeaderChangesDocument, MatchDocument, PathMatch, PathRewriteDocument,
     RedirectDocument, RedirectScheme, RegexMatch, RespondDocument, RewriteDocument, RouteDocument,
@@ -78,6 +83,8 @@ pub struct AdminDocument {
     /// changed.
     #[serde(default)]
     pub shared_data: Vec<String>,
+    /// Whether releases and canaries can be paused, promoted and rolled back by it. Default: `false`.
+    pub steer_releases: Option<bool>,
 }
 
 /// The access log.

@@ -7,12 +7,14 @@ mod limits;
 mod loading;
 mod login;
 mod recording;
+mod release;
 
 pub use capability::{BodyAccess, Capabilities, FOREIGN_FUNCTIONS, FieldAccess};
 pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
 pub use login::RedisLogin;
 pub use recording::Recording;
+pub use release::{Bounds, Canary, Course, Mirror, Release, Split, Sticky, WHOLE};
 
 use crate::types::Network;
 use std::net::SocketAddr;
@@ -27,6 +29,8 @@ pub struct Plan {
     pub admin: Option<SocketAddr>,
     /// Names of plugins, or VM ids, whose shared data the admin API shows and sets.
     pub admin_shared_data: Vec<String>,
+    /// Whether the admin API steers releases and canaries.
+    pub admin_steers: bool,
     /// Worker threads; none: one for each CPU that the process may use.
     pub workers: Option<NonZeroUsize>,
     /// Where clients connect.
@@ -168,7 +172,7 @@ pub struct Plugin {
     /// The name in the document.
     pub name: String,
     /// Unique: the name, or `name@route/rule` (`name@listener`) where a filter replaces the configuration; further
-    /// ones of the same rule end in `#2`, `#3` and so on.
+    /// ones of the same rule end in `#2`, `#3` and so on. A canary has the key of its plugin and `@canary`.
     pub key: String,
     /// Where the module comes from.
     pub module: ModuleSource,
@@ -202,6 +206,8 @@ pub struct Plugin {
     pub capabilities: Capabilities,
     /// Requests of it that are recorded.
     pub record: Option<Recording>,
+    /// Another version, for a share of the requests.
+    pub canary: Option<Box<Canary>>,
 }
 
 /// Where a module comes from.
@@ -286,6 +292,8 @@ pub struct Rule {
     pub timeouts: RuleTimeouts,
     /// When and how often an attempt is repeated.
     pub retries: Retries,
+    /// How upstreams share the requests, and where these are copied to.
+    pub split: Split,
 }
 
 /// Conditions that hold together.

@@ -7,7 +7,9 @@ mod network;
 mod timeout;
 
 pub use bytes::ByteSize;
-pub(crate) use host::{check_server_name, parse_host, parse_new_host, parse_server, parse_socket};
+pub(crate) use host::{
+    check_host_suffix, check_server_name, parse_host, parse_new_host, parse_server, parse_socket,
+};
 pub(crate) use http::{
     anchored, check_header_value, check_method, check_name, check_path, check_regex, parse_changed_header,
     parse_header_name,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tidegate_config::plan::{
     Action, Balance, Failure, Filter, HostPattern, ModuleSource, PathPattern, PathRewrite, Protocol, Pull,
-    RetryOn, UpstreamProtocol, ValuePattern,
+    RetryOn, Sticky, UpstreamProtocol, ValuePattern,
 };
 use tidegate_config::{Loaded, Secrets, SourceText, load};
 
@@ -89,7 +89,14 @@ fn the_whole_example_loads() {
     let weather = &plan.plugins[3];
     assert_eq!(weather.module, ModuleSource::Https("https://filters.example.com/weather.wasm".to_owned()));
     assert_eq!(weather.loading.fetch.timeout, Duration::from_secs(30));
-    let own = &plan.plugins[4];
+    let canary = plan.plugins[1].canary.as_deref().expect("it has one");
+    assert_eq!((canary.plugin, canary.sticky.clone()), (4, Some(Sticky::Cookie("session".to_owned()))));
+    assert_eq!(plan.plugins[4].key, "request-id@canary");
+    assert_eq!(plan.plugins[4].config, br#"{"length":20}"#);
+    let course = &canary.course;
+    assert_eq!((course.steps.as_slice(), course.min_requests), (&[50_000][..], 100));
+    assert_eq!((course.bounds.errors_over_old, course.bounds.p99_over_old), (5_000, Some(150)));
+    let own = &plan.plugins[5];
     assert_eq!((own.name.as_str(), own.key.as_str()), ("api-key", "api-key@shop/orders"));
     assert_eq!(own.config, br#"{"header":"authorization"}"#);
     assert_eq!((own.limits.call_time, own.limits.memory), (Duration::from_millis(5), 4 << 20));
@@ -116,7 +123,7 @@ fn the_whole_example_routes() {
     assert_eq!(one.method.as_deref(), Some("POST"));
     assert_eq!(one.headers, [("x-env".to_owned(), ValuePattern::Regex("stag.*".to_owned()))]);
     assert_eq!(one.query, [("version".to_owned(), ValuePattern::Exact("2".to_owned()))]);
-    assert_eq!(orders.filters[0], Filter::Plugin(4));
+    assert_eq!(orders.filters[0], Filter::Plugin(5));
     let Filter::RequestHeaders(changes) = &orders.filters[1] else { panic!("{:?}", orders.filters[1]) };
     assert_eq!(changes.set, [("x-a".to_owned(), "b".to_owned())]);
     assert_eq!(changes.remove, ["x-debug"]);
@@ -125,7 +132,7 @@ fn the_whole_example_routes() {
     let Action::Forward(shares) = &orders.action else { panic!("{:?}", orders.action) };
     assert_eq!(
         shares.iter().map(|share| (share.upstream, share.weight)).collect::<Vec<_>>(),
-        [(1, 90), (2, 10)]
+        [(1, 90), (2, 1)]
     );
     assert_eq!(orders.timeouts.attempt, Some(Duration::from_secs(2)));
     assert_eq!(

@@ -2,6 +2,7 @@
 //!
 //! What most requests do not do (filters, new connections, waits) is boxed, so that the future of the others stays small.
 
+pub(crate) mod arms;
 pub(crate) mod choose;
 pub(crate) mod counted;
 pub(crate) mod facts;
@@ -9,6 +10,7 @@ pub(crate) mod finish;
 pub(crate) mod forward;
 pub(crate) mod log_line;
 pub(crate) mod logged;
+pub(crate) mod mirror;
 pub(crate) mod outgoing;
 pub(crate) mod reroute;
 pub(crate) mod steps;
@@ -158,7 +160,11 @@ impl Exchange {
         let outcome = match &rule.action {
             Action::Forward(targets) => {
                 let forward = Forward { rule, known };
-                self.forward(&view, targets, forward, Message::new(head, body, added)).await
+                if rule.mirrors.is_empty() {
+                    self.forward(&view, targets, forward, Message::new(head, body, added)).await
+                } else {
+                    Box::pin(self.mirrored(&view, targets, forward, (head, body, added))).await
+                }
             }
             Action::Redirect(redirect) => Ok(self.redirect(redirect, &head, prefix).into_response()),
             Action::Respond { status, headers, body } => {

@@ -2,6 +2,7 @@
 
 mod ledger;
 mod metrics;
+mod rollouts;
 mod servers;
 
 use std::collections::HashMap;
@@ -17,6 +18,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use ledger::Ledger;
 pub use ledger::{GenerationUse, ModuleUse};
+use rollouts::Rollouts;
+pub use rollouts::{ArmUse, ReleaseOrder, ReleaseState, ReleaseUse, SteerError};
 pub use servers::{ServerState, ServersError};
 
 use crate::listen::bind;
@@ -84,6 +87,7 @@ struct Published {
     snapshot: Option<Arc<Snapshot>>,
     bound: HashMap<Spot, SocketAddr>,
     ledger: Ledger,
+    rollouts: Rollouts,
 }
 
 impl Gateway {
@@ -173,6 +177,7 @@ impl Gateway {
             orders.try_send(Order::Serve(serve)).map_err(|_| PublishError::Stopping)?;
         }
         state.ledger.publish(&held, &snapshot);
+        state.rollouts.publish(&snapshot);
         state.generation = generation;
         state.bound = bound;
         state.snapshot = Some(snapshot);
@@ -228,6 +233,29 @@ impl Gateway {
         self.state().ledger.modules()
     }
 
+    /// Looks at the releases: which go on, which go back. `now` is on any clock, always the same one.
+    pub fn judge_releases(&self, now: Duration) {
+        self.state().rollouts.judge(now);
+    }
+
+    /// Whether there is a release to be looked at.
+    pub fn has_releases(&self) -> bool {
+        !self.state().rollouts.is_empty()
+    }
+
+    /// Does with a release what someone wants; `now` as for [`Gateway::judge_releases`].
+    ///
+    /// # Errors
+    /// When there is no such release, or the order makes no sense where it is.
+    pub fn steer_release(&self, id: &str, order: ReleaseOrder, now: Duration) -> Result<(), SteerError> {
+        self.state().rollouts.steer(id, order, now)
+    }
+
+    /// The releases as they are.
+    pub fn releases(&self) -> Vec<ReleaseUse> {
+        self.state().rollouts.all()
+    }
+
     /// Writes the data plane's metrics.
     pub fn metrics(&self, page: &mut Page) {
         let (snapshot, generation, generations, modules) = {
@@ -235,6 +263,8 @@ impl Gateway {
             (state.snapshot.clone(), state.generation, state.ledger.generations(), state.ledger.modules())
         };
         metrics::write(page, &self.0.shards, snapshot.as_deref(), generation);
+        let releases: Vec<_> = self.state().rollouts.each().collect();
+        metrics::write_releases(page, &releases);
         metrics::write_ledger(page, &generations, &modules);
     }
 

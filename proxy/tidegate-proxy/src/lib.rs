@@ -21,7 +21,8 @@ mod upstream;
 mod worker;
 
 pub use gateway::{
-    Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError, ServerState, ServersError,
+    ArmUse, Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError, ReleaseOrder, ReleaseState,
+    ReleaseUse, ServerState, ServersError, SteerError,
 };
 pub use route::{Choice, ExplainRequest, Explanation, Loser, explain};
 pub use snapshot::{Assets, BuildError, Snapshot, plugin_spec};

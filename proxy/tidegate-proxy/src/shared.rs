@@ -1,6 +1,7 @@
 //! The only state that workers share: counters. Each worker writes its own cells, the control thread reads them all.
 
 pub(crate) mod durations;
+mod rollout;
 pub(crate) mod traffic;
 mod turns;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use durations::Durations;
+pub(crate) use rollout::{Arm, Counts, Rollout};
 use traffic::{Targets, Traffic};
 pub(crate) use turns::Turns;
 
@@ -141,6 +143,35 @@ pub(crate) struct UpstreamCells {
     pub(crate) active: Counter,
     /// Attempts that are over: by the server's answer, until its head came.
     pub(crate) attempts: Traffic,
+}
+
+/// Counters of copies of requests for one upstream.
+#[derive(Debug, Default)]
+pub(crate) struct MirrorCells {
+    /// Copies that were sent, or were to be.
+    pub(crate) copies: Counter,
+    /// Copies on their way now.
+    pub(crate) active: Counter,
+    /// Copies that were not made, because too many were on their way.
+    pub(crate) skipped: Counter,
+    /// Copies that were given up: their body was too far behind.
+    pub(crate) cut: Counter,
+    /// Copies without an answer.
+    pub(crate) failed: Counter,
+    /// Copies that took too long.
+    pub(crate) late: Counter,
+    /// Answers with the status that the client got.
+    pub(crate) same: Counter,
+    /// Answers with another one.
+    pub(crate) different: Counter,
+    /// Times to the head of the answer, of requests that have one from both.
+    pub(crate) times: Durations,
+    /// The same of what the client got.
+    pub(crate) main_times: Durations,
+    /// Milliseconds of the worker's clock when the log was told of a difference last.
+    pub(crate) told: Counter,
+    /// Differences since then that the log was not told of.
+    pub(crate) untold: Counter,
 }
 
 /// Counters of a route.

@@ -2,7 +2,9 @@
 
 pub(crate) mod build;
 pub(crate) mod destinations;
+mod mirrors;
 mod plugin;
+mod rollouts;
 mod targets;
 pub(crate) mod tls;
 
@@ -20,13 +22,15 @@ use crate::filter::chain::Step;
 use crate::filter::entry::Plugin;
 use crate::http::reply::Reply;
 use crate::route::{RouteTable, StreamTable};
-use crate::shared::{ListenerCounters, RouteCounters};
+use crate::shared::{ListenerCounters, Rollout, RouteCounters};
 use crate::telemetry::recorder::RecordSink;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::server::Server;
 
 pub use build::BuildError;
+pub(crate) use mirrors::Mirror;
 pub use plugin::plugin_spec;
+pub(crate) use rollouts::Canary;
 pub(crate) use targets::Targets;
 
 /// What the plan names, fetched.
@@ -51,6 +55,10 @@ pub struct Snapshot {
     /// The servers that the plan has for each of them.
     pub(crate) servers: Vec<Vec<Server>>,
     pub(crate) plugins: Vec<Plugin>,
+    /// Other versions by plugin; empty where no plugin has one.
+    pub(crate) canaries: Vec<Option<Canary>>,
+    /// New versions that are on their way, each once.
+    pub(crate) rollouts: Vec<Arc<Rollout>>,
 }
 
 impl Snapshot {
@@ -98,6 +106,8 @@ pub(crate) struct Rule {
     pub(crate) timeouts: plan::RuleTimeouts,
     /// When to try again.
     pub(crate) retries: plan::Retries,
+    /// Where its requests are copied to.
+    pub(crate) mirrors: Vec<Arc<Mirror>>,
     /// What the metrics show of the route.
     pub(crate) counters: Arc<RouteCounters>,
 }

@@ -1,8 +1,9 @@
 //! The admin API: health, readiness, metrics, the running configuration. It only shows, but for shared data of plugins that the
-//! configuration names.
+//! configuration names, and for releases where that says so.
 
 mod answer;
 mod metrics;
+mod releases;
 mod shared;
 
 use std::convert::Infallible;
@@ -122,9 +123,11 @@ async fn serve(stream: TcpStream, shown: Rc<Shown>) {
     let service = service_fn(move |request| {
         let shown = Rc::clone(&shown);
         async move {
-            Ok::<_, Infallible>(match shared::has(request.uri().path()) {
-                true => shared::answer(request, &shown).await,
-                false => answer(&request, &shown),
+            let path = request.uri().path();
+            Ok::<_, Infallible>(match (shared::has(path), releases::has(path)) {
+                (true, _) => shared::answer(request, &shown).await,
+                (false, true) => releases::answer(&request, &shown),
+                (false, false) => answer(&request, &shown),
             })
         }
     });

@@ -140,7 +140,11 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
         );
     }
     let plugins = plugins(&plan, workshop, before, files);
-    for (key, why) in plugins.failed().iter().filter(|(key, _)| !before.tolerates(key)) {
+    let tolerated = |key: &str| {
+        // The version that is there serves on without it.
+        before.tolerates(key) || plan.is_canary(key) && !matches!(before, Before::Check)
+    };
+    for (key, why) in plugins.failed().iter().filter(|(key, _)| !tolerated(key)) {
         reporter.report(format!("plugins.{key}"), why, None);
     }
     for (key, wanted) in plugins.loading().iter().filter(|_| matches!(before, Before::Check)) {

@@ -77,6 +77,7 @@ enum Event {
     Hangup,
     Modules,
     Names,
+    Releases,
     End(&'static str),
 }
 
@@ -122,13 +123,17 @@ impl Control {
         let mut names = tokio::time::interval(NAMES_RECHECK);
         names.set_missed_tick_behavior(MissedTickBehavior::Delay);
         names.reset();
+        let mut releases = tokio::time::interval(RELEASES_RECHECK);
+        releases.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let has_releases = self.gateway.has_releases();
             let event = tokio::select! {
                 signal = signals.end.next() => Event::End(signal),
                 _ = signals.hangup.recv() => Event::Hangup,
                 () = self.provider.changed() => Event::Files,
                 () = self.workshop.library.news() => Event::Modules,
                 _ = names.tick() => Event::Names,
+                _ = releases.tick(), if has_releases => Event::Releases,
             };
             if let Event::End(signal) = event {
                 return Ok(self.drain(signal, signals, drain).await);
@@ -168,6 +173,7 @@ impl Control {
                 self.reload("SIGHUP").await;
             }
             Event::Modules => self.reload("modules").await,
+            Event::Releases => self.gateway.judge_releases(self.status.started.elapsed()),
             Event::Names if self.have_names_moved().await => self.reload("names").await,
             Event::Names | Event::End(_) => {}
         }
@@ -224,10 +230,19 @@ impl Control {
             warn!("{warning}");
         }
         log_name_failures(&live.name_failures);
+        let plan = live.snapshot.plan();
         for (plugin, why) in live.plugins.failed() {
+            if plan.is_canary(plugin) {
+                error!(plugin, "canary failed to load, all requests pass the plugin itself: {why}");
+                continue;
+            }
             error!(plugin, "plugin failed to load, its routes follow onFailure.load: {why}");
         }
         for (plugin, wanted) in live.plugins.loading() {
+            if plan.is_canary(plugin) {
+                info!(plugin, module = %wanted, "canary waits for its module, all requests pass the plugin itself");
+                continue;
+            }
             warn!(plugin, module = %wanted, "plugin waits for its module, its routes follow onFailure.load");
         }
         for (plugin, behind) in live.plugins.behind() {
@@ -241,7 +256,6 @@ impl Control {
             }
         }
         self.workshop.library.retain(&live.plugins.wanted());
-        let plan = live.snapshot.plan();
         if plan.workers.is_some_and(|wanted| wanted != self.workers) {
             warn!(workers = self.workers, "the number of workers changes with a restart");
         }
@@ -255,6 +269,7 @@ impl Control {
             since: SystemTime::now(),
             document: live.document.clone(),
             shared_data: plan.admin_shared_data.clone(),
+            steers: plan.admin_steers,
             warnings: live.warnings.clone(),
             plugins: live.plugins.states(),
         });
@@ -332,6 +347,9 @@ fn log_name_failures(failures: &[NameFailure]) {
 fn cpus() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
+
+/// How often it is looked at whether new versions keep their bounds.
+const RELEASES_RECHECK: Duration = Duration::from_millis(500);
 
 /// How often names of servers are looked up again.
 const NAMES_RECHECK: Duration = Duration::from_secs(30);

@@ -41,6 +41,8 @@ pub(crate) struct Current {
     pub(crate) document: serde_json::Value,
     /// Plugins and VM ids whose shared data the admin API shows and sets.
     pub(crate) shared_data: Vec<String>,
+    /// Whether the admin API steers releases.
+    pub(crate) steers: bool,
     pub(crate) warnings: Vec<Problem>,
     /// By the plugins' keys.
     pub(crate) plugins: BTreeMap<String, PluginState>,
@@ -165,6 +167,7 @@ mod tests {
             since: SystemTime::UNIX_EPOCH,
             document: serde_json::Value::Null,
             shared_data: Vec::new(),
+            steers: false,
             warnings: Vec::new(),
             plugins: BTreeMap::new(),
         }

@@ -1,7 +1,9 @@
 //! Where a plugin's module comes from: the forms of `module`, and `fetch`, `signature` and `tests`.
 
 use super::Check;
-use crate::document::{FetchDocument, PluginDocument, PluginTestDocument, PullPolicy, TestRequestDocument};
+use crate::document::{
+    CanaryDocument, FetchDocument, PluginDocument, PluginTestDocument, PullPolicy, TestRequestDocument,
+};
 use crate::node::Path;
 use crate::plan::{Expect, Fetch, Loading, ModuleSource, OciReference, PluginTest, Pull};
 use crate::problem::Fault;
@@ -28,6 +30,20 @@ pub(super) fn loading(
     let tests = written.tests.iter().enumerate();
     let tests = tests.map(|(index, test)| plugin_test(check, &section.index(index), test)).collect();
     (source, Loading { fetch, signature, tests })
+}
+
+/// The place of another version's module.
+pub(super) fn canary_module(
+    check: &mut Check<'_>,
+    path: &Path<'_>,
+    written: &CanaryDocument,
+) -> ModuleSource {
+    let source = module(check, &path.key("module"), &written.module);
+    if matches!(source, ModuleSource::Https(_)) && written.sha256.is_none() {
+        let fault = Fault::new("a module from https:// needs the digest that it must have");
+        check.fault(path, fault.hint("sha256: the 64 hexadecimal digits that sha256sum prints for it"));
+    }
+    source
 }
 
 fn module(check: &mut Check<'_>, path: &Path<'_>, text: &str) -> ModuleSource {

@@ -4,15 +4,17 @@ mod capability;
 mod limits;
 
 use super::Check;
-use super::loading::loading;
+use super::loading::{canary_module, loading};
 use super::names::Kind;
 use super::recording::{one_file_each, recording};
+use super::release;
 use super::upstream::Upstreams;
 use crate::document::{
-    Document, FailureMode, FailurePolicy, HeadersPause, Isolation, PluginDocument, PluginLimitsDocument,
+    CanaryDocument, Document, FailureMode, FailurePolicy, HeadersPause, Isolation, PluginDocument,
+    PluginLimitsDocument,
 };
 use crate::node::Path;
-use crate::plan::{self, Failure, OnFailure, Plugin, PluginIndex, PluginLimits};
+use crate::plan::{self, Canary, Failure, OnFailure, Plugin, PluginIndex, PluginLimits};
 use crate::problem::Fault;
 use crate::types::check_name;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -77,8 +79,21 @@ impl Plugins {
             plugin.config = config_bytes(config);
         }
         plugin.limits = limits.unwrap_or(plugin.limits);
-        self.list.push(plugin);
-        self.list.len() - 1
+        let canary = plugin.canary.as_deref().and_then(|canary| self.list.get(canary.plugin)).cloned();
+        let index = self.list.len();
+        if let (Some(mut other), Some(canary)) = (canary, &mut plugin.canary) {
+            other.key = canary_key(&plugin.key);
+            if config.is_some() {
+                other.config.clone_from(&plugin.config);
+            }
+            other.limits = limits.unwrap_or(other.limits);
+            canary.plugin = index + 1;
+            self.list.push(plugin);
+            self.list.push(other);
+        } else {
+            self.list.push(plugin);
+        }
+        index
     }
 
     pub(super) fn into_inner(self) -> Vec<Plugin> {
@@ -99,7 +114,47 @@ pub(super) fn plugins(check: &mut Check<'_>, document: &Document, upstreams: &Up
         plugins.list.push(plugin);
     }
     one_file_each(check, &section, &plugins.list);
+    for (name, written) in &document.plugins {
+        if let Some(canary) = &written.canary
+            && let Some(&index) = plugins.by_name.get(name)
+        {
+            plugins.keys.insert(canary_key(name));
+            add_canary(check, &section.key(name), (written, canary), (&mut plugins.list, index));
+        }
+    }
     plugins
+}
+
+/// Adds the other version of a plugin, which has all of its settings but for those that are written.
+fn add_canary(
+    check: &mut Check<'_>,
+    path: &Path<'_>,
+    (written, canary): (&PluginDocument, &CanaryDocument),
+    (list, index): (&mut Vec<Plugin>, PluginIndex),
+) {
+    let place = path.key("canary");
+    let sha256 = canary.sha256.as_ref();
+    let sha256 = sha256.and_then(|digest| self::sha256(check, &place.key("sha256"), digest));
+    let module = canary_module(check, &place, canary);
+    let sticky = canary.sticky_by.as_ref();
+    let sticky = sticky.and_then(|sticky| release::sticky(check, &place.key("stickyBy"), sticky));
+    let course = release::canary_course(check, &place, canary);
+    if written.background == Some(true) {
+        let fault = Fault::new("the plugin works in the background: there is no request to be shared out");
+        check.fault(&place, fault.hint("leave its background or the canary out"));
+    }
+    let plugin = list.len();
+    let Some(own) = list.get_mut(index) else { return };
+    let mut other = Plugin { key: canary_key(&own.key), module, sha256, ..own.clone() };
+    if canary.config.is_some() {
+        other.config = config_bytes(canary.config.as_ref());
+    }
+    own.canary = Some(Box::new(Canary { plugin, sticky, course }));
+    list.push(other);
+}
+
+fn canary_key(of: &str) -> String {
+    format!("{of}@canary")
 }
 
 fn plugin(
@@ -138,6 +193,7 @@ fn plugin(
         background: written.background == Some(true),
         capabilities: capability::check(check, &capabilities, written.capabilities.as_ref(), upstreams),
         record: recording(check, &path.key("record"), written),
+        canary: None,
     }
 }
 

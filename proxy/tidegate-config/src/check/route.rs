@@ -6,6 +6,7 @@ use super::listener::{Listeners, Seen, hostnames, unique_name};
 use super::matching::{Expressions, matches};
 use super::names::Kind;
 use super::plugin::Plugins;
+use super::release;
 use super::stream;
 use super::upstream::Upstreams;
 use crate::document::{
@@ -121,9 +122,6 @@ fn rule(
     parts: &mut Parts<'_>,
 ) -> Rule {
     let path = place.path;
-    if written.mirror.is_some() {
-        check.unsupported(&path.key("mirror"), "mirror", "leave it out");
-    }
     let matches = matches(check, &path.key("matches"), written, &mut parts.expressions);
     let section = path.key("filters");
     let filters = Place { owner: place.owner, path: &section };
@@ -133,11 +131,13 @@ fn rule(
     if !by_prefix {
         replaced_prefixes(check, path, &filters, &action);
     }
+    let split = release::split(check, path, written, (&action, parts.upstreams));
     Rule {
         name: name.to_owned(),
         matches,
         filters,
         action,
+        split,
         timeouts: timeouts(check, &path.key("timeouts"), written.timeouts.as_ref()),
         retries: retries(check, &path.key("retries"), written.retries.as_ref()),
     }

@@ -9,7 +9,7 @@ use crate::document::{ListenerDocument, ListenerFilter, RetriesDocument, RouteDo
 use crate::node::Path;
 use crate::plan::{
     Action, Filter, HostPattern, Listener, ListenerIndex, Protocol, Retries, RetryOn, Route, Rule,
-    RuleTimeouts,
+    RuleTimeouts, Split,
 };
 use crate::problem::Fault;
 use std::collections::HashMap;
@@ -127,9 +127,14 @@ pub(super) fn rule(
         let fault = Fault::new("a connection can only be forwarded");
         check.fault(&path.key(key), fault.hint("forward: [{ upstream: NAME }]"));
     }
-    if written.mirror.is_some() {
-        let fault = Fault::new("a connection cannot be mirrored, only requests can");
-        check.fault(&path.key("mirror"), fault.hint("leave it out"));
+    let keys = [
+        ("mirror", "mirrored", written.mirror.is_some()),
+        ("stickyBy", "kept with an upstream", written.sticky_by.is_some()),
+        ("release", "counted as failed or not", written.release.is_some()),
+    ];
+    for (key, what, _) in keys.into_iter().filter(|(_, _, there)| *there) {
+        let fault = Fault::new(format!("a connection cannot be {what}, only requests can"));
+        check.fault(&path.key(key), fault.hint("leave it out"));
     }
     let section = path.key("filters");
     let place = Place { owner: place.owner, path: &section };
@@ -150,6 +155,7 @@ pub(super) fn rule(
         action: Action::Forward(targets),
         timeouts: timeouts(check, path, written),
         retries: connect_retries(check, &path.key("retries"), written.retries.as_ref()),
+        split: Split::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `plugins`: Wasm modules, what they are configured with and what they may use.
 
-use super::{FetchDocument, PluginTestDocument, RecordingDocument, SignatureDocument};
+use super::{CanaryDocument, FetchDocument, PluginTestDocument, RecordingDocument, SignatureDocument};
 use crate::types::{ByteSize, Timeout};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -51,6 +51,8 @@ pub struct PluginDocument {
     pub capabilities: Option<Capabilities>,
     /// Requests that are kept in a file, for `tidegate filter replay`. Left out: none.
     pub record: Option<RecordingDocument>,
+    /// Another version for a share of the requests. Left out: none.
+    pub canary: Option<CanaryDocument>,
 }
 
 /// How many requests share an instance of a module.

@@ -1,4 +1,4 @@
-//! What a rule says about time, repeated attempts and copies of requests.
+//! What a rule says about time and repeated attempts.
 
 use crate::types::Timeout;
 use schemars::JsonSchema;
@@ -60,16 +60,4 @@ pub struct Backoff {
     pub base: Option<Timeout>,
     /// The longest wait. Default: `250ms`.
     pub max: Option<Timeout>,
-}
-
-/// Copies of requests.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Mirror")]
-pub struct MirrorDocument {
-    /// Name of the upstream that gets the copies.
-    pub upstream: String,
-    /// Share of requests that are copied. Default: 100.
-    #[schemars(range(min = 0, max = 100))]
-    pub percent: Option<f64>,
 }

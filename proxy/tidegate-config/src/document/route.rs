@@ -1,6 +1,8 @@
 //! `routes`: which requests there are and what is done with them.
 
-use super::{MirrorDocument, PluginLimitsDocument, RetriesDocument, RuleTimeoutsDocument};
+use super::{
+    MirrorEntry, PluginLimitsDocument, ReleaseDocument, RetriesDocument, RuleTimeoutsDocument, StickyEntry,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -28,7 +30,10 @@ pub struct RouteDocument {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
     rename = "Rule",
-    extend("oneOf" = [{ "required": ["forward"] }, { "required": ["redirect"] }, { "required": ["respond"] }])
+    extend(
+        "oneOf" = [{ "required": ["forward"] }, { "required": ["redirect"] }, { "required": ["respond"] }],
+        "dependentRequired" = { "stickyBy": ["forward"], "release": ["forward"], "mirror": ["forward"] }
+    )
 )]
 pub struct RuleDocument {
     /// Unique in the route. Default: the rule's index.
@@ -42,6 +47,10 @@ pub struct RuleDocument {
     /// Sends the request to one of these upstreams, by weight.
     #[schemars(length(min = 1))]
     pub forward: Option<Vec<ForwardDocument>>,
+    /// What keeps a client with one of the upstreams. Default: nothing.
+    pub sticky_by: Option<StickyEntry>,
+    /// One of the upstreams takes over step by step.
+    pub release: Option<ReleaseDocument>,
     /// Sends the client elsewhere.
     pub redirect: Option<RedirectDocument>,
     /// Answers at once.
@@ -50,8 +59,8 @@ pub struct RuleDocument {
     pub timeouts: Option<RuleTimeoutsDocument>,
     /// When and how often an attempt is repeated.
     pub retries: Option<RetriesDocument>,
-    /// Copies requests to another upstream.
-    pub mirror: Option<MirrorDocument>,
+    /// Copies requests to other upstreams, whose answers nobody gets.
+    pub mirror: Option<MirrorEntry>,
 }
 
 /// Conditions that hold together.

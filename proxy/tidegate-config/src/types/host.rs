@@ -63,6 +63,24 @@ fn check_labels(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// What is put at the end of a host's name; may be empty.
+pub(crate) fn check_host_suffix(text: &str) -> Result<(), Fault> {
+    let fault = |why: &str| {
+        let fault = Fault::new(format!("{text:?} cannot be the end of a host: {why}"));
+        fault.hint("for instance -shadow or .shadow.example.com")
+    };
+    if text.len() > 100 {
+        return Err(fault("it has more than 100 characters"));
+    }
+    if let Some(other) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
+        return Err(fault(&format!("it has the character {other:?}")));
+    }
+    if text.ends_with(['-', '.']) || text.contains("..") {
+        return Err(fault("a part of it is empty or ends with -"));
+    }
+    Ok(())
+}
+
 /// The one host that a rewrite or a redirect puts into place, as it is sent.
 pub(crate) fn parse_new_host(text: &str) -> Result<String, Fault> {
     if text.parse::<Ipv6Addr>().is_ok() {

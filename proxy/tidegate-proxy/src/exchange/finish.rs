@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 use tidegate_config::plan::{PluginIndex, UpstreamIndex};
 use tidegate_wasm::{Facts, UpstreamConnection};
 
+use crate::exchange::arms::Taken;
 use crate::exchange::counted;
 use crate::exchange::facts::Told;
 use crate::exchange::log_line;
@@ -55,6 +56,8 @@ pub(crate) struct Record {
     pub(crate) upstream: Option<(usize, Rc<Member>)>,
     /// The upstream that a filter has chosen, and which did.
     pub(crate) chosen: Option<(UpstreamIndex, PluginIndex)>,
+    /// Versions that the request has had, of those that are on their way to take over.
+    pub(crate) arms: Vec<Taken>,
     pub(crate) attempts: u32,
     /// When the head of the answer came.
     pub(crate) answered_at: Option<Duration>,
@@ -127,6 +130,7 @@ impl Record {
             reroute: Reroute::default(),
             upstream: None,
             chosen: None,
+            arms: Vec::new(),
             attempts: 0,
             answered_at: None,
             status: None,
@@ -209,7 +213,7 @@ impl Record {
     /// The head of the answer is on its way.
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
-        if self.target.is_some() {
+        if self.target.is_some() || !self.arms.is_empty() {
             self.answered_at.get_or_insert_with(|| self.client.local.clock.now());
         }
     }
@@ -270,6 +274,9 @@ impl Drop for Record {
         }
         self.tell_facts();
         counted::count(self, took);
+        if !self.arms.is_empty() {
+            self.count_arms(took);
+        }
         if self.target.is_some() {
             log_line::write(self, took);
         }

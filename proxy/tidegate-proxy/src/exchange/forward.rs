@@ -42,8 +42,9 @@ impl Exchange {
         mut message: Message,
     ) -> Result<Response<Body>, Fail> {
         let chosen = self.record.chosen.map(|(index, _)| index);
-        let index =
-            chosen.or_else(|| self.choose(targets)).ok_or_else(|| Fail::gateway(Reason::NoUpstream))?;
+        let index = chosen
+            .or_else(|| self.choose(targets, &message.head))
+            .ok_or_else(|| Fail::gateway(Reason::NoUpstream))?;
         let pool = view.pools.get(index).ok_or_else(|| Fail::gateway(Reason::Internal))?;
         let asks_upgrade =
             forward.known.upgrade.is_some() && pool.cluster.spec.protocol != UpstreamProtocol::Http2;

@@ -51,6 +51,9 @@ fn line(record: &Record, took: Duration) -> Line {
             line.text(key, slot.entry.name.as_bytes());
         }
     }
+    if !record.arms.is_empty() {
+        record.write_arms(&mut line);
+    }
     line.number("attempts", u64::from(record.attempts));
     if let Some(slot) = record.replied.and_then(|plugin| record.view.plugins.get(plugin)) {
         line.text("answered_by", slot.entry.name.as_bytes());

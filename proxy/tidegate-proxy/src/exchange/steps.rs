@@ -116,9 +116,11 @@ impl Exchange {
                     }
                 }
                 Step::Wasm(plugin) => {
-                    let Some(guest) = self.guest(view, way.scope, index, *plugin)? else { continue };
+                    let version = self.version(view, *plugin, &head);
+                    let met = (*plugin, version);
+                    let Some((guest, plugin)) = self.guest(view, way.scope, index, met)? else { continue };
                     let flow = self.request_guest(&guest, index, head, body)?;
-                    match self.stepped(view, *plugin, flow) {
+                    match self.stepped(view, plugin, flow) {
                         Flow::Go(next, rest) => (head, body) = (next, rest),
                         other => return Ok(other),
                     }
@@ -137,15 +139,15 @@ impl Exchange {
     ) -> Result<Flow, Fail> {
         loop {
             let at = holding.at.step;
-            let Some(Step::Wasm(plugin)) = way.steps.get(at) else {
-                return Err(Fail::gateway(Reason::Internal));
-            };
             let Holding { guest, body, .. } = *holding;
+            let holds = |passed: &&Passed| Rc::ptr_eq(&passed.guest, &guest);
+            let plugin = self.record.guests.iter().find(holds).map(|passed| passed.plugin);
+            let plugin = plugin.ok_or_else(|| Fail::gateway(Reason::Internal))?;
             let flow = match self.let_go(&guest, Side::Request, body).await? {
                 Ok(body) => self.taken(&guest, body)?,
                 Err(reply) => Flow::Reply(reply),
             };
-            match self.stepped(view, *plugin, flow) {
+            match self.stepped(view, plugin, flow) {
                 Flow::Go(head, body) => match self.request_steps(view, way, at + 1, head, body)? {
                     Flow::Held(further) => holding = further,
                     flow => return Ok(flow),
@@ -233,17 +235,18 @@ impl Exchange {
         flow
     }
 
-    /// The stream of this request in a plugin; none where the plugin is away and its policy is open, and where a rule
-    /// that was left for this one had the same plugin.
+    /// The stream of this request in a version of a plugin, and which; none where the plugin is away and its policy is
+    /// open, and where a rule that was left for this one had the same plugin.
     fn guest(
         &mut self,
         view: &View,
         scope: Scope,
         step: usize,
-        plugin: PluginIndex,
-    ) -> Result<Option<Rc<Guest>>, Fail> {
+        (own, plugin): (PluginIndex, PluginIndex),
+    ) -> Result<Option<(Rc<Guest>, PluginIndex)>, Fail> {
         let met = |passed: &Passed| {
-            passed.plugin == plugin && passed.scope != scope && passed.scope != Scope::Listener
+            let same = passed.plugin == plugin || passed.plugin == own;
+            same && passed.scope != scope && passed.scope != Scope::Listener
         };
         if scope != Scope::Listener && self.record.guests.iter().any(met) {
             return Ok(None);
@@ -256,7 +259,11 @@ impl Exchange {
                 let facts = self.record.share_facts(properties);
                 let guest = Guest::open(host, self.record.stream_info(), facts, &slot.entry);
                 self.record.guests.push(Passed { scope, step, plugin, guest: guest.clone() });
-                Ok(Some(guest))
+                Ok(Some((guest, plugin)))
+            }
+            Err(_) if plugin != own => {
+                self.record.canary_is_down(plugin, own);
+                self.guest(view, scope, step, (own, own))
             }
             Err(away) if away.policy == Failure::Open => Ok(None),
             Err(away) => {

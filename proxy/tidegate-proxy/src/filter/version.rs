@@ -51,6 +51,11 @@ impl Version {
         self.meters.iter().filter_map(OnceLock::get).for_each(|meter| meter.read(seen));
     }
 
+    /// As metrics and logs show it.
+    pub(crate) fn name(&self) -> &str {
+        Self::short(&self.digest)
+    }
+
     /// The beginning of a digest, as metrics show it.
     pub(crate) fn short(digest: &str) -> &str {
         digest.get(..DIGITS).unwrap_or(digest)

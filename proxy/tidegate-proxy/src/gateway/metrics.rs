@@ -1,6 +1,7 @@
 //! The data plane's counters as a page of metrics.
 
 mod plugins;
+mod releases;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -9,9 +10,10 @@ mod versions;
 use std::sync::Arc;
 
 use super::ledger::{GenerationUse, ModuleUse};
+use super::rollouts::ReleaseState;
 use crate::shared::durations::{Steps, Sum};
 use crate::shared::traffic::Total;
-use crate::shared::{Counter, Shard, TCP_ENDS};
+use crate::shared::{Counter, Rollout, Shard, TCP_ENDS};
 use crate::snapshot::Snapshot;
 use crate::telemetry::page::{Kind, Page};
 
@@ -27,7 +29,13 @@ pub(crate) fn write(page: &mut Page, shards: &[Arc<Shard>], snapshot: Option<&Sn
         traffic::upstreams(page, snapshot);
         plugins::write(page, snapshot);
         plugins::isolated(page, snapshot);
+        releases::mirrors(page, snapshot);
     }
+}
+
+/// Writes what is on its way to take over.
+pub(super) fn write_releases(page: &mut Page, releases: &[(Arc<Rollout>, ReleaseState)]) {
+    releases::releases(page, releases);
 }
 
 /// Writes what is still held, and what was counted of it.

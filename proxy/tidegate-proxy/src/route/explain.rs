@@ -4,6 +4,7 @@
 
 mod client;
 mod listener;
+mod split;
 mod stream;
 mod text;
 mod verdict;

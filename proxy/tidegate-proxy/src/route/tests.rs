@@ -6,7 +6,7 @@ use http::Request;
 use http::request::Parts;
 use tidegate_config::plan::{
     Action, HostPattern, Listener, ListenerLimits, ListenerTimeouts, Match, PathPattern, Plan, Protocol,
-    Respond, Retries, Route, Rule, RuleTimeouts, ValuePattern,
+    Respond, Retries, Route, Rule, RuleTimeouts, Split, ValuePattern,
 };
 
 use super::host::{intersect, with_normal};
@@ -80,6 +80,7 @@ pub(super) fn rule(name: &str, matches: &[&str]) -> Rule {
             backoff_base: Duration::from_millis(25),
             backoff_max: Duration::from_millis(250),
         },
+        split: Split::default(),
     }
 }
 

@@ -56,7 +56,7 @@ fn place(took: Duration) -> usize {
 }
 
 /// Durations of all workers together.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sum {
     cells: [u64; CELLS],
     nanos: u64,
@@ -75,6 +75,28 @@ impl Sum {
             *sum = sum.wrapping_add(cell.value());
         }
         self.nanos = self.nanos.wrapping_add(of.sum.value());
+    }
+
+    /// What has come since an earlier reading.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let mut since = self.clone();
+        for (count, before) in since.cells.iter_mut().zip(&earlier.cells) {
+            *count = count.saturating_sub(*before);
+        }
+        since.nanos = since.nanos.saturating_sub(earlier.nanos);
+        since
+    }
+
+    /// The bound of the bucket up to which so many of a hundred are; none: nothing was counted.
+    pub(crate) fn percentile(&self, percent: u64) -> Option<Duration> {
+        let rank = (self.count() * percent).div_ceil(100).max(1);
+        let mut below = 0;
+        let at = self.cells.iter().position(|count| {
+            below += count;
+            below >= rank
+        })?;
+        let quarters = i32::try_from(at).ok()? + LEAST * PER_DOUBLING;
+        Some(Duration::from_secs_f64(2f64.powf(f64::from(quarters) / f64::from(PER_DOUBLING))))
     }
 
     /// How many there were.
@@ -141,6 +163,25 @@ mod tests {
             assert!(lower < seconds && seconds <= upper * 1.000_000_000_001, "{seconds} in {lower}..{upper}");
             nanos += nanos / 97 + 1;
         }
+    }
+
+    #[test]
+    fn percentiles() {
+        let durations = Durations::default();
+        let millis = Duration::from_millis;
+        (0..98).for_each(|_| durations.add(millis(1)));
+        let mut first = Sum::default();
+        assert_eq!(first.percentile(99), None);
+        first.add(&durations);
+        (0..2).for_each(|_| durations.add(millis(100)));
+        let mut sum = Sum::default();
+        sum.add(&durations);
+        for (percent, expected) in [(50, millis(1)), (98, millis(1)), (99, millis(100)), (100, millis(100))] {
+            let found = sum.percentile(percent).expect("there is something");
+            assert!(found >= expected && found <= expected * 6 / 5, "{found:?} for {expected:?}");
+        }
+        let since = sum.since(&first);
+        assert_eq!((since.count(), since.seconds()), (2, 0.2));
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Turns {
         self.wrapped(at + part(GOLDEN.wrapping_mul(worker as u64), self.length))
     }
 
+    /// The point of a key, of which all bits count: the same for the same key.
+    pub(crate) fn of(&self, key: u64) -> u64 {
+        part(key, self.length)
+    }
+
     fn wrapped(&self, point: u64) -> u64 {
         if point >= self.length { point - self.length } else { point }
     }
@@ -45,7 +50,7 @@ impl Turns {
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// As much of a length as `of` is of 2^64; less than the length.
-fn part(of: u64, length: u64) -> u64 {
+pub(super) fn part(of: u64, length: u64) -> u64 {
     u64::try_from((u128::from(of) * u128::from(length)) >> 64).unwrap_or(0)
 }
 

@@ -15,8 +15,9 @@ use crate::filter::entry::Plugin;
 use crate::filter::version::Version;
 use crate::http::headers::CompiledChanges;
 use crate::route::{RouteTable, StreamTable};
-use crate::shared::PerWorker;
-use crate::snapshot::{Action, Assets, Listener, Redirect, Rule, Snapshot, Targets, tls};
+use crate::shared::{PerWorker, Rollout};
+use crate::snapshot::rollouts::Known;
+use crate::snapshot::{Action, Assets, Canary, Listener, Mirror, Redirect, Rule, Snapshot, Targets, tls};
 use crate::telemetry::recorder::Recorder;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::roster::{self, Roster};
@@ -108,17 +109,35 @@ impl Snapshot {
             let (recorder, version) = (recorder(spec, assets, known())?, version(spec, assets, known()));
             plugins.push(Plugin { recorder, version, ..plugin(spec, &plan, assets, previous) });
         }
-        let rules = rules(&plan, previous)?;
-        Ok(Self { listeners, rules, clusters, servers, plugins, plan })
+        let known = Known::new(previous, WORKERS);
+        let canaries = known.canaries(&plan, &plugins);
+        let rules = rules(&plan, previous, &known)?;
+        let rollouts = rollouts(&rules, &canaries);
+        Ok(Self { listeners, rules, clusters, servers, plugins, canaries, rollouts, plan })
     }
 }
 
-fn rules(plan: &Plan, previous: Option<&Snapshot>) -> Result<Vec<Rule>, BuildError> {
+/// Each new version once.
+fn rollouts(rules: &[Rule], canaries: &[Option<Canary>]) -> Vec<Arc<Rollout>> {
+    let of_rules = rules.iter().filter_map(|rule| match &rule.action {
+        Action::Forward(targets) => targets.release.as_ref().map(|(_, rollout)| rollout),
+        _ => None,
+    });
+    let mut all: Vec<Arc<Rollout>> = Vec::new();
+    for rollout in of_rules.chain(canaries.iter().flatten().map(|canary| &canary.rollout)) {
+        if all.iter().all(|known| !Arc::ptr_eq(known, rollout)) {
+            all.push(rollout.clone());
+        }
+    }
+    all
+}
+
+fn rules(plan: &Plan, previous: Option<&Snapshot>, rollouts: &Known<'_>) -> Result<Vec<Rule>, BuildError> {
     let known: HashMap<&str, _> =
         previous.iter().flat_map(|p| &p.rules).map(|rule| (&*rule.route, &rule.counters)).collect();
     let named = |rule: &'_ Rule| (rule.route.clone(), rule.name.clone());
     let before: HashMap<_, _> =
-        previous.iter().flat_map(|p| &p.rules).map(|rule| (named(rule), &rule.action)).collect();
+        previous.iter().flat_map(|p| &p.rules).map(|rule| (named(rule), rule)).collect();
     let mut rules = Vec::new();
     for route in &plan.routes {
         let name: Arc<str> = route.name.as_str().into();
@@ -127,11 +146,16 @@ fn rules(plan: &Plan, previous: Option<&Snapshot>) -> Result<Vec<Rule>, BuildErr
         for rule in &route.rules {
             let own: Arc<str> = rule.name.as_str().into();
             let before = before.get(&(name.clone(), own.clone())).copied();
+            let release = rollouts.release(plan, (&route.name, rule));
+            let mirrored = format!("{}/{}", route.name, rule.name);
+            let mirrors = before.map_or(&[][..], |before| &before.mirrors);
+            let mirrors = Mirror::all(plan, (&mirrored, &rule.split.mirrors), mirrors, WORKERS);
             rules.push(Rule {
                 route: name.clone(),
                 name: own,
                 steps: steps(&rule.filters)?,
-                action: action(&rule.action, before)?,
+                action: action(rule, before.map(|before| &before.action), release)?,
+                mirrors,
                 timeouts: rule.timeouts,
                 retries: rule.retries.clone(),
                 counters: counters.clone(),
@@ -167,14 +191,22 @@ fn steps(filters: &[plan::Filter]) -> Result<Vec<Step>, BuildError> {
         .collect()
 }
 
-fn action(action: &plan::Action, before: Option<&Action>) -> Result<Action, BuildError> {
-    Ok(match action {
+fn action(
+    rule: &plan::Rule,
+    before: Option<&Action>,
+    release: Option<(plan::UpstreamIndex, Arc<Rollout>)>,
+) -> Result<Action, BuildError> {
+    Ok(match &rule.action {
         plan::Action::Forward(upstreams) => {
             let before = match before {
                 Some(Action::Forward(before)) => Some(before),
                 _ => None,
             };
-            Action::Forward(Targets::new(upstreams, WORKERS, before))
+            let to = release.as_ref().map(|(to, _)| *to);
+            let others: Vec<_> =
+                upstreams.iter().filter(|target| Some(target.upstream) != to).copied().collect();
+            let targets = Targets::new(&others, WORKERS, before);
+            Action::Forward(targets.with(rule.split.sticky.clone(), release))
         }
         plan::Action::Redirect(redirect) => Action::Redirect(Redirect {
             scheme: redirect.scheme.as_deref().map(Scheme::from_str).transpose().map_err(BuildError::plan)?,

@@ -1,17 +1,21 @@
-//! The upstreams of a rule by weight, and whose turn it is.
+//! The upstreams of a rule by weight, whose turn it is, and which of them is on its way to take over.
 
 use std::sync::Arc;
 
-use tidegate_config::plan::{UpstreamIndex, WeightedUpstream};
+use tidegate_config::plan::{Sticky, UpstreamIndex, WeightedUpstream};
 
-use crate::shared::Turns;
+use crate::shared::{Rollout, Turns};
 
 /// Upstreams by weight.
 pub(crate) struct Targets {
-    /// Upstream and the sum of the weights up to and with its own.
+    /// Upstream and the sum of the weights up to and with its own; without the one that takes over.
     until: Vec<(UpstreamIndex, u64)>,
     /// Whose turn it is; none: there is nothing to choose.
     turns: Option<Arc<Turns>>,
+    /// What keeps a client with one of them.
+    pub(crate) sticky: Option<Sticky>,
+    /// The one that takes over.
+    pub(crate) release: Option<(UpstreamIndex, Arc<Rollout>)>,
 }
 
 impl Targets {
@@ -30,7 +34,17 @@ impl Targets {
             Some(same) if same.length() == total => same.clone(),
             _ => Turns::new(total, workers),
         });
-        Self { until, turns }
+        Self { until, turns, sticky: None, release: None }
+    }
+
+    /// The same where a client stays with one upstream, and where one takes over.
+    pub(crate) fn with(self, sticky: Option<Sticky>, release: Option<(UpstreamIndex, Arc<Rollout>)>) -> Self {
+        Self { sticky, release, ..self }
+    }
+
+    /// Whether weights alone decide.
+    pub(crate) fn is_by_weight(&self) -> bool {
+        self.sticky.is_none() && self.release.is_none()
     }
 
     /// The upstream for a request that comes to this worker.
@@ -38,6 +52,14 @@ impl Targets {
         match &self.turns {
             None => self.until.first().map(|(only, _)| *only),
             Some(turns) => self.at(turns.next(worker)),
+        }
+    }
+
+    /// The upstream for requests with this key.
+    pub(crate) fn of(&self, key: u64) -> Option<UpstreamIndex> {
+        match &self.turns {
+            None => self.until.first().map(|(only, _)| *only),
+            Some(turns) => self.at(turns.of(key)),
         }
     }
 
@@ -66,6 +88,15 @@ mod tests {
         }
         assert_eq!(counts[1], 0);
         assert!((counts[2] - 1000).abs() <= 3, "{counts:?}");
+    }
+
+    #[test]
+    fn keys_are_shared_out_by_weight_and_stay() {
+        let targets = Targets::new(&weights(&[3, 1]), 2, None);
+        let keys = (1..=4000_u64).map(|key| key.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let second = keys.clone().filter(|key| targets.of(*key) == Some(1)).count();
+        assert!(second.abs_diff(1000) < 50, "{second} of 4000");
+        assert!(keys.clone().all(|key| targets.of(key) == targets.of(key)));
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn ledger(shown: &Shown) -> Value {
     })
 }
 
-fn json_body(value: &Value) -> Response<Full<Bytes>> {
+pub(super) fn json_body(value: &Value) -> Response<Full<Bytes>> {
     respond(StatusCode::OK, "application/json", format!("{value:#}\n"))
 }
 
@@ -168,5 +168,6 @@ const PATHS: &str = "\
 /metrics      Prometheus, or OpenMetrics for those who accept it
 /config       the running configuration, and why a later one was refused
 /shared-data  PLUGIN/KEY: a value that plugins share, where admin.sharedData allows it; GET, PUT
+/releases     new versions on their way; POST ID/ORDER steers one, where admin.steerReleases allows it
 /ledger       which configurations and versions of plugins are still held, and by what
 ";

@@ -280,6 +280,7 @@ mod tests {
             background: false,
             capabilities: plan::Capabilities::default(),
             record: None,
+            canary: None,
         }
     }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tidegate_config::plan::{
     Action, Filter, HeaderChanges, HeadersPause, HostPattern, Isolation, ListenerIndex, Match, PathPattern,
-    PathRewrite, Plan, Redirect, RetryOn, Rule, ValuePattern, WeightedUpstream,
+    PathRewrite, Plan, Redirect, RetryOn, Rule, ValuePattern,
 };
 
 use super::verdict::{Hurdle, Rank, Verdict};
-use super::{Choice, Explanation, Loser};
+use super::{Choice, Explanation, Loser, split};
 use crate::route::matching::{PathRank, Unmet};
 
 /// Losing rules that are written out; those that came closest are among them.
@@ -150,7 +150,7 @@ pub(super) fn choice(plan: &Plan, listener: ListenerIndex, own: &Verdict) -> Cho
         matched: rule.matches.get(own.best).map(matched).unwrap_or_default(),
         filters: filters.chain(rule.filters.iter().map(|step| filter(plan, step))).collect(),
         choices,
-        action: action(plan, &rule.action),
+        action: [action(plan, rule), split::mirrors(plan, rule)].concat(),
         timeouts: timeouts(rule),
         retries: retries(rule),
     }
@@ -220,7 +220,8 @@ fn filter(plan: &Plan, filter: &Filter) -> String {
             let narrowed = (!narrowed.is_empty()).then(|| format!("narrowed to {}", join(narrowed)));
             let stops = plugin.on_headers_pause == HeadersPause::StopAll;
             let stops = stops.then(|| "bodies wait while it pauses headers".to_owned());
-            match join(each.into_iter().chain(stops).chain(narrowed)) {
+            let canary = plugin.canary.as_deref().map(split::canary);
+            match join(each.into_iter().chain(stops).chain(narrowed).chain(canary)) {
                 notes if notes.is_empty() => format!("plugin {}", plugin.key),
                 notes => format!("plugin {} ({notes})", plugin.key),
             }
@@ -270,27 +271,12 @@ fn path_rewrite(rewrite: &PathRewrite) -> String {
     }
 }
 
-fn action(plan: &Plan, action: &Action) -> Vec<String> {
-    match action {
-        Action::Forward(upstreams) => forward(plan, upstreams),
+fn action(plan: &Plan, rule: &Rule) -> Vec<String> {
+    match &rule.action {
+        Action::Forward(upstreams) => split::forward(plan, rule, upstreams),
         Action::Redirect(redirect) => vec![redirected(redirect)],
         Action::Respond(respond) => vec![format!("answer {}, {} bytes", respond.status, respond.body.len())],
     }
-}
-
-fn forward(plan: &Plan, upstreams: &[WeightedUpstream]) -> Vec<String> {
-    let total: u64 = upstreams.iter().map(|own| u64::from(own.weight)).sum();
-    if total == 0 {
-        return vec!["answer 500: no upstream has any weight".to_owned()];
-    }
-    let line = |own: &WeightedUpstream| {
-        let Some(upstream) = plan.upstreams.get(own.upstream) else { return String::new() };
-        let servers = join(upstream.servers.iter().map(|server| server.address.clone()));
-        let share =
-            if upstreams.len() > 1 { format!(" for {} of {total}", own.weight) } else { String::new() };
-        format!("forward to {}{share} ({servers})", upstream.name)
-    };
-    upstreams.iter().map(line).collect()
 }
 
 fn redirected(redirect: &Redirect) -> String {
@@ -327,6 +313,6 @@ fn retries(rule: &Rule) -> String {
     format!("up to {} on {}", retries.attempts, join(on))
 }
 
-fn join(parts: impl IntoIterator<Item = String>) -> String {
+pub(super) fn join(parts: impl IntoIterator<Item = String>) -> String {
     parts.into_iter().collect::<Vec<_>>().join(", ")
 }

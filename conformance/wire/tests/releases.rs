@@ -1,0 +1,302 @@
+//! New versions that take over step by step, on real sockets and in the test's own time: upstreams of a rule, and modules
+//! of a plugin.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tidegate_testkit::{
+    Answer, LogFile, RawClient, ReleaseOrder, ReleaseState, ReleaseUse, ScriptedUpstream, TestGateway, fill,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A server that says who it is, and fails as long as a switch is on.
+fn server(name: &'static str) -> (ScriptedUpstream, Arc<AtomicBool>) {
+    let fails = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&fails);
+    let upstream = ScriptedUpstream::start(move |_| {
+        let status = if switch.load(Ordering::SeqCst) { "500 No" } else { "200 OK" };
+        Answer::reply(format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{name}", name.len()))
+    });
+    (upstream, fails)
+}
+
+/// A gateway with a release, and the time as its control thread sees it.
+struct Site {
+    old: ScriptedUpstream,
+    new: ScriptedUpstream,
+    fails: Arc<AtomicBool>,
+    log: LogFile,
+    gateway: TestGateway,
+    client: RawClient,
+    now: Duration,
+}
+
+const RELEASE: &str =
+    "{ to: new, steps: [10, 50, 100], interval: 1m, minRequests: 10, rollbackOn: { p99OverOld: 0 } }";
+
+impl Site {
+    fn new() -> Self {
+        let ((old, _), (new, fails)) = (server("old"), server("new"));
+        let log = LogFile::default();
+        let gateway = TestGateway::start(&Self::yaml((&old, &new), &log, RELEASE, ""));
+        let client = RawClient::connect(gateway.address("web"));
+        gateway.judge_releases(Duration::ZERO);
+        Self { old, new, fails, log, gateway, client, now: Duration::ZERO }
+    }
+
+    fn yaml(
+        (old, new): (&ScriptedUpstream, &ScriptedUpstream),
+        log: &LogFile,
+        release: &str,
+        more: &str,
+    ) -> String {
+        fill(
+            "
+workers: 2
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+routes:
+  - name: shop
+    rules:
+      - name: all
+        forward: [{ upstream: old }, { upstream: new }]
+        release: ${release}
+${more}
+upstreams: { old: { servers: ['${old}'] }, new: { servers: ['${new}'] } }
+accessLog: { path: '${log}' }
+",
+            &[
+                ("old", &old.address()),
+                ("new", &new.address()),
+                ("release", &release),
+                ("more", &more),
+                ("log", &log.path().display()),
+            ],
+        )
+    }
+
+    fn reload(&self, release: &str, more: &str) {
+        self.gateway.reload(&Self::yaml((&self.old, &self.new), &self.log, release, more));
+    }
+
+    /// Sends requests; how many the new version answered, and how many failed.
+    fn send(&mut self, requests: usize) -> (usize, usize) {
+        let (mut new, mut failed) = (0, 0);
+        for _ in 0..requests {
+            let answer = self.client.exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+            new += usize::from(answer.text() == "new");
+            failed += usize::from(answer.status != 200);
+        }
+        (new, failed)
+    }
+
+    /// A minute later.
+    fn minute(&mut self) -> ReleaseUse {
+        self.now += MINUTE;
+        self.gateway.judge_releases(self.now);
+        self.gateway.release()
+    }
+
+    fn state(&self, state: &str) -> f64 {
+        self.gateway.metric("tidegate_release_state", &format!("state=\"{state}\""))
+    }
+}
+
+#[test]
+fn a_good_version_is_promoted() {
+    let mut site = Site::new();
+    let mut all = 0;
+    for (requests, expected, then) in [(200, 20, 50.0), (100, 50, 100.0), (50, 50, 100.0)] {
+        let (new, failed) = site.send(requests);
+        all += new;
+        assert!(new.abs_diff(expected) <= 3, "{new} of {requests}");
+        assert_eq!(failed, 0);
+        let release = site.minute();
+        assert_eq!((release.percent, release.id.as_str()), (then, "route/shop/all"));
+    }
+    assert_eq!(site.gateway.release().state, ReleaseState::Promoted);
+    assert_eq!((site.state("promoted"), site.state("running")), (1.0, 0.0));
+    site.gateway.wait("the last request to be counted", |gateway| {
+        gateway.metric("tidegate_release_requests_total", "version=\"new\"") == all as f64
+    });
+    assert_eq!(site.send(20), (20, 0));
+    let lines = site.log.lines(2);
+    assert!(lines.iter().all(|line| line.contains("\"versions\":\"route/shop/all=")), "{lines:?}");
+}
+
+#[test]
+fn a_version_that_fails_goes_back_by_itself() {
+    let mut site = Site::new();
+    site.send(200);
+    assert_eq!(site.minute().percent, 50.0);
+    site.fails.store(true, Ordering::SeqCst);
+    let (_, failed) = site.send(8);
+    assert!((3..=5).contains(&failed), "{failed}");
+    // It does not wait for the end of the step, nor for as many requests as it takes to go on.
+    site.now += Duration::from_secs(1);
+    site.gateway.judge_releases(site.now);
+    let release = site.gateway.release();
+    let ReleaseState::RolledBack(why) = &release.state else { panic!("{release:?}") };
+    assert!(why.ends_with("of its requests failed, 5 % are allowed"), "{why}");
+    assert_eq!((release.percent, site.state("rolledBack")), (0.0, 1.0));
+    assert_eq!(site.send(100), (0, 0), "nobody gets the new version any more");
+    // Not by a reload, either, until someone wants it or it is another release.
+    site.reload(RELEASE, "      - { name: other, matches: [{ path: { prefix: /x } }], respond: {} }");
+    assert_eq!(site.send(50), (0, 0));
+    site.fails.store(false, Ordering::SeqCst);
+    assert_eq!(site.gateway.steer_release("route/shop/all", ReleaseOrder::Restart, site.now), Ok(()));
+    let (new, failed) = site.send(100);
+    assert!(new.abs_diff(10) <= 2 && failed == 0, "{new}");
+}
+
+#[test]
+fn unrelated_reloads_leave_it_where_it_is() {
+    let mut site = Site::new();
+    site.send(200);
+    assert_eq!(site.minute().step, 1);
+    site.send(30);
+    for number in 0..10 {
+        let more = format!(
+            "      - {{ name: other, matches: [{{ path: {{ prefix: /{number} }} }}], respond: {{}} }}"
+        );
+        site.reload(RELEASE, &more);
+    }
+    let release = site.gateway.release();
+    assert_eq!((release.step, release.percent), (1, 50.0));
+    assert!(release.new.requests >= 13, "what was counted is still there: {release:?}");
+    site.send(30);
+    assert_eq!(site.minute().step, 2, "and counts");
+    // Another way is another release.
+    site.reload("{ to: new, steps: [20, 100], interval: 1m }", "");
+    let release = site.gateway.release();
+    assert_eq!((release.step, release.percent, release.new.requests), (0, 20.0, 0));
+}
+
+#[test]
+fn orders_are_followed() {
+    let mut site = Site::new();
+    let steer = |site: &Site, order| site.gateway.steer_release("route/shop/all", order, site.now);
+    assert_eq!(steer(&site, ReleaseOrder::Pause), Ok(()));
+    site.send(300);
+    assert_eq!((site.minute().percent, site.state("paused")), (10.0, 1.0));
+    assert_eq!(steer(&site, ReleaseOrder::Promote), Ok(()));
+    assert_eq!(site.send(20), (20, 0));
+    assert_eq!(steer(&site, ReleaseOrder::Rollback), Ok(()));
+    assert_eq!(site.send(20), (0, 0));
+    assert!(steer(&site, ReleaseOrder::Pause).is_err());
+    let unknown = site.gateway.steer_release("route/shop/none", ReleaseOrder::Pause, site.now);
+    assert_eq!(unknown, Err("there is no release \"route/shop/none\"".to_owned()));
+}
+
+/// The module sets x-filter to these eight characters.
+fn module(mark: &str) -> Vec<u8> {
+    fill(include_str!("guests/mark.wat"), &[("mark", &mark)]).into_bytes()
+}
+
+/// A plugin with another version, at a rule that answers by itself.
+fn plugin(canary: &str, new: &[u8]) -> (TestGateway, LogFile) {
+    let log = LogFile::default();
+    let gateway = TestGateway::start_with(
+        &plugin_yaml(canary, &log),
+        &[("old.wasm", &module("--old---")), ("new.wasm", new)],
+    );
+    gateway.judge_releases(Duration::ZERO);
+    (gateway, log)
+}
+
+fn plugin_yaml(canary: &str, log: &LogFile) -> String {
+    fill(
+        "
+workers: 2
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+plugins: { mark: { module: old.wasm, canary: ${canary} } }
+routes: [{ name: r, rules: [{ filters: [{ plugin: mark }], respond: {} }] }]
+accessLog: { path: '${log}' }
+",
+        &[("canary", &canary), ("log", &log.path().display())],
+    )
+}
+
+fn marks(gateway: &TestGateway, requests: usize, headers: &str) -> Vec<(u16, String)> {
+    let mut client = RawClient::connect(gateway.address("web"));
+    let request = format!("GET / HTTP/1.1\r\nhost: a.test\r\n{headers}\r\n");
+    let mut mark = || {
+        let answer = client.exchange(&request);
+        (answer.status, answer.header("x-filter").unwrap_or_default().to_owned())
+    };
+    (0..requests).map(|_| mark()).collect()
+}
+
+fn count(marks: &[(u16, String)], mark: &str) -> usize {
+    marks.iter().filter(|(_, own)| own == mark).count()
+}
+
+#[test]
+fn two_versions_of_a_module_run_side_by_side() {
+    let (gateway, log) = plugin("{ module: new.wasm, percent: 20 }", &module("--new---"));
+    let all = marks(&gateway, 100, "");
+    assert!(count(&all, "--new---").abs_diff(20) <= 2, "{all:?}");
+    assert_eq!(count(&all, "--old---") + count(&all, "--new---"), 100);
+    let modules = gateway.modules();
+    assert_eq!(modules.len(), 2, "each has metrics of its own");
+    for line in log.lines(100) {
+        let version = modules.iter().find(|module| line.contains(module.version()));
+        assert!(version.is_some() && line.contains("\"versions\":\"plugin/mark="), "{line}");
+    }
+    assert_eq!(gateway.metric("tidegate_release_requests_total", "plugin/mark"), 100.0);
+
+    let (gateway, _log) =
+        plugin("{ module: new.wasm, percent: 50, stickyBy: { header: x-user } }", &module("--new---"));
+    let mut new = 0;
+    for user in 0..40 {
+        let all = marks(&gateway, 5, &format!("x-user: {user}\r\n"));
+        assert!(all.iter().all(|mark| *mark == all[0]), "{user}: {all:?}");
+        new += usize::from(all[0].1 == "--new---");
+    }
+    assert!((10..=30).contains(&new), "{new} of 40 users");
+}
+
+#[test]
+fn a_module_is_promoted() {
+    let canary = "{ module: new.wasm, steps: [20, 100], interval: 1m, minRequests: 10, rollbackOn: { p99OverOld: 0 } }";
+    let (gateway, _log) = plugin(canary, &module("--new---"));
+    marks(&gateway, 100, "");
+    gateway.judge_releases(MINUTE);
+    assert_eq!(count(&marks(&gateway, 20, ""), "--new---"), 20);
+    gateway.judge_releases(MINUTE * 2);
+    assert_eq!(gateway.release().state, ReleaseState::Promoted);
+}
+
+/// One that breaks off costs the requests inside it; who comes while it is down passes the version that was there.
+#[test]
+fn a_module_that_breaks_off_goes_back() {
+    let canary = "{ module: new.wasm, percent: 50, rollbackOn: { failures: 0 } }";
+    let (gateway, _log) = plugin(canary, include_bytes!("guests/fault.wat"));
+    let all = marks(&gateway, 20, "");
+    assert!(count(&all, "one").abs_diff(10) <= 2 && all.iter().all(|(status, _)| *status == 200), "{all:?}");
+    gateway.judge_releases(MINUTE);
+    assert_eq!(gateway.release().state, ReleaseState::Running);
+    let broken: Vec<_> = marks(&gateway, 40, "x-fault: t\r\n");
+    let failed = broken.iter().filter(|(status, _)| *status != 200).count();
+    assert!((1..=3).contains(&failed), "one instance on each worker: {broken:?}");
+    gateway.judge_releases(MINUTE);
+    let ReleaseState::RolledBack(why) = gateway.release().state else { panic!("{:?}", gateway.release()) };
+    assert!(why.starts_with("the module broke off"), "{why}");
+    assert!(gateway.metric("tidegate_release_failures_total", "version=\"new\"") >= 1.0);
+    assert_eq!(count(&marks(&gateway, 40, "x-fault: t\r\n"), "--old---"), 40);
+}
+
+#[test]
+fn a_module_that_does_not_load_never_touches_the_one_that_runs() {
+    let canary = "{ module: new.wasm, percent: 50 }";
+    let (gateway, log) = plugin(canary, b"no module at all");
+    assert_eq!(count(&marks(&gateway, 50, ""), "--old---"), 50);
+    // By a reload it comes, and goes again.
+    gateway.put_file("new.wasm", &module("--new---"));
+    gateway.reload(&plugin_yaml(canary, &log));
+    assert!(count(&marks(&gateway, 50, ""), "--new---").abs_diff(25) <= 2);
+    gateway.put_file("new.wasm", b"no module at all");
+    gateway.reload(&plugin_yaml(canary, &log));
+    assert_eq!(count(&marks(&gateway, 50, ""), "--old---"), 50);
+}

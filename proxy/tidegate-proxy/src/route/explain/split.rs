@@ -1,0 +1,65 @@
+//! How requests are shared out and copied, in words.
+
+use tidegate_config::plan::{Canary, Course, Plan, Rule, Sticky, WeightedUpstream};
+
+use super::text::join;
+
+/// The upstreams of a rule, a line for each.
+pub(super) fn forward(plan: &Plan, rule: &Rule, upstreams: &[WeightedUpstream]) -> Vec<String> {
+    let release = rule.split.release.as_ref();
+    let is_new = |own: &WeightedUpstream| release.is_some_and(|release| release.to == own.upstream);
+    let total: u64 = upstreams.iter().filter(|own| !is_new(own)).map(|own| u64::from(own.weight)).sum();
+    if total == 0 && release.is_none() {
+        return vec!["answer 500: no upstream has any weight".to_owned()];
+    }
+    let line = |own: &WeightedUpstream| {
+        let Some(upstream) = plan.upstreams.get(own.upstream) else { return String::new() };
+        let servers = join(upstream.servers.iter().map(|server| server.address.clone()));
+        let share = match release {
+            Some(release) if is_new(own) => format!(", which takes over: {}", course(&release.course)),
+            Some(_) => format!(" for {} of {total} of the rest", own.weight),
+            None if upstreams.len() > 1 => format!(" for {} of {total}", own.weight),
+            None => String::new(),
+        };
+        format!("forward to {}{share} ({servers})", upstream.name)
+    };
+    let sticky = rule.split.sticky.as_ref().map(sticky);
+    upstreams.iter().map(line).chain(sticky).collect()
+}
+
+/// The copies of a rule's requests, a line for each.
+pub(super) fn mirrors(plan: &Plan, rule: &Rule) -> Vec<String> {
+    let line = |own: &tidegate_config::plan::Mirror| {
+        let upstream = plan.upstreams.get(own.upstream)?;
+        Some(format!("copy {} to {}, whose answers nobody gets", percent(own.share), upstream.name))
+    };
+    rule.split.mirrors.iter().filter_map(line).collect()
+}
+
+/// The other version of a plugin.
+pub(super) fn canary(canary: &Canary) -> String {
+    let sticky = canary.sticky.as_ref().map(sticky);
+    join([format!("another version for {}", course(&canary.course))].into_iter().chain(sticky))
+}
+
+fn course(course: &Course) -> String {
+    let steps: Vec<String> = course.steps.iter().map(|&step| percent(step)).collect();
+    let every = match steps.len() {
+        1 => String::new(),
+        _ => format!(", at least {:?} and {} requests each", course.interval, course.min_requests),
+    };
+    let errors = percent(course.bounds.errors);
+    format!("{} of the requests{every}, back on more than {errors} errors", steps.join(", then "))
+}
+
+fn sticky(sticky: &Sticky) -> String {
+    match sticky {
+        Sticky::Cookie(name) => format!("the same for the same cookie {name}"),
+        Sticky::Header(name) => format!("the same for the same header {name}"),
+        Sticky::Address => "the same for the same client address".to_owned(),
+    }
+}
+
+fn percent(share: u32) -> String {
+    format!("{} %", f64::from(share) / 10_000.0)
+}

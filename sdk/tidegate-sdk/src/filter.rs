@@ -84,7 +84,8 @@ pub trait Filter: Sized + 'static {
         ready(())
     }
 
-    /// The response's head has arrived. Not called for an answer that this filter itself gave.
+    /// The response's head has arrived. Not called for an answer that this filter itself gave, though hosts show it to the
+    /// module: a filter that refuses requests and changes responses need not tell its own answers from others.
     fn on_response(
         &self,
         response: &mut Response<Self::State>,

@@ -42,6 +42,7 @@ fn run(name: &str, rest: &[String]) -> Outcome<bool> {
         return Err(format!("takes no arguments, but \"{}\" was given", rest.join(" ")).into());
     }
     match name {
+        "api" => tidy::api::write(),
         "ci" => Ok(test::ci()),
         "demo" => demo::run(rest),
         "filters" => filters::build().map(|_| true),
@@ -66,7 +67,8 @@ cargo xtask ci               test, then demo --check
 cargo xtask filters          build the Wasm filters into target/filters
 cargo xtask first-filter     from `tidegate filter new` to what curl sees, in less than a minute
 cargo xtask guests           build the guests in other languages into target/guests
-cargo xtask tidy             import edges, file sizes, the list of dependencies
+cargo xtask tidy             import edges, file sizes, the list of dependencies, the published API
+cargo xtask api              write sdk/*/api.txt, the published API
 cargo xtask schema           write docs/tidegate.schema.json
 cargo xtask suites [NAME]    long suites and those that need outside programs; without a name: which there are
 ";

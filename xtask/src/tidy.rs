@@ -1,5 +1,7 @@
-//! Checks what compilers do not: who may import whom, the size and form of files, and the list of dependencies.
+//! Checks what compilers do not: who may import whom, the size and form of files, the list of dependencies, and whether
+//! the published API has changed.
 
+pub(crate) mod api;
 mod dependencies;
 mod edges;
 mod modules;
@@ -19,6 +21,7 @@ pub(crate) fn run() -> Outcome<bool> {
     problems.extend(sources::check(&files)?);
     problems.extend(modules::check(&shell::root().join("proxy/tidegate-proxy/src"), &files)?);
     problems.extend(dependencies::check(&packages)?);
+    problems.extend(api::check(&files)?);
     for problem in &problems {
         println!("tidy: {problem}");
     }

@@ -53,3 +53,17 @@ fn a_new_instance_takes_over() {
     send(&gateway, 10);
     arrived(&upstream, 20);
 }
+
+/// The sender knows the queue by the VM's id of the plugin that registers it, as filters from other gateways do.
+#[test]
+fn a_queue_is_found_by_its_vm() {
+    let upstream = ScriptedUpstream::plain();
+    let (gateway, yaml) = gateway(&upstream);
+    send(&gateway, 1);
+    arrived(&upstream, 1);
+    gateway.reload(
+        &yaml.replace("receiver: { module: receiver.wasm,", "jobs: { module: receiver.wasm, vmId: receiver,"),
+    );
+    send(&gateway, 10);
+    arrived(&upstream, 11);
+}

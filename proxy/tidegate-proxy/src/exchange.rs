@@ -252,7 +252,14 @@ impl Exchange {
     /// The answer to a request that failed.
     fn refuse(&mut self, fail: &Fail, version: Version) -> Response<Body> {
         self.record.failed(fail);
-        let mut response = Reply::of(fail).into_response();
+        let mut reply = Reply::of(fail);
+        if fail.reason == Reason::PluginMissing
+            && let Some(slot) =
+                self.record.failed_by().and_then(|plugin| self.record.view.plugins.get(plugin))
+        {
+            reply.body = format!("plugin {} is not loaded\n", slot.entry.name).into();
+        }
+        let mut response = reply.into_response();
         // What could be read in two ways must not be followed by anything on its connection.
         // CONNECT may be followed by bytes of a tunnel that there is not.
         let closes = matches!(

@@ -98,6 +98,8 @@ impl fmt::Debug for Shared {
 pub(crate) struct Space {
     shared: Arc<Shared>,
     plugin: String,
+    /// Whose queues these are.
+    owner: String,
     state: Arc<SpaceState>,
     /// Whose values by key these are.
     vm: Arc<SpaceState>,
@@ -105,11 +107,13 @@ pub(crate) struct Space {
 
 impl Space {
     /// The space of this plugin's name: what an older version of the plugin left is still there.
-    /// Values by key are those of a name that several plugins may have in common; an empty one is the plugin's own.
+    /// Values by key, and queues, are those of a name that several plugins may have in common; an empty one is the
+    /// plugin's own.
     pub(crate) fn open(shared: Arc<Shared>, plugin: &str, vm: &str) -> Self {
         let state = shared.space(plugin);
+        let owner = if vm.is_empty() { plugin } else { vm }.to_owned();
         let vm = if vm.is_empty() { state.clone() } else { shared.space(vm) };
-        Self { shared, plugin: plugin.to_owned(), state, vm }
+        Self { shared, plugin: plugin.to_owned(), owner, state, vm }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -126,13 +130,13 @@ impl Space {
     }
 
     pub(crate) fn register_queue(&self, name: &[u8]) -> Result<u32, Status> {
-        lock(&self.shared.queues).register(&self.plugin, name)
+        lock(&self.shared.queues).register(&self.owner, &self.plugin, name)
     }
 
-    /// A queue of this or another plugin.
-    pub(crate) fn find_queue(&self, plugin: &[u8], name: &[u8]) -> Option<u32> {
-        let plugin = if plugin.is_empty() { self.plugin.as_bytes() } else { plugin };
-        lock(&self.shared.queues).find(plugin, name)
+    /// A queue of this VM or plugin, or of another.
+    pub(crate) fn find_queue(&self, owner: &[u8], name: &[u8]) -> Option<u32> {
+        let owner = if owner.is_empty() { self.owner.as_bytes() } else { owner };
+        lock(&self.shared.queues).find(owner, name)
     }
 
     /// Has this called for each entry of a queue, those that wait there included.
@@ -214,6 +218,20 @@ mod tests {
         assert_eq!(flag.set_value(b"k", b"blue", 0), Ok(()));
         assert_eq!(shared.value("flags", b"k").as_deref(), Some(&b"blue"[..]));
         assert_eq!(shared.value("nobody", b"k"), None);
+    }
+
+    #[test]
+    fn plugins_of_one_vm_share_their_queues() {
+        let shared = Arc::new(Shared::new());
+        let (sender, receiver) =
+            (Space::open(shared.clone(), "a", "jobs"), Space::open(shared.clone(), "b", "jobs"));
+        let queue = receiver.register_queue(b"q").unwrap();
+        assert_eq!(sender.find_queue(b"", b"q"), Some(queue));
+        let stranger = Space::open(shared, "c", "");
+        assert_eq!(stranger.find_queue(b"", b"q"), None);
+        for owner in [&b"jobs"[..], b"b"] {
+            assert_eq!(stranger.find_queue(owner, b"q"), Some(queue));
+        }
     }
 
     #[test]

@@ -48,18 +48,45 @@ impl Capabilities {
     /// Before the name of a foreign function that is granted alone.
     pub const FOREIGN: &str = "foreign:";
 
+    /// Whether the guest may call a host function; `foreign:NAME` is a foreign one.
+    #[must_use]
+    pub fn may_call(&self, name: &str) -> bool {
+        match (&self.functions, name.strip_prefix(Self::FOREIGN)) {
+            (None, _) => true,
+            (_, Some(foreign)) => self.may_call_foreign(foreign),
+            // One alone is enough for the function that calls it.
+            (Some(granted), None) if name == "proxy_call_foreign_function" => {
+                granted.iter().any(|granted| granted.starts_with(Self::FOREIGN) || fits(granted, name))
+            }
+            (Some(granted), None) => granted.iter().any(|granted| fits(granted, name)),
+        }
+    }
+
     /// Whether the guest may call a foreign function.
     #[must_use]
     pub fn may_call_foreign(&self, name: &str) -> bool {
         let Some(granted) = &self.functions else { return true };
-        let fits = |granted: &str, name: &str| match granted.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => granted == name,
-        };
         granted.iter().any(|granted| match granted.strip_prefix(Self::FOREIGN) {
             Some(granted) => fits(granted, name),
             None => fits(granted, "proxy_call_foreign_function"),
         })
+    }
+}
+
+/// Whether a name is meant by one of a list, which may be a beginning with `*`.
+fn fits(granted: &str, name: &str) -> bool {
+    match granted.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => granted == name,
+    }
+}
+
+impl FieldAccess {
+    /// Whether a list has a field; none has all.
+    #[must_use]
+    pub fn grants(list: Option<&Vec<String>>, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        list.is_none_or(|list| list.iter().any(|granted| fits(&granted.to_ascii_lowercase(), &name)))
     }
 }
 
@@ -73,7 +100,7 @@ pub struct FieldAccess {
 }
 
 /// What a guest may do with a body.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BodyAccess {
     /// Nothing.
     None,

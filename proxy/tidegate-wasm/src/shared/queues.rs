@@ -1,4 +1,4 @@
-//! Queues between plugins, found by the name of the plugin that registered them and their own.
+//! Queues between plugins, found by their own name and the VM id, or the name, of the plugin that registered them.
 
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -20,6 +20,9 @@ pub(super) struct Queues {
 }
 
 struct Queue {
+    /// The VM's id of who registered it first, or its name.
+    owner: String,
+    /// Who registered it last.
     plugin: String,
     name: Box<[u8]>,
     entries: VecDeque<Bytes>,
@@ -31,15 +34,20 @@ struct Queue {
 pub(crate) type Listener = Arc<dyn Fn() + Send + Sync>;
 
 impl Queues {
-    /// The queue's number, counted from 1; registering again gives the same.
-    pub(super) fn register(&mut self, plugin: &str, name: &[u8]) -> Result<u32, Status> {
-        if let Some(number) = self.find(plugin.as_bytes(), name) {
-            return Ok(number);
+    /// The queue's number, counted from 1; registering again gives the same. `owner`: the plugin's VM id, or its name.
+    pub(super) fn register(&mut self, owner: &str, plugin: &str, name: &[u8]) -> Result<u32, Status> {
+        let of_owner = |queue: &Queue| queue.owner == owner && *queue.name == *name;
+        if let Some(at) = self.list.iter().position(of_owner) {
+            if let Some(queue) = self.list.get_mut(at).filter(|queue| queue.plugin != plugin) {
+                plugin.clone_into(&mut queue.plugin);
+            }
+            return u32::try_from(at + 1).map_err(|_| Status::InternalFailure);
         }
         if self.list.len() >= QUEUES {
             return Err(Status::InternalFailure);
         }
         self.list.push(Queue {
+            owner: owner.into(),
             plugin: plugin.into(),
             name: name.into(),
             entries: VecDeque::new(),
@@ -49,10 +57,12 @@ impl Queues {
         u32::try_from(self.list.len()).map_err(|_| Status::InternalFailure)
     }
 
-    pub(super) fn find(&self, plugin: &[u8], name: &[u8]) -> Option<u32> {
-        let at =
-            self.list.iter().position(|queue| queue.plugin.as_bytes() == plugin && *queue.name == *name)?;
-        u32::try_from(at + 1).ok()
+    /// A queue by its owner, else by the plugin that registered it.
+    pub(super) fn find(&self, owner: &[u8], name: &[u8]) -> Option<u32> {
+        let by = |of: fn(&Queue) -> &str| {
+            self.list.iter().position(|queue| of(queue).as_bytes() == owner && *queue.name == *name)
+        };
+        u32::try_from(by(|queue| &queue.owner).or_else(|| by(|queue| &queue.plugin))? + 1).ok()
     }
 
     /// Whoever listens last is told. Gives the number of entries that wait.
@@ -95,11 +105,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn queues_belong_to_a_vm_or_to_a_plugin() {
+        let mut queues = Queues::default();
+        let of_vm = queues.register("vm", "one", b"q").unwrap();
+        let own = queues.register("two", "two", b"q").unwrap();
+        assert_eq!(queues.register("vm", "three", b"q"), Ok(of_vm), "who registers last has it");
+        for (owner, found) in
+            [(&b"vm"[..], Some(of_vm)), (b"three", Some(of_vm)), (b"two", Some(own)), (b"one", None)]
+        {
+            assert_eq!(queues.find(owner, b"q"), found, "{owner:?}");
+        }
+        // A plugin of a VM's name does not get between that VM's plugins.
+        assert_eq!(queues.register("four", "vm", b"q").map(|number| number == of_vm), Ok(false));
+        assert_eq!(queues.find(b"vm", b"q"), Some(of_vm));
+    }
+
+    #[test]
     fn entries_come_out_in_order() {
         let mut queues = Queues::default();
-        let number = queues.register("p", b"q").unwrap();
-        assert_eq!(queues.register("p", b"q"), Ok(number));
-        assert_ne!(queues.register("other", b"q"), Ok(number));
+        let number = queues.register("p", "p", b"q").unwrap();
+        assert_eq!(queues.register("p", "p", b"q"), Ok(number));
+        assert_ne!(queues.register("other", "other", b"q"), Ok(number));
         assert_eq!(queues.find(b"p", b"q"), Some(number));
         assert_eq!(queues.dequeue(number), Err(Status::Empty));
         assert_eq!(queues.enqueue(number, b"1").unwrap().0, "p");

@@ -166,7 +166,8 @@ impl<'a> Bench<'a> {
             .map(|upstream| upstream.name.clone())
             .collect();
         if let Some(manifest) = Manifest::read(&source.bytes)? {
-            let odd = manifest.compare(&Granted { upstreams: &callable })?;
+            let odd =
+                manifest.compare(&Granted { upstreams: &callable, capabilities: &spec.capabilities })?;
             self.warnings.extend(odd.into_iter().map(|why| (spec.key.clone(), why)));
         }
         let tests = &spec.loading.tests;

@@ -59,7 +59,7 @@ fn log_lines_of_guests_say_whose_they_are() {
 #[test]
 fn the_access_log_names_the_plugin_that_a_request_failed_by() {
     let (folder, mut gateway) = start("plugins-blamed");
-    assert_eq!(gateway.get("/lost").0, 503);
+    assert_eq!(gateway.get("/lost"), (503, "plugin lost is not loaded\n".to_owned()));
     assert_eq!(gateway.get("/trap").0, 503);
     // Down for its back-off, it is the one as well.
     assert_eq!(gateway.get("/other").0, 503);

@@ -48,7 +48,7 @@ pub(super) fn register(caller: &mut Caller<'_, State>, name: u32, names: u32, at
     Ok(memory.write_u32(at, queue)?)
 }
 
-/// `proxy_resolve_shared_queue`: the VM's id is the name of a plugin here, or nothing for the own one.
+/// `proxy_resolve_shared_queue`: by a VM's id or a plugin's name, or nothing for the own one.
 pub(super) fn resolve(
     caller: &mut Caller<'_, State>,
     vm: u32,

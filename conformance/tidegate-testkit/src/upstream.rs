@@ -113,7 +113,15 @@ struct Book {
 impl ScriptedUpstream {
     /// Starts a server that asks `script` for the answer to each request once its head is there.
     pub fn start(script: impl Fn(&Call<'_>) -> Answer + Send + Sync + 'static) -> Self {
-        Self::listen(Box::new(script), None)
+        Self::listen(any(), Box::new(script), None)
+    }
+
+    /// The same at an address of before: a server that comes back.
+    pub fn start_at(
+        address: SocketAddr,
+        script: impl Fn(&Call<'_>) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(address, Box::new(script), None)
     }
 
     /// The same over TLS.
@@ -121,19 +129,24 @@ impl ScriptedUpstream {
         config: ServerConfig,
         script: impl Fn(&Call<'_>) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(Box::new(script), Some(Arc::new(config)))
+        Self::listen(any(), Box::new(script), Some(Arc::new(config)))
     }
 
     /// Answers everything with 200, the body `ok` and the request's target in `x-target`.
     pub fn plain() -> Self {
-        Self::start(|call| {
+        Self::plain_at(any())
+    }
+
+    /// [`ScriptedUpstream::plain`] at an address of before.
+    pub fn plain_at(address: SocketAddr) -> Self {
+        Self::start_at(address, |call| {
             let target = call.head.target.clone();
             Answer::reply(format!("HTTP/1.1 200 OK\r\nx-target: {target}\r\ncontent-length: 2\r\n\r\nok"))
         })
     }
 
-    fn listen(script: Box<Script>, tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    fn listen(address: SocketAddr, script: Box<Script>, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind(address).expect("loopback has the port");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), script, tls });
         let accepting = Arc::clone(&shared);
@@ -195,6 +208,11 @@ impl ScriptedUpstream {
             book = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+}
+
+/// A port that the system chooses.
+fn any() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 impl Drop for ScriptedUpstream {

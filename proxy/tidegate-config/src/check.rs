@@ -8,6 +8,7 @@ mod matching;
 mod names;
 mod overlap;
 mod plugin;
+mod policy;
 mod reach;
 mod recording;
 mod release;

@@ -12,6 +12,7 @@ mod recording;
 mod release;
 mod route;
 mod tls;
+mod traffic;
 mod upstream;
 
 pub use listener::{
@@ -37,6 +38,7 @@ pub use route::{
     RuleDocument, ValueMatch,
 };
 pub use tls::{Certificate, ClientAuthDocument, ClientAuthMode, ListenerTls, UpstreamTls};
+pub use traffic::{AdaptiveDocument, HedgeDocument, PoolAddresses, PoolDocument, RetryBudgetDocument};
 pub use upstream::{
     BalanceMethod, Discover, EjectionDocument, EjectionEntry, RedisLoginDocument, ServerDocument,
     ServerEntry, UpstreamDocument, UpstreamLimitsDocument, UpstreamTimeoutsDocument, UpstreamWire,

@@ -6,6 +6,7 @@ mod capability;
 mod limits;
 mod loading;
 mod login;
+mod policy;
 mod recording;
 mod release;
 
@@ -13,6 +14,9 @@ pub use capability::{BodyAccess, Capabilities, FOREIGN_FUNCTIONS, FieldAccess};
 pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
 pub use login::RedisLogin;
+pub use policy::{
+    Adaptive, Deadlines, Hedge, PoolSettings, Retries, RetryBudget, RetryOn, RuleTimeouts, UpstreamLimits,
+};
 pub use recording::Recording;
 pub use release::{Bounds, Canary, Course, Mirror, Release, Split, Sticky, WHOLE};
 
@@ -426,41 +430,6 @@ pub struct Respond {
     pub body: String,
 }
 
-/// Time limits of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RuleTimeouts {
-    /// From the request head to the last byte of the answer; none: no limit.
-    pub request: Option<Duration>,
-    /// From sending to the head of the answer, for each attempt; none: no limit.
-    pub attempt: Option<Duration>,
-    /// Longest wait without a byte in either direction (default 60 s).
-    pub idle: Duration,
-}
-
-/// When an attempt is repeated.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retries {
-    /// Further attempts after the first (default 1).
-    pub attempts: u32,
-    /// On which outcomes (default connect and reset).
-    pub on: Vec<RetryOn>,
-    /// The first wait (default 25 ms); doubled each time.
-    pub backoff_base: Duration,
-    /// The longest wait (default 250 ms).
-    pub backoff_max: Duration,
-}
-
-/// An outcome after which another attempt may be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryOn {
-    /// No connection.
-    Connect,
-    /// The connection was lost before any byte of the answer.
-    Reset,
-    /// This status.
-    Status(u16),
-}
-
 /// A group of servers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
@@ -480,6 +449,10 @@ pub struct Upstream {
     pub tls: Option<ClientTls>,
     /// Limits of the whole gateway towards this upstream.
     pub limits: UpstreamLimits,
+    /// How many of the attempts may be repetitions; none: no limit.
+    pub retry_budget: Option<RetryBudget>,
+    /// How its connections are kept.
+    pub pool: PoolSettings,
     /// Time for a connection, TLS included (default 5 s).
     pub connect_timeout: Duration,
     /// How long an idle connection is kept (default 60 s).
@@ -543,17 +516,6 @@ pub struct ClientTls {
     pub ca: Option<PathBuf>,
     /// The gateway's own certificate.
     pub certificate: Option<CertificateFiles>,
-}
-
-/// Limits towards an upstream, each for the whole gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UpstreamLimits {
-    /// Connections (default 1,024).
-    pub connections: usize,
-    /// Requests that wait for a connection (default 1,024).
-    pub pending: usize,
-    /// Requests in flight (default 4,096).
-    pub requests: usize,
 }
 
 /// The access log.

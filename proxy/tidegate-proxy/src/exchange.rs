@@ -5,14 +5,17 @@
 pub(crate) mod arms;
 pub(crate) mod choose;
 pub(crate) mod counted;
+pub(crate) mod deadline;
 pub(crate) mod facts;
 pub(crate) mod finish;
 pub(crate) mod forward;
+pub(crate) mod hedge;
 pub(crate) mod log_line;
 pub(crate) mod logged;
 pub(crate) mod mirror;
 pub(crate) mod outgoing;
 pub(crate) mod reroute;
+pub(crate) mod retry;
 pub(crate) mod steps;
 pub(crate) mod tunnel;
 pub(crate) mod uplink;
@@ -252,8 +255,9 @@ impl Exchange {
     /// The answer to a request that failed.
     fn refuse(&mut self, fail: &Fail, version: Version) -> Response<Body> {
         self.record.failed(fail);
-        let mut reply = Reply::of(fail);
+        let mut reply = if self.record.grpc { Reply::grpc(fail) } else { Reply::of(fail) };
         if fail.reason == Reason::PluginMissing
+            && !self.record.grpc
             && let Some(slot) =
                 self.record.failed_by().and_then(|plugin| self.record.view.plugins.get(plugin))
         {

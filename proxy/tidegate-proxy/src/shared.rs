@@ -5,6 +5,7 @@ mod rollout;
 pub(crate) mod traffic;
 mod turns;
 
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -143,6 +144,16 @@ pub(crate) struct UpstreamCells {
     pub(crate) active: Counter,
     /// Attempts that are over: by the server's answer, until its head came.
     pub(crate) attempts: Traffic,
+    /// Repetitions that the budget did not allow.
+    pub(crate) repeats_over_budget: Counter,
+    /// Repetitions that their limit did not allow.
+    pub(crate) repeats_over_limit: Counter,
+    /// Attempts beside one that took long.
+    pub(crate) hedges: Counter,
+    /// Of these, those whose answer was the first good one.
+    pub(crate) hedges_won: Counter,
+    /// The limit that follows latency, as it is now.
+    pub(crate) concurrency: Counter,
 }
 
 /// Counters of copies of requests for one upstream.
@@ -223,7 +234,7 @@ pub(crate) struct ListenerCells {
 }
 
 /// Ways in which a forwarded connection can end other than by both sides' wish.
-pub(crate) const TCP_ENDS: [&str; 21] = [
+pub(crate) const TCP_ENDS: [&str; 22] = [
     "client_reset",
     "upstream_reset",
     "idle",
@@ -232,6 +243,7 @@ pub(crate) const TCP_ENDS: [&str; 21] = [
     "no_upstream",
     "no_server",
     "overflow",
+    "overflow_adaptive",
     "upstream_connect",
     "upstream_timeout",
     "too_large",
@@ -301,7 +313,31 @@ pub(crate) type RouteCounters = PerWorker<RouteCells>;
 pub(crate) type PluginCounters = PerWorker<PluginCells>;
 
 /// How many reasons a failure may have; `http/fail.rs` has them.
-pub(crate) const REASONS: usize = 32;
+pub(crate) const REASONS: usize = 33;
+
+/// Something for each reason.
+#[derive(Debug, Clone)]
+pub(crate) struct ByReason<T>([T; REASONS]);
+
+impl<T: Default> Default for ByReason<T> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| T::default()))
+    }
+}
+
+impl<T> Deref for ByReason<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for ByReason<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}
 
 /// Everything else that one worker counts.
 #[derive(Debug)]

@@ -179,6 +179,11 @@ impl Deadline {
         Self { all: all.clone(), key }
     }
 
+    /// The worker's time, read now.
+    pub(crate) fn now(&self) -> Duration {
+        self.all.now()
+    }
+
     /// Passes `after` from now; none: never. Replaces what was set before.
     pub(crate) fn set(&self, after: Option<Duration>) {
         let at = after.map_or(NEVER, |after| millis(self.all.now() + after));

@@ -1,6 +1,8 @@
 //! Upstreams: groups of servers, the choice among them, and this worker's connections to them.
+pub(crate) mod adaptive;
 pub(crate) mod backoff;
 pub(crate) mod balance;
+pub(crate) mod budget;
 pub(crate) mod call;
 pub(crate) mod cluster;
 pub(crate) mod connect;
@@ -11,6 +13,7 @@ pub(crate) mod member;
 pub(crate) mod peer;
 pub(crate) mod pool;
 pub(crate) mod redis;
+pub(crate) mod replay;
 pub(crate) mod roster;
 pub(crate) mod send;
 pub(crate) mod server;

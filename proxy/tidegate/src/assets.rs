@@ -258,7 +258,9 @@ mod tests {
             balance: tidegate_config::plan::Balance::Random,
             ejection: None,
             tls: None,
-            limits: tidegate_config::plan::UpstreamLimits { connections: 1, pending: 1, requests: 1 },
+            limits: tidegate_config::plan::UpstreamLimits::default(),
+            retry_budget: None,
+            pool: tidegate_config::plan::PoolSettings::default(),
             connect_timeout: std::time::Duration::from_secs(1),
             idle_timeout: std::time::Duration::from_secs(1),
         };

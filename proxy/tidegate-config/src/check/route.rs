@@ -6,21 +6,20 @@ use super::listener::{Listeners, Seen, hostnames, unique_name};
 use super::matching::{Expressions, matches};
 use super::names::Kind;
 use super::plugin::Plugins;
+use super::policy::{retries, timeouts};
 use super::release;
 use super::stream;
 use super::upstream::Upstreams;
 use crate::document::{
-    Document, ForwardDocument, RedirectDocument, RedirectScheme, RespondDocument, RetriesDocument,
-    RetryCondition, RetryWord, RouteDocument, RuleDocument, RuleTimeoutsDocument,
+    Document, ForwardDocument, RedirectDocument, RedirectScheme, RespondDocument, RouteDocument, RuleDocument,
 };
 use crate::node::Path;
 use crate::plan::{
-    Action, Filter, ListenerIndex, PathPattern, PathRewrite, Redirect, Respond, Retries, RetryOn, Route,
-    Rule, RuleTimeouts, UpstreamIndex, WeightedUpstream,
+    Action, Filter, ListenerIndex, PathPattern, PathRewrite, Redirect, Respond, Route, Rule, UpstreamIndex,
+    WeightedUpstream,
 };
 use crate::problem::Fault;
-use crate::types::{Timeout, parse_new_host};
-use std::time::Duration;
+use crate::types::parse_new_host;
 
 /// What routes refer to.
 pub(super) struct Parts<'a> {
@@ -226,52 +225,4 @@ fn respond(check: &mut Check<'_>, path: &Path<'_>, written: &RespondDocument) ->
         check.fault(&path.key("body"), fault.hint("leave it out, or take another status"));
     }
     Respond { status, headers: headers(check, &path.key("headers"), &written.headers), body }
-}
-
-fn timeouts(check: &mut Check<'_>, path: &Path<'_>, written: Option<&RuleTimeoutsDocument>) -> RuleTimeouts {
-    let limit = |chosen: Option<Timeout>| chosen.map(|time| time.0).filter(|time| !time.is_zero());
-    let request = limit(written.and_then(|timeouts| timeouts.request));
-    let attempt = limit(written.and_then(|timeouts| timeouts.attempt));
-    if let (Some(request), Some(attempt)) = (request, attempt)
-        && attempt > request
-    {
-        let fault =
-            Fault::new("the limit of an attempt is longer than that of the request, so it has no effect");
-        check.warn(&path.key("attempt"), fault.hint("make it shorter than request"));
-    }
-    let idle = written.and_then(|timeouts| timeouts.idle);
-    RuleTimeouts { request, attempt, idle: check.positive(&path.key("idle"), idle, Duration::from_secs(60)) }
-}
-
-pub(super) fn retries(check: &mut Check<'_>, path: &Path<'_>, written: Option<&RetriesDocument>) -> Retries {
-    let backoff = written.and_then(|retries| retries.backoff.as_ref());
-    let time =
-        |chosen: Option<Timeout>, default| chosen.map_or(Duration::from_millis(default), |time| time.0);
-    let base = time(backoff.and_then(|backoff| backoff.base), 25);
-    let longest = time(backoff.and_then(|backoff| backoff.max), 250);
-    if base > longest {
-        let fault =
-            Fault::new(format!("the first wait ({base:?}) is longer than the longest one ({longest:?})"));
-        check.fault(&path.key("backoff"), fault.hint("base at most as long as max"));
-    }
-    let on = written.and_then(|retries| retries.on.as_ref()).map(|conditions| {
-        let mut on: Vec<RetryOn> = Vec::with_capacity(conditions.len());
-        for condition in conditions {
-            let outcome = match condition {
-                RetryCondition::Word(RetryWord::Connect) => RetryOn::Connect,
-                RetryCondition::Word(RetryWord::Reset) => RetryOn::Reset,
-                RetryCondition::Status(status) => RetryOn::Status(*status),
-            };
-            if !on.contains(&outcome) {
-                on.push(outcome);
-            }
-        }
-        on
-    });
-    Retries {
-        attempts: written.and_then(|retries| retries.attempts).unwrap_or(1),
-        on: on.unwrap_or_else(|| vec![RetryOn::Connect, RetryOn::Reset]),
-        backoff_base: base,
-        backoff_max: longest,
-    }
 }

@@ -4,7 +4,8 @@ use super::Check;
 use super::filter::{Place, rule_filters};
 use super::listener::Listeners;
 use super::matching::everything;
-use super::route::{Parts, forward, retries};
+use super::policy::retries;
+use super::route::{Parts, forward};
 use crate::document::{ListenerDocument, ListenerFilter, RetriesDocument, RouteDocument, RuleDocument};
 use crate::node::Path;
 use crate::plan::{
@@ -169,8 +170,21 @@ fn timeouts(check: &mut Check<'_>, path: &Path<'_>, written: &RuleDocument) -> R
     for (key, _, hint) in keys.into_iter().filter(|(_, time, _)| time.is_some()) {
         check.fault(&path.key(key), Fault::new("a connection is not a request").hint(hint));
     }
+    for (key, is_there) in [
+        ("stream", written.is_some_and(|times| times.stream.is_some())),
+        ("grpcDeadline", written.is_some_and(|times| times.grpc_deadline.is_some())),
+        ("requestDeadline", written.is_some_and(|times| times.request_deadline.is_some())),
+    ] {
+        of_requests_only(check, &path.key(key), is_there);
+    }
     let idle = check.positive(&path.key("idle"), written.and_then(|times| times.idle), IDLE);
-    RuleTimeouts { request: None, attempt: None, idle }
+    RuleTimeouts { idle, ..RuleTimeouts::default() }
+}
+
+fn of_requests_only(check: &mut Check<'_>, path: &Path<'_>, is_there: bool) {
+    if is_there {
+        check.fault(path, Fault::new("a connection is not a request").hint("leave it out"));
+    }
 }
 
 /// Only connecting can be repeated: what a server was sent since cannot be taken back.
@@ -180,6 +194,17 @@ fn connect_retries(check: &mut Check<'_>, path: &Path<'_>, written: Option<&Retr
     if others && written.is_some_and(|written| written.on.is_some()) {
         let fault = Fault::new("only connecting can be repeated for a connection");
         check.fault(&path.key("on"), fault.hint("on: [connect], or leave it out"));
+    }
+    if let Some(written) = written {
+        for (key, is_there) in [
+            ("retryAfter", written.retry_after.is_some()),
+            ("bodyLimit", written.body_limit.is_some()),
+            ("nonIdempotent", written.non_idempotent.is_some()),
+            ("byHeader", written.by_header.is_some()),
+            ("hedge", written.hedge.is_some()),
+        ] {
+            of_requests_only(check, &path.key(key), is_there);
+        }
     }
     Retries { on: vec![RetryOn::Connect], ..retries }
 }

@@ -2,6 +2,7 @@
 
 use super::Check;
 use super::names::Kind;
+use super::policy::{budget, limits, pool};
 use crate::document::{
     BalanceMethod, Document, EjectionDocument, EjectionEntry, RedisLoginDocument, ServerEntry,
     UpstreamDocument, UpstreamTls, UpstreamWire,
@@ -9,7 +10,7 @@ use crate::document::{
 use crate::node::Path;
 use crate::plan::{
     Balance, CertificateFiles, ClientTls, Ejection, RedisLogin, Server, Upstream, UpstreamIndex,
-    UpstreamLimits, UpstreamProtocol,
+    UpstreamProtocol,
 };
 use crate::problem::Fault;
 use crate::types::{check_name, check_server_name, parse_server};
@@ -80,8 +81,6 @@ fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &Upstre
         Some(UpstreamWire::Redis) => UpstreamProtocol::Redis,
         Some(UpstreamWire::Auto) | None => UpstreamProtocol::Auto,
     };
-    let limits = written.limits.as_ref();
-    let limit = |chosen: Option<u32>, default: usize| chosen.map_or(default, |limit| limit as usize);
     let timeouts = written.timeouts.as_ref();
     let times = path.key("timeouts");
     Upstream {
@@ -92,11 +91,9 @@ fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &Upstre
         balance: balance(check, &path.key("balance"), written.balance),
         ejection: ejection(check, &path.key("ejection"), written.ejection.as_ref()),
         tls: written.tls.as_ref().map(|tls| client_tls(check, &path.key("tls"), tls)),
-        limits: UpstreamLimits {
-            connections: limit(limits.and_then(|limits| limits.connections), 1024),
-            pending: limit(limits.and_then(|limits| limits.pending), 1024),
-            requests: limit(limits.and_then(|limits| limits.requests), 4096),
-        },
+        limits: limits(check, &path.key("limits"), written.limits.as_ref()),
+        retry_budget: written.retry_budget.as_ref().map(budget),
+        pool: pool(check, &path.key("pool"), written.pool.as_ref()),
         connect_timeout: check.positive(
             &times.key("connect"),
             timeouts.and_then(|timeouts| timeouts.connect),

@@ -1,6 +1,6 @@
 //! `upstreams`: groups of servers and how they are spoken to.
 
-use super::UpstreamTls;
+use super::{AdaptiveDocument, PoolDocument, RetryBudgetDocument, UpstreamTls};
 use crate::types::Timeout;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -27,6 +27,10 @@ pub struct UpstreamDocument {
     pub tls: Option<UpstreamTls>,
     /// Limits of the whole gateway towards this upstream.
     pub limits: Option<UpstreamLimitsDocument>,
+    /// How many of the attempts may be repetitions; `{}` for the defaults. Left out: no limit.
+    pub retry_budget: Option<RetryBudgetDocument>,
+    /// How connections are kept.
+    pub pool: Option<PoolDocument>,
     /// Time limits of connections.
     pub timeouts: Option<UpstreamTimeoutsDocument>,
 }
@@ -152,6 +156,10 @@ pub struct UpstreamLimitsDocument {
     /// Requests in flight. Default: 4096.
     #[schemars(range(min = 1))]
     pub requests: Option<u32>,
+    /// Repetitions in flight, hedged requests included; 0: none. Default: no limit.
+    pub retries: Option<u32>,
+    /// A limit of requests in flight that follows the servers' latency; `{}` for the defaults. Left out: none.
+    pub adaptive: Option<AdaptiveDocument>,
 }
 
 /// Time limits of connections to servers.

@@ -16,6 +16,7 @@ use crate::exchange::facts::Told;
 use crate::exchange::log_line;
 use crate::exchange::logged::{self, Heads};
 use crate::exchange::reroute::Reroute;
+use crate::exchange::retry::Tries;
 use crate::exchange::steps::Passed;
 use crate::exchange::tunnel::Switched;
 use crate::exchange::uplink::Progress;
@@ -59,6 +60,10 @@ pub(crate) struct Record {
     /// Versions that the request has had, of those that are on their way to take over.
     pub(crate) arms: Vec<Taken>,
     pub(crate) attempts: u32,
+    /// What else is to be told of them, where there were several.
+    pub(crate) tries: Option<Box<Tries>>,
+    /// A failure is told as gRPC tells it.
+    pub(crate) grpc: bool,
     /// When the head of the answer came.
     pub(crate) answered_at: Option<Duration>,
     pub(crate) status: Option<StatusCode>,
@@ -132,6 +137,8 @@ impl Record {
             chosen: None,
             arms: Vec::new(),
             attempts: 0,
+            tries: None,
+            grpc: false,
             answered_at: None,
             status: None,
             reason: None,

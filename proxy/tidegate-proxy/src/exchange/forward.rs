@@ -9,16 +9,17 @@ use std::time::Duration;
 use http::header::{CONNECTION, EXPECT, TE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
-use tidegate_config::plan::{RetryOn, UpstreamProtocol};
+use tidegate_config::plan::{Deadlines, UpstreamProtocol};
 
 use crate::exchange::Exchange;
+use crate::exchange::hedge::Hedged;
+use crate::exchange::retry::{Attempts, Next};
 use crate::exchange::tunnel::Switched;
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::http::sanitize::{self, Sanitized};
 use crate::local::View;
 use crate::snapshot::{Rule, Targets};
-use crate::upstream::backoff;
 use crate::upstream::balance::Wish;
 use crate::upstream::pool::Pool;
 use crate::upstream::send::{self, Answer, Message};
@@ -28,9 +29,6 @@ pub(crate) struct Forward<'a> {
     pub(crate) rule: &'a Rule,
     pub(crate) known: Sanitized,
 }
-
-/// Attempts that one request may make at most, whatever the rule says: servers that were tried are remembered.
-const ATTEMPTS: u32 = 16;
 
 impl Exchange {
     /// Sends the request to one of the targets, as often as the rule allows.
@@ -50,54 +48,50 @@ impl Exchange {
             forward.known.upgrade.is_some() && pool.cluster.spec.protocol != UpstreamProtocol::Http2;
         prepare(&mut message.head, &forward.known, asks_upgrade);
 
-        let allowed = forward.rule.retries.attempts.min(ATTEMPTS);
-        let idempotent = message.head.method.is_idempotent();
-        let mut tried = Vec::new();
-        loop {
-            let again = self.record.attempts < allowed;
-            let (server, outcome) = self
-                .attempt(
-                    index,
-                    pool,
-                    forward.rule.timeouts.attempt,
-                    &mut message,
-                    again && idempotent,
-                    &tried,
-                )
-                .await;
-            match outcome {
-                Ok(answer) => {
-                    let status = answer.response.status();
-                    let retry = again
-                        && idempotent
-                        && message.is_whole()
-                        && forward.rule.retries.on.contains(&RetryOn::Status(status.as_u16()));
-                    if !retry {
-                        match Rc::get_mut(&mut message.head) {
-                            Some(head) => pool.reuse_fields(std::mem::take(&mut head.headers)),
-                            None => self.record.gone = Some((index, message.head)),
-                        }
-                        return self.passed_on(answer, asks_upgrade);
-                    }
+        let rule = forward.rule;
+        let told = match rule.timeouts.deadlines == Deadlines::default() {
+            true => None,
+            false => Some(self.heed_deadlines(rule.timeouts.deadlines, &message.head.headers)),
+        };
+        let mut attempts = Attempts::new(&rule.retries, &mut message);
+        let outcome = if attempts.may_hedge() && !asks_upgrade {
+            let hedged = Hedged { index, pool, limit: rule.timeouts.attempt, told };
+            Box::pin(self.hedged(hedged, &mut attempts, &mut message)).await?
+        } else {
+            loop {
+                if let Some(told) = told {
+                    self.tell_deadline(told, rule.timeouts.attempt, &mut message)?;
                 }
-                Err(fail) => {
-                    let safe = match fail.retry {
-                        Retry::Safe => message.is_whole(),
-                        Retry::Idempotent => idempotent && message.is_whole(),
-                        Retry::Never => false,
-                    };
-                    if !again || !safe || !wanted(&forward.rule.retries.on, &fail) {
-                        return Err(fail);
+                let again = attempts.allowed > 0;
+                let outcome = self
+                    .attempt(index, pool, rule.timeouts.attempt, &mut message, again, &attempts.tried)
+                    .await;
+                let Some(cause) = attempts.cause(&outcome) else { break outcome };
+                let server = self.record.upstream.as_ref().map(|(_, server)| server.clone());
+                match self.next((pool, &mut attempts), (server.as_deref(), cause), &outcome, &mut message) {
+                    Next::Done => break outcome,
+                    Next::Again(None) => {}
+                    Next::Again(Some(wait)) => {
+                        drop(outcome);
+                        Box::pin(self.pause(wait)).await?;
                     }
                 }
             }
-            tried.extend(server);
-            pool.cluster.counters.of(self.record.client.local.shard.worker).retries.add(1);
-            Box::pin(self.pause(&forward.rule.retries, tried.len())).await?;
+        };
+        message.let_go();
+        let answer = outcome?;
+        match Rc::get_mut(&mut message.head) {
+            Some(head) => pool.reuse_fields(std::mem::take(&mut head.headers)),
+            None => self.record.gone = Some((index, message.head)),
         }
+        if let Some(limit) = rule.timeouts.stream {
+            self.limit_stream(limit, answer.tunnel.is_some());
+        }
+        let until = rule.timeouts.stream.and(self.record.until);
+        self.passed_on(answer, (asks_upgrade, until))
     }
 
-    /// One attempt; which server it was at.
+    /// One attempt.
     async fn attempt(
         &mut self,
         index: usize,
@@ -106,7 +100,7 @@ impl Exchange {
         message: &mut Message,
         again: bool,
         tried: &[usize],
-    ) -> (Option<usize>, Result<Answer, Fail>) {
+    ) -> Result<Answer, Fail> {
         let clock = self.record.client.local.clock;
         let until = || limit.map(|limit| clock.now() + limit);
         let wish = Wish::other_than(tried);
@@ -116,9 +110,11 @@ impl Exchange {
         };
         let place = match placed {
             Ok(place) => place,
-            Err(fail) => return (None, Err(fail)),
+            // The request was at no server, so there is nothing to repeat.
+            Err(fail) => return Err(Fail { retry: Retry::Never, ..fail }),
         };
-        let (member, server) = (place.member.clone(), place.member.id());
+        let member = place.member.clone();
+        let begun = pool.begun();
         self.record.attempts += 1;
         self.record.note_attempt();
         self.record.upstream = Some((index, member.clone()));
@@ -135,14 +131,17 @@ impl Exchange {
                 Err(fail) => {
                     let outcome = Err(fail);
                     self.record.attempt_over(pool, &outcome);
-                    return (Some(server), outcome);
+                    return outcome;
                 }
             },
         };
         let reused = lease.is_reused();
         let sent = self.within(until(), pin!(send::send(place, lease, message, again))).await;
-        let outcome = sent.and_then(|outcome| outcome.map_err(|fail| self.blame(fail)));
+        let outcome = sent.and_then(|outcome| outcome.map_err(|fail| self.blame(fail).on_connection(reused)));
         self.record.attempt_over(pool, &outcome);
+        if let Some(begun) = begun {
+            self.measured(pool, begun, &outcome);
+        }
         match &outcome {
             Ok(answer) => pool.answered(&member, answer.response.status()),
             // A server may close a connection that idles, just as it is used again.
@@ -151,17 +150,21 @@ impl Exchange {
             }
             Err(_) => {}
         }
-        (Some(server), outcome)
+        outcome
     }
 
     /// A connection that broke because the client's body did is the client's doing.
-    fn blame(&self, fail: Fail) -> Fail {
+    pub(super) fn blame(&self, fail: Fail) -> Fail {
         let broken = self.record.progress.as_ref().and_then(|progress| progress.broken.get());
         broken.map_or(fail, Fail::client)
     }
 
     /// The answer in the form that filters and the client see.
-    fn passed_on(&mut self, answer: Answer, asked: bool) -> Result<Response<Body>, Fail> {
+    fn passed_on(
+        &mut self,
+        answer: Answer,
+        (asked, until): (bool, Option<Duration>),
+    ) -> Result<Response<Body>, Fail> {
         let (mut head, body) = answer.response.into_parts();
         if !answer.clean {
             sanitize::response(&mut head, asked && answer.tunnel.is_some())?;
@@ -170,20 +173,25 @@ impl Exchange {
             let (Some(tunnel), true) = (answer.tunnel, asked) else {
                 return Err(Fail::upstream(Reason::Garbage, Retry::Never));
             };
-            self.record.switched = Some(Box::new(Switched { tunnel, idle: self.record.idle }));
+            self.record.switched = Some(Box::new(Switched { tunnel, idle: self.record.idle, until }));
         }
         Ok(Response::from_parts(head, body))
     }
 
-    /// Waits before another attempt, within the request's time.
-    async fn pause(&mut self, retries: &tidegate_config::plan::Retries, failures: usize) -> Result<(), Fail> {
-        let random = &self.record.client.local.random;
-        let Some(wait) = backoff::before_retry(retries, failures, random) else { return Ok(()) };
-        self.wait(async {
-            tokio::time::sleep(wait).await;
-            Ok(())
-        })
-        .await
+    /// The latency of an attempt, for the limit that follows it. What a server did not do by itself tells nothing.
+    #[cold]
+    fn measured(&self, pool: &Pool, begun: Duration, outcome: &Result<Answer, Fail>) {
+        if outcome.as_ref().map_or_else(|fail| fail.reason == Reason::Timeout, |_| true) {
+            pool.over(begun);
+        }
+    }
+
+    /// From here on the answer may last so long; what is not HTTP any more has no other limit.
+    #[cold]
+    fn limit_stream(&mut self, limit: Duration, switched: bool) {
+        let until = self.record.client.local.clock.now() + limit;
+        let own = self.record.until.filter(|_| !switched);
+        self.record.until = Some(own.map_or(until, |own| own.min(until)));
     }
 
     /// Waits within the rule's time; past it the upstream has timed out.
@@ -233,22 +241,17 @@ impl Exchange {
                 }
                 let now = now();
                 if fixed.is_some_and(|fixed| fixed <= now) || !moved() {
-                    return Poll::Ready(Err(Fail::upstream(Reason::Timeout, Retry::Never)));
+                    // An attempt that took too long may be repeated, a request may not.
+                    let attempt = until.is_some_and(|until| until <= now)
+                        && record.until.is_none_or(|until| until > now);
+                    let retry = if attempt { Retry::Idempotent } else { Retry::Never };
+                    return Poll::Ready(Err(Fail::upstream(Reason::Timeout, retry)));
                 }
                 let idle = now + record.idle;
                 record.deadline.set_until(Some(fixed.map_or(idle, |fixed| fixed.min(idle))));
             }
         })
         .await
-    }
-}
-
-/// Whether the rule wants another attempt after this failure.
-fn wanted(on: &[RetryOn], fail: &Fail) -> bool {
-    match fail.reason {
-        Reason::Connect => on.contains(&RetryOn::Connect),
-        Reason::Reset => on.contains(&RetryOn::Reset),
-        _ => false,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::exchange::finish::Record;
+use crate::exchange::retry::Tries;
 use crate::telemetry::access_log::Line;
 
 /// Writes the line of an exchange that has ended.
@@ -55,6 +56,9 @@ fn line(record: &Record, took: Duration) -> Line {
         record.write_arms(&mut line);
     }
     line.number("attempts", u64::from(record.attempts));
+    if let Some(tries) = &record.tries {
+        attempts(&mut line, tries);
+    }
     if let Some(slot) = record.replied.and_then(|plugin| record.view.plugins.get(plugin)) {
         line.text("answered_by", slot.entry.name.as_bytes());
     }
@@ -75,4 +79,24 @@ fn line(record: &Record, took: Duration) -> Line {
     }
     line.number("duration_us", micros(took));
     line
+}
+
+/// Why the answer is not that of the first attempt, or why there was no further one.
+#[cold]
+fn attempts(line: &mut Line, tries: &Tries) {
+    let earlier = tries.earlier.iter().map(|(server, cause)| match server {
+        Some(server) => format!("{server} {cause}"),
+        None => cause.to_string(),
+    });
+    let earlier: Vec<String> = earlier.collect();
+    if !earlier.is_empty() {
+        line.text("earlier_attempts", earlier.join(", ").as_bytes());
+    }
+    if let Some(stop) = tries.stopped {
+        line.text("retry_stopped_by", stop.word().as_bytes());
+    }
+    if tries.hedges > 0 {
+        line.number("hedges", u64::from(tries.hedges));
+        line.text("hedge_won", if tries.won { b"yes" } else { b"no" });
+    }
 }

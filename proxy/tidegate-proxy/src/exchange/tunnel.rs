@@ -16,6 +16,8 @@ pub(crate) struct Switched {
     pub(crate) tunnel: Tunnel,
     /// How long no byte may go either way.
     pub(crate) idle: Duration,
+    /// When it ends in any case.
+    pub(crate) until: Option<Duration>,
 }
 
 /// Joins the client and the server, who both have switched, until one of them ends.
@@ -23,9 +25,12 @@ pub(crate) async fn join<S>(client: &Client, stream: S, switched: Switched)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Switched { tunnel: Tunnel { stream: mut server, open, place }, idle } = switched;
+    let Switched { tunnel: Tunnel { stream: mut server, open, place }, idle, until } = switched;
     let _held = (place, open);
-    let mut peer = Watched { stream, deadline: Deadline::new(&client.local.deadlines), idle };
+    let mut peer = Watched { stream, deadline: Deadline::new(&client.local.deadlines), idle, until };
+    if until.is_some() {
+        peer.moved();
+    }
     if let Err(error) = tokio::io::copy_bidirectional(&mut peer, &mut server).await {
         tracing::debug!(%error, "tunnel ended");
     }
@@ -36,14 +41,26 @@ struct Watched<S> {
     stream: S,
     deadline: Deadline,
     idle: Duration,
+    until: Option<Duration>,
 }
 
 impl<S> Watched<S> {
+    fn moved(&self) {
+        match self.until {
+            None => self.deadline.set(Some(self.idle)),
+            Some(until) => self.deadline.set_until(Some(until.min(self.deadline.now() + self.idle))),
+        }
+    }
+
     fn watch<T>(&self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         match polled {
             Poll::Ready(ready) => {
-                self.deadline.set(Some(self.idle));
-                Poll::Ready(ready)
+                self.moved();
+                // Bytes that never stop must not outlast the limit.
+                match self.until.map(|_| self.deadline.poll_passed(cx)) {
+                    Some(Poll::Ready(())) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                    _ => Poll::Ready(ready),
+                }
             }
             Poll::Pending => match self.deadline.poll_passed(cx) {
                 Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

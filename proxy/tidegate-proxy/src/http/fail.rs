@@ -48,6 +48,8 @@ pub(crate) enum Reason {
     NoServer,
     /// A limit towards the upstream is reached.
     Overflow,
+    /// The limit towards the upstream that follows latency is reached.
+    Adaptive,
     /// No connection to the server.
     Connect,
     /// The connection was lost before the head of the answer.
@@ -91,7 +93,9 @@ pub(crate) enum Reason {
 /// Whether another attempt may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// Nothing of the request was seen by a server.
+    /// Nothing of the request was seen by a server: its connection had ended before.
+    Stale,
+    /// No server has acted on the request.
     Safe,
     /// A server may have acted on it: only for idempotent methods.
     Idempotent,
@@ -139,6 +143,14 @@ impl Fail {
         self
     }
 
+    /// The same on a connection that was `reused` or not: a new one had not ended before.
+    pub(crate) fn on_connection(mut self, reused: bool) -> Self {
+        if self.retry == Retry::Stale && !reused {
+            self.retry = Retry::Safe;
+        }
+        self
+    }
+
     /// Whether the server had the request and did not do what it should.
     pub(crate) fn blames_server(&self) -> bool {
         let broke = matches!(self.reason, Reason::Reset | Reason::Garbage | Reason::Timeout);
@@ -177,6 +189,7 @@ impl Reason {
         Self::NoUpstream,
         Self::NoServer,
         Self::Overflow,
+        Self::Adaptive,
         Self::Connect,
         Self::Reset,
         Self::Garbage,

@@ -34,6 +34,22 @@ impl Reply {
         Self::text(status, text)
     }
 
+    /// The same as gRPC has it: 4 when time is over, 8 over a limit, 14 when there is no answer, else 2.
+    pub(crate) fn grpc(fail: &Fail) -> Self {
+        let (_, text) = answer(fail.reason);
+        let status = match fail.reason {
+            Reason::Timeout => "4",
+            Reason::Overflow | Reason::Adaptive => "8",
+            Reason::Connect | Reason::Reset | Reason::NoServer => "14",
+            _ => "2",
+        };
+        let mut headers = HeaderMap::with_capacity(3);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from_static(status));
+        headers.insert("grpc-message", HeaderValue::from_static(text.trim_ascii_end()));
+        Self { status: StatusCode::OK, headers, body: Bytes::new(), details: String::new() }
+    }
+
     /// As a response.
     pub(crate) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::full(self.body));
@@ -62,7 +78,7 @@ fn answer(reason: Reason) -> (StatusCode, &'static str) {
         Reason::NoRoute => (StatusCode::NOT_FOUND, "no route\n"),
         Reason::NoUpstream | Reason::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "gateway error\n"),
         Reason::NoServer => (StatusCode::SERVICE_UNAVAILABLE, "no server\n"),
-        Reason::Overflow => (StatusCode::SERVICE_UNAVAILABLE, "overloaded\n"),
+        Reason::Overflow | Reason::Adaptive => (StatusCode::SERVICE_UNAVAILABLE, "overloaded\n"),
         Reason::Connect => (StatusCode::SERVICE_UNAVAILABLE, "upstream connection failed\n"),
         Reason::Reset => (StatusCode::BAD_GATEWAY, "upstream closed the connection\n"),
         Reason::Garbage => (StatusCode::BAD_GATEWAY, "upstream answer is not valid\n"),
@@ -100,6 +116,7 @@ impl Reason {
             Self::NoUpstream => "no_upstream",
             Self::NoServer => "no_server",
             Self::Overflow => "overflow",
+            Self::Adaptive => "overflow_adaptive",
             Self::Connect => "upstream_connect",
             Self::Reset => "upstream_reset",
             Self::Garbage => "upstream_garbage",

@@ -73,13 +73,8 @@ pub(super) fn rule(name: &str, matches: &[&str]) -> Rule {
         matches: matches.iter().map(|words| matching(words)).collect(),
         filters: Vec::new(),
         action: Action::Respond(Respond { status: 200, headers: Vec::new(), body: name.to_owned() }),
-        timeouts: RuleTimeouts { request: None, attempt: None, idle: Duration::from_secs(60) },
-        retries: Retries {
-            attempts: 1,
-            on: Vec::new(),
-            backoff_base: Duration::from_millis(25),
-            backoff_max: Duration::from_millis(250),
-        },
+        timeouts: RuleTimeouts::default(),
+        retries: Retries::default(),
         split: Split::default(),
     }
 }

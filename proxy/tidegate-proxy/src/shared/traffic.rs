@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::durations::{self, Durations};
-use super::{Counter, PerWorker, REASONS};
+use super::{ByReason, Counter, PerWorker};
 
 /// The classes of statuses, by their number less one.
 pub(crate) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -35,7 +35,7 @@ pub(crate) struct Traffic {
     /// By [`CLASSES`].
     pub(crate) classes: [Counter; 5],
     /// Failures by reason.
-    pub(crate) fails: [Counter; REASONS],
+    pub(crate) fails: ByReason<Counter>,
     /// Bytes of bodies from clients.
     pub(crate) received: Counter,
     /// Bytes of bodies to clients.
@@ -72,7 +72,7 @@ impl Traffic {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Total {
     pub(crate) classes: [u64; 5],
-    pub(crate) fails: [u64; REASONS],
+    pub(crate) fails: ByReason<u64>,
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) took: durations::Sum,
@@ -87,7 +87,7 @@ impl Total {
         for one in cells.iter().map(&traffic) {
             let add = |sum: &mut u64, counter: &Counter| *sum = sum.wrapping_add(counter.value());
             total.classes.iter_mut().zip(&one.classes).for_each(|(sum, counter)| add(sum, counter));
-            total.fails.iter_mut().zip(&one.fails).for_each(|(sum, counter)| add(sum, counter));
+            total.fails.iter_mut().zip(one.fails.iter()).for_each(|(sum, counter)| add(sum, counter));
             add(&mut total.received, &one.received);
             add(&mut total.sent, &one.sent);
             total.took.add(&one.took);

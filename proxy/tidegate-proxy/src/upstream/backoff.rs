@@ -25,7 +25,7 @@ mod tests {
     #[test]
     fn waits_grow_to_their_limit_after_a_first_retry_at_once() {
         let (base, max) = (Duration::from_millis(20), Duration::from_millis(100));
-        let retries = Retries { attempts: 9, on: Vec::new(), backoff_base: base, backoff_max: max };
+        let retries = Retries { backoff_base: base, backoff_max: max, ..Retries::default() };
         let random = Random::new(7);
         assert_eq!(before_retry(&retries, 1, &random), None);
         for (failures, most) in [(2, 20), (3, 40), (4, 80), (5, 100), (60, 100)] {

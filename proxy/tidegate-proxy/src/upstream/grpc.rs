@@ -49,7 +49,9 @@ impl Ended {
     fn of(fail: &Fail) -> Self {
         match fail.reason {
             Reason::Reset | Reason::Garbage => Self::new(GrpcStatus::INTERNAL, "upstream broke the call off"),
-            Reason::Overflow => Self::new(GrpcStatus::UNAVAILABLE, "too many requests to the upstream"),
+            Reason::Overflow | Reason::Adaptive => {
+                Self::new(GrpcStatus::UNAVAILABLE, "too many requests to the upstream")
+            }
             Reason::NoServer => Self::new(GrpcStatus::UNAVAILABLE, "the upstream has no server"),
             _ => Self::new(GrpcStatus::UNAVAILABLE, "upstream connection failed"),
         }

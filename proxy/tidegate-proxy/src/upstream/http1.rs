@@ -33,7 +33,7 @@ use crate::http::fail::Reason;
 use crate::http::h1::{Decoder, Garbage, Lines, MAX_FIELDS, Part, SendFault};
 use crate::transport::Stream;
 use crate::upstream::peer::Peer;
-use crate::upstream::pool::Open;
+use crate::upstream::pool::{Lifetime, Open};
 
 /// Bytes to read at once, when not more are known to come.
 const READ: usize = 8 * 1024;
@@ -57,6 +57,8 @@ pub(crate) struct Http1 {
     pub(crate) idle_since: Duration,
     /// Whether an exchange has used it before: then a failure may be the server closing an idle connection.
     pub(crate) reused: bool,
+    /// How long and how often it is used.
+    pub(crate) life: Lifetime,
     /// What guests have asked for.
     peer: OnceCell<Box<Peer>>,
     open: Open,
@@ -83,7 +85,7 @@ impl From<Garbage> for Fault {
 
 impl Http1 {
     /// Starts HTTP/1.1 on a stream.
-    pub(crate) fn new(stream: Stream, open: Open) -> Box<Self> {
+    pub(crate) fn new(stream: Stream, open: Open, life: Lifetime) -> Box<Self> {
         Box::new(Self {
             stream,
             buffer: BytesMut::new(),
@@ -94,6 +96,7 @@ impl Http1 {
             interim: 0,
             idle_since: Duration::ZERO,
             reused: false,
+            life,
             peer: OnceCell::new(),
             open,
         })

@@ -3,7 +3,9 @@
 mod bytes;
 mod connections;
 mod http2;
+mod lifetime;
 mod members;
+mod repeats;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
@@ -12,16 +14,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use tokio::task::spawn_local;
 
 use crate::shared::Shard;
 use crate::time::Deadlines;
-use crate::upstream::balance::Balancer;
+use crate::upstream::adaptive::Adaptive;
+use crate::upstream::balance::{Balancer, Random};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::ejection::Ejection;
 use crate::upstream::member::Member;
 use crate::upstream::redis::Link;
 pub(crate) use connections::{Connections, Lease, Open};
 pub(crate) use http2::Stream;
+pub(crate) use lifetime::Lifetime;
+use repeats::Repeats;
+pub(crate) use repeats::{Permit, Stop};
 use waiting::Room;
 
 /// A map with room for more fields is not kept.
@@ -49,6 +56,9 @@ pub(crate) struct Pool {
     /// Requests in flight.
     requests: Cell<usize>,
     limits: Share,
+    repeats: Repeats,
+    adaptive: Option<Box<Adaptive>>,
+    random: Random,
     shard: usize,
     /// An empty map with room, for the head of the next answer.
     fields: Cell<HeaderMap>,
@@ -62,6 +72,8 @@ struct Share {
     connections: usize,
     requests: usize,
     pending: usize,
+    /// Connections to each server that are opened ahead.
+    warm: usize,
 }
 
 /// A request's place at a server: counted while it lives.
@@ -98,7 +110,11 @@ impl Pool {
                 connections: share(limits.connections),
                 requests: share(limits.requests),
                 pending: share(limits.pending),
+                warm: share(cluster.spec.pool.warm),
             },
+            repeats: Repeats::new(&cluster.spec, shard.worker, workers),
+            adaptive: limits.adaptive.map(|rule| Box::new(Adaptive::new(rule))),
+            random: Random::new(seed.rotate_left(32)),
             shard: shard.worker,
             fields: Cell::default(),
             redis: Rc::default(),
@@ -127,15 +143,32 @@ impl Pool {
         }
     }
 
-    /// Closes connections that servers closed or that were idle for too long.
-    pub(crate) fn tidy(&self) {
+    /// Closes connections that servers closed or that were idle for too long, opens those that are wanted ahead.
+    pub(crate) fn tidy(self: &Rc<Self>) {
         let now = self.deadlines.now();
         let cells = self.cluster.counters.of(self.shard);
         cells.open.set(self.room.connections.get() as u64);
         cells.active.set(self.requests.get() as u64);
         let limit = self.cluster.spec.idle_timeout;
+        self.pass_time(now);
         for member in self.members().iter().flatten() {
-            member.connections.tidy(now, limit);
+            member.connections.tidy(now, limit, self.limits.warm);
+            if self.limits.warm > 0 && member.weight() > 0 {
+                self.warm_up(member);
+            }
+        }
+    }
+
+    fn warm_up(self: &Rc<Self>, member: &Rc<Member>) {
+        let missing = member.connections.missing(self.limits.warm, member.in_flight.get() as usize);
+        for _ in 0..missing {
+            if self.room.connections.get() >= self.limits.connections {
+                return;
+            }
+            member.in_flight.set(member.in_flight.get() + 1);
+            self.requests.set(self.requests.get() + 1);
+            let place = Place { pool: self.clone(), member: member.clone(), trial: false };
+            spawn_local(place.warm());
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::http::fail::{Fail, Reason, Retry};
 use crate::transport;
 use crate::upstream::http1::{Arrived, Fault, Http1};
 use crate::upstream::pool::{Lease, Open, Place, Stream};
+use crate::upstream::replay::Replay;
 
 /// A request that is to be sent, once or, while it is whole, again.
 pub(crate) struct Message {
@@ -24,19 +25,76 @@ pub(crate) struct Message {
     pub(crate) body: Body,
     /// Fields that are not in the head.
     added: Option<Added>,
-    /// What was here is with a connection and cannot be sent again.
+    /// What was here is with a connection.
     spent: bool,
+    /// From which the body can be had again.
+    replay: Option<Replay>,
 }
 
 impl Message {
     /// A request of which nothing was sent.
     pub(crate) fn new(head: Rc<Parts>, body: Body, added: Option<Added>) -> Self {
-        Self { head, body, added, spent: false }
+        Self { head, body, added, spent: false, replay: None }
     }
 
     /// Whether it can be sent from its start.
     pub(crate) fn is_whole(&self) -> bool {
-        !self.spent
+        !self.spent || self.replay.as_ref().is_some_and(Replay::is_whole)
+    }
+
+    /// Whether it is a body that is too long to be kept because of which it cannot be sent again.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.spent && self.replay.is_some() && !self.is_whole()
+    }
+
+    /// Keeps so many bytes of a body that comes in pieces.
+    pub(crate) fn keep_body(&mut self, limit: usize) {
+        if self.streams() && self.replay.is_none() {
+            let replay = Replay::new(std::mem::take(&mut self.body), limit);
+            self.body = replay.body();
+            self.replay = Some(replay);
+        }
+    }
+
+    /// Another attempt will send it from its start.
+    pub(crate) fn renew(&mut self) {
+        if let (true, Some(replay)) = (self.spent, &self.replay) {
+            self.body = replay.body();
+            self.spent = false;
+        }
+    }
+
+    /// The same request once more, where all of it is here.
+    pub(crate) fn copy(&mut self) -> Option<Self> {
+        let body = match (&self.body, &self.replay) {
+            (_, Some(replay)) => replay.copy()?,
+            (Body::Empty, None) if !self.spent => Body::Empty,
+            (Body::Full(bytes), None) if !self.spent => Body::Full(bytes.clone()),
+            _ => return None,
+        };
+        if let Some(added) = self.added.take() {
+            added.insert(&mut Rc::make_mut(&mut self.head).headers);
+        }
+        Some(Self::new(self.head.clone(), body, None))
+    }
+
+    /// The same request for the first attempt of several at once; a body that is still to come goes with it.
+    pub(crate) fn begin(&mut self) -> Self {
+        if let Some(copy) = self.copy() {
+            return copy;
+        }
+        if let Some(added) = self.added.take() {
+            added.insert(&mut Rc::make_mut(&mut self.head).headers);
+        }
+        self.spent = true;
+        Self::new(self.head.clone(), std::mem::take(&mut self.body), None)
+    }
+
+    /// Nothing of it is wanted again.
+    pub(crate) fn let_go(&self) {
+        if let Some(replay) = &self.replay {
+            replay.let_go();
+        }
     }
 
     fn streams(&self) -> bool {
@@ -111,7 +169,7 @@ async fn send_http1(place: Place, mut connection: Box<Http1>, message: &mut Mess
 /// What a fault of an HTTP/1.1 connection means, and whether another attempt is safe.
 fn no_answer(fault: Fault) -> Fail {
     match fault {
-        Fault::Unsent(error) => Fail::upstream(Reason::Reset, Retry::Safe).because(error),
+        Fault::Unsent(error) => Fail::upstream(Reason::Reset, Retry::Stale).because(error),
         Fault::Lost(error) => Fail::upstream(Reason::Reset, Retry::Idempotent).because(error),
         Fault::Body(error) => Fail::upstream(Reason::Reset, Retry::Never).because(error),
         Fault::Garbage(error) => Fail::upstream(Reason::Garbage, Retry::Never).because(error),
@@ -139,7 +197,8 @@ async fn send_http2(
             let fail = refusal(error.into_error(), unsent.is_some());
             if let Some(unsent) = unsent {
                 let (head, body) = unsent.into_parts();
-                *message = Message::new(Rc::new(head), body, None);
+                let replay = message.replay.take();
+                *message = Message { replay, ..Message::new(Rc::new(head), body, None) };
             }
             Err(fail)
         }
@@ -156,6 +215,7 @@ fn request(message: &mut Message, again: bool) -> Request<Body> {
         Body::Full(bytes) if again => Some(Body::Full(bytes.clone())),
         _ => None,
     };
+    let kept = copied.is_some() || (again && message.replay.is_some());
     let mut request = Request::new(copied.unwrap_or_else(|| {
         message.spent = true;
         std::mem::take(&mut message.body)
@@ -163,7 +223,7 @@ fn request(message: &mut Message, again: bool) -> Request<Body> {
     *request.method_mut() = message.head.method.clone();
     *request.uri_mut() = message.head.uri.clone();
     *request.headers_mut() = match Rc::get_mut(&mut message.head) {
-        Some(head) if message.spent => std::mem::take(&mut head.headers),
+        Some(head) if !kept => std::mem::take(&mut head.headers),
         _ => message.head.headers.clone(),
     };
     request
@@ -171,12 +231,16 @@ fn request(message: &mut Message, again: bool) -> Request<Body> {
 
 /// What an error of hyper means, and whether another attempt is safe.
 fn refusal(error: hyper::Error, unsent: bool) -> Fail {
-    let refused_stream = std::error::Error::source(&error)
-        .and_then(|source| source.downcast_ref::<h2::Error>())
-        .and_then(h2::Error::reason)
-        .is_some_and(|reason| reason == h2::Reason::REFUSED_STREAM);
+    let cause = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<h2::Error>());
+    let refused = cause.and_then(h2::Error::reason) == Some(h2::Reason::REFUSED_STREAM);
+    // A server that goes away names the last stream that it may have acted on (RFC 9113, 6.8): this one is after it.
+    let gone = cause.is_some_and(|cause| cause.is_go_away() && cause.is_remote());
     let reason = if error.is_parse() { Reason::Garbage } else { Reason::Reset };
-    let retry = if unsent || refused_stream { Retry::Safe } else { Retry::Idempotent };
+    let retry = match unsent || gone {
+        true => Retry::Stale,
+        false if refused => Retry::Safe,
+        false => Retry::Idempotent,
+    };
     Fail::upstream(reason, retry).because(error)
 }
 

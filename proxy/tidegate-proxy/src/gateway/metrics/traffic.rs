@@ -221,7 +221,7 @@ fn rules(snapshot: &Snapshot) -> (Vec<&Rule>, Vec<&Rule>) {
     (http, bytes)
 }
 
-const UPSTREAMS: [Row<UpstreamCells>; 11] = [
+const UPSTREAMS: [Row<UpstreamCells>; 13] = [
     ("tidegate_upstream_requests_total", Kind::Counter, "Attempts.", |c| &c.requests),
     ("tidegate_upstream_retries_total", Kind::Counter, "Attempts after the first.", |c| &c.retries),
     ("tidegate_upstream_connections_total", Kind::Counter, "Connections opened.", |c| &c.connections),
@@ -235,6 +235,10 @@ const UPSTREAMS: [Row<UpstreamCells>; 11] = [
         "Times that a server which failed was left out.",
         |c| &c.ejections,
     ),
+    ("tidegate_upstream_hedges_total", Kind::Counter, "Attempts beside one that took long.", |c| &c.hedges),
+    ("tidegate_upstream_hedges_won_total", Kind::Counter, "Of these, those that brought the answer.", |c| {
+        &c.hedges_won
+    }),
     ("tidegate_upstream_waits_total", Kind::Counter, "Requests that waited because of a limit.", |c| {
         &c.waits
     }),
@@ -251,6 +255,25 @@ const UPSTREAMS: [Row<UpstreamCells>; 11] = [
     }),
 ];
 
+/// What bounds repetitions and requests in flight.
+fn repetitions(page: &mut Page, snapshot: &Snapshot) {
+    let name = "tidegate_upstream_retries_stopped_total";
+    page.metric(name, Kind::Counter, "Repetitions that there were not, by what stopped them.");
+    for cluster in &snapshot.clusters {
+        let upstream = ("upstream", &*cluster.spec.name);
+        page.sample(&[upstream, ("by", "budget")], cluster.counters.sum(|c| &c.repeats_over_budget));
+        page.sample(&[upstream, ("by", "limit")], cluster.counters.sum(|c| &c.repeats_over_limit));
+    }
+    let adaptive = || snapshot.clusters.iter().filter(|cluster| cluster.spec.limits.adaptive.is_some());
+    if adaptive().next().is_some() {
+        let name = "tidegate_upstream_concurrency_limit";
+        page.metric(name, Kind::Gauge, "The limit that follows latency, summed over workers.");
+    }
+    for cluster in adaptive() {
+        page.sample(&[("upstream", &cluster.spec.name)], cluster.counters.sum(|c| &c.concurrency));
+    }
+}
+
 /// Of upstreams.
 pub(super) fn upstreams(page: &mut Page, snapshot: &Snapshot) {
     for (name, kind, help, of) in UPSTREAMS {
@@ -259,6 +282,7 @@ pub(super) fn upstreams(page: &mut Page, snapshot: &Snapshot) {
             page.sample(&[("upstream", &cluster.spec.name)], cluster.counters.sum(of));
         }
     }
+    repetitions(page, snapshot);
     let total = |cells: &PerWorker<UpstreamCells>| Total::of(cells, |cells| &cells.attempts);
     let totals: Vec<_> =
         snapshot.clusters.iter().map(|c| (c.spec.name.as_str(), total(&c.counters))).collect();

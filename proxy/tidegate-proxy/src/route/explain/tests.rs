@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tidegate_config::plan::{
-    Action, Balance, Filter, HeaderChanges, PathRewrite, Protocol, RetryOn, Rewrite, Server, Upstream,
-    UpstreamLimits, UpstreamProtocol, WeightedUpstream,
+    Action, Balance, Filter, HeaderChanges, PathRewrite, PoolSettings, Protocol, RetryOn, Rewrite, Server,
+    Upstream, UpstreamLimits, UpstreamProtocol, WeightedUpstream,
 };
 
 use super::*;
@@ -154,7 +154,9 @@ fn upstream(name: &str, address: &str) -> Upstream {
         balance: Balance::LeastRequest,
         ejection: None,
         tls: None,
-        limits: UpstreamLimits { connections: 1, pending: 1, requests: 1 },
+        limits: UpstreamLimits::default(),
+        retry_budget: None,
+        pool: PoolSettings::default(),
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(60),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate_config::plan::{
     Action, Filter, HeaderChanges, HeadersPause, HostPattern, Isolation, ListenerIndex, Match, PathPattern,
-    PathRewrite, Plan, Redirect, RetryOn, Rule, ValuePattern,
+    PathRewrite, Plan, Redirect, Rule, ValuePattern,
 };
 
 use super::verdict::{Hurdle, Rank, Verdict};
@@ -152,7 +152,7 @@ pub(super) fn choice(plan: &Plan, listener: ListenerIndex, own: &Verdict) -> Cho
         choices,
         action: [action(plan, rule), split::mirrors(plan, rule)].concat(),
         timeouts: timeouts(rule),
-        retries: retries(rule),
+        retries: retries(plan, rule),
     }
 }
 
@@ -292,25 +292,42 @@ fn redirected(redirect: &Redirect) -> String {
 fn timeouts(rule: &Rule) -> String {
     let limit = |name: &str, limit: Option<Duration>| limit.map(|limit| format!("{name} {limit:?}"));
     let timeouts = &rule.timeouts;
+    let heeded = |name: &str, heeds: bool| heeds.then(|| format!("{name} of the request"));
     let parts = [
         limit("request", timeouts.request),
         limit("attempt", timeouts.attempt),
         limit("idle", Some(timeouts.idle)),
+        limit("stream", timeouts.stream),
+        heeded("grpc-timeout", timeouts.deadlines.grpc),
+        heeded("x-request-deadline", timeouts.deadlines.header),
     ];
     join(parts.into_iter().flatten())
 }
 
-fn retries(rule: &Rule) -> String {
+fn retries(plan: &Plan, rule: &Rule) -> String {
     let retries = &rule.retries;
-    if retries.attempts == 0 || retries.on.is_empty() {
-        return "none".to_owned();
+    let hedge =
+        retries.hedge.map(|hedge| format!("{} more beside one after {:?}", hedge.attempts, hedge.after));
+    if retries.attempts == 0 || retries.on.is_empty() && !retries.by_header {
+        return hedge.unwrap_or_else(|| "none".to_owned());
     }
-    let on = retries.on.iter().map(|on| match on {
-        RetryOn::Connect => "connect".to_owned(),
-        RetryOn::Reset => "reset".to_owned(),
-        RetryOn::Status(status) => status.to_string(),
+    let named = retries.by_header.then(|| "or what x-tidegate-retry-on names".to_owned());
+    let on = join(retries.on.iter().map(|on| on.word()).chain(named));
+    let any = retries.non_idempotent.then(|| "any method".to_owned());
+    let body = (retries.body_limit > 0).then(|| format!("bodies up to {} bytes", retries.body_limit));
+    let targets = if let Action::Forward(targets) = &rule.action { targets.as_slice() } else { &[] };
+    let upstreams = targets.iter().filter_map(|target| plan.upstreams.get(target.upstream));
+    let bounds = upstreams.flat_map(|upstream| {
+        let limit = upstream.limits.retries.map(|limit| format!("{limit} at one time at {}", upstream.name));
+        let budget = upstream.retry_budget.map(|budget| {
+            let (percent, name) = (budget.percent, &upstream.name);
+            format!("{percent}% of the requests at {name}, {} a second in any case", budget.min)
+        });
+        limit.into_iter().chain(budget)
     });
-    format!("up to {} on {}", retries.attempts, join(on))
+    let rest = any.into_iter().chain(body).chain(hedge).chain(bounds);
+    let rest: String = rest.map(|part| format!("; {part}")).collect();
+    format!("up to {} on {on}{rest}", retries.attempts)
 }
 
 pub(super) fn join(parts: impl IntoIterator<Item = String>) -> String {

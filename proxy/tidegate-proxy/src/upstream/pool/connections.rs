@@ -1,18 +1,20 @@
 //! The connections to one server: those that are open and have room, and how one comes to be.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::client::conn::http2;
+use tidegate_config::plan::UpstreamProtocol;
 
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason, Retry};
-use crate::upstream::connect::{self, Opened};
+use crate::upstream::connect;
 use crate::upstream::http1::{Home, Http1};
 use crate::upstream::peer::Peer;
 use crate::upstream::pool::Place;
-use crate::upstream::pool::http2::{Http2, Stream};
+use crate::upstream::pool::http2::{Http2, Opening, Stream, Underway};
+use crate::upstream::pool::lifetime::Lifetime;
 use crate::upstream::pool::waiting::Room;
 
 /// Idle HTTP/1.1 connections that are kept for one server by one worker.
@@ -24,25 +26,33 @@ pub(crate) struct Connections {
     #[expect(clippy::vec_box, reason = "connections are lent and given back: only their addresses move")]
     idle: RefCell<Vec<Box<Http1>>>,
     http2: RefCell<Vec<Rc<Http2>>>,
+    underway: Rc<Underway>,
+    /// The server has agreed to HTTP/2 before.
+    speaks_http2: Cell<bool>,
+    /// Connections that are opened ahead of requests.
+    warming: Cell<usize>,
 }
 
 impl Connections {
     /// An HTTP/1.1 connection that idles, or a stream of an HTTP/2 connection.
-    pub(super) fn idle(&self) -> Option<Lease> {
+    pub(super) fn idle(&self, now: Duration) -> Option<Lease> {
         loop {
             let Some(mut connection) = self.idle.borrow_mut().pop() else { break };
-            if connection.is_usable() {
+            if connection.is_usable() && !connection.life.is_over(now) {
                 return Some(Lease::Http1(connection));
             }
         }
-        self.idle_http2()
+        self.idle_http2(now)
     }
 
     /// A stream on an HTTP/2 connection that is open already.
-    fn idle_http2(&self) -> Option<Lease> {
+    fn idle_http2(&self, now: Duration) -> Option<Lease> {
         let mut open = self.http2.borrow_mut();
+        if open.is_empty() {
+            return None;
+        }
         open.retain(|connection| !connection.is_closed());
-        open.iter().find(|connection| connection.has_room()).map(Http2::lease)
+        open.iter().find(|connection| connection.has_room(now)).map(Http2::lease)
     }
 
     /// Closes one that idles: whether there was one.
@@ -61,12 +71,37 @@ impl Connections {
         self.http2.borrow_mut().clear();
     }
 
-    /// Closes those that the server closed or that were idle for too long.
-    pub(super) fn tidy(&self, now: Duration, limit: Duration) {
-        self.idle.borrow_mut().retain_mut(|connection| {
-            now.saturating_sub(connection.idle_since) < limit && connection.is_usable()
+    /// Closes those that the server closed, that are too old, or that were idle for too long; of the last, `kept` stay.
+    pub(super) fn tidy(&self, now: Duration, limit: Duration, kept: usize) {
+        let mut idle = self.idle.borrow_mut();
+        let mut spare = idle.len().saturating_sub(kept);
+        idle.retain_mut(|connection| {
+            if !connection.is_usable() || connection.life.is_over(now) {
+                return false;
+            }
+            let rests = now.saturating_sub(connection.idle_since) >= limit && spare > 0;
+            spare -= usize::from(rests);
+            !rests
         });
-        self.http2.borrow_mut().retain(|connection| !connection.is_over(now, limit));
+        let mut http2 = self.http2.borrow_mut();
+        let limit = if http2.len() > kept { limit } else { Duration::MAX };
+        http2.retain(|connection| !connection.is_over(now, limit));
+    }
+
+    /// How many more are wanted where this many are to be open; `used` are with requests.
+    pub(super) fn missing(&self, wanted: usize, used: usize) -> usize {
+        let shared = self.http2.borrow().len();
+        let there = if shared > 0 { shared } else { self.idle.borrow().len() + used };
+        wanted.saturating_sub(there + self.warming.get())
+    }
+}
+
+/// Counts a connection that is opened ahead.
+struct Warming<'a>(&'a Cell<usize>);
+
+impl Drop for Warming<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -83,36 +118,64 @@ impl Lease {
     pub(crate) fn peer(&self) -> &Peer {
         match self {
             Self::Http1(connection) => connection.peer(),
-            Self::Http2(_, stream) => &stream.0.peer,
+            Self::Http2(_, stream) => &stream.connection.peer,
         }
     }
 
-    /// Whether it is an HTTP/1.1 connection that had a request before.
+    /// Whether the connection had a request before.
     pub(crate) fn is_reused(&self) -> bool {
-        matches!(self, Self::Http1(connection) if connection.reused)
+        match self {
+            Self::Http1(connection) => connection.reused,
+            Self::Http2(_, stream) => stream.reused,
+        }
     }
 }
 
 impl Place {
     /// A connection to the place's server that has room.
     pub(crate) fn idle(&self) -> Option<Lease> {
-        self.member.connections.idle()
+        self.member.connections.idle(self.pool.deadlines.recent())
     }
 
     /// A stream on an HTTP/2 connection that is open already.
     pub(crate) fn idle_http2(&self) -> Option<Lease> {
-        self.member.connections.idle_http2()
+        self.member.connections.idle_http2(self.pool.deadlines.recent())
     }
 
-    /// Opens a connection, or waits for one where the upstream may not have more.
+    /// Opens a connection, or waits for one where the upstream may not have more, or another request opens one that
+    /// has room for both.
     pub(crate) async fn open(&self) -> Result<Lease, Fail> {
         let pool = &self.pool;
+        let connections = &self.member.connections;
+        let shares = pool.cluster.spec.protocol == UpstreamProtocol::Http2 || connections.speaks_http2.get();
+        let each = pool.cluster.spec.pool.streams as usize;
+        while shares && connections.underway.len() > 0 && connections.underway.wait(each).await {
+            if let Some(lease) = self.idle_http2() {
+                return Ok(lease);
+            }
+        }
         if (pool.room.for_connection.len() > 0 || !pool.makes_room())
             && let Some(lease) = self.wait_for_connection().await?
         {
             return Ok(lease);
         }
+        match self.connect().await? {
+            Fresh::Http1(connection) => Ok(Lease::Http1(connection)),
+            Fresh::Http2(connection) => {
+                let lease = connection.lease();
+                if !self.member.is_gone() {
+                    connections.http2.borrow_mut().push(connection);
+                }
+                Ok(lease)
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Fresh, Fail> {
+        let pool = &self.pool;
+        let connections = &self.member.connections;
         let open = Open::new(&pool.room);
+        let underway = Opening::new(&connections.underway);
         let opening = connect::open(&pool.cluster, &self.member.identity);
         let opened = match tokio::time::timeout(pool.cluster.spec.connect_timeout, opening).await {
             Ok(Ok(opened)) => opened,
@@ -120,7 +183,35 @@ impl Place {
             Err(elapsed) => return Err(self.no_connection().because(elapsed)),
         };
         pool.cluster.counters.of(pool.shard).connections.add(1);
-        self.speak(opened, open).await
+        let settings = &pool.cluster.spec.pool;
+        let life = Lifetime::begin(settings, pool.deadlines.recent(), &pool.random);
+        connections.speaks_http2.set(opened.http2);
+        if !opened.http2 {
+            underway.settle();
+            return Ok(Fresh::Http1(Http1::new(opened.stream, open, life)));
+        }
+        let started = Http2::start(opened.stream, open, underway, (settings.streams, life)).await;
+        started.map(Fresh::Http2).map_err(|error| self.no_connection().because(error))
+    }
+
+    /// Opens a connection that waits for requests.
+    pub(super) async fn warm(self) {
+        let connections = &self.member.connections;
+        connections.warming.set(connections.warming.get() + 1);
+        let _warming = Warming(&connections.warming);
+        match self.connect().await {
+            Ok(_) if self.member.is_gone() => {}
+            Ok(Fresh::Http1(mut connection)) => {
+                connection.idle_since = self.pool.deadlines.recent();
+                connections.idle.borrow_mut().push(connection);
+            }
+            Ok(Fresh::Http2(connection)) => connections.http2.borrow_mut().push(connection),
+            Err(fail) => {
+                let source = fail.source.map(|source| source.to_string()).unwrap_or_default();
+                tracing::debug!(upstream = %self.pool.name, error = source, "no connection ahead of requests");
+            }
+        }
+        self.pool.room.for_connection.wake();
     }
 
     /// The failure of a connection that did not come about.
@@ -129,25 +220,23 @@ impl Place {
         self.pool.failed(&self.member);
         Fail::upstream(Reason::Connect, Retry::Safe)
     }
+}
 
-    async fn speak(&self, opened: Opened, open: Open) -> Result<Lease, Fail> {
-        if !opened.http2 {
-            return Ok(Lease::Http1(Http1::new(opened.stream, open)));
-        }
-        let connection =
-            Http2::start(opened.stream, open).await.map_err(|error| self.no_connection().because(error))?;
-        let lease = connection.lease();
-        if !self.member.is_gone() {
-            self.member.connections.http2.borrow_mut().push(connection);
-        }
-        Ok(lease)
-    }
+/// A connection that nobody uses yet.
+enum Fresh {
+    Http1(Box<Http1>),
+    Http2(Rc<Http2>),
 }
 
 impl Home for Place {
     fn put(&self, mut connection: Box<Http1>) {
+        connection.life.used();
         let connections = &self.member.connections;
-        if connection.is_free() && !self.member.is_gone() && connections.idle.borrow().len() < IDLE {
+        if connection.is_free()
+            && !self.member.is_gone()
+            && !connection.life.is_over(self.pool.deadlines.recent())
+            && connections.idle.borrow().len() < IDLE
+        {
             connection.idle_since = self.pool.deadlines.recent();
             connection.reused = true;
             connection.rest();

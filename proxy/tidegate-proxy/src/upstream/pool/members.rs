@@ -89,6 +89,10 @@ impl Pool {
             self.cluster.counters.of(self.shard).overflow.add(1);
             return Err(Fail::upstream(Reason::Overflow, Retry::Never));
         }
+        if self.is_full() {
+            self.cluster.counters.of(self.shard).overflow.add(1);
+            return Err(Fail::upstream(Reason::Adaptive, Retry::Never));
+        }
         let (member, trial) =
             self.choose(wish).ok_or_else(|| Fail::upstream(Reason::NoServer, Retry::Never))?;
         member.in_flight.set(member.in_flight.get() + 1);

@@ -118,7 +118,7 @@ fn a_good_version_is_promoted() {
     assert_eq!(site.gateway.release().state, ReleaseState::Promoted);
     assert_eq!((site.state("promoted"), site.state("running")), (1.0, 0.0));
     site.gateway.wait("the last request to be counted", |gateway| {
-        gateway.metric("tidegate_release_requests_total", "version=\"new\"") == all as f64
+        gateway.metric("tidegate_release_requests_total", "arm=\"new\"") == all as f64
     });
     assert_eq!(site.send(20), (20, 0));
     let lines = site.log.lines(2);
@@ -283,7 +283,7 @@ fn a_module_that_breaks_off_goes_back() {
     gateway.judge_releases(MINUTE);
     let ReleaseState::RolledBack(why) = gateway.release().state else { panic!("{:?}", gateway.release()) };
     assert!(why.starts_with("the module broke off"), "{why}");
-    assert!(gateway.metric("tidegate_release_failures_total", "version=\"new\"") >= 1.0);
+    assert!(gateway.metric("tidegate_release_failures_total", "arm=\"new\"") >= 1.0);
     assert_eq!(count(&marks(&gateway, 40, "x-fault: t\r\n"), "--old---"), 40);
 }
 
@@ -299,4 +299,35 @@ fn a_module_that_does_not_load_never_touches_the_one_that_runs() {
     gateway.put_file("new.wasm", b"no module at all");
     gateway.reload(&plugin_yaml(canary, &log));
     assert_eq!(count(&marks(&gateway, 50, ""), "--old---"), 50);
+}
+
+/// The example, with the test's servers in place of its own.
+#[test]
+fn the_example_runs() {
+    let ((one, _), (two, fails), (three, _)) = (server("old"), server("new"), server("after"));
+    let mut yaml = include_str!("../../../examples/release/tidegate.yaml").to_owned();
+    for (port, upstream) in [("3001", &one), ("3002", &two), ("3003", &three)] {
+        yaml = yaml.replace(&format!("[127.0.0.1:{port}]"), &format!("['{}']", upstream.address()));
+    }
+    for port in ["8080", "9900", "3001", "3002", "3003"] {
+        yaml = yaml.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");
+    }
+    // How long answers take here is the machine's doing.
+    yaml = yaml.replace("errorPercent: 2, p99: 500ms", "errorPercent: 2, p99OverOld: 0");
+    let gateway = TestGateway::start(&yaml);
+    gateway.judge_releases(Duration::ZERO);
+    let mut client = RawClient::connect(gateway.address("web"));
+    let mut new = |requests: usize| {
+        let request = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
+        (0..requests).filter(|_| client.exchange(request).text() == "new").count()
+    };
+    assert!(new(1100).abs_diff(55) <= 3);
+    gateway.judge_releases(MINUTE / 2);
+    assert_eq!(gateway.release().percent, 25.0);
+    gateway.wait("the copies", |gateway| gateway.metric("tidegate_mirror_same_total", "shop-v3") >= 108.0);
+    fails.store(true, Ordering::SeqCst);
+    new(20);
+    gateway.judge_releases(MINUTE);
+    assert!(matches!(gateway.release().state, ReleaseState::RolledBack(_)));
+    assert_eq!(new(20), 0);
 }

@@ -32,18 +32,21 @@ pub(super) fn loading(
     (source, Loading { fetch, signature, tests })
 }
 
-/// The place of another version's module.
+/// The place of another version's module, and how it is fetched: as the plugin's own, where both are.
 pub(super) fn canary_module(
     check: &mut Check<'_>,
     path: &Path<'_>,
-    written: &CanaryDocument,
-) -> ModuleSource {
-    let source = module(check, &path.key("module"), &written.module);
+    (own, written): (&PluginDocument, &CanaryDocument),
+) -> (ModuleSource, Fetch) {
+    let place = path.key("canary");
+    let source = module(check, &place.key("module"), &written.module);
     if matches!(source, ModuleSource::Https(_)) && written.sha256.is_none() {
         let fault = Fault::new("a module from https:// needs the digest that it must have");
-        check.fault(path, fault.hint("sha256: the 64 hexadecimal digits that sha256sum prints for it"));
+        check.fault(&place, fault.hint("sha256: the 64 hexadecimal digits that sha256sum prints for it"));
     }
-    source
+    let fetched = matches!(source, ModuleSource::Https(_) | ModuleSource::Oci(_));
+    let fetch = fetch(check, &path.key("fetch"), &source, own.fetch.as_ref().filter(|_| fetched));
+    (source, fetch)
 }
 
 fn module(check: &mut Check<'_>, path: &Path<'_>, text: &str) -> ModuleSource {

@@ -14,7 +14,7 @@ use crate::document::{
     PluginLimitsDocument,
 };
 use crate::node::Path;
-use crate::plan::{self, Canary, Failure, OnFailure, Plugin, PluginIndex, PluginLimits};
+use crate::plan::{self, Canary, Failure, Loading, OnFailure, Plugin, PluginIndex, PluginLimits};
 use crate::problem::Fault;
 use crate::types::check_name;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -135,7 +135,7 @@ fn add_canary(
     let place = path.key("canary");
     let sha256 = canary.sha256.as_ref();
     let sha256 = sha256.and_then(|digest| self::sha256(check, &place.key("sha256"), digest));
-    let module = canary_module(check, &place, canary);
+    let (module, fetch) = canary_module(check, path, (written, canary));
     let sticky = canary.sticky_by.as_ref();
     let sticky = sticky.and_then(|sticky| release::sticky(check, &place.key("stickyBy"), sticky));
     let course = release::canary_course(check, &place, canary);
@@ -145,7 +145,8 @@ fn add_canary(
     }
     let plugin = list.len();
     let Some(own) = list.get_mut(index) else { return };
-    let mut other = Plugin { key: canary_key(&own.key), module, sha256, ..own.clone() };
+    let loading = Loading { fetch, ..own.loading.clone() };
+    let mut other = Plugin { key: canary_key(&own.key), module, loading, sha256, ..own.clone() };
     if canary.config.is_some() {
         other.config = config_bytes(canary.config.as_ref());
     }

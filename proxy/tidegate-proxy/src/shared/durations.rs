@@ -87,6 +87,11 @@ impl Sum {
         since
     }
 
+    /// How many took longer, to the precision of the buckets: those in the bucket of the bound did not.
+    pub(crate) fn above(&self, bound: Duration) -> u64 {
+        self.cells.iter().skip(place(bound) + 1).sum()
+    }
+
     /// The bound of the bucket up to which so many of a hundred are; none: nothing was counted.
     pub(crate) fn percentile(&self, percent: u64) -> Option<Duration> {
         let rank = (self.count() * percent).div_ceil(100).max(1);
@@ -180,6 +185,7 @@ mod tests {
             let found = sum.percentile(percent).expect("there is something");
             assert!(found >= expected && found <= expected * 6 / 5, "{found:?} for {expected:?}");
         }
+        assert_eq!([millis(1), millis(50), millis(100)].map(|bound| sum.above(bound)), [2, 2, 0]);
         let since = sum.since(&first);
         assert_eq!((since.count(), since.seconds()), (2, 0.2));
     }

@@ -9,6 +9,7 @@ mod metrics;
 mod plugins;
 mod process;
 mod registry;
+mod releases;
 mod reload;
 mod serve;
 mod shown;

@@ -36,10 +36,13 @@ routes:
   - name: all
     listeners: [web]
     rules:
-      - { matches: [{ path: { prefix: /lost } }], forward: [{ upstream: lost }] }
+      - matches: [{ path: { prefix: /lost } }]
+        forward: [{ upstream: lost }, { upstream: new }]
+        release: { to: new }
+        mirror: { upstream: new }
       - { filters: [{ plugin: counts }, { plugin: apart }], respond: { body: hello } }
   - { name: through, listeners: [bytes], rules: [{ forward: [{ upstream: lost }] }] }
-upstreams: { lost: { servers: [\"127.0.0.1:1\"] } }
+upstreams: { lost: { servers: [\"127.0.0.1:1\"] }, new: { servers: [\"127.0.0.1:1\"] } }
 ";
 
 /// Name, type and labels, as they are written down or shown.

@@ -37,13 +37,13 @@ pub(super) fn releases(page: &mut Page, all: &[(Arc<Rollout>, ReleaseState)]) {
     for (name, help, of) in rows {
         page.metric(name, Kind::Counter, help);
         for (rollout, arm, counts) in &counts {
-            page.sample(&[("release", &rollout.id), ("version", arm.word())], of(counts));
+            page.sample(&[("release", &rollout.id), ("arm", arm.word())], of(counts));
         }
     }
     let help = "Time to the head of the answer, by version.";
     page.metric("tidegate_release_head_seconds", Kind::Histogram, help);
     for (rollout, arm, counts) in counts {
-        durations(page, &[("release", &rollout.id), ("version", arm.word())], counts.times);
+        durations(page, &[("release", &rollout.id), ("arm", arm.word())], counts.times);
     }
 }
 

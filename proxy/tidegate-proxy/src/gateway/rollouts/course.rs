@@ -215,8 +215,9 @@ impl Way {
             let share = Share::of(new.errors, new.requests);
             return Some(format!("{share} of its requests failed, {} are allowed", Share(bounds.errors)));
         }
-        if bounds.p99.is_some_and(|bound| new.requests >= least && new.p99().is_some_and(|p99| p99 > bound)) {
-            let bound = bounds.p99.unwrap_or_default();
+        if let Some(bound) = bounds.p99
+            && self.is_slow(new, bound)
+        {
             return Some(format!("its p99 is {:?}, {bound:?} is allowed", new.p99().unwrap_or_default()));
         }
         self.worse(new, judged)
@@ -227,23 +228,30 @@ impl Way {
         let bounds = &self.course.bounds;
         let old = self.old.as_ref()?;
         let share = Share::of(old.errors, old.requests);
-        // Of few requests a few fail by chance: twice the spread of what is expected is allowed.
-        let expected =
-            (share.0.saturating_add(bounds.errors_over_old)) as f64 / f64::from(WHOLE) * judged as f64;
-        if new.errors as f64 > expected + 2.0 * expected.sqrt() {
+        let expected = share.0.saturating_add(bounds.errors_over_old);
+        if is_more(new.errors, f64::from(expected) / f64::from(WHOLE) * judged as f64) {
             let own = Share::of(new.errors, new.requests);
             return Some(format!("{own} of its requests failed, {share} of the old version's"));
         }
-        let (Some(times), Some(before), Some(p99)) = (bounds.p99_over_old, old.p99(), new.p99()) else {
-            return None;
-        };
-        if new.requests >= self.course.min_requests
-            && p99.as_micros() * 100 > before.as_micros() * u128::from(times)
-        {
+        let (times, before) = (bounds.p99_over_old?, old.p99()?);
+        if self.is_slow(new, before.saturating_mul(times) / 100) {
+            let p99 = new.p99().unwrap_or_default();
             return Some(format!("its p99 is {p99:?}, that of the old version {before:?}"));
         }
         None
     }
+
+    /// Whether more than one of a hundred requests took longer, once there are enough to tell.
+    fn is_slow(&self, new: &Counts, bound: Duration) -> bool {
+        let slow = new.times.above(bound);
+        new.requests >= self.course.min_requests && is_more(slow, new.requests as f64 / 100.0)
+    }
+}
+
+/// Whether there are more than were to be expected. Of few requests a few are bad by chance, so twice the spread of what
+/// is expected is allowed on top.
+fn is_more(count: u64, expected: f64) -> bool {
+    count as f64 > expected + 2.0 * expected.sqrt()
 }
 
 /// A share of requests, in millionths.

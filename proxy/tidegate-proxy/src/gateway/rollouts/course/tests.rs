@@ -139,6 +139,13 @@ fn a_slow_version_goes_back() {
     world.old(1000, 0, QUICK).new_one(100, 0, QUICK * 3 / 2);
     assert_eq!(world.after(MINUTE), Some(Event::Next(100_000)), "less than twice as slow is allowed");
 
+    let mut world = World::new(course());
+    world.old(1000, 0, QUICK).new_one(97, 0, QUICK).new_one(3, 0, QUICK * 100);
+    assert_eq!(world.after(MINUTE), Some(Event::Next(100_000)), "a few of few may be slow by chance");
+    let mut world = World::new(course());
+    world.old(1000, 0, QUICK).new_one(970, 0, QUICK).new_one(30, 0, QUICK * 100);
+    assert!(matches!(world.after(MINUTE), Some(Event::Back(_))), "the same share of many is none");
+
     let absolute = Course { bounds: Bounds { p99: Some(QUICK * 4), ..course().bounds }, ..course() };
     let mut world = World::new(absolute);
     world.old(1000, 0, QUICK * 10).new_one(100, 0, QUICK * 10);

@@ -1,6 +1,7 @@
 //! Document to plan: names become indices, texts become values, defaults are filled in. Everything that is wrong goes
 //! into the report; the plan is complete only when nothing is.
 
+mod access_log;
 mod filter;
 mod listener;
 mod loading;
@@ -20,9 +21,9 @@ pub(crate) use names::Names;
 
 pub use loading::{is_local_registry, oci_reference};
 
-use crate::document::{AccessLogDocument, Document};
+use crate::document::Document;
 use crate::node::{Node, Path};
-use crate::plan::{AccessLog, Plan};
+use crate::plan::Plan;
 use crate::problem::Fault;
 use crate::report::Report;
 use crate::types::{Timeout, parse_socket};
@@ -69,7 +70,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
     let listeners = listener::listeners(&mut check, document, &mut plugins);
     overlap::addresses(&mut check, document, admin);
     let routes = route::routes(&mut check, document, &listeners, &upstreams, &mut plugins);
-    let access_log = document.access_log.as_ref().map(|log| access_log(&mut check, log, &plugins));
+    let (access_logs, log_plugins) = access_log::access_logs(&mut check, document, &plugins);
     // Where parts were taken out, what cannot be reached may only seem so.
     if !check.report.has_errors() {
         if document.listeners.is_empty() {
@@ -89,26 +90,9 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
         plugins: plugins.into_inner(),
         routes,
         upstreams: upstreams.into_inner(),
-        access_log,
+        access_logs,
+        log_plugins,
     }
-}
-
-fn access_log(check: &mut Check<'_>, log: &AccessLogDocument, all: &plugin::Plugins) -> AccessLog {
-    let root = Path::ROOT;
-    let path = root.key("accessLog");
-    let file = log.path.as_deref().unwrap_or("/dev/stdout");
-    let section = path.key("plugins");
-    let mut plugins = Vec::new();
-    for (index, name) in log.plugins.iter().flatten().enumerate() {
-        let place = section.index(index);
-        match all.find(check, &place, name) {
-            Some(plugin) if plugins.contains(&plugin) => {
-                check.warn(&place, Fault::new(format!("the plugin {name:?} is there twice")));
-            }
-            found => plugins.extend(found),
-        }
-    }
-    AccessLog { path: check.file(&path.key("path"), file), plugins }
 }
 
 /// What all checks need.

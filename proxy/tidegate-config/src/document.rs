@@ -4,6 +4,7 @@
 //! keys stay optional here; their defaults are filled in where the document becomes a [`Plan`](crate::plan::Plan).
 //! The shape (unknown keys, types, missing keys) is checked against the schema before serde sees a document.
 
+mod access_log;
 mod listener;
 mod loading;
 mod plugin;
@@ -15,6 +16,10 @@ mod tls;
 mod traffic;
 mod upstream;
 
+pub use access_log::{
+    AccessLogDocument, AccessLogEntry, LogOnlyDocument, LogRedactDocument, StatusEntry, SyslogDocument,
+    SyslogFacility,
+};
 pub use listener::{
     Addresses, ListenerDocument, ListenerFilter, ListenerLimitsDocument, ListenerProtocol,
     ListenerTimeoutsDocument,
@@ -70,8 +75,8 @@ pub struct Document {
     /// Groups of servers by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, UpstreamDocument>,
-    /// One line for each exchange. Left out: no access log.
-    pub access_log: Option<AccessLogDocument>,
+    /// One line for each exchange; a list for several logs. Left out: no access log.
+    pub access_log: Option<AccessLogEntry>,
 }
 
 /// The admin API.
@@ -87,26 +92,4 @@ pub struct AdminDocument {
     pub shared_data: Vec<String>,
     /// Whether releases and canaries can be paused, promoted and rolled back by it. Default: `false`.
     pub steer_releases: Option<bool>,
-}
-
-/// The access log.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "AccessLog")]
-pub struct AccessLogDocument {
-    /// Form of a line. Default: `json`.
-    pub format: Option<AccessLogFormat>,
-    /// File to append to. Default: `/dev/stdout`.
-    pub path: Option<String>,
-    /// Names of plugins that are shown each exchange when it is over, whatever became of it. Default: none.
-    #[schemars(length(min = 1))]
-    pub plugins: Option<Vec<String>>,
-}
-
-/// Form of an access log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum AccessLogFormat {
-    /// One JSON object.
-    Json,
 }

@@ -2,6 +2,7 @@
 //!
 //! A plan cannot be wrong in itself; what can still fail is outside of it (a file that is missing, an address in use).
 
+mod access_log;
 mod capability;
 mod limits;
 mod loading;
@@ -10,6 +11,9 @@ mod policy;
 mod recording;
 mod release;
 
+pub use access_log::{
+    AccessLog, KnownField, LogField, LogFormat, LogOnly, LogPiece, LogTarget, Syslog, SyslogAddress,
+};
 pub use capability::{BodyAccess, Capabilities, FOREIGN_FUNCTIONS, FieldAccess};
 pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
@@ -45,8 +49,10 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// Groups of servers.
     pub upstreams: Vec<Upstream>,
-    /// Where and how exchanges are logged; none: not logged.
-    pub access_log: Option<AccessLog>,
+    /// Where and how exchanges are logged.
+    pub access_logs: Vec<AccessLog>,
+    /// Plugins that are shown each exchange when it is over.
+    pub log_plugins: Vec<PluginIndex>,
 }
 
 /// Index into [`Plan::plugins`].
@@ -516,13 +522,4 @@ pub struct ClientTls {
     pub ca: Option<PathBuf>,
     /// The gateway's own certificate.
     pub certificate: Option<CertificateFiles>,
-}
-
-/// The access log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessLog {
-    /// File to append to; `/dev/stdout` and `/dev/stderr` are the process's own.
-    pub path: PathBuf,
-    /// Plugins that are shown each exchange when it is over.
-    pub plugins: Vec<PluginIndex>,
 }

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tidegate_config::plan::{
-    Action, Balance, Failure, Filter, HostPattern, ModuleSource, PathPattern, PathRewrite, Protocol, Pull,
-    RetryOn, Sticky, UpstreamProtocol, ValuePattern,
+    Action, Balance, Failure, Filter, HostPattern, LogTarget, ModuleSource, PathPattern, PathRewrite,
+    Protocol, Pull, RetryOn, Sticky, UpstreamProtocol, ValuePattern,
 };
 use tidegate_config::{Loaded, Secrets, SourceText, load};
 
@@ -104,7 +104,8 @@ fn the_whole_example_loads() {
     let differing = ["callTime 5ms", "memory 4194304", "rebuildAbove 3145728"];
     assert_eq!(own.limits.differing(&key.limits), differing, "as `explain` shows it");
 
-    assert_eq!(plan.access_log.map(|log| log.path), Some(PathBuf::from("/dev/stdout")));
+    let targets: Vec<_> = plan.access_logs.iter().map(|log| &log.target).collect();
+    assert_eq!(targets, [&LogTarget::File(PathBuf::from("/dev/stdout"))]);
     assert_eq!(
         redacted["plugins"]["api-key"]["config"],
         json!({ "header": "x-api-key", "keys": ["${file:keys.txt}"] })
@@ -170,7 +171,7 @@ upstreams: { u: { servers: [localhost:80] } }",
         (plan.upstreams[0].protocol, plan.upstreams[0].balance),
         (UpstreamProtocol::Auto, Balance::LeastRequest)
     );
-    assert_eq!((plan.admin, plan.workers, plan.access_log), (None, None, None));
+    assert_eq!((plan.admin, plan.workers, plan.access_logs), (None, None, Vec::new()));
 }
 
 #[test]

@@ -25,7 +25,6 @@ pub use servers::{ServerState, ServersError};
 use crate::listen::bind;
 use crate::shared::{Generation, PerWorker, Shard};
 use crate::snapshot::Snapshot;
-use crate::telemetry::access_log::{self, Writer};
 use crate::telemetry::page::Page;
 use crate::time::Clock;
 use crate::worker::{self, Order, Serve, Spot, Start};
@@ -74,7 +73,6 @@ struct Inner {
     live: watch::Receiver<u64>,
     /// Counts changes of servers.
     changes: watch::Sender<u64>,
-    log: Writer,
     state: Mutex<Published>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     ticking: Arc<AtomicBool>,
@@ -97,7 +95,6 @@ impl Gateway {
     /// When the system has no thread for a worker.
     pub fn start(options: GatewayOptions) -> io::Result<Self> {
         let workers = options.workers.get();
-        let log = access_log::start()?;
         let (live_sender, live) = watch::channel(0);
         let (changes, changed) = watch::channel(0);
         let mut orders = Vec::with_capacity(workers);
@@ -109,7 +106,6 @@ impl Gateway {
             let start = Start {
                 shard: shard.clone(),
                 workers,
-                log: log.clone(),
                 seed: seed(number),
                 live: live_sender.clone(),
                 changes: changed.clone(),
@@ -131,7 +127,6 @@ impl Gateway {
             shards,
             live,
             changes,
-            log,
             state: Mutex::default(),
             threads: Mutex::new(threads),
             ticking,
@@ -167,9 +162,6 @@ impl Gateway {
         let generation = state.generation + 1;
         let requests = PerWorker::new(self.0.shards.len());
         let held = Arc::new(Generation { number: generation, since: Clock::new().wall(), requests });
-        if let Some(log) = &snapshot.plan.access_log {
-            self.0.log.open(&log.path);
-        }
         servers::plan(&snapshot, state.snapshot.as_deref());
         for (orders, sockets) in self.0.orders.iter().zip(sockets) {
             let snapshot = snapshot.clone();
@@ -266,6 +258,13 @@ impl Gateway {
         let releases: Vec<_> = self.state().rollouts.each().collect();
         metrics::write_releases(page, &releases);
         metrics::write_ledger(page, &generations, &modules);
+    }
+
+    /// Opens the files of access logs again: they may have been renamed.
+    pub fn reopen_logs(&self) {
+        if let Some(snapshot) = self.snapshot() {
+            snapshot.logs.reopen();
+        }
     }
 
     /// Closes the listeners, tells connections to go away and waits until all have, or `deadline` has passed: false.

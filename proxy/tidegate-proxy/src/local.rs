@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use rustls::ProtocolVersion;
 use rustls::pki_types::CertificateDer;
+use rustls::{CipherSuite, ProtocolVersion};
 use tidegate_wasm::{StreamInfo, TlsDetails};
 use tokio::sync::Notify;
 
@@ -23,7 +23,6 @@ use crate::shared::{Generation, ListenerCells, ListenerCounters, Shard};
 use crate::snapshot::destinations::Reachable;
 use crate::snapshot::tls::ByName;
 use crate::snapshot::{Listener, Rule, Snapshot};
-use crate::telemetry::access_log::Writer;
 use crate::time::{Clock, Deadlines};
 use crate::upstream::balance::Random;
 use crate::upstream::pool::Pool;
@@ -37,8 +36,6 @@ pub(crate) struct Local {
     pub(crate) request_ids: headers::RequestIds,
     /// How many workers share what is limited for the whole gateway.
     pub(crate) workers: usize,
-    /// Where access log lines go.
-    pub(crate) log: Writer,
     pub(crate) connections: Cell<u64>,
     /// As answers say it.
     pub(crate) date: Date,
@@ -194,6 +191,7 @@ pub(crate) struct Client {
 /// What a client's TLS session was made with.
 pub(crate) struct Session {
     pub(crate) version: Option<ProtocolVersion>,
+    pub(crate) suite: Option<CipherSuite>,
     /// The client's certificate.
     pub(crate) certificate: Option<CertificateDer<'static>>,
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod destinations;
+pub(crate) mod logs;
 mod mirrors;
 mod plugin;
 mod rollouts;
@@ -26,6 +27,7 @@ use crate::shared::{ListenerCounters, Rollout, RouteCounters};
 use crate::telemetry::recorder::RecordSink;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::server::Server;
+use logs::Logs;
 
 pub use build::BuildError;
 pub(crate) use mirrors::Mirror;
@@ -59,6 +61,7 @@ pub struct Snapshot {
     pub(crate) canaries: Vec<Option<Canary>>,
     /// New versions that are on their way, each once.
     pub(crate) rollouts: Vec<Arc<Rollout>>,
+    pub(crate) logs: Logs,
 }
 
 impl Snapshot {

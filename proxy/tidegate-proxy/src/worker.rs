@@ -16,7 +16,6 @@ use crate::listen::tcp;
 use crate::local::{Local, Site, View};
 use crate::shared::{Generation, Shard};
 use crate::snapshot::Snapshot;
-use crate::telemetry::access_log::Writer;
 use crate::time::{Clock, Deadlines};
 use crate::upstream::balance::Random;
 use crate::upstream::pool;
@@ -53,7 +52,6 @@ pub(crate) struct Spot {
 pub(crate) struct Start {
     pub(crate) shard: Arc<Shard>,
     pub(crate) workers: usize,
-    pub(crate) log: Writer,
     pub(crate) seed: u64,
     pub(crate) live: watch::Sender<u64>,
     /// How many changes of servers there were.
@@ -99,7 +97,6 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
         random,
         request_ids,
         workers: start.workers,
-        log: start.log,
         connections: Cell::new(0),
         date: Default::default(),
         leaving: Rc::default(),

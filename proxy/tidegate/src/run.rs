@@ -75,6 +75,7 @@ pub(crate) enum Started {
 enum Event {
     Files,
     Hangup,
+    Reopen,
     Modules,
     Names,
     Releases,
@@ -130,6 +131,7 @@ impl Control {
             let event = tokio::select! {
                 signal = signals.end.next() => Event::End(signal),
                 _ = signals.hangup.recv() => Event::Hangup,
+                _ = signals.user1.recv() => Event::Reopen,
                 () = self.provider.changed() => Event::Files,
                 () = self.workshop.library.news() => Event::Modules,
                 _ = names.tick() => Event::Names,
@@ -168,7 +170,12 @@ impl Control {
                 self.workshop.library.recheck();
                 self.reload("files").await;
             }
+            Event::Reopen => {
+                info!("SIGUSR1: opening log files again");
+                self.gateway.reopen_logs();
+            }
             Event::Hangup => {
+                self.gateway.reopen_logs();
                 self.workshop.library.recheck();
                 self.reload("SIGHUP").await;
             }

@@ -1,4 +1,4 @@
-//! What the system asks of the process: end, end now, read the configuration again.
+//! What the system asks of the process: end, end now, read the configuration again, open log files again.
 
 use std::io;
 
@@ -10,6 +10,8 @@ pub(crate) struct Signals {
     pub(crate) end: EndSignals,
     /// Asks for a reload.
     pub(crate) hangup: Signal,
+    /// Asks for log files to be opened again.
+    pub(crate) user1: Signal,
 }
 
 /// SIGTERM and SIGINT.
@@ -25,7 +27,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         };
-        Ok(Self { end, hangup: signal(SignalKind::hangup())? })
+        Ok(Self { end, hangup: signal(SignalKind::hangup())?, user1: signal(SignalKind::user_defined1())? })
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 pub(crate) enum Kind {
     Listener,
     Plugin,
+    Route,
     Upstream,
 }
 
@@ -17,6 +18,7 @@ impl Kind {
         match self {
             Self::Listener => "listener",
             Self::Plugin => "plugin",
+            Self::Route => "route",
             Self::Upstream => "upstream",
         }
     }
@@ -27,6 +29,7 @@ impl Kind {
 pub(crate) struct Names {
     listeners: HashSet<String>,
     plugins: HashSet<String>,
+    routes: HashSet<String>,
     upstreams: HashSet<String>,
     /// Comparisons of names that are still made for hints: thousands of wrong names must not take minutes.
     comparisons: Cell<usize>,
@@ -41,18 +44,20 @@ impl Names {
             Some(Value::Map(entries)) => entries.iter().map(|entry| entry.key.clone()).collect(),
             _ => HashSet::new(),
         };
-        let listeners = match root.get("listeners").map(|node| &node.value) {
+        let items = |section: &str| match root.get(section).map(|node| &node.value) {
             Some(Value::List(items)) => items.iter().filter_map(|item| text(item.get("name")?)).collect(),
             _ => HashSet::new(),
         };
+        let (listeners, routes) = (items("listeners"), items("routes"));
         let (plugins, upstreams) = (keys("plugins"), keys("upstreams"));
-        Self { listeners, plugins, upstreams, comparisons: Cell::new(COMPARISONS) }
+        Self { listeners, plugins, routes, upstreams, comparisons: Cell::new(COMPARISONS) }
     }
 
     fn of(&self, kind: Kind) -> &HashSet<String> {
         match kind {
             Kind::Listener => &self.listeners,
             Kind::Plugin => &self.plugins,
+            Kind::Route => &self.routes,
             Kind::Upstream => &self.upstreams,
         }
     }

@@ -48,10 +48,10 @@ pub(super) fn one_file_each(check: &mut Check<'_>, section: &Path<'_>, plugins: 
     }
 }
 
-fn share(check: &mut Check<'_>, path: &Path<'_>, percent: f64) -> u32 {
+pub(super) fn share(check: &mut Check<'_>, path: &Path<'_>, percent: f64) -> u32 {
     if !(percent > 0.0 && percent <= 100.0) {
         let fault = Fault::new(format!("{percent} is no share of the requests in percent"));
-        check.fault(path, fault.hint("more than 0, at most 100; leave `record` out to record nothing"));
+        check.fault(path, fault.hint("more than 0, at most 100; leave the whole map out for none"));
         return 0;
     }
     // At most a million; what is smaller than one in a million is one in a million.
@@ -61,7 +61,7 @@ fn share(check: &mut Check<'_>, path: &Path<'_>, percent: f64) -> u32 {
 }
 
 /// Fields that nearly always hold secrets.
-const SECRETS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+pub(super) const SECRETS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
 /// The smallest file: the largest request has room in it.
 const LEAST: u64 = 1 << 20;

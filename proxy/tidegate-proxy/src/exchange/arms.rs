@@ -8,7 +8,7 @@ use tidegate_config::plan::PluginIndex;
 use crate::exchange::finish::Record;
 use crate::http::fail::Reason;
 use crate::shared::{Arm, Rollout};
-use crate::telemetry::access_log::Line;
+use crate::telemetry::access_log::line::Value;
 
 /// A request has had this version.
 pub(crate) struct Taken {
@@ -71,7 +71,7 @@ impl Record {
 
     /// Tells the access log.
     #[cold]
-    pub(crate) fn write_arms(&self, line: &mut Line) {
+    pub(crate) fn write_arms(&self, value: &mut Value<'_>) {
         let mut text = String::new();
         for taken in &self.arms {
             if !text.is_empty() {
@@ -86,6 +86,6 @@ impl Record {
                 text.push_str(version.name());
             }
         }
-        line.text("versions", text.as_bytes());
+        value.text(text.as_bytes());
     }
 }

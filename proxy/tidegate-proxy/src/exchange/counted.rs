@@ -40,7 +40,7 @@ fn class(status: Option<u16>) -> usize {
 
 impl Record {
     /// An attempt is over: the head of its answer came, or it failed.
-    pub(crate) fn attempt_over(&self, pool: &Pool, outcome: &Result<Answer, Fail>) {
+    pub(crate) fn attempt_over(&mut self, pool: &Pool, outcome: &Result<Answer, Fail>) {
         let Some(sent) = self.sent_at else { return };
         let local = &self.client.local;
         let end = End {
@@ -54,5 +54,6 @@ impl Record {
             trace: None,
         };
         pool.cluster.counters.of(local.shard.worker).attempts.note(&end);
+        self.latency = outcome.is_ok().then_some(end.took);
     }
 }

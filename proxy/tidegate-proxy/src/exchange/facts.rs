@@ -62,13 +62,13 @@ impl Record {
 
     /// The attempt has its connection, which it may have waited for.
     pub(crate) fn note_connection(&mut self, lease: &Lease, waited: bool) {
-        if self.facts.is_some() {
+        if self.facts.is_some() || self.logs != 0 {
             let now = || self.client.local.deadlines.now();
             self.waited = match self.sent_at {
                 Some(sent) if waited => Some(now().saturating_sub(sent)),
                 sent => sent.and(Some(Duration::ZERO)),
             };
-            self.connection = Some(lease.peer().details());
+            self.connection = self.facts.is_some().then(|| lease.peer().details());
         }
     }
 

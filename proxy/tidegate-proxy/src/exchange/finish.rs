@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use tidegate_config::plan::{PluginIndex, UpstreamIndex};
 use tidegate_wasm::{Facts, UpstreamConnection};
 
@@ -26,6 +26,7 @@ use crate::http::headers;
 use crate::http::reply::Reply;
 use crate::local::{Client, View};
 use crate::snapshot::Rule;
+use crate::snapshot::logs::MILLION;
 use crate::time::Deadline;
 use crate::upstream::member::Member;
 
@@ -47,8 +48,11 @@ pub(crate) struct Record {
     pub(crate) start: Duration,
     pub(crate) head_only: bool,
     pub(crate) version: http::Version,
-    /// Kept for the access log only.
+    /// Kept for access logs only.
     pub(crate) target: Option<Target>,
+    /// Bits of the access logs that it is for, once that was drawn.
+    pub(crate) logs: u32,
+    drawn: bool,
     /// Kept for plugins of the access log only.
     pub(crate) heads: Option<Box<Heads>>,
     pub(crate) rule: Option<usize>,
@@ -87,22 +91,27 @@ pub(crate) struct Record {
     pub(crate) facts: Option<Rc<Facts>>,
     /// When the last attempt began.
     pub(crate) sent_at: Option<Duration>,
-    /// For them: how long its answer took, why there was no connection.
+    /// How long its answer took.
     pub(crate) latency: Option<Duration>,
+    /// For them: why there was no connection.
     pub(crate) no_connection: Option<String>,
+    /// How long it waited for a connection.
     pub(crate) waited: Option<Duration>,
     /// What they were told last of how it goes.
     pub(crate) told: Option<Told>,
     pub(crate) connection: Option<Rc<UpstreamConnection>>,
 }
 
-/// What the access log says of a request's head.
+/// What access logs say of a request's head, and of its answer's.
 pub(crate) struct Target {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) host: Option<HeaderValue>,
     pub(crate) request_id: Option<HeaderValue>,
     pub(crate) agent: Option<HeaderValue>,
+    /// Other fields, by the place of their names in the snapshot's logs; the same of the answer.
+    pub(crate) headers: Vec<Option<HeaderValue>>,
+    pub(crate) answered: Vec<Option<HeaderValue>>,
 }
 
 /// The idle time before a rule is known.
@@ -130,6 +139,8 @@ impl Record {
             head_only: head.method == Method::HEAD,
             version: head.version,
             target: None,
+            logs: 0,
+            drawn: false,
             heads: None,
             rule: None,
             reroute: Reroute::default(),
@@ -162,19 +173,44 @@ impl Record {
         })
     }
 
-    /// Keeps what the access log will say, where there is one.
+    /// Keeps what access logs will say, where there are any.
+    #[inline]
     pub(crate) fn note_target(&mut self, head: &Rc<Parts>) {
-        if let Some(log) = &self.view.snapshot.plan.access_log {
-            if !log.plugins.is_empty() {
-                self.heads.get_or_insert_default().note_request(head);
-            }
+        if !self.view.snapshot.logs.is_empty() {
+            self.note_for_logs(head);
+        }
+    }
+
+    fn note_for_logs(&mut self, head: &Rc<Parts>) {
+        let logs = &self.view.snapshot.logs;
+        if !logs.plugins.is_empty() {
+            self.heads.get_or_insert_default().note_request(head);
+        }
+        if !self.drawn {
+            self.drawn = true;
+            let random = &self.client.local.random;
+            self.logs = logs.draw(|| random.below(u64::from(MILLION)));
+        }
+        // The request's number is told to plugins as well.
+        if self.logs != 0 || !logs.plugins.is_empty() {
+            let field = |name: &HeaderName| head.headers.get(name).cloned();
             self.target = Some(Target {
                 method: head.method.clone(),
                 uri: head.uri.clone(),
                 host: head.headers.get(header::HOST).cloned(),
                 request_id: head.headers.get(headers::REQUEST_ID).cloned(),
                 agent: head.headers.get(header::USER_AGENT).cloned(),
+                headers: logs.request_headers.iter().map(field).collect(),
+                answered: Vec::new(),
             });
+        }
+    }
+
+    /// Keeps what access logs will say of the answer.
+    pub(crate) fn note_answer(&mut self, headers: &HeaderMap) {
+        let names = &self.view.snapshot.logs.response_headers;
+        if let Some(target) = self.target.as_mut().filter(|_| !names.is_empty()) {
+            target.answered = names.iter().map(|name| headers.get(name).cloned()).collect();
         }
     }
 
@@ -284,7 +320,7 @@ impl Drop for Record {
         if !self.arms.is_empty() {
             self.count_arms(took);
         }
-        if self.target.is_some() {
+        if self.logs != 0 {
             log_line::write(self, took);
         }
         if let Some(heads) = self.heads.take() {

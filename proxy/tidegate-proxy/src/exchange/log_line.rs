@@ -1,102 +1,213 @@
-//! What the access log says of an exchange.
+//! What access logs say of an exchange.
 
 use std::time::Duration;
 
+use tidegate_config::plan::{KnownField, PluginIndex};
+
 use crate::exchange::finish::Record;
 use crate::exchange::retry::Tries;
-use crate::telemetry::access_log::Line;
+use crate::http::fail::Reason;
+use crate::local::Session;
+use crate::snapshot::logs::{Field, Log, Over, TAKEN_OUT};
+use crate::telemetry::access_log::line::Value;
 
-/// Writes the line of an exchange that has ended.
+/// Hands the lines of an exchange that has ended to its logs.
 pub(crate) fn write(record: &Record, took: Duration) {
-    let local = &record.client.local;
-    if !local.log.write(line(record, took)) {
-        local.shard.log_dropped.add(1);
+    let logs = &record.view.snapshot.logs;
+    let status = record.status.map_or(0, |status| status.as_u16());
+    let over = Over {
+        failed: record.reason.is_some() || status >= 500,
+        status,
+        route: record.rule.and_then(|rule| record.view.rule(rule)).map(|rule| &*rule.route),
+        took,
+    };
+    let dropped = logs.write(record.logs, &over, |log, field, value| match field {
+        Field::Known(field) => known(record, took, log, field, value),
+        Field::RequestHeader(place) => {
+            let names = &logs.request_headers;
+            let values = record.target.as_ref().map(|target| &target.headers);
+            header(log, names.get(place), values.and_then(|values| values.get(place)?.as_ref()), value);
+        }
+        Field::ResponseHeader(place) => {
+            let names = &logs.response_headers;
+            let values = record.target.as_ref().map(|target| &target.answered);
+            header(log, names.get(place), values.and_then(|values| values.get(place)?.as_ref()), value);
+        }
+    });
+    if dropped > 0 {
+        record.client.local.shard.log_dropped.add(dropped);
     }
 }
 
-fn line(record: &Record, took: Duration) -> Line {
-    let mut line = Line::begin();
-    let local = &record.client.local;
-    line.number("time_ms", u64::try_from(local.clock.wall().as_millis()).unwrap_or(0));
-    line.text("client", record.source().to_string().as_bytes());
-    if let Some(listener) = record.view.listener(record.listener) {
-        line.text("listener", listener.spec.name.as_bytes());
+fn header(
+    log: &Log,
+    name: Option<&http::HeaderName>,
+    found: Option<&http::HeaderValue>,
+    value: &mut Value<'_>,
+) {
+    if let (Some(name), Some(found)) = (name, found) {
+        value.text(if log.hides(name) { TAKEN_OUT.as_bytes() } else { found.as_bytes() });
     }
-    if let Some(target) = &record.target {
-        line.text("method", target.method.as_str().as_bytes());
-        line.text("host", target.host.as_ref().map_or(&[], |host| host.as_bytes()));
-        line.text("path", target.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
-        if let Some(id) = &target.request_id {
-            line.text("request_id", id.as_bytes());
+}
+
+fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &mut Value<'_>) {
+    let wall = || record.client.local.clock.wall();
+    match field {
+        KnownField::TimeMs => value.number(u64::try_from(wall().as_millis()).unwrap_or(0)),
+        KnownField::Time => value.time(wall()),
+        KnownField::Client => value.shown(record.source()),
+        KnownField::Listener => {
+            if let Some(listener) = record.view.listener(record.listener) {
+                value.text(listener.spec.name.as_bytes());
+            }
         }
-        if let Some(agent) = &target.agent {
-            line.text("user_agent", agent.as_bytes());
+        KnownField::Method
+        | KnownField::Host
+        | KnownField::Path
+        | KnownField::RequestId
+        | KnownField::UserAgent => of_head(record, log, field, value),
+        KnownField::Protocol => value.shown(format_args!("{:?}", record.version)),
+        KnownField::TlsVersion | KnownField::TlsCipher | KnownField::ServerName => {
+            of_tls(record.client.session.as_ref(), record.client.server_name.as_deref(), field, value);
         }
-    }
-    line.text("protocol", format!("{:?}", record.version).as_bytes());
-    line.number("status", record.status.map_or(0, |status| u64::from(status.as_u16())));
-    if let Some(rule) = record.rule.and_then(|rule| record.view.rule(rule)) {
-        line.text("route", rule.route.as_bytes());
-        line.text("rule", rule.name.as_bytes());
-    }
-    if let Some((upstream, server)) = &record.upstream
-        && let Some(pool) = record.view.pools.get(*upstream)
-    {
-        line.text("upstream", pool.cluster.spec.name.as_bytes());
-        line.text("server", server.identity.address.to_string().as_bytes());
-    }
-    for (key, plugin) in
-        [("route_by", record.reroute.chosen_by), ("upstream_by", record.chosen.map(|(_, plugin)| plugin))]
-    {
-        if let Some(slot) = plugin.and_then(|plugin| record.view.plugins.get(plugin)) {
-            line.text(key, slot.entry.name.as_bytes());
+        KnownField::Status => value.number(record.status.map_or(0, |status| u64::from(status.as_u16()))),
+        KnownField::Route | KnownField::Rule | KnownField::Upstream | KnownField::Server => {
+            of_route(record, field, value);
         }
-    }
-    if !record.arms.is_empty() {
-        record.write_arms(&mut line);
-    }
-    line.number("attempts", u64::from(record.attempts));
-    if let Some(tries) = &record.tries {
-        attempts(&mut line, tries);
-    }
-    if let Some(slot) = record.replied.and_then(|plugin| record.view.plugins.get(plugin)) {
-        line.text("answered_by", slot.entry.name.as_bytes());
-    }
-    if !record.details.is_empty() {
-        line.text("details", record.details.as_bytes());
-    }
-    if let Some(reason) = record.reason {
-        line.text("reason", reason.word().as_bytes());
-        if let Some(slot) = record.failed_by().and_then(|plugin| record.view.plugins.get(plugin)) {
-            line.text("plugin", slot.entry.name.as_bytes());
+        KnownField::Versions if !record.arms.is_empty() => record.write_arms(value),
+        KnownField::EarlierAttempts
+        | KnownField::RetryStoppedBy
+        | KnownField::Hedges
+        | KnownField::HedgeWon => {
+            if let Some(tries) = &record.tries {
+                of_tries(tries, field, value);
+            }
         }
+        KnownField::Attempts => value.number(u64::from(record.attempts)),
+        KnownField::RouteBy
+        | KnownField::UpstreamBy
+        | KnownField::Filters
+        | KnownField::AnsweredBy
+        | KnownField::Plugin => of_plugins(record, field, value),
+        KnownField::Details if !record.details.is_empty() => value.text(record.details.as_bytes()),
+        KnownField::Reason => {
+            if let Some(reason) = record.reason.map(Reason::word) {
+                value.text(reason.as_bytes());
+            }
+        }
+        KnownField::BytesReceived => {
+            value.number(record.progress.as_ref().map_or(0, |progress| progress.bytes.get()));
+        }
+        KnownField::BytesSent => value.number(record.sent),
+        KnownField::WaitUs => record.waited.into_iter().for_each(|time| value.micros(time)),
+        KnownField::UpstreamUs => record.latency.into_iter().for_each(|time| value.micros(time)),
+        KnownField::HeadUs => {
+            if let Some(at) = record.answered_at {
+                value.micros(at.saturating_sub(record.start));
+            }
+        }
+        KnownField::DurationUs => value.micros(took),
+        KnownField::TraceId
+        | KnownField::SpanId
+        | KnownField::Versions
+        | KnownField::Details
+        | KnownField::ClosedBy
+        | KnownField::ConnectUs => {}
     }
-    line.number("bytes_received", record.progress.as_ref().map_or(0, |progress| progress.bytes.get()));
-    line.number("bytes_sent", record.sent);
-    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    if let Some(at) = record.answered_at {
-        line.number("head_us", micros(at.saturating_sub(record.start)));
+}
+
+fn of_head(record: &Record, log: &Log, field: KnownField, value: &mut Value<'_>) {
+    let Some(target) = &record.target else { return };
+    let text = |found: &Option<http::HeaderValue>, value: &mut Value<'_>| {
+        if let Some(found) = found {
+            value.text(found.as_bytes());
+        }
+    };
+    match field {
+        KnownField::Method => value.text(target.method.as_str().as_bytes()),
+        KnownField::Host => value.text(target.host.as_ref().map_or(&[], |host| host.as_bytes())),
+        KnownField::Path => {
+            log.path(target.uri.path_and_query().map_or("/", |path| path.as_str()), value);
+        }
+        KnownField::RequestId => text(&target.request_id, value),
+        _ => text(&target.agent, value),
     }
-    line.number("duration_us", micros(took));
-    line
+}
+
+/// What was agreed on by TLS.
+pub(crate) fn of_tls(
+    session: Option<&Session>,
+    server_name: Option<&str>,
+    field: KnownField,
+    value: &mut Value<'_>,
+) {
+    match field {
+        KnownField::TlsVersion => {
+            if let Some(version) = session.and_then(|session| session.version) {
+                value.text(crate::http::certificate::version(Some(version)).as_bytes());
+            }
+        }
+        KnownField::TlsCipher => {
+            if let Some(suite) = session.and_then(|session| session.suite) {
+                value.shown(format_args!("{suite:?}"));
+            }
+        }
+        _ => server_name.into_iter().for_each(|name| value.text(name.as_bytes())),
+    }
+}
+
+fn of_route(record: &Record, field: KnownField, value: &mut Value<'_>) {
+    let rule = record.rule.and_then(|rule| record.view.rule(rule));
+    let tried = record
+        .upstream
+        .as_ref()
+        .and_then(|(upstream, server)| Some((record.view.pools.get(*upstream)?, server)));
+    match (field, rule, tried) {
+        (KnownField::Route, Some(rule), _) => value.text(rule.route.as_bytes()),
+        (KnownField::Rule, Some(rule), _) => value.text(rule.name.as_bytes()),
+        (KnownField::Upstream, _, Some((pool, _))) => value.text(pool.name.as_bytes()),
+        (KnownField::Server, _, Some((_, server))) => value.shown(server.identity.address),
+        _ => {}
+    }
+}
+
+fn of_plugins(record: &Record, field: KnownField, value: &mut Value<'_>) {
+    let name = |plugin: PluginIndex| record.view.plugins.get(plugin).map(|slot| &*slot.entry.name);
+    let plugin = match field {
+        KnownField::Filters => {
+            return value.list(record.guests.iter().filter_map(|passed| name(passed.plugin)));
+        }
+        KnownField::RouteBy => record.reroute.chosen_by,
+        KnownField::UpstreamBy => record.chosen.map(|(_, plugin)| plugin),
+        KnownField::AnsweredBy => record.replied,
+        _ => record.reason.and_then(|_| record.failed_by()),
+    };
+    if let Some(name) = plugin.and_then(name) {
+        value.text(name.as_bytes());
+    }
 }
 
 /// Why the answer is not that of the first attempt, or why there was no further one.
 #[cold]
-fn attempts(line: &mut Line, tries: &Tries) {
-    let earlier = tries.earlier.iter().map(|(server, cause)| match server {
-        Some(server) => format!("{server} {cause}"),
-        None => cause.to_string(),
-    });
-    let earlier: Vec<String> = earlier.collect();
-    if !earlier.is_empty() {
-        line.text("earlier_attempts", earlier.join(", ").as_bytes());
-    }
-    if let Some(stop) = tries.stopped {
-        line.text("retry_stopped_by", stop.word().as_bytes());
-    }
-    if tries.hedges > 0 {
-        line.number("hedges", u64::from(tries.hedges));
-        line.text("hedge_won", if tries.won { b"yes" } else { b"no" });
+fn of_tries(tries: &Tries, field: KnownField, value: &mut Value<'_>) {
+    match field {
+        KnownField::EarlierAttempts => {
+            let earlier = tries.earlier.iter().map(|(server, cause)| match server {
+                Some(server) => format!("{server} {cause}"),
+                None => cause.to_string(),
+            });
+            let earlier: Vec<String> = earlier.collect();
+            if !earlier.is_empty() {
+                value.text(earlier.join(", ").as_bytes());
+            }
+        }
+        KnownField::RetryStoppedBy => {
+            if let Some(stop) = tries.stopped {
+                value.text(stop.word().as_bytes());
+            }
+        }
+        KnownField::Hedges if tries.hedges > 0 => value.number(u64::from(tries.hedges)),
+        KnownField::HedgeWon if tries.hedges > 0 => value.text(if tries.won { b"yes" } else { b"no" }),
+        _ => {}
     }
 }

@@ -41,7 +41,7 @@ impl Heads {
 
 /// The plugins of the access log.
 pub(crate) fn plugins(record: &Record) -> &[PluginIndex] {
-    record.view.snapshot.plan.access_log.as_ref().map_or(&[], |log| &log.plugins)
+    &record.view.snapshot.logs.plugins
 }
 
 /// Shows an exchange that is over.

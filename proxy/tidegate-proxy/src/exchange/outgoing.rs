@@ -25,6 +25,7 @@ impl Outgoing {
     pub(crate) fn wrap(response: Response<Body>, mut record: Box<Record>) -> Response<Self> {
         let (head, mut body) = response.into_parts();
         record.answered(head.status);
+        record.note_answer(&head.headers);
         if let Some(heads) = &mut record.heads {
             heads.note_response(&head);
         }

@@ -19,7 +19,7 @@ use crate::telemetry::page::{Kind, Page};
 
 /// Writes everything.
 pub(crate) fn write(page: &mut Page, shards: &[Arc<Shard>], snapshot: Option<&Snapshot>, generation: u64) {
-    workers(page, shards);
+    workers(page, shards, snapshot);
     tcp(page, shards);
     let name = "tidegate_generation";
     page.one(name, Kind::Gauge, "Generation of the configuration that was published last.", generation);
@@ -48,11 +48,22 @@ fn total(shards: &[Arc<Shard>], of: fn(&Shard) -> &Counter) -> u64 {
     shards.iter().map(|shard| of(shard).value()).fold(0, u64::wrapping_add)
 }
 
-fn workers(page: &mut Page, shards: &[Arc<Shard>]) {
+fn workers(page: &mut Page, shards: &[Arc<Shard>], snapshot: Option<&Snapshot>) {
     page.one("tidegate_workers", Kind::Gauge, "Worker threads.", shards.len());
     let name = "tidegate_access_log_dropped_total";
     let dropped = total(shards, |shard| &shard.log_dropped);
     page.one(name, Kind::Counter, "Lines dropped: the writer was behind.", dropped);
+    if let Some(snapshot) = snapshot {
+        let name = "tidegate_access_log_lost_total";
+        page.metric(
+            name,
+            Kind::Counter,
+            "Lines that could not be written, by the log's place in the document.",
+        );
+        for (index, log) in snapshot.logs.all.iter().enumerate() {
+            page.sample(&[("log", &index.to_string())], log.writer.lost());
+        }
+    }
     let mut lag = Sum::default();
     shards.iter().for_each(|shard| lag.add(&shard.lag));
     let name = "tidegate_worker_lag_seconds";

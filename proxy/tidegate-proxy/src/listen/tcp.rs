@@ -133,6 +133,7 @@ async fn shake(
     client.server_name = session.server_name().map(str::to_owned);
     client.session = Some(Session {
         version: session.protocol_version(),
+        suite: session.negotiated_cipher_suite().map(|suite| suite.suite()),
         certificate: session
             .peer_certificates()
             .and_then(|chain| chain.first())

@@ -16,6 +16,7 @@ use crate::filter::version::Version;
 use crate::http::headers::CompiledChanges;
 use crate::route::{RouteTable, StreamTable};
 use crate::shared::{PerWorker, Rollout};
+use crate::snapshot::logs::Logs;
 use crate::snapshot::rollouts::Known;
 use crate::snapshot::{Action, Assets, Canary, Listener, Mirror, Redirect, Rule, Snapshot, Targets, tls};
 use crate::telemetry::recorder::Recorder;
@@ -113,7 +114,8 @@ impl Snapshot {
         let canaries = known.canaries(&plan, &plugins);
         let rules = rules(&plan, previous, &known)?;
         let rollouts = rollouts(&rules, &canaries);
-        Ok(Self { listeners, rules, clusters, servers, plugins, canaries, rollouts, plan })
+        let logs = Logs::build(&plan, previous.map(|previous| &previous.logs))?;
+        Ok(Self { listeners, rules, clusters, servers, plugins, canaries, rollouts, logs, plan })
     }
 }
 

@@ -1,147 +1,183 @@
-//! The access log: one JSON line for each exchange, written by a thread of its own. Workers never wait for it.
+//! Access logs: a thread for each place where lines go, which workers never wait for.
+
+pub(crate) mod line;
+mod syslog;
+mod timestamp;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Lines that may wait for the writer; more are dropped and counted.
+use tidegate_config::plan::LogTarget;
+
+pub(crate) use line::Line;
+use syslog::Sender;
+pub(crate) use timestamp::Timestamp;
+
+/// Lines that may wait for a writer; more are dropped and counted.
 const WAITING: usize = 8192;
+/// Bytes that are written together at most.
+const TOGETHER: usize = 60 * 1024;
+
+/// A line of a log.
+pub(crate) struct Entry {
+    /// Without its end.
+    pub(crate) text: Vec<u8>,
+    /// It is about something that failed.
+    pub(crate) failed: bool,
+}
 
 enum Message {
-    Open(PathBuf),
-    Line(Vec<u8>),
+    Entry(Entry),
+    /// Nothing to write: a file may have to be opened again.
+    Look,
 }
 
-/// Sends lines to the writing thread.
+/// Sends lines to the thread that writes them. Cheap to clone; the thread ends with the last one.
 #[derive(Clone)]
-pub(crate) struct Writer(SyncSender<Message>);
+pub(crate) struct Writer {
+    sender: SyncSender<Message>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    target: LogTarget,
+    /// The file is to be opened again.
+    reopen: AtomicBool,
+    /// Lines that could not be written.
+    lost: AtomicU64,
+}
 
 impl Writer {
+    /// Starts the thread. A file is opened at once, and again after it was renamed.
+    pub(crate) fn start(target: &LogTarget) -> io::Result<Self> {
+        let (sender, messages) = sync_channel(WAITING);
+        let (reopen, lost) = (AtomicBool::new(false), AtomicU64::new(0));
+        let shared = Arc::new(Shared { target: target.clone(), reopen, lost });
+        let of_thread = shared.clone();
+        std::thread::Builder::new().name("access-log".into()).spawn(move || run(&messages, &of_thread))?;
+        let writer = Self { sender, shared };
+        // What is wrong with a file shows at the start.
+        writer.reopen();
+        Ok(writer)
+    }
+
+    /// Whether it writes there.
+    pub(crate) fn is_of(&self, target: &LogTarget) -> bool {
+        self.shared.target == *target
+    }
+
     /// Hands a line over; false: the writer is behind and the line is lost.
-    pub(crate) fn write(&self, line: Line) -> bool {
-        self.0.try_send(Message::Line(line.end())).is_ok()
+    pub(crate) fn write(&self, entry: Entry) -> bool {
+        self.sender.try_send(Message::Entry(entry)).is_ok()
     }
 
-    /// Writes to this file from here on; it is opened again after it was renamed.
-    pub(crate) fn open(&self, path: &Path) {
-        // A writer that is behind so far keeps its file; the next reload tells it again.
-        drop(self.0.try_send(Message::Open(path.to_owned())));
+    /// Opens the file again, soon.
+    pub(crate) fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        // One that is behind looks before its next line.
+        drop(self.sender.try_send(Message::Look));
+    }
+
+    /// Lines that could not be written.
+    pub(crate) fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
     }
 }
 
-/// Starts the writing thread; it ends with the last [`Writer`].
-pub(crate) fn start() -> io::Result<Writer> {
-    let (sender, receiver) = sync_channel(WAITING);
-    std::thread::Builder::new().name("access-log".into()).spawn(move || run(&receiver))?;
-    Ok(Writer(sender))
-}
-
-fn run(messages: &Receiver<Message>) {
-    let mut out: Option<(PathBuf, File)> = None;
-    let mut batch = Vec::with_capacity(64 * 1024);
-    while let Ok(first) = messages.recv() {
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Line(line) => batch.extend_from_slice(&line),
-                Message::Open(path) => {
-                    flush(&mut out, &mut batch);
-                    out = open(path);
+fn run(messages: &Receiver<Message>, shared: &Shared) {
+    match &shared.target {
+        LogTarget::File(path) => Appender::new(path, shared).run(messages),
+        LogTarget::Syslog(server) => {
+            let mut sender = Sender::new(server);
+            while let Ok(message) = messages.recv() {
+                if let Message::Entry(entry) = message
+                    && !sender.send(&entry)
+                {
+                    shared.lost.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            next = if batch.len() < 60 * 1024 { messages.try_recv().ok() } else { None };
-        }
-        flush(&mut out, &mut batch);
-    }
-}
-
-fn open(path: PathBuf) -> Option<(PathBuf, File)> {
-    match OpenOptions::new().append(true).create(true).open(&path) {
-        Ok(file) => Some((path, file)),
-        Err(error) => {
-            tracing::error!(path = %path.display(), %error, "cannot open the access log");
-            None
         }
     }
 }
 
-fn flush(out: &mut Option<(PathBuf, File)>, batch: &mut Vec<u8>) {
-    if batch.is_empty() {
-        return;
+/// Appends lines to a file, many with one call.
+struct Appender<'a> {
+    path: &'a Path,
+    shared: &'a Shared,
+    file: Option<File>,
+    batch: Vec<u8>,
+    lines: u64,
+    /// What went wrong last, so that it is told once.
+    told: Option<io::ErrorKind>,
+}
+
+impl<'a> Appender<'a> {
+    fn new(path: &'a Path, shared: &'a Shared) -> Self {
+        Self { path, shared, file: None, batch: Vec::with_capacity(64 * 1024), lines: 0, told: None }
     }
-    if let Some((path, file)) = out {
-        if !path.starts_with("/dev") && !path.exists() {
-            // Renamed by a rotation.
-            if let Some((_, fresh)) = open(path.clone()) {
-                *file = fresh;
+
+    fn run(mut self, messages: &Receiver<Message>) {
+        while let Ok(first) = messages.recv() {
+            let mut next = Some(first);
+            while let Some(message) = next {
+                if let Message::Entry(entry) = message {
+                    self.batch.extend_from_slice(&entry.text);
+                    self.batch.push(b'\n');
+                    self.lines += 1;
+                }
+                next = if self.batch.len() < TOGETHER { messages.try_recv().ok() } else { None };
+            }
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let asked = self.shared.reopen.swap(false, Ordering::Acquire);
+        if self.file.is_some() && (asked || self.is_gone()) {
+            self.file = None;
+        }
+        // A file that was asked for is there, even before its first line.
+        if self.batch.is_empty() && !asked {
+            return;
+        }
+        let written = self.write();
+        match written {
+            Ok(()) => self.told = None,
+            Err(error) => {
+                self.shared.lost.fetch_add(self.lines, Ordering::Relaxed);
+                if self.told.replace(error.kind()) != Some(error.kind()) {
+                    tracing::error!(path = %self.path.display(), %error, "cannot write the access log");
+                }
+                self.file = None;
             }
         }
-        if let Err(error) = file.write_all(batch) {
-            tracing::error!(path = %path.display(), %error, "cannot write the access log");
+        self.batch.clear();
+        self.lines = 0;
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(OpenOptions::new().append(true).create(true).open(self.path)?),
+        };
+        file.write_all(&self.batch)
+    }
+
+    /// Whether the path names another file, or none: a rotation has renamed this one.
+    fn is_gone(&self) -> bool {
+        if self.path.starts_with("/dev") {
+            return false;
         }
-    }
-    batch.clear();
-}
-
-/// A JSON object in the making.
-pub(crate) struct Line(Vec<u8>);
-
-impl Line {
-    /// An empty object.
-    pub(crate) fn begin() -> Self {
-        let mut line = Vec::with_capacity(512);
-        line.push(b'{');
-        Self(line)
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.0.extend_from_slice(b"}\n");
-        self.0
-    }
-
-    fn key(&mut self, key: &str) {
-        if self.0.len() > 1 {
-            self.0.push(b',');
+        let here = self.file.as_ref().and_then(|file| file.metadata().ok());
+        let there = std::fs::metadata(self.path).ok();
+        match (here, there) {
+            (Some(here), Some(there)) => (here.dev(), here.ino()) != (there.dev(), there.ino()),
+            _ => true,
         }
-        self.0.push(b'"');
-        self.0.extend_from_slice(key.as_bytes());
-        self.0.extend_from_slice(b"\":");
-    }
-
-    /// A whole number.
-    pub(crate) fn number(&mut self, key: &str, value: u64) {
-        self.key(key);
-        self.0.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-    }
-
-    /// Bytes that are not ASCII text are written as `\u00XX`, so that no client can break a line or a terminal.
-    pub(crate) fn text(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
-        self.0.push(b'"');
-        for &byte in value {
-            match byte {
-                b'"' | b'\\' => self.0.extend_from_slice(&[b'\\', byte]),
-                0x20..0x7f => self.0.push(byte),
-                _ => self.0.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            }
-        }
-        self.0.push(b'"');
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_escaped() {
-        let mut line = Line::begin();
-        line.text("a", b"x\"\\\n\x1b[31m\xff");
-        line.number("b", 7);
-        assert_eq!(
-            String::from_utf8(line.end()).expect("is ASCII"),
-            concat!(r#"{"a":"x\"\\\u000a\u001b[31m\u00ff","b":7}"#, "\n")
-        );
     }
 }

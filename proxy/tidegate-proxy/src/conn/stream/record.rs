@@ -1,5 +1,7 @@
 //! The record of a forwarded connection. It is dropped exactly once, on every path, and then counted and logged.
 
+mod lines;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +15,6 @@ use crate::http::fail::{Fail, Reason};
 use crate::local::{Client, View};
 use crate::shared::TCP_ENDS;
 use crate::snapshot::Rule;
-use crate::telemetry::access_log::Line;
 use crate::transport::Stream;
 use crate::upstream::member::Member;
 
@@ -100,8 +101,8 @@ impl Record {
         local.shard.tcp.active.add(1);
         let view = client.site.view.borrow().clone();
         view.generation.requests.of(local.shard.worker).add(1);
-        let log = view.snapshot.plan.access_log.as_ref();
-        let tls = log.filter(|log| !log.plugins.is_empty()).and_then(|_| tls_details(&client, stream));
+        let shown = !view.snapshot.logs.plugins.is_empty();
+        let tls = shown.then(|| tls_details(&client, stream)).flatten();
         Self {
             tls,
             view,
@@ -196,48 +197,6 @@ impl Record {
     pub(super) fn ended(mut self, end: End) {
         self.end = end;
     }
-
-    fn line(&self, took: Duration) -> Line {
-        let mut line = Line::begin();
-        let local = &self.client.local;
-        line.number("time_ms", u64::try_from(local.clock.wall().as_millis()).unwrap_or(0));
-        line.text("client", self.client.address.to_string().as_bytes());
-        if let Some(listener) = self.view.listener(self.listener) {
-            line.text("listener", listener.spec.name.as_bytes());
-            line.text("protocol", listener.spec.protocol.word().as_bytes());
-        }
-        if let Some(name) = &self.client.server_name {
-            line.text("server_name", name.as_bytes());
-        }
-        if let Some(rule) = self.rule.and_then(|rule| self.view.rule(rule)) {
-            line.text("route", rule.route.as_bytes());
-            line.text("rule", rule.name.as_bytes());
-        }
-        if let Some((upstream, server)) = &self.upstream
-            && let Some(pool) = self.view.pools.get(*upstream)
-        {
-            line.text("upstream", pool.cluster.spec.name.as_bytes());
-            line.text("server", server.identity.address.to_string().as_bytes());
-        }
-        line.number("attempts", u64::from(self.attempts));
-        line.number("bytes_received", self.received);
-        line.number("bytes_sent", self.sent);
-        if let Some(party) = self.closed_by {
-            line.text("closed_by", if party == Party::Client { b"client" } else { b"upstream" });
-        }
-        if let Some(word) = self.end.word() {
-            line.text("reason", word.as_bytes());
-        }
-        if let Some(slot) = self.failed_by.and_then(|plugin| self.view.plugins.get(plugin)) {
-            line.text("plugin", slot.entry.name.as_bytes());
-        }
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        if let Some(at) = self.connected_at {
-            line.number("connect_us", micros(at.saturating_sub(self.start)));
-        }
-        line.number("duration_us", micros(took));
-        line
-    }
 }
 
 fn tls_details(client: &Client, stream: &Stream) -> Option<Rc<TlsDetails>> {
@@ -301,14 +260,13 @@ impl Drop for Record {
         if let Some(pool) = self.upstream.as_ref().and_then(|(upstream, _)| view.pools.get(*upstream)) {
             pool.cluster.counters.of(shard.worker).attempts.bytes(self.received, self.sent);
         }
-        if let Some(log) = &view.snapshot.plan.access_log {
+        let logs = &view.snapshot.logs;
+        if !logs.is_empty() {
             let took = local.deadlines.now().saturating_sub(self.start);
-            if !log.plugins.is_empty() {
-                self.tell(&log.plugins, took);
+            if !logs.plugins.is_empty() {
+                self.tell(&logs.plugins, took);
             }
-            if !local.log.write(self.line(took)) {
-                shard.log_dropped.add(1);
-            }
+            lines::write(self, took);
         }
     }
 }

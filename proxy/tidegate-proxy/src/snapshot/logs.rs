@@ -1,0 +1,242 @@
+//! Access logs as they run: compiled lines, and the writers, which are kept as long as their target is the same.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use tidegate_config::plan::{self, KnownField, LogField, LogFormat, LogPiece, LogTarget, PluginIndex};
+
+use super::build::BuildError;
+use crate::telemetry::access_log::line::Value;
+use crate::telemetry::access_log::{Entry, Line, Writer};
+
+/// All access logs.
+#[derive(Default)]
+pub(crate) struct Logs {
+    pub(crate) all: Vec<Log>,
+    /// Fields of heads that some line says.
+    pub(crate) request_headers: Vec<HeaderName>,
+    pub(crate) response_headers: Vec<HeaderName>,
+    /// Plugins that are shown what is over.
+    pub(crate) plugins: Vec<PluginIndex>,
+    /// Bits of those that want every exchange.
+    always: u32,
+}
+
+/// One of them.
+pub(crate) struct Log {
+    pub(crate) spec: plan::AccessLog,
+    pub(crate) writer: Writer,
+    parts: Vec<Part>,
+    json: bool,
+}
+
+/// A part of a line.
+enum Part {
+    Literal(String),
+    Field(Field, Arc<str>),
+}
+
+/// What a line can say; fields of heads by their place in [`Logs`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Field {
+    Known(KnownField),
+    RequestHeader(usize),
+    ResponseHeader(usize),
+}
+
+/// What decides whether an exchange that is over is logged.
+pub(crate) struct Over<'a> {
+    pub(crate) failed: bool,
+    pub(crate) status: u16,
+    pub(crate) route: Option<&'a str>,
+    pub(crate) took: Duration,
+}
+
+impl Logs {
+    /// Starts the writers that `previous` does not have.
+    pub(crate) fn build(plan: &plan::Plan, previous: Option<&Self>) -> Result<Self, BuildError> {
+        let mut logs = Self { plugins: plan.log_plugins.clone(), ..Self::default() };
+        for (index, spec) in plan.access_logs.iter().enumerate() {
+            let known = || logs.all.iter().chain(previous.iter().flat_map(|logs| &logs.all));
+            let same = known().find(|log| log.writer.is_of(&spec.target)).map(|log| log.writer.clone());
+            let writer = match same {
+                Some(writer) => writer,
+                None => Writer::start(&spec.target).map_err(BuildError::plan)?,
+            };
+            let (json, pieces) = match &spec.format {
+                LogFormat::Json(fields) => (true, fields.iter().cloned().map(LogPiece::Field).collect()),
+                LogFormat::Text(pieces) => (false, pieces.clone()),
+            };
+            let parts = pieces.into_iter().map(|piece| logs.part(piece)).collect::<Result<_, _>>()?;
+            logs.all.push(Log { spec: spec.clone(), writer, parts, json });
+            if spec.share >= MILLION {
+                logs.always |= 1 << index;
+            }
+        }
+        Ok(logs)
+    }
+
+    fn part(&mut self, piece: LogPiece) -> Result<Part, BuildError> {
+        let field = match piece {
+            LogPiece::Text(text) => return Ok(Part::Literal(text)),
+            LogPiece::Field(field) => field,
+        };
+        let name = field.name().into();
+        let place = |headers: &mut Vec<HeaderName>, name: &str| {
+            let name = HeaderName::from_str(name).map_err(BuildError::plan)?;
+            let known = headers.iter().position(|known| *known == name);
+            Ok(known.unwrap_or_else(|| {
+                headers.push(name);
+                headers.len() - 1
+            }))
+        };
+        let field = match field {
+            LogField::Known(field) => Field::Known(field),
+            LogField::RequestHeader(name) => Field::RequestHeader(place(&mut self.request_headers, &name)?),
+            LogField::ResponseHeader(name) => {
+                Field::ResponseHeader(place(&mut self.response_headers, &name)?)
+            }
+        };
+        Ok(Part::Field(field, name))
+    }
+
+    /// Whether there is none, and no plugin is shown anything.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.plugins.is_empty()
+    }
+
+    /// Bits of the logs that an exchange is for, by their shares.
+    pub(crate) fn draw(&self, random: impl Fn() -> u64) -> u32 {
+        let mut bits = self.always;
+        for (index, log) in self.all.iter().enumerate() {
+            if bits & 1 << index == 0 && random() < u64::from(log.spec.share) {
+                bits |= 1 << index;
+            }
+        }
+        bits
+    }
+
+    /// Hands a line to each log of `bits` that wants the exchange; how many were dropped.
+    pub(crate) fn write(&self, bits: u32, over: &Over<'_>, put: impl Fn(&Log, Field, &mut Value<'_>)) -> u64 {
+        let mut dropped = 0;
+        for (index, log) in self.all.iter().enumerate() {
+            if bits & 1 << index != 0 && log.wants(over) {
+                let entry = Entry { text: log.line(&put), failed: over.failed };
+                dropped += u64::from(!log.writer.write(entry));
+            }
+        }
+        dropped
+    }
+
+    /// Opens files again.
+    pub(crate) fn reopen(&self) {
+        for log in &self.all {
+            if matches!(log.spec.target, LogTarget::File(_)) {
+                log.writer.reopen();
+            }
+        }
+    }
+}
+
+/// All exchanges, of a share.
+pub(crate) const MILLION: u32 = 1_000_000;
+
+impl Log {
+    fn wants(&self, over: &Over<'_>) -> bool {
+        let only = &self.spec.only;
+        let status = || only.statuses.iter().any(|(first, last)| (*first..=*last).contains(&over.status));
+        let route = || over.route.is_some_and(|route| only.routes.iter().any(|known| known == route));
+        (!only.errors || over.failed)
+            && (only.statuses.is_empty() || status())
+            && (only.routes.is_empty() || route())
+            && only.slower_than.is_none_or(|limit| over.took >= limit)
+    }
+
+    fn line(&self, put: &impl Fn(&Self, Field, &mut Value<'_>)) -> Vec<u8> {
+        let mut line = if self.json { Line::json() } else { Line::plain() };
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => line.literal(text),
+                Part::Field(field, name) => line.field(name, |value| put(self, *field, value)),
+            }
+        }
+        line.end()
+    }
+
+    /// Whether the values of a head's field are taken out.
+    pub(crate) fn hides(&self, name: &HeaderName) -> bool {
+        self.spec.secret_headers.iter().any(|secret| match secret.strip_suffix('*') {
+            Some(start) => name.as_str().starts_with(start),
+            None => name.as_str() == secret,
+        })
+    }
+
+    /// A path and query without the values that are taken out.
+    pub(crate) fn path(&self, path: &str, value: &mut Value<'_>) {
+        match path.split_once('?') {
+            Some((before, query)) if !self.spec.secret_query.is_empty() => {
+                value.text(self.redacted(before, query).as_bytes());
+            }
+            _ => value.text(path.as_bytes()),
+        }
+    }
+
+    fn redacted(&self, path: &str, query: &str) -> String {
+        let mut text = format!("{path}?");
+        for (index, pair) in query.split('&').enumerate() {
+            if index > 0 {
+                text.push('&');
+            }
+            match pair.split_once('=') {
+                Some((name, _)) if self.spec.secret_query.iter().any(|secret| is_named(name, secret)) => {
+                    text.push_str(name);
+                    text.push('=');
+                    text.push_str(TAKEN_OUT);
+                }
+                _ => text.push_str(pair),
+            }
+        }
+        text
+    }
+}
+
+/// What stands for a value that was taken out.
+pub(crate) const TAKEN_OUT: &str = "***";
+
+/// Whether the name of a query parameter is this one, however it is written.
+fn is_named(written: &str, name: &str) -> bool {
+    let mut bytes = written.bytes();
+    let decoded = std::iter::from_fn(|| {
+        let byte = bytes.next()?;
+        if byte != b'%' {
+            return Some(if byte == b'+' { b' ' } else { byte });
+        }
+        let digit = |byte: Option<u8>| char::from(byte.unwrap_or(0)).to_digit(16).unwrap_or(0);
+        let (high, low) = (digit(bytes.next()), digit(bytes.next()));
+        u8::try_from(high * 16 + low).ok()
+    });
+    decoded.eq(name.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_query_parameters_cannot_hide() {
+        for (written, expected) in [
+            ("token", true),
+            ("%74oken", true),
+            ("tok%65n", true),
+            ("tokens", false),
+            ("tok", false),
+            ("%", false),
+        ] {
+            assert_eq!(is_named(written, "token"), expected, "{written}");
+        }
+        assert!(is_named("a+b", "a b") && is_named("a%20b", "a b"));
+    }
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times single steps of the Wasm host, counts their instructions by callgrind, and compares with the bars.
+"""Times single steps of the Wasm host and of finding a rule, counts their instructions by callgrind, and compares with the bars.
 
     bench/micro/run.py [--binary target/release/tidegate-micro]
 
@@ -56,7 +56,7 @@ def main():
     for line in subprocess.run([binary], check=True, capture_output=True, text=True).stdout.splitlines():
         case, least, median = line.split()[:3]
         bar = BARS.get(case)
-        steps = 1 if case.startswith("empty") else STEPS
+        steps = 1 if case.startswith(("empty", "route")) else STEPS
         count = f"{instructions(binary, case) / steps:.0f}" if has_valgrind and case not in NOT_COUNTED else "-"
         print(f"{case:<20}{least:>8}{median:>8}{bar or '-':>8}{count:>14}")
         if bar and float(least) > bar:

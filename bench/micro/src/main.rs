@@ -1,55 +1,72 @@
-//! What single steps of the Wasm host cost: a callback, a header, a property. `bench/micro/run.py` adds instruction
-//! counts and compares with the bars.
+//! What single steps cost: of the Wasm host a callback, a header, a property; of the gateway finding a rule.
+//! `bench/micro/run.py` adds instruction counts and compares with the bars.
 //!
 //!     tidegate-micro                 every case, nanoseconds for one step: the least and the median of the rounds
 //!     tidegate-micro CASE ROUNDS     one case, so many rounds, nothing measured: for a tool that counts instructions
 
 mod cases;
+mod rules;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use cases::{CASES, Case, Running};
-
 /// Calls in a round: long enough for the clock, short enough for rounds that nothing disturbs.
 const CALLS: u32 = 2_000;
 const ROUNDS: usize = 60;
 
+/// What is called over and over.
+type Call = Box<dyn FnMut() -> Result<()>>;
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
-        [] => CASES.iter().try_for_each(measure),
+        [] => names().try_for_each(|(name, steps)| measure(name, steps)),
         [name, rounds] => {
-            let case = CASES.iter().find(|case| case.name == name).with_context(|| {
-                let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
-                format!("there is no case `{name}`; there are {}", names.join(", "))
-            })?;
-            let rounds =
+            let rounds: u32 =
                 rounds.parse().with_context(|| format!("rounds must be a number, not `{rounds}`"))?;
-            let mut running = Running::start(case)?;
-            (0..rounds).try_for_each(|_| running.call())
+            let mut call = start(name)?;
+            (0..rounds).try_for_each(|_| call())
         }
         _ => bail!("use: tidegate-micro [CASE ROUNDS]"),
     }
 }
 
-fn measure(case: &Case) -> Result<()> {
-    let mut running = Running::start(case)?;
+/// All cases, with the steps of a call.
+fn names() -> impl Iterator<Item = (&'static str, u32)> {
+    let guests = cases::CASES.iter().map(|case| (case.name, case.steps));
+    guests.chain(rules::CASES.iter().map(|case| (case.name, 1)))
+}
+
+fn start(name: &str) -> Result<Call> {
+    if let Some(case) = cases::CASES.iter().find(|case| case.name == name) {
+        let mut running = cases::Running::start(case)?;
+        return Ok(Box::new(move || running.call()));
+    }
+    let case = rules::CASES.iter().find(|case| case.name == name).with_context(|| {
+        let names: Vec<&str> = names().map(|(name, _)| name).collect();
+        format!("there is no case `{name}`; there are {}", names.join(", "))
+    })?;
+    let mut running = rules::Running::start(case)?;
+    Ok(Box::new(move || running.call()))
+}
+
+fn measure(name: &str, steps: u32) -> Result<()> {
+    let mut call = start(name)?;
     let mut rounds = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let began = Instant::now();
         for _ in 0..CALLS {
-            running.call()?;
+            call()?;
         }
-        rounds.push(per_step(began.elapsed(), case));
+        rounds.push(per_step(began.elapsed(), steps));
     }
     rounds.sort_by(f64::total_cmp);
     let (Some(least), Some(median)) = (rounds.first(), rounds.get(ROUNDS / 2)) else { return Ok(()) };
-    println!("{:<24} {least:>8.1} {median:>8.1}  ns", case.name);
+    println!("{name:<24} {least:>8.1} {median:>8.1}  ns");
     Ok(())
 }
 
-fn per_step(time: Duration, case: &Case) -> f64 {
-    time.as_secs_f64() * 1e9 / f64::from(CALLS) / f64::from(case.steps.max(1))
+fn per_step(time: Duration, steps: u32) -> f64 {
+    time.as_secs_f64() * 1e9 / f64::from(CALLS) / f64::from(steps.max(1))
 }

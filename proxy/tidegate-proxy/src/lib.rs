@@ -24,7 +24,7 @@ pub use gateway::{
     ArmUse, Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError, ReleaseOrder, ReleaseState,
     ReleaseUse, ServerState, ServersError, SteerError,
 };
-pub use route::{Choice, ExplainRequest, Explanation, Loser, explain};
+pub use route::{Choice, ExplainRequest, Explanation, Loser, RuleFinder, explain};
 pub use snapshot::{Assets, BuildError, Snapshot, plugin_spec};
 pub use telemetry::page::{Buckets, Family, Form, Kind, Number, Page, Point, Value};
 pub use telemetry::recorder::{RecordSink, Recorded};

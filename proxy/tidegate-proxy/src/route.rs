@@ -9,6 +9,7 @@
 //! of a host matches, less specific hosts are asked.
 
 mod explain;
+mod finder;
 mod host;
 mod matching;
 mod named;
@@ -17,11 +18,10 @@ mod stream;
 mod table;
 
 #[cfg(test)]
-mod speed;
-#[cfg(test)]
 mod tests;
 
 pub use self::explain::{Choice, ExplainRequest, Explanation, Loser, explain};
+pub use self::finder::RuleFinder;
 pub(crate) use self::named::NamedRules;
 pub(crate) use self::stream::StreamTable;
 pub(crate) use self::table::{Found, RouteTable};

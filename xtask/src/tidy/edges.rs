@@ -36,7 +36,7 @@ const RULES: &[Rule] = &[
     Rule { in_tests: GATEWAY, ..rule("tidegate-wire", &["tidegate-testkit"]) },
     rule("tidegate-suites", &["tidegate-testkit"]),
     rule("tidegate-fuzz", &["tidegate-wasm"]),
-    rule("tidegate-micro", &["tidegate-wasm"]),
+    rule("tidegate-micro", &["tidegate-config", "tidegate-proxy", "tidegate-wasm"]),
     rule("tidegate-abi-cases", &["tidegate-abi", "tidegate-wasm"]),
     rule("tidegate-toolchain", &[]),
     rule("xtask", &["tidegate-toolchain"]),

@@ -7,6 +7,8 @@ mod encode;
 mod fields;
 mod names;
 mod outlet;
+#[cfg(test)]
+pub(crate) mod pieces;
 
 pub(crate) use self::body::{Decoder, Part};
 pub(crate) use self::date::Date;

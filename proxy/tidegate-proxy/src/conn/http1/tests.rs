@@ -1,11 +1,12 @@
 //! The codec on bytes: whatever way a request is cut, it is read the same; and what is written is framed.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::answer::{self, Asked, Written};
 use super::head::{Reader, reason};
 use crate::http::fail::Reason;
+use crate::http::h1::pieces::{self, Damage, field, list};
 use crate::http::h1::{Decoder, Framing, Garbage, Part};
 
 const LIMIT: usize = 64 * 1024;
@@ -26,10 +27,6 @@ struct Read {
     whole: bool,
     /// Bytes behind it.
     rest: usize,
-}
-
-fn list(fields: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
 /// Reads a request that comes in these pieces.
@@ -69,19 +66,13 @@ fn read(pieces: &[&[u8]]) -> Result<Option<Read>, Garbage> {
     }))
 }
 
-/// Reads it whole, cut in two at each place, and byte by byte: always the same.
+/// A bad line may be seen before another one that has not come yet.
+fn same(cut: &Result<Option<Read>, Garbage>, whole: &Result<Option<Read>, Garbage>) -> bool {
+    cut == whole || (cut.is_err() && whole.is_err())
+}
+
 fn read_all_ways(bytes: &[u8]) -> Result<Option<Read>, Garbage> {
-    let whole = read(&[bytes]);
-    for at in 0..bytes.len() {
-        let (before, behind) = bytes.split_at(at);
-        let cut = read(&[before, behind]);
-        // A bad line may be seen before another one that has not come yet.
-        assert!(cut == whole || (cut.is_err() && whole.is_err()), "{} cut at {at}", bytes.escape_ascii());
-    }
-    let single: Vec<&[u8]> = bytes.chunks(1).collect();
-    let cut = read(&single);
-    assert!(cut == whole || (cut.is_err() && whole.is_err()), "{} byte by byte", bytes.escape_ascii());
-    whole
+    pieces::read_all_ways(bytes, read, same)
 }
 
 #[test]
@@ -89,7 +80,6 @@ fn requests_are_read() {
     let text =
         "POST /a?b=c HTTP/1.1\r\nHost: a.test\r\nX-A:  b c\t \r\nempty:\r\ncontent-length: 3\r\n\r\nabcX";
     let read = read_all_ways(text.as_bytes()).expect("well formed").expect("a whole head");
-    let field = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
     assert_eq!(
         read.fields,
         [field("host", "a.test"), field("x-a", "b c"), field("empty", ""), field("content-length", "3")]
@@ -258,31 +248,15 @@ fn one_empty_line_before_each_head() {
 #[test]
 fn damaged_requests_have_one_reading() {
     let good = b"POST /a?b HTTP/1.1\r\nhost: a\r\nc: d\r\ntransfer-encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nt: u\r\n\r\n";
-    let alphabet = b"\r\n\0 \t:;,#%0123aHTP/.\x7f\xff";
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut below = |limit: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state >> 33).unwrap_or_default() % limit
-    };
+    let mut damage = Damage::new();
     let mut taken = 0;
     for _ in 0..20_000 {
-        let mut bytes = good.to_vec();
-        for _ in 0..=below(3) {
-            let at = below(bytes.len());
-            let byte = alphabet[below(alphabet.len())];
-            match below(3) {
-                0 => bytes[at] = byte,
-                1 => bytes.insert(at, byte),
-                _ => drop(bytes.remove(at)),
-            }
-        }
+        let bytes = damage.of(good);
         let whole = read(&[&bytes]);
-        let (before, behind) = bytes.split_at(below(bytes.len()));
+        let (before, behind) = bytes.split_at(damage.below(bytes.len()));
         let cut = read(&[before, behind]);
         let text = Bytes::from(bytes.clone());
-        assert!(cut == whole || (cut.is_err() && whole.is_err()), "{text:?}");
+        assert!(same(&cut, &whole), "{text:?}");
         let Ok(Some(whole)) = whole else { continue };
         taken += 1;
         let mut fields = [httparse::EMPTY_HEADER; 100];

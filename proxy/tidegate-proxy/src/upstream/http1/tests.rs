@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use super::decode::{Head, MAX_HEAD, head};
 use super::encode;
 use crate::http::body::Body;
+use crate::http::h1::pieces::{self, Damage, field, list};
 use crate::http::h1::{Decoder, Framing, Garbage, Lines, MAX_FIELDS, Part, chunk_start, last_chunk};
 
 /// What a reader makes of an answer.
@@ -20,10 +21,6 @@ struct Read {
     whole: bool,
     /// Bytes behind it.
     rest: usize,
-}
-
-fn list(fields: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
 /// Reads an answer that comes in these pieces.
@@ -67,19 +64,7 @@ fn read(pieces: &[&[u8]], head_only: bool) -> Result<Option<Read>, Garbage> {
 
 /// Reads it whole, cut in two at each place, and byte by byte: always the same.
 fn read_all_ways(bytes: &[u8], head_only: bool) -> Result<Option<Read>, Garbage> {
-    let whole = read(&[bytes], head_only);
-    for at in 0..bytes.len() {
-        let (before, behind) = bytes.split_at(at);
-        assert_eq!(
-            read(&[before, behind], head_only),
-            whole,
-            "{:?} cut at {at}",
-            Bytes::copy_from_slice(bytes)
-        );
-    }
-    let single: Vec<&[u8]> = bytes.chunks(1).collect();
-    assert_eq!(read(&single, head_only), whole);
-    whole
+    pieces::read_all_ways(bytes, |pieces| read(pieces, head_only), |cut, whole| cut == whole)
 }
 
 fn answer(text: &str) -> Read {
@@ -89,7 +74,6 @@ fn answer(text: &str) -> Read {
 #[test]
 fn answers_are_read() {
     let read = answer("HTTP/1.1 200 OK\r\nX-A:  b c\t \r\nContent-Length: 3\r\nempty:\r\n\r\nabc");
-    let field = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
     assert_eq!(read.fields, [field("x-a", "b c"), field("content-length", "3"), field("empty", "")]);
     assert_eq!((read.status, read.body.as_slice(), read.whole, read.rest), (200, &b"abc"[..], true, 0));
     assert!(read.keep_alive);
@@ -291,27 +275,11 @@ fn only_a_body_to_the_end_may_end_with_the_connection() {
 fn damaged_answers_have_one_reading() {
     let good =
         b"HTTP/1.1 200 OK\r\na: b\r\ntransfer-encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nt: u\r\n\r\n";
-    let alphabet = b"\r\n\0 \t:;,0123aHTP/.\x7f\xff";
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut below = |limit: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state >> 33).unwrap_or_default() % limit
-    };
+    let mut damage = Damage::new();
     for _ in 0..2_000 {
-        let mut bytes = good.to_vec();
-        for _ in 0..=below(3) {
-            let at = below(bytes.len());
-            let byte = alphabet[below(alphabet.len())];
-            match below(3) {
-                0 => bytes[at] = byte,
-                1 => bytes.insert(at, byte),
-                _ => drop(bytes.remove(at)),
-            }
-        }
+        let bytes = damage.of(good);
         let whole = read(&[&bytes], false);
-        let cut = below(bytes.len());
+        let cut = damage.below(bytes.len());
         let (before, behind) = bytes.split_at(cut);
         assert_eq!(read(&[before, behind], false), whole, "{:?}", Bytes::from(bytes.clone()));
     }

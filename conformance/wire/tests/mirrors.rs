@@ -3,7 +3,9 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use tidegate_testkit::{Answer, Gate, RawClient, Received, ScriptedUpstream, State, Step, TestGateway, fill};
+use tidegate_testkit::{
+    Answer, Gate, Load, LoadOptions, RawClient, Received, ScriptedUpstream, State, Step, TestGateway, fill,
+};
 
 const GET: &str = "GET /a?b=c HTTP/1.1\r\nhost: shop.test:81\r\n\r\n";
 
@@ -242,4 +244,57 @@ fn upgrades_are_not_copied() {
     gateway.wait("the tunnel's end", |gateway| gateway.metric("tidegate_connections_open", "") == 0.0);
     assert_eq!(gateway.metric("tidegate_mirror_requests_total", ""), 0.0);
     assert!(gateway.drain(Duration::from_secs(10)));
+}
+
+/// HTTP/1.1 and HTTP/2, with and without bodies, against a mirror that answers, one that hangs, and one that resets.
+#[test]
+fn under_load_nothing_fails_whatever_the_mirror_does() {
+    let answers = ScriptedUpstream::plain();
+    let hangs = ScriptedUpstream::start(|_| Answer::steps([Step::UntilClosed]));
+    let resets = ScriptedUpstream::start(|_| Answer::steps([Step::ReadBody, Step::Reset]));
+    for shadow in [&answers, &hangs, &resets] {
+        let main = ScriptedUpstream::plain();
+        let mirror = "{ upstream: shadow, limit: 16, timeout: 200ms }";
+        let gateway = gateway(&main, &shadow.address(), mirror);
+        let plain = LoadOptions { connections: 1, ..LoadOptions::new(gateway.address("web")) };
+        let body = LoadOptions { body: "some bytes", ..plain.clone() };
+        let streams = LoadOptions { streams: 4, ..plain.clone() };
+        let both = LoadOptions { streams: 4, ..body.clone() };
+        let load: Vec<Load> = [plain, body, streams, both].iter().map(Load::start).collect();
+        load.iter().for_each(|load| load.wait_for(200));
+        for load in load {
+            let (answered, failures) = load.finish();
+            assert!(answered >= 200 && failures.is_empty(), "{failures:?}");
+        }
+        assert!(gateway.metric("tidegate_mirror_active", "") <= 16.0);
+        counted(&gateway, "active", 0.0);
+        let different = gateway.metric("tidegate_mirror_different_total", "");
+        assert_eq!(different, 0.0, "who did not answer did not answer differently");
+    }
+    assert!(answers.requests().iter().all(|request| request.state == State::Complete));
+}
+
+/// Servers that speak HTTP/2 get copies as well, with their trailers.
+#[test]
+fn copies_go_to_servers_of_http2_too() {
+    let (main, inner) = (ScriptedUpstream::plain(), ScriptedUpstream::plain());
+    // The other gateway speaks HTTP/2 to its clients.
+    let behind = TestGateway::start(&fill(
+        "
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+routes: [{ name: all, rules: [{ forward: [{ upstream: inner }] }] }]
+upstreams: { inner: { servers: ['${inner}'] } }
+",
+        &[("inner", &inner.address())],
+    ));
+    let text = yaml(&main, &behind.address("web"), "{ upstream: shadow }");
+    let gateway = TestGateway::start(&text.replace("  shadow: { ", "  shadow: { protocol: http2, "));
+    let mut client = RawClient::connect(gateway.address("web"));
+    client.send("POST /chunks HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    client.send("0\r\nx-end: yes\r\n\r\n");
+    assert_eq!(client.response("POST").expect("an answer").status, 200);
+    counted(&gateway, "same_total", 1.0);
+    let copies = received(&inner, 1);
+    assert_eq!((copies[0].body.as_slice(), copies[0].trailers.get("x-end")), (&b"abc"[..], Some("yes")));
+    assert_eq!(copies[0].header("x-tidegate-mirror"), Some("shop/all"));
 }

@@ -21,7 +21,6 @@ use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
 use crate::local::View;
-use crate::shared::MirrorCells;
 use crate::snapshot::{Mirror, Targets};
 use crate::time::Clock;
 use crate::upstream::pool::Pool;
@@ -203,21 +202,26 @@ struct Copy {
 impl Copy {
     async fn run(&self, request: Request<Body>, limit: Duration) {
         let cells = self.pair.cells();
-        match tokio::time::timeout(limit, self.send(request)).await {
+        let sent = tokio::time::timeout(limit, self.send(request));
+        let outcome = match &self.watch {
+            None => sent.await,
+            Some(watch) => tokio::select! {
+                outcome = sent => outcome,
+                () = watch.given_up() => Ok(Err(Fail::client(Reason::ClientGone))),
+            },
+        };
+        let is_cut = self.watch.as_ref().is_some_and(Watch::is_cut);
+        match outcome {
             Ok(Ok(())) => {}
             Err(_) => cells.late.add(1),
-            Ok(Err(fail)) => self.failed(cells, &fail),
-        }
-    }
-
-    fn failed(&self, cells: &MirrorCells, fail: &Fail) {
-        if self.watch.as_ref().is_some_and(Watch::is_cut) {
-            cells.cut.add(1)
-        } else {
-            cells.failed.add(1)
-        }
-        if let Some(error) = &fail.source {
-            tracing::debug!(upstream = %self.pool.name, reason = fail.reason.word(), %error, "a copy failed");
+            Ok(Err(_)) if is_cut => cells.cut.add(1),
+            Ok(Err(fail)) => {
+                cells.failed.add(1);
+                if let Some(error) = &fail.source {
+                    let reason = fail.reason.word();
+                    tracing::debug!(upstream = %self.pool.name, reason, %error, "a copy failed");
+                }
+            }
         }
     }
 

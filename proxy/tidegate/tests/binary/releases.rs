@@ -1,5 +1,7 @@
 //! Releases in the running binary: it judges them by itself, shows them, and is steered where the configuration allows it.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -74,6 +76,14 @@ fn a_release_takes_over_or_goes_back_by_itself_and_by_order() {
     assert_eq!(steer(&gateway, "hurry"), 404);
     assert_eq!(request(gateway.admin, "POST", "/releases/route/shop/none/pause").0, 404);
     assert_eq!(request(gateway.admin, "PUT", "/releases").0, 405);
+    let mut page = TcpStream::connect(gateway.admin).expect("it listens");
+    let head = "POST /releases/route/shop/all/promote HTTP/1.1\r\nhost: a\r\norigin: http://evil.test\r\n";
+    page.write_all(format!("{head}content-length: 0\r\nconnection: close\r\n\r\n").as_bytes())
+        .expect("it reads");
+    let mut answer = String::new();
+    page.read_to_string(&mut answer).expect("it answers in text");
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert_eq!(release(&gateway)["state"], "rolledBack");
     assert_eq!(gateway.admin("/releases/route/shop/all/promote").0, 405);
 }
 

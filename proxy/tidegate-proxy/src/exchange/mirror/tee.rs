@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -31,6 +32,8 @@ struct Pipe {
     /// Nobody takes pieces any more.
     left: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// Of who waits for the copy to be given up.
+    watcher: RefCell<Option<Waker>>,
 }
 
 enum Piece {
@@ -78,6 +81,9 @@ impl Pipe {
             self.end.set(Some(end));
             if end != End::Whole {
                 self.waiting.borrow_mut().clear();
+                if let Some(watcher) = self.watcher.borrow_mut().take() {
+                    watcher.wake();
+                }
             }
         }
         self.wake();
@@ -180,6 +186,18 @@ impl Copied {
 pub(super) struct Watch(Rc<Pipe>);
 
 impl Watch {
+    /// Waits until the copy can only be half of a body. Who writes to a server that does not read would not see it.
+    pub(super) async fn given_up(&self) {
+        poll_fn(|cx| match self.0.end.get() {
+            Some(End::Cut | End::Broken) => Poll::Ready(()),
+            Some(End::Whole) | None => {
+                *self.0.watcher.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
     pub(super) fn is_cut(&self) -> bool {
         self.0.end.get() == Some(End::Cut)
     }

@@ -1,10 +1,10 @@
 //! Connections to servers: how many, how old, how often used, and what happens to requests when they end.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use tidegate_testkit::{
-    ByteServer, Frame, Http2Options, Http2Upstream, Load, LoadOptions, RawClient, ScriptedUpstream,
-    TestGateway, Wire, fill, flag, kind, literals,
+    Answer, ByteServer, Frame, Http2Options, Http2Upstream, Load, LoadOptions, LogFile, RawClient,
+    ScriptedUpstream, Server, Step, TestGateway, Wire, fill, flag, kind, literals,
 };
 
 const GET: &str = "GET /case HTTP/1.1\r\nhost: a.test\r\n\r\n";
@@ -177,4 +177,39 @@ fn connections_are_opened_ahead_of_requests() {
     assert_eq!(server.connections().len(), 3, "{:?}", server.connections().len());
     server.close_all();
     server.wait("three others", |c| c.len() == 6 && c.iter().filter(|c| !c.finished).count() == 3);
+}
+
+/// A server with several addresses: one where nobody listens is passed over at once, without another attempt.
+#[test]
+fn a_connection_is_opened_to_whichever_address_answers() {
+    let server = ScriptedUpstream::plain();
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let nobody = nobody.expect("loopback has a free port");
+    let gateway = gateway(nobody, "pool: { addresses: one }", "");
+    let both = Server::together(&[nobody, server.address()]).expect("there are addresses");
+    assert_eq!((both.address, both.also.as_slice()), (nobody, [server.address()].as_slice()));
+    gateway.put_servers("up", &[both]);
+    let mut client = RawClient::connect(gateway.address("web"));
+    for _ in 0..5 {
+        assert_eq!(client.exchange(GET).status, 200);
+    }
+    assert_eq!(server.connections().len(), 1);
+    assert_eq!(gateway.metric("tidegate_upstream_connect_failures_total", ""), 0.0);
+}
+
+/// What is over the limit that follows latency is answered at once, with a reason of its own.
+#[test]
+fn the_limit_that_follows_latency_answers_at_once() {
+    let server = ScriptedUpstream::start(|_| Answer::steps([Step::UntilClosed]));
+    let log = LogFile::default();
+    let upstream = "limits: { adaptive: { min: 2, start: 2 } }";
+    let access_log = format!("accessLog: {{ path: '{}' }}", log.path().display());
+    let gateway = gateway(server.address(), upstream, &access_log);
+    let mut held: Vec<RawClient> = (0..2).map(|_| RawClient::connect(gateway.address("web"))).collect();
+    held.iter_mut().for_each(|client| assert!(client.send(GET)));
+    server.wait("two requests", |c| c.iter().filter(|c| !c.requests.is_empty()).count() == 2);
+    let answer = RawClient::connect(gateway.address("web")).exchange(GET);
+    assert_eq!((answer.status, answer.text().as_str()), (503, "overloaded\n"));
+    assert!(log.lines(1)[0].contains(r#""reason":"overflow_adaptive""#));
+    assert_eq!(gateway.metric("tidegate_upstream_overflow_total", ""), 1.0);
 }

@@ -253,3 +253,21 @@ fn a_rolling_restart_costs_no_request() {
     let (answered, failures) = load.finish();
     assert!(failures.is_empty(), "of {answered}: {failures:?}");
 }
+
+/// One of two servers goes away while requests go on.
+#[test]
+fn the_example_runs() {
+    let (one, two) = (ScriptedUpstream::plain(), ScriptedUpstream::plain());
+    let mut yaml = include_str!("../../../examples/resilience/tidegate.yaml").to_owned();
+    for (port, address) in [("3001", one.address()), ("3002", two.address())] {
+        yaml = yaml.replace(&format!("127.0.0.1:{port}"), &format!("'{address}'"));
+    }
+    for port in ["8080", "9900"] {
+        yaml = yaml.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");
+    }
+    let gateway = TestGateway::start(&yaml);
+    let mut client = RawClient::connect(gateway.address("web"));
+    (0..50).for_each(|_| assert_eq!(client.exchange(GET).status, 200));
+    drop(one);
+    (0..50).for_each(|_| assert_eq!(client.exchange(GET).status, 200));
+}

@@ -287,7 +287,7 @@ fn version<'a>(
     Some(same.cloned().unwrap_or_else(|| Version::new(&spec.name, digest)))
 }
 
-/// The servers of the plan, one for each address that a server's name has.
+/// The servers of the plan, one for each address that a server's name has unless these are one server.
 fn servers(spec: &plan::Upstream, assets: &Assets) -> Result<Vec<Server>, BuildError> {
     let mut servers = Vec::with_capacity(spec.servers.len());
     for server in &spec.servers {
@@ -298,13 +298,16 @@ fn servers(spec: &plan::Upstream, assets: &Assets) -> Result<Vec<Server>, BuildE
             Err(_) => assets.addresses.get(&server.address).cloned().ok_or_else(address)?,
         };
         let host = server.address.rsplit_once(':').map_or(&*server.address, |(host, _)| host);
-        for address in addresses {
-            servers.push(Server {
-                host: Some(host.trim_matches(['[', ']']).to_owned()),
-                weight: server.weight,
-                ..Server::new(address)
-            });
-        }
+        let found = match spec.pool.one_server {
+            true => Server::together(&addresses).into_iter().collect(),
+            false => addresses.into_iter().map(Server::new).collect::<Vec<_>>(),
+        };
+        let host = Some(host.trim_matches(['[', ']']).to_owned());
+        servers.extend(found.into_iter().map(|own| Server {
+            host: host.clone(),
+            weight: server.weight,
+            ..own
+        }));
     }
     for server in &servers {
         roster::key(server, spec.tls.as_ref()).map_err(BuildError::plan)?;

@@ -11,7 +11,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::transport::{Stream, Transport};
 use crate::upstream::cluster::Cluster;
-use crate::upstream::server::Identity;
+use crate::upstream::dial;
+use crate::upstream::member::Member;
 
 /// A connection on which nothing was said yet.
 pub(crate) struct Opened {
@@ -22,18 +23,17 @@ pub(crate) struct Opened {
 }
 
 /// Connects to a server. The caller bounds the time.
-pub(crate) async fn open(cluster: &Cluster, server: &Identity) -> io::Result<Opened> {
+pub(crate) async fn open(cluster: &Cluster, member: &Member) -> io::Result<Opened> {
     if cluster.spec.protocol == UpstreamProtocol::Redis {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "server speaks Redis, not HTTP"));
     }
-    any(cluster, server).await
+    any(cluster, member).await
 }
 
 /// Connects to a server, whatever it speaks. The caller bounds the time.
-pub(crate) async fn any(cluster: &Cluster, server: &Identity) -> io::Result<Opened> {
-    let tcp = TcpStream::connect(server.address).await?;
-    tcp.set_nodelay(true)?;
-    match (&cluster.tls, &server.name) {
+pub(crate) async fn any(cluster: &Cluster, member: &Member) -> io::Result<Opened> {
+    let tcp = dial::tcp(member, cluster.spec.pool.stagger).await?;
+    match (&cluster.tls, &member.identity.name) {
         (Some(config), Some(name)) => secure(config, name, tcp, cluster.spec.protocol).await,
         _ => Ok(Opened {
             stream: Stream::new(Transport::Plain(tcp), Vec::new()),

@@ -3,6 +3,7 @@
 //! Requests hold it, so that it outlives its place in the list until the last of them is over.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -52,6 +53,11 @@ impl Member {
     /// Its share.
     pub(crate) fn weight(&self) -> u32 {
         self.server.borrow().weight
+    }
+
+    /// Where it can be reached as well.
+    pub(crate) fn also(&self) -> Vec<SocketAddr> {
+        self.server.borrow().also.clone()
     }
 
     /// It is no longer in the list: connections that idle are closed, others when they become free.

@@ -157,7 +157,7 @@ async fn open(pool: &Rc<Pool>) -> io::Result<Stream> {
     let mut problem = io::Error::other("it has no server");
     for server in pool.in_order() {
         let opening = async {
-            let mut stream = connect::any(&pool.cluster, &server.identity).await?.stream;
+            let mut stream = connect::any(&pool.cluster, &server).await?.stream;
             log_in(&mut stream, &spec.login).await?;
             Ok(stream)
         };

@@ -7,11 +7,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustls::pki_types::ServerName;
 
+use crate::upstream::dial;
+
 /// A server as a list names it; see [`crate::Gateway::put_servers`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// Where it is.
     pub address: SocketAddr,
+    /// Where it can be reached as well: tried beside the first address when that does not answer soon (RFC 8305).
+    pub also: Vec<SocketAddr>,
     /// The name by which it was found: over TLS its certificate must have it, unless the upstream names another.
     pub host: Option<String>,
     /// Its share; 0: it gets no requests.
@@ -28,7 +32,22 @@ impl Server {
     /// One at this address, of weight 1 and priority 0.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, host: None, weight: 1, zone: None, priority: 0, labels: BTreeMap::new() }
+        Self {
+            address,
+            also: Vec::new(),
+            host: None,
+            weight: 1,
+            zone: None,
+            priority: 0,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// One that can be reached at all of these; none without an address.
+    #[must_use]
+    pub fn together(addresses: &[SocketAddr]) -> Option<Self> {
+        let mut all = dial::interleaved(addresses).into_iter();
+        Some(Self { also: all.by_ref().skip(1).collect(), ..Self::new(*addresses.first()?) })
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::io;
 
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::transport::{Stream, Transport};
 use crate::upstream::cluster::Cluster;
+use crate::upstream::dial;
+use crate::upstream::member::Member;
 use crate::upstream::pool::{Open, Place};
-use crate::upstream::server::Identity;
 
 impl Place {
     /// Opens a connection on which nothing is said but what the client says. It counts as long as its [`Open`] lives.
@@ -20,7 +20,7 @@ impl Place {
             return Err(Fail::upstream(Reason::Overflow, Retry::Never));
         }
         let open = Open::new(&pool.room);
-        let connecting = connect(&pool.cluster, &self.member.identity);
+        let connecting = connect(&pool.cluster, &self.member);
         match tokio::time::timeout(pool.cluster.spec.connect_timeout, connecting).await {
             Ok(Ok(transport)) => {
                 pool.cluster.counters.of(pool.shard).connections.add(1);
@@ -32,10 +32,9 @@ impl Place {
     }
 }
 
-async fn connect(cluster: &Cluster, server: &Identity) -> io::Result<Transport> {
-    let tcp = TcpStream::connect(server.address).await?;
-    tcp.set_nodelay(true)?;
-    match (&cluster.tls_for_bytes, &server.name) {
+async fn connect(cluster: &Cluster, member: &Member) -> io::Result<Transport> {
+    let tcp = dial::tcp(member, cluster.spec.pool.stagger).await?;
+    match (&cluster.tls_for_bytes, &member.identity.name) {
         (Some(config), Some(name)) => {
             let tls = TlsConnector::from(config.clone()).connect(name.clone(), tcp).await?;
             Ok(Transport::Client(Box::new(tls)))

@@ -176,7 +176,7 @@ impl Place {
         let connections = &self.member.connections;
         let open = Open::new(&pool.room);
         let underway = Opening::new(&connections.underway);
-        let opening = connect::open(&pool.cluster, &self.member.identity);
+        let opening = connect::open(&pool.cluster, &self.member);
         let opened = match tokio::time::timeout(pool.cluster.spec.connect_timeout, opening).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err(self.no_connection().because(error)),

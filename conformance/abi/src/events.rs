@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_wasm::{
-    CallResponse, CertificateDetails, Destinations, Effect, Facts, Outcome, StreamInfo, TlsDetails,
+    CallResponse, CertificateDetails, Destinations, Effect, Facts, Outcome, Side, StreamInfo, TlsDetails,
     UpstreamConnection, UpstreamFacts,
 };
 
@@ -178,6 +178,8 @@ pub(crate) fn wish(effect: &Effect) -> String {
         Effect::Feed { side, .. } => format!("feed {side:?}"),
         Effect::Reset { details, .. } if details.is_empty() => "reset".to_owned(),
         Effect::Reset { details, .. } => format!("reset {details}"),
+        Effect::BreakOff { side: Side::Request, .. } => "break off request".to_owned(),
+        Effect::BreakOff { side: Side::Response, .. } => "break off response".to_owned(),
         Effect::SetUpstream { upstream, .. } => format!("upstream {upstream}"),
         Effect::SetRoute { rule, .. } => format!("rule {rule}"),
         Effect::Foreign { token, stream, call } => {

@@ -220,3 +220,58 @@ fn a_response_that_was_cut_off_is_not_kept() {
     assert!(client.response("GET").is_err(), "it was cut off");
     assert_eq!(send(&gateway, "GET", "/a", "").text(), "ok");
 }
+
+#[test]
+fn stale_responses_are_got_anew_in_the_background() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = ScriptedUpstream::start(move |call| {
+        let control = "cache-control: max-age=0, stale-while-revalidate=3600";
+        let bytes =
+            format!("HTTP/1.1 200 OK\r\n{control}\r\nx-nth: {}\r\ncontent-length: 2\r\n\r\nok", call.overall);
+        match call.overall {
+            1 => Answer::steps([Step::ReadBody, Step::Wait(held.clone()), Step::send(bytes)]),
+            _ => Answer::reply(bytes),
+        }
+    });
+    let gateway = shipped("cache", &upstream, |text| text);
+    let nth = || {
+        let answer = send(&gateway, "GET", "/a", "");
+        (answer.header("x-nth").unwrap_or_default().to_owned(), status_of(&answer).contains("; hit"))
+    };
+    assert_eq!(nth(), ("0".to_owned(), false));
+    // The one that has it got anew is answered while the upstream still holds the new one back.
+    assert_eq!(nth(), ("0".to_owned(), true));
+    upstream.wait("the second request", |connections| {
+        connections.iter().map(|c| c.requests.len()).sum::<usize>() == 2
+    });
+    assert_eq!(nth(), ("0".to_owned(), true));
+    gate.open();
+    gateway.wait("the new response", |_| nth().0 != "0");
+    assert!(upstream.requests().iter().all(|seen| seen.header("host") == Some("a.test")));
+}
+
+#[test]
+fn many_responses_are_taken_out_at_once_on_all_workers() {
+    let upstream = ScriptedUpstream::start(|call| {
+        let tag = call.head.target.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
+        let head = format!("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncache-tag: all {tag}\r\n");
+        Answer::reply(format!("{head}content-length: 2\r\n\r\nok"))
+    });
+    let gateway = shipped("cache", &upstream, |text| text);
+    let is_hit = |path: &str| status_of(&send(&gateway, "GET", path, "")).contains("; hit");
+    let fill = || ["/shop/1", "/shop/2", "/blog/1"].map(|path| (is_hit(path), is_hit(path)).1);
+    let purge = |path: &str, what: &str| {
+        send(&gateway, "PURGE", path, &format!("authorization: Bearer a-token-of-your-own\r\n{what}\r\n"))
+            .status
+    };
+    let kept = || ["/shop/1", "/shop/2", "/blog/1"].map(|path| [(); 6].map(|()| is_hit(path))[0]);
+    assert_eq!(fill(), [true; 3]);
+    assert_eq!(purge("/shop", "purge-prefix: true"), 204);
+    assert_eq!(kept(), [false, false, true]);
+    assert_eq!(fill(), [true; 3]);
+    assert_eq!(purge("/", "purge-tags: blog, none"), 204);
+    assert_eq!(kept(), [true, true, false]);
+    assert_eq!(purge("/", "purge-tags: all"), 204);
+    assert_eq!(kept(), [false; 3]);
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tidegate_testkit::{
-    Answer, Fate, Frame, Frames, RawClient, Response, ScriptedUpstream, TestGateway, fill, kind,
+    Answer, Fate, Frame, Frames, Gate, RawClient, Response, ScriptedUpstream, Step, TestGateway, fill, kind,
 };
 
 const CONFIG: &str = "
@@ -143,6 +143,52 @@ fn truncated_bodies_break_off_or_end() {
     let ending = gateway("{ faults: [{ truncate: { after: 40, keepLength: false } }] }", &upstream);
     assert_eq!(get(&ending, "").body, pattern(40));
     assert_eq!(get_http2(&ending, &[]).1, Fate::Answered(200, pattern(40)));
+}
+
+#[test]
+fn truncated_bodies_break_off_where_no_length_was_announced() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = ScriptedUpstream::start(move |call| {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n";
+        let rest = "6\r\ndefghi\r\n0\r\n\r\n";
+        match call.head.target.as_str() {
+            "/whole" => Answer::reply(format!("{head}{rest}")),
+            _ => {
+                Answer::steps([Step::ReadBody, Step::send(head), Step::Wait(held.clone()), Step::send(rest)])
+            }
+        }
+    });
+    let gateway = gateway("{ faults: [{ truncate: { after: 5 } }] }", &upstream);
+    let ask = |path: &str| {
+        let mut client = RawClient::connect(gateway.address("web"));
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n"));
+        client
+    };
+    let ends_early = |client: &mut RawClient| {
+        let (bytes, _) = client.rest();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let (_, body) = text.split_once("\r\n\r\n").expect("a head");
+        assert!(body.contains("abc") && body.contains("de") && !body.contains('f'), "{body:?}");
+        assert!(!body.ends_with("0\r\n\r\n"), "it does not end as a whole one does: {body:?}");
+    };
+    ends_early(&mut ask("/whole"));
+    let mut parts = ask("/parts");
+    gate.open();
+    ends_early(&mut parts);
+    let (_, fate) = get_http2(&gateway, &[]);
+    assert!(!matches!(&fate, Fate::Answered(..)), "the stream is reset: {fate:?}");
+}
+
+#[test]
+fn truncated_requests_break_off_at_the_upstream() {
+    let upstream = ScriptedUpstream::plain();
+    let gateway = gateway("{ faults: [{ truncate: { after: 5, body: request } }] }", &upstream);
+    let mut client = RawClient::connect(gateway.address("web"));
+    client.send(
+        "POST / HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n6\r\ndefghi\r\n0\r\n\r\n",
+    );
+    assert!(!client.response("POST").is_ok_and(|answer| answer.status < 500), "nobody has got it whole");
 }
 
 #[test]

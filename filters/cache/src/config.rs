@@ -44,7 +44,10 @@ pub struct Config {
     /// Requests for the same that wait for the first one's response.
     #[serde(default)]
     pub coalesce: Coalesce,
-    /// Who may take a response out of the cache; without it nobody.
+    /// Where stale responses are got anew in the background within `staleWhileRevalidate`: every request is then answered
+    /// at once. Without it the first request that finds one stale gets the new one, and waits for it.
+    pub refresh: Option<Refresh>,
+    /// Who may take responses out of the cache; without it nobody.
     pub purge: Option<Purge>,
 }
 
@@ -78,6 +81,18 @@ impl Default for Coalesce {
     }
 }
 
+/// Where stale responses are got anew in the background.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Refresh {
+    /// The upstream, by its name; the plugin must have it in `capabilities.upstreams`.
+    pub upstream: String,
+    /// How long to wait for the response. Default: `5s`.
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<String>"))]
+    pub timeout: Option<Span>,
+}
+
 /// Requests that take a response out of the cache.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
@@ -88,6 +103,10 @@ pub struct Purge {
     pub method: String,
     /// What they have as `authorization: Bearer TOKEN`, at least 16 characters.
     pub token: String,
+    /// The header of responses that lists their tags, divided by spaces or commas; `purge-tags: TAG TAG` takes out all
+    /// that have one of them.
+    #[serde(default = "tag_header")]
+    pub tag_header: String,
 }
 
 impl Config {
@@ -143,6 +162,10 @@ fn total_size() -> Size {
 
 const fn entries() -> u32 {
     8192
+}
+
+fn tag_header() -> String {
+    "cache-tag".to_owned()
 }
 
 fn purge_method() -> String {

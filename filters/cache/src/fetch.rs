@@ -8,7 +8,7 @@ use crate::answer::Asked;
 use crate::control::Control;
 use crate::freshness::{self, Times, replaces_errors};
 use crate::record::{Entry, Record};
-use crate::{CONFIRMED, Cache, HITS, Left, STALE, STORED, key};
+use crate::{CONFIRMED, HITS, Inner, Left, STALE, STORED, key};
 
 /// A request for something that may be kept.
 pub struct Fetch {
@@ -76,7 +76,7 @@ impl Fetch {
     }
 }
 
-impl Cache {
+impl Inner {
     /// Takes in what the upstream has answered; true when the next request may be answered from it.
     pub(crate) async fn take_in(
         &self,
@@ -148,8 +148,12 @@ impl Cache {
     }
 
     /// Keeps a response, unless its target was invalidated after it was asked for.
-    fn keep(&self, fetch: &Fetch, entry: &Entry) -> bool {
+    pub(crate) fn keep(&self, fetch: &Fetch, entry: &Entry) -> bool {
         let Some(names) = key::vary(&entry.headers) else { return false };
+        let entry = &Entry { since: fetch.started, ..entry.clone() };
+        if self.purges.are_of(&fetch.key, entry) {
+            return false;
+        }
         let there = self.store.get(&fetch.key);
         let kept = match (&there, names.is_empty()) {
             (Some(Record::Gone(time)), _) if *time >= fetch.started => return false,
@@ -204,7 +208,7 @@ impl Drop for Gathering<'_> {
     }
 }
 
-fn is_fresh(entry: &Entry, now: u64) -> bool {
+pub(crate) fn is_fresh(entry: &Entry, now: u64) -> bool {
     !entry.no_cache && entry.age(now) < entry.lifetime + entry.while_revalidate
 }
 
@@ -214,7 +218,7 @@ pub fn nanos() -> u64 {
 }
 
 /// Answers in whose place a stale one may be given (RFC 5861, 4).
-const ERRORS: [u16; 4] = [500, 502, 503, 504];
+pub(crate) const ERRORS: [u16; 4] = [500, 502, 503, 504];
 
 /// Bytes of bodies that one instance gathers at a time.
 const MOST_GATHERED: usize = 8 << 20;

@@ -59,6 +59,7 @@ pub fn entry(
         status,
         stored: times.answered,
         initial_age: initial_age(headers, given, times),
+        since: 0,
         lifetime: lifetime.unwrap_or(0),
         while_revalidate: window(control.stale_while_revalidate, config.stale_while_revalidate),
         if_error: window(control.stale_if_error, config.stale_if_error),

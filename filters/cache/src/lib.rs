@@ -8,10 +8,15 @@ mod date;
 mod fetch;
 mod freshness;
 mod key;
+mod purge;
 mod record;
+mod refresh;
 mod store;
+mod wake;
 
 use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tidegate_sdk::{
@@ -28,17 +33,32 @@ pub use config::schema;
 use control::Control;
 use fetch::Fetch;
 use freshness::{Use, usable};
+use purge::Purges;
 use record::Record;
 use store::Store;
+use wake::Wake;
 
 /// The filter.
-pub struct Cache {
+pub struct Cache(Rc<Inner>);
+
+/// What it shares with what goes on in the background.
+pub struct Inner {
     config: Config,
     store: Store,
+    purges: Purges,
     /// Requests of this instance that wait for another's response.
     waiting: Cell<u32>,
+    wake: Wake,
     /// Bytes of bodies that are being gathered.
     gathering: Cell<usize>,
+}
+
+impl Deref for Cache {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
 }
 
 /// What a request leaves for its response.
@@ -71,7 +91,21 @@ impl Filter for Cache {
     fn new(config: Config) -> std::result::Result<Self, ConfigError> {
         config.check()?;
         let store = Store::new(config.entries, config.total_size.0);
-        Ok(Cache { config, store, waiting: Cell::new(0), gathering: Cell::new(0) })
+        let purges = Purges::new(config.purge.as_ref());
+        Ok(Cache(Rc::new(Inner {
+            config,
+            store,
+            purges,
+            waiting: Cell::new(0),
+            wake: Wake::default(),
+            gathering: Cell::new(0),
+        })))
+    }
+
+    async fn background(&self) {
+        if !self.config.coalesce.wait.0.is_zero() {
+            self.wake.listen().await;
+        }
     }
 
     async fn on_request(&self, request: &mut Request<RefCell<Left>>) -> Result<Flow> {
@@ -100,7 +134,7 @@ impl Filter for Cache {
         }
         let only_read = method == "HEAD" || asked.has_range();
         let mut fetch = Fetch::new(key::of_target(&fields), fields, asked, control);
-        match self.look(&mut fetch, only_read).await {
+        match self.0.look(&mut fetch, only_read).await {
             Some(reply) => Ok(reply.into()),
             None => {
                 fetch.ask(request.headers(), only_read);
@@ -142,7 +176,7 @@ impl Filter for Cache {
     }
 }
 
-impl Cache {
+impl Inner {
     fn control(&self, fields: &Fields) -> Control {
         let control = Control::of(fields);
         match self.config.request_directives {
@@ -157,7 +191,7 @@ impl Cache {
     }
 
     /// Finds an answer, or has the request be the one that gets it.
-    async fn look(&self, fetch: &mut Fetch, only_read: bool) -> Option<Reply> {
+    async fn look(self: &Rc<Self>, fetch: &mut Fetch, only_read: bool) -> Option<Reply> {
         let pragma =
             fetch.fields.get("pragma").is_some_and(|value| value.to_ascii_lowercase() == b"no-cache");
         let until = time::now().saturating_add(self.config.coalesce.wait.0);
@@ -174,7 +208,7 @@ impl Cache {
                 }
                 _ if fetch.claim.is_some() => return None,
                 Some(Use::WhileRevalidated) => {
-                    if only_read || !self.claim(fetch) {
+                    if only_read || !self.claim(fetch) || self.refresh_behind(fetch) {
                         return fetch.hit(&self.config.name, now);
                     }
                     return None;
@@ -205,8 +239,14 @@ impl Cache {
             }
             self.waiting.set(self.waiting.get() + 1);
             let guard = Counted(&self.waiting);
-            while time::now() < until && !claim::is_over(&fetch.key, self.config.entries) {
-                time::sleep(pause).await;
+            while time::now() < until {
+                let queue = self.wake.number();
+                if !claim::goes_on(&fetch.key, self.config.entries, queue).unwrap_or(false) {
+                    break;
+                }
+                let left = until.saturating_sub(time::now());
+                let longest = if queue.is_some() { PATIENCE } else { pause };
+                self.wake.wait(store::hash(&fetch.key), longest.min(left)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             drop(guard);
@@ -224,6 +264,10 @@ impl Cache {
             record = self.store.get(&variant);
         }
         let Some(Record::Entry(entry)) = record else { return };
+        if self.purges.are_of(&fetch.key, &entry) {
+            fetch.forward = "uri-miss";
+            return;
+        }
         if fetch.is_authorized() && !entry.shared {
             fetch.forward = "bypass";
             return;
@@ -261,8 +305,10 @@ impl Cache {
     }
 
     fn let_go(&self, fetch: &Fetch, kept: bool) {
-        if let Some(end) = fetch.claim {
-            claim::release(&fetch.key, self.config.entries, end, kept);
+        let Some(end) = fetch.claim else { return };
+        match claim::release(&fetch.key, self.config.entries, end, kept) {
+            Ok(queues) => self.wake.tell(store::hash(&fetch.key), &queues),
+            Err(error) => log::debug!("those who wait go on when the claim ends: {error}"),
         }
     }
 
@@ -294,7 +340,12 @@ impl Cache {
         if !presented.is_some_and(|presented| equal(purge.token.as_bytes(), presented)) {
             return Some(Reply::text(403, "not allowed").details("cache_purge_refused"));
         }
-        Some(match self.forget(&key::of_target(fields)) {
+        let purged = match self.purges.note(fields) {
+            None => self.forget(&key::of_target(fields)),
+            Some(Ok(())) => true,
+            Some(Err(reply)) => return Some(*reply),
+        };
+        Some(match purged {
             true => Reply::new(204).details("cache_purged"),
             false => Reply::text(404, "not in the cache").details("cache_purged"),
         })
@@ -316,8 +367,11 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// The longest time between two looks of one that waits.
+/// The longest time between two looks of one that waits and is not told.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The same of one that is told.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests;

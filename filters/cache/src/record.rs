@@ -27,6 +27,8 @@ pub struct Entry {
     pub stored: u64,
     /// Its age then, in seconds.
     pub initial_age: u64,
+    /// When it was asked for, in nanoseconds since 1970: what was purged before is older.
+    pub since: u64,
     /// For how long it is fresh, from age 0.
     pub lifetime: u64,
     /// For how long it may be given when it is stale, while a new one is got.
@@ -80,6 +82,7 @@ impl Record {
                     entry.status.into(),
                     entry.stored,
                     entry.initial_age,
+                    entry.since,
                     entry.lifetime,
                     entry.while_revalidate,
                     entry.if_error,
@@ -116,7 +119,8 @@ impl Record {
             }
             _ => {
                 let status = u16::try_from(from.number()?).ok()?;
-                let [stored, initial_age, lifetime, while_revalidate, if_error, flags] = from.numbers()?;
+                let [stored, initial_age, since, lifetime, while_revalidate, if_error, flags] =
+                    from.numbers()?;
                 let mut headers = Fields::new();
                 for _ in 0..from.number()? {
                     let name = from.text()?;
@@ -127,6 +131,7 @@ impl Record {
                     status,
                     stored,
                     initial_age,
+                    since,
                     lifetime,
                     while_revalidate,
                     if_error,
@@ -191,7 +196,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The form of the bytes: those of another version of the filter are not read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -203,6 +208,7 @@ mod tests {
             status: 203,
             stored: 5,
             initial_age: 6,
+            since: 10,
             lifetime: 7,
             while_revalidate: 8,
             if_error: 9,

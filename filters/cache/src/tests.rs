@@ -349,3 +349,53 @@ fn the_reference_page_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/filters/reference/cache.md");
     tidegate_sdk_test::reference::assert_current(path, &page);
 }
+
+#[test]
+fn many_are_purged_by_prefix_and_by_tag() {
+    let gateway = gateway(r#"{ "purge": { "token": "0123456789abcdef" } }"#);
+    let tagged = |tags: &'static str| reply("max-age=3600").header("cache-tag", tags);
+    let fill = |path: &str, tags: &'static str| {
+        gateway.send(get(path).answered(tagged(tags)));
+        assert!(hit(&gateway.send(get(path))), "{path}");
+    };
+    fill("/shop/1?x", "one, all");
+    fill("/shop/2", "two all");
+    fill("/blog", "one");
+    let purge = |path: &str| Request::new("PURGE", path).header("authorization", "Bearer 0123456789abcdef");
+    gateway.advance(Duration::from_millis(1));
+    assert_eq!(gateway.send(purge("/any").header("purge-tags", "two")).status(), 204);
+    gateway.advance(Duration::from_millis(1));
+    assert!(!hit(&gateway.send(get("/shop/2").answered(tagged("two all")))));
+    assert!(hit(&gateway.send(get("/shop/2"))) && hit(&gateway.send(get("/shop/1?x"))));
+    gateway.advance(Duration::from_millis(1));
+    assert_eq!(gateway.send(purge("/shop?y").header("purge-prefix", "true")).status(), 204);
+    assert!(!hit(&gateway.send(get("/shop/2"))) && !hit(&gateway.send(get("/shop/1?x"))));
+    assert!(hit(&gateway.send(get("/blog"))));
+    assert_eq!(gateway.send(purge("/any").header("purge-tags", ", ")).status(), 400);
+    assert_eq!(gateway.send(Request::new("PURGE", "/").header("purge-tags", "one")).status(), 403);
+    assert!(hit(&gateway.send(get("/blog"))));
+}
+
+#[test]
+fn what_is_stale_is_got_anew_behind_the_clients_back() {
+    let gateway = gateway(r#"{ "refresh": { "upstream": "shop" } }"#);
+    gateway.on_call("shop", |asked| {
+        assert_eq!((asked.path(), asked.header("if-none-match")), ("/a?b", Some("\"v1\"")));
+        assert_eq!((asked.header(":authority"), asked.header("range")), (Some("test.example"), None));
+        reply("max-age=10, stale-while-revalidate=60").header("x-nth", "2")
+    });
+    let first = reply("max-age=10, stale-while-revalidate=60").header("x-nth", "1");
+    gateway.send(get("/a?b").host("test.example").answered(first));
+    seconds(&gateway, 11);
+    let stale = gateway.send(get("/a?b").host("test.example").header("range", "bytes=0-1"));
+    assert!(hit(&stale), "only whole ones are got anew");
+    let stale = gateway.send(get("/a?b").host("test.example"));
+    assert!(hit(&stale));
+    assert_eq!(
+        (stale.header("x-nth"), stale.header("cache-status")),
+        (Some("1"), Some("tidegate; hit; ttl=-1"))
+    );
+    let fresh = gateway.send(get("/a?b").host("test.example"));
+    assert!(hit(&fresh));
+    assert_eq!((fresh.header("x-nth"), fresh.header("age")), (Some("2"), Some("0")));
+}

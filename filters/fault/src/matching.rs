@@ -36,7 +36,9 @@ impl Matcher {
     pub(crate) fn fits<S>(&self, request: &Request<S>) -> bool {
         let method = || request.method();
         self.methods.as_ref().is_none_or(|methods| methods.contains(&method()))
-            && self.path.as_ref().is_none_or(|path| fits_path(path, &request.path()))
+            && self.path.as_ref().is_none_or(|path| {
+                request.headers().get(":path").is_some_and(|value| fits_path(path, &value))
+            })
             && self.headers.iter().all(|(name, wanted)| match (request.headers().get(name), wanted) {
                 (Some(value), Some(wanted)) => value == wanted.as_str(),
                 (value, _) => value.is_some(),
@@ -44,13 +46,13 @@ impl Matcher {
     }
 }
 
-fn fits_path(wanted: &config::Path, path: &str) -> bool {
-    let path = path.split_once('?').map_or(path, |(path, _)| path);
+fn fits_path(wanted: &config::Path, path: &[u8]) -> bool {
+    let ends = |rest: &[u8]| matches!(rest.first(), None | Some(b'?'));
     match wanted {
-        config::Path::Exact(wanted) => path == wanted,
+        config::Path::Exact(wanted) => path.strip_prefix(wanted.as_bytes()).is_some_and(ends),
         config::Path::Prefix(wanted) => {
-            let whole = wanted.trim_end_matches('/');
-            path.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            let whole = wanted.trim_end_matches('/').as_bytes();
+            path.strip_prefix(whole).is_some_and(|rest| ends(rest) || rest.starts_with(b"/"))
         }
     }
 }
@@ -70,9 +72,11 @@ mod tests {
 
     #[test]
     fn prefixes_are_whole_segments() {
-        let prefix = |wanted: &str, path: &str| fits_path(&config::Path::Prefix(wanted.to_owned()), path);
+        let prefix =
+            |wanted: &str, path: &str| fits_path(&config::Path::Prefix(wanted.to_owned()), path.as_bytes());
         assert!(prefix("/", "/x") && prefix("/a", "/a") && prefix("/a", "/a/b?c") && prefix("/a/", "/a?b"));
         assert!(!prefix("/a", "/ab") && !prefix("/a", "/"));
-        assert!(fits_path(&config::Path::Exact("/a".to_owned()), "/a?b=/c"));
+        let exact = |path: &str| fits_path(&config::Path::Exact("/a".to_owned()), path.as_bytes());
+        assert!(exact("/a?b=/c") && exact("/a") && !exact("/a/") && !exact("/ab"));
     }
 }

@@ -89,6 +89,9 @@ const LEASE: Duration = Duration::from_secs(60);
 
 const KEY: &str = "fault.active";
 
+/// A version that no value has: writes where there is none.
+const ABSENT: u32 = u32::MAX;
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -99,12 +102,7 @@ fn end() -> u64 {
 
 /// Makes sure that there is a value: of two that set the first one, both would succeed.
 pub(crate) fn prepare() {
-    let made = match shared::get(KEY) {
-        Ok(None) => shared::set(KEY, b""),
-        Ok(Some(_)) => Ok(()),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = made {
+    if let Err(error) = shared::set_if(KEY, b"", ABSENT) {
         log::warn!("active faults cannot be counted: {error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_sdk::{Body, Outcome, time};
+use tidegate_sdk::{Body, Outcome, log, time};
 
 use crate::draw::Draw;
 use crate::places::Place;
@@ -15,7 +15,7 @@ pub(crate) async fn pass(shape: &Shape, body: &mut Body, place: Option<&Place>) 
     }
     let mut pace = shape.rate.map(Pace::new);
     let mut corrupt = shape.corrupt.as_ref().map(|(every, draw)| Corrupt::new(*every, draw.clone()));
-    let mut seen = 0_usize;
+    let (mut seen, mut broken) = (0_usize, false);
     while let Some(mut piece) = body.next().await? {
         let mut goes = piece.len();
         if corrupt.as_mut().is_some_and(|corrupt| corrupt.change(&mut piece)) {
@@ -24,6 +24,13 @@ pub(crate) async fn pass(shape: &Shape, body: &mut Body, place: Option<&Place>) 
         if let Some(cut) = shape.cut {
             goes = cut.after.saturating_sub(seen).min(goes);
             body.cut(goes)?;
+            if cut.keep_length && goes < piece.len() && !broken {
+                broken = true;
+                // Elsewhere only those notice who were told the length.
+                if let Err(error) = body.break_off() {
+                    log::debug!("the body just ends: {error}");
+                }
+            }
         }
         seen = seen.saturating_add(piece.len());
         if let Some(pace) = &mut pace {

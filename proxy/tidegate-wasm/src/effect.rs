@@ -69,6 +69,13 @@ pub enum Effect {
         /// For the access log; mostly empty.
         details: String,
     },
+    /// What the stream has let through of this side's body goes on, then the body breaks off.
+    BreakOff {
+        /// The stream.
+        stream: StreamId,
+        /// The side.
+        side: Side,
+    },
     /// Send the request to this upstream, whatever its rule says; the last one counts.
     SetUpstream {
         /// The stream.

@@ -9,7 +9,7 @@ pub(crate) mod zlib;
 use expression::Expressions;
 
 /// Names of all foreign functions, in order.
-pub const FOREIGN_FUNCTIONS: [&str; 21] = [
+pub const FOREIGN_FUNCTIONS: [&str; 22] = [
     "clear_route_cache",
     "compress",
     "declare_property",
@@ -18,6 +18,7 @@ pub const FOREIGN_FUNCTIONS: [&str; 21] = [
     "expr_evaluate",
     "set_envoy_filter_state",
     "sign",
+    "tidegate_break_off",
     "tidegate_cancel",
     "tidegate_feed",
     "tidegate_has",

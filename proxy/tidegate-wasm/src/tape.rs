@@ -287,7 +287,7 @@ impl Tape {
                 body: Content::of(body),
             },
             Effect::Resume { side, .. } => Event::Resume { side: (*side).into() },
-            Effect::Reset { .. } => Event::Reset,
+            Effect::Reset { .. } | Effect::BreakOff { .. } => Event::Reset,
             Effect::SetUpstream { .. } => Event::SetUpstream,
             Effect::SetRoute { .. } => Event::SetRoute,
             Effect::Foreign { token, .. } => {
@@ -340,6 +340,7 @@ impl Effect {
             | Self::Resume { stream, .. }
             | Self::Feed { stream, .. }
             | Self::Reset { stream, .. }
+            | Self::BreakOff { stream, .. }
             | Self::SetUpstream { stream, .. }
             | Self::SetRoute { stream, .. }
             | Self::ClearRoute { stream } => Some(*stream),

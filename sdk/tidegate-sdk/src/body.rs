@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tidegate_abi::MapKind;
+use tidegate_abi::{MapKind, StreamKind};
 
 use crate::exchange::SideRef;
 use crate::headers::Headers;
@@ -50,6 +50,9 @@ pub struct Body {
     head: MapKind,
 }
 
+/// Tidegate's foreign function: one byte of argument, 0 for the request and 1 for the response.
+const BREAK_OFF: &str = "tidegate_break_off";
+
 impl Body {
     pub(crate) fn new(side: SideRef) -> Self {
         let (trailers, head) = match side.get().names.trailers {
@@ -72,6 +75,18 @@ impl Body {
             return Err(Error::TooLarge { limit });
         }
         self.read(0)
+    }
+
+    /// The first bytes, once there are more than `limit` or all of them, and whether these are all. Nothing is read by it:
+    /// the body is held until the handler goes on, or asks for pieces, and then goes on from its beginning.
+    ///
+    /// # Errors
+    /// When the host does not hand them out.
+    pub async fn peek(&mut self, limit: usize) -> Outcome<(Vec<u8>, bool)> {
+        self.wait(Want::Whole, |side| side.size.get() > limit || side.ended.get()).await;
+        let size = self.side.get().size.get();
+        let bytes = if size == 0 { Vec::new() } else { self.bytes(0, size.min(limit))? };
+        Ok((bytes, size <= limit))
     }
 
     /// The next piece, of whatever size, and `None` at the end. What was read before goes on.
@@ -127,6 +142,19 @@ impl Body {
         }
         let kept = if keep == 0 { Vec::new() } else { self.bytes(start, keep)? };
         self.put(&kept)
+    }
+
+    /// Has the body break off behind what has gone on and what was read last, as if its sender were lost: over HTTP/2 the
+    /// stream is reset, over HTTP/1 the connection closed, so that whoever gets it notices whether or not its length was
+    /// announced. Tidegate only.
+    ///
+    /// # Errors
+    /// When the host has no such function, or the body is not of a request or response.
+    pub fn break_off(&mut self) -> Outcome<()> {
+        let side = u8::from(self.side.get().names.stream == StreamKind::Response);
+        host::foreign(BREAK_OFF, &[side])
+            .map(drop)
+            .map_err(|refusal| Error::refused("break the body off", refusal))
     }
 
     /// Puts bytes in the place of the piece that was read last.

@@ -70,6 +70,16 @@ impl Queue {
         Ok(Queue { id })
     }
 
+    /// The host's number for it, by which other instances of this plugin find it.
+    pub fn number(&self) -> u32 {
+        self.id
+    }
+
+    /// The queue whose number another instance of this plugin has told.
+    pub fn numbered(number: u32) -> Self {
+        Queue { id: number }
+    }
+
     /// Puts an entry.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ mod check;
 mod decision;
 mod grpc;
 mod http;
+mod metadata;
 mod names;
 mod protobuf;
 
@@ -46,6 +47,10 @@ pub(crate) struct Document {
     #[serde(default)]
     #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<String>"))]
     body_limit: Option<Size>,
+    /// Of longer bodies the service is shown the first bytes, and they pass if it lets them. `x-envoy-auth-partial-body`
+    /// tells it whether it sees all.
+    #[serde(default)]
+    allow_partial_body: bool,
     /// What becomes of requests when there is no decision: no answer in time, an answer of 500 or above, a status of
     /// gRPC other than 0.
     #[serde(default)]
@@ -114,6 +119,9 @@ struct GrpcDocument {
     /// Sends the body as `raw_body`, byte by byte, in place of `body`, which is text.
     #[serde(default)]
     raw_body: bool,
+    /// The property in which other filters, and plugins of the log, find the `dynamic_metadata` of its answers, as JSON.
+    #[serde(default)]
+    metadata_property: Option<String>,
 }
 
 /// What becomes of requests about which nobody could decide.
@@ -133,11 +141,31 @@ enum OnFailure {
 pub(crate) struct External {
     service: Service,
     body_limit: Option<usize>,
+    allow_partial_body: bool,
     on_failure: OnFailure,
     status_on_failure: u16,
     subject_header: Option<String>,
     headers: Vec<String>,
 }
+
+/// What a service is shown of a body.
+#[derive(Debug)]
+struct Shown {
+    bytes: Vec<u8>,
+    /// That is all of it.
+    whole: bool,
+    may_be_part: bool,
+}
+
+impl Shown {
+    /// What tells the service whether it sees all, where it may not.
+    fn part(&self) -> Option<&'static str> {
+        self.may_be_part.then_some(if self.whole { "false" } else { "true" })
+    }
+}
+
+/// The header that does, as Envoy's services know it.
+const PARTIAL: &str = "x-envoy-auth-partial-body";
 
 #[derive(Debug)]
 enum Service {
@@ -152,6 +180,9 @@ impl External {
             key => ConfigError::at(format!("{path}.{key}"), message),
         };
         let timeout = document.timeout.0;
+        if document.allow_partial_body && document.body_limit.is_none() {
+            return Err(at("allowPartialBody", "needs bodyLimit, which says how much is shown".into()));
+        }
         if timeout.is_zero() {
             return Err(at("timeout", "is 0, so no decision could be in time".into()));
         }
@@ -182,6 +213,7 @@ impl External {
         Ok(External {
             service,
             body_limit: document.body_limit.map(|size| size.0),
+            allow_partial_body: document.allow_partial_body,
             on_failure: document.on_failure,
             status_on_failure: document.status_on_failure,
             subject_header,
@@ -192,8 +224,12 @@ impl External {
     pub(crate) async fn check(&self, request: &Request, body: &mut Body) -> Verdict {
         let shown = match self.body_limit.filter(|_| request.has_body()) {
             None => None,
+            Some(limit) if self.allow_partial_body => match body.peek(limit).await {
+                Ok((bytes, whole)) => Some(Shown { bytes, whole, may_be_part: true }),
+                Err(error) => return unread(&error),
+            },
             Some(limit) => match body.collect(limit).await {
-                Ok(bytes) => Some(bytes),
+                Ok(bytes) => Some(Shown { bytes, whole: true, may_be_part: false }),
                 Err(error) => return unread(&error),
             },
         };
@@ -289,6 +325,7 @@ fn grpc_service(document: GrpcDocument, timeout: Duration) -> Result<Service, Wr
         metadata: pairs("metadata", document.metadata)?,
         extensions: document.context_extensions.into_iter().collect(),
         raw_body: document.raw_body,
+        metadata_property: document.metadata_property,
         timeout,
     })))
 }

@@ -20,7 +20,7 @@ pub struct Capabilities {
 }
 
 /// Names of the foreign functions that the host has, in order.
-pub const FOREIGN_FUNCTIONS: [&str; 21] = [
+pub const FOREIGN_FUNCTIONS: [&str; 22] = [
     "clear_route_cache",
     "compress",
     "declare_property",
@@ -29,6 +29,7 @@ pub const FOREIGN_FUNCTIONS: [&str; 21] = [
     "expr_evaluate",
     "set_envoy_filter_state",
     "sign",
+    "tidegate_break_off",
     "tidegate_cancel",
     "tidegate_feed",
     "tidegate_has",

@@ -102,7 +102,7 @@ impl GuestBody {
         if let Decision::Go = decision {
             let left = left.unwrap_or_else(|| guest.with(|instance, id| passes(instance, id, side, true)));
             let (ready, trailers) = match left {
-                (data, None) => return Ok(Body::full(data)),
+                (data, None) if !guest.breaks(side) => return Ok(Body::full(data)),
                 left => left,
             };
             let body = Self::new(Body::Empty, guest.clone(), side);
@@ -331,6 +331,12 @@ impl HttpBody for GuestBody {
                 State::Done => return Poll::Ready(None),
                 State::Broken(reason) => return this.broken(reason),
                 State::Open if !this.ready.is_empty() => return this.passed(),
+                State::Open if this.guest.breaks(this.side) => {
+                    // Whoever sends it is to have sent what went before: a reset takes back what is still in queues.
+                    this.state = State::Broken(this.note(End::Fail(Reason::PluginReset)));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 State::Open if this.ended => {
                     this.state = State::Done;
                     return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
@@ -360,6 +366,7 @@ impl HttpBody for GuestBody {
 
     fn is_end_stream(&self) -> bool {
         let passed = self.ended && self.ready.is_empty() && self.trailers.is_none();
+        let passed = passed && !self.guest.breaks(self.side);
         self.state == State::Done || self.state == State::Open && passed
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct Held {
     pub(crate) resume_response: Cell<bool>,
     pub(crate) feed_request: Cell<bool>,
     pub(crate) feed_response: Cell<bool>,
+    pub(crate) breaks_request: Cell<bool>,
+    pub(crate) breaks_response: Cell<bool>,
     pub(crate) reset: Cell<bool>,
     /// Why, for the access log.
     pub(crate) details: RefCell<String>,
@@ -75,6 +77,14 @@ impl Held {
         match side {
             Side::Request => &self.resume_request,
             Side::Response => &self.resume_response,
+        }
+    }
+
+    /// The body of this side breaks off behind what has been let through.
+    pub(crate) fn breaks(&self, side: Side) -> &Cell<bool> {
+        match side {
+            Side::Request => &self.breaks_request,
+            Side::Response => &self.breaks_response,
         }
     }
 

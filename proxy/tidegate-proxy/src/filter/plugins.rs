@@ -448,6 +448,7 @@ impl Host {
                 held.details.replace(details);
                 held.reset.set(true);
             }),
+            Effect::BreakOff { stream, side } => self.tell(stream, |held| held.breaks(side).set(true)),
             Effect::SetUpstream { stream, upstream } => {
                 self.tell(stream, |held| held.upstream.set(Some(upstream)));
             }

@@ -215,6 +215,11 @@ impl Guest {
         Ok(None)
     }
 
+    /// Whether the body of this side is to break off behind what was let through.
+    pub(crate) fn breaks(&self, side: Side) -> bool {
+        self.held.breaks(side).get()
+    }
+
     /// Ready once the guest resumed the side, answered, or failed.
     pub(crate) fn poll_resumed(&self, side: Side, cx: &mut Context<'_>) -> Poll<Result<Decision, Fail>> {
         if let Some(reason) = self.held.failed.get()

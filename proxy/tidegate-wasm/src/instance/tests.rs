@@ -184,6 +184,7 @@ fn wishes(instance: &mut Instance) -> Vec<String> {
             Effect::Resume { side, .. } => format!("resume {side:?}"),
             Effect::Feed { side, .. } => format!("feed {side:?}"),
             Effect::Reset { .. } => "reset".into(),
+            Effect::BreakOff { .. } => "break off".into(),
             Effect::LocalReply { status, .. } => format!("reply {}", status.as_u16()),
             Effect::HttpCall { token, upstream, .. } => format!("call {token} {upstream}"),
             Effect::GrpcCall(call) => format!("grpc {} {} {}", call.token, call.upstream, call.head.uri),

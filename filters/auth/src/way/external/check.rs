@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate_sdk::Fields;
 
+use super::metadata;
 use super::protobuf::{Malformed, Value, Writer, read};
 
 /// What the server is told of a request: `CheckRequest.attributes`.
@@ -116,6 +117,8 @@ pub(super) struct Answered {
     pub(super) code: u32,
     pub(super) ok: Passed,
     pub(super) denied: Denied,
+    /// `dynamic_metadata`.
+    pub(super) metadata: Option<serde_json::Value>,
 }
 
 /// `OkHttpResponse`: what changes in a request that passes.
@@ -172,6 +175,7 @@ impl Answered {
                 })?,
                 2 => answered.denied = Denied::decode(value.bytes())?,
                 3 => answered.ok = Passed::decode(value.bytes())?,
+                4 => answered.metadata = Some(metadata::object(value.bytes(), 0)?),
                 _ => {}
             }
             Ok(())

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use tidegate_sdk::{Reply, Request, grpc};
+use tidegate_sdk::{Reply, Request, grpc, log};
 
 use super::check::{Answered, Asked, Denied, How, Peer};
 use super::decision::{Changes, Decision};
 use super::names::{Names, is_framing};
+use super::{PARTIAL, Shown};
 
 /// A service and what it is sent.
 #[derive(Debug)]
@@ -18,17 +19,15 @@ pub(super) struct GrpcService {
     /// Entries of `context_extensions`.
     pub(super) extensions: Vec<(String, String)>,
     pub(super) raw_body: bool,
+    /// Where its metadata is put.
+    pub(super) metadata_property: Option<String>,
     pub(super) timeout: Duration,
 }
 
 impl GrpcService {
     /// Asks about a request; the error says why there is no decision.
-    pub(super) async fn ask<S>(
-        &self,
-        request: &Request<S>,
-        body: Option<Vec<u8>>,
-    ) -> Result<Decision, String> {
-        let message = self.message(request, body.as_deref());
+    pub(super) async fn ask<S>(&self, request: &Request<S>, body: Option<Shown>) -> Result<Decision, String> {
+        let message = self.message(request, body.as_ref());
         let mut call = grpc::call("envoy.service.auth.v3.Authorization", "Check")
             .to(&self.upstream)
             .message(message)
@@ -39,6 +38,11 @@ impl GrpcService {
         let answer = call.await.map_err(|error| error.to_string())?;
         let answered = Answered::decode(answer.message())
             .map_err(|malformed| format!("its answer is no CheckResponse: {}", malformed.0))?;
+        if let (Some(property), Some(metadata)) = (&self.metadata_property, &answered.metadata) {
+            if let Err(error) = request.properties().set(property, metadata.to_string()) {
+                log::warn!("the metadata of the authorization service is lost: {error}");
+            }
+        }
         Ok(match answered.code {
             0 => Decision::Allowed(Changes {
                 forged: Vec::new(),
@@ -52,8 +56,11 @@ impl GrpcService {
         })
     }
 
-    fn message<S>(&self, request: &Request<S>, body: Option<&[u8]>) -> Vec<u8> {
-        let all = request.headers().all();
+    fn message<S>(&self, request: &Request<S>, body: Option<&Shown>) -> Vec<u8> {
+        let mut all = request.headers().all();
+        // The client says nothing about that.
+        all.remove(PARTIAL);
+        let part = body.and_then(Shown::part);
         let of = |name: &str| all.get_str(name).unwrap_or_default();
         let properties = request.properties();
         let (source, destination) = (properties.source(), properties.destination());
@@ -75,12 +82,17 @@ impl GrpcService {
             host: of(":authority"),
             scheme: of(":scheme"),
             protocol: properties.request().protocol(),
-            headers: all.iter().filter(|(name, _)| name.starts_with(':') || self.shown.has(name)).collect(),
+            headers: all
+                .iter()
+                .filter(|(name, _)| name.starts_with(':') || self.shown.has(name))
+                .map(|(name, value)| (name.to_owned(), value.clone()))
+                .chain(part.map(|part| (PARTIAL.to_owned(), part.into())))
+                .collect(),
             size: match body {
-                Some(body) => Some(body.len() as u64),
-                None => all.get_str("content-length").and_then(|length| length.parse().ok()),
+                Some(body) if body.whole => Some(body.bytes.len() as u64),
+                _ => all.get_str("content-length").and_then(|length| length.parse().ok()),
             },
-            body,
+            body: body.map(|body| body.bytes.as_slice()),
             raw_body: self.raw_body,
             extensions: &self.extensions,
             server_name: connection.server_name().filter(|name| !name.is_empty()),

@@ -7,6 +7,7 @@ use tidegate_sdk::{Fields, Reply, Request, http};
 
 use super::decision::{Changes, Decision, chosen};
 use super::names::Names;
+use super::{PARTIAL, Shown};
 
 /// A service and what it is sent.
 #[derive(Debug)]
@@ -39,11 +40,7 @@ pub(super) enum Place {
 
 impl HttpService {
     /// Asks about a request; the error says why there is no decision.
-    pub(super) async fn ask<S>(
-        &self,
-        request: &Request<S>,
-        body: Option<Vec<u8>>,
-    ) -> Result<Decision, String> {
+    pub(super) async fn ask<S>(&self, request: &Request<S>, body: Option<Shown>) -> Result<Decision, String> {
         let headers = request.headers().all();
         let call = self.call(&headers, client_of(request), body);
         let answer = call.await.map_err(|error| error.to_string())?;
@@ -69,7 +66,7 @@ impl HttpService {
         }
     }
 
-    fn call(&self, headers: &Fields, client: Option<String>, body: Option<Vec<u8>>) -> http::Call {
+    fn call(&self, headers: &Fields, client: Option<String>, body: Option<Shown>) -> http::Call {
         let of = |name: &str| headers.get_str(name).unwrap_or_default();
         let (method, path) = (of(":method"), of(":path"));
         let target = match &self.place {
@@ -101,8 +98,11 @@ impl HttpService {
         for (name, value) in &self.added {
             call = call.header(name, value);
         }
+        if let Some(part) = body.as_ref().and_then(Shown::part) {
+            call = call.header(PARTIAL, part);
+        }
         match body {
-            Some(body) => call.body(body),
+            Some(body) => call.body(body.bytes),
             // A method that mostly has a body should say that it has none.
             None if call_has_body(self.method.as_deref().unwrap_or(method)) => {
                 call.header("content-length", "0")
@@ -114,6 +114,7 @@ impl HttpService {
     /// Whether it is we who write a header, so that a client cannot.
     fn writes(&self, name: &str) -> bool {
         self.added.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+            || name.eq_ignore_ascii_case(PARTIAL)
             || matches!(self.place, Place::Path(_))
                 && WRITTEN.iter().any(|known| known.eq_ignore_ascii_case(name))
     }

@@ -72,7 +72,9 @@ impl Writer {
 pub(super) enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
-    /// Of a fixed width, which none of these messages has.
+    /// The bits of a `double`.
+    Double(u64),
+    /// Of another fixed width, which none of these messages has.
     Fixed,
 }
 
@@ -81,7 +83,7 @@ impl<'a> Value<'a> {
     pub(super) fn bytes(self) -> &'a [u8] {
         match self {
             Value::Bytes(bytes) => bytes,
-            Value::Number(_) | Value::Fixed => &[],
+            Value::Number(_) | Value::Double(_) | Value::Fixed => &[],
         }
     }
 
@@ -93,7 +95,7 @@ impl<'a> Value<'a> {
     pub(super) fn number(self) -> u32 {
         match self {
             Value::Number(number) => number as u32,
-            Value::Bytes(_) | Value::Fixed => 0,
+            Value::Bytes(_) | Value::Double(_) | Value::Fixed => 0,
         }
     }
 
@@ -128,7 +130,7 @@ pub(super) fn read<'a>(
                 let size = usize::try_from(varint(&mut bytes)?).map_err(|_| CUT)?;
                 Value::Bytes(take(&mut bytes, size)?)
             }
-            1 => take(&mut bytes, 8).map(|_| Value::Fixed)?,
+            1 => Value::Double(u64::from_le_bytes(take(&mut bytes, 8)?.try_into().map_err(|_| CUT)?)),
             5 => take(&mut bytes, 4).map(|_| Value::Fixed)?,
             _ => return Err(Malformed("a field is of a kind that there is not")),
         };

@@ -306,3 +306,21 @@ fn a_wrong_configuration_names_its_key() {
         assert_eq!(problem(&of(inner)), format!("config.ways[0].external{expected}"));
     }
 }
+
+#[test]
+fn of_a_long_body_the_service_may_see_the_first_bytes() {
+    let config = r#"{ "ways": [{ "external": {
+        "http": { "upstream": "authz", "path": "/check" }, "bodyLimit": 5, "allowPartialBody": true } }] }"#;
+    let gateway = answering(config, |_| Reply::new(200));
+    for (sent, shown, part) in [("12345", "12345", "false"), ("123456789", "12345", "true")] {
+        let answer = gateway.send(post("/a").header("x-envoy-auth-partial-body", "no").body(sent));
+        let [call] = answer.calls() else { panic!("{:?}", answer.calls()) };
+        assert_eq!((call.body(), call.header("x-envoy-auth-partial-body")), (shown.as_bytes(), Some(part)));
+        assert_eq!(call.headers().get_all("x-envoy-auth-partial-body").count(), 1);
+        let upstream = answer.upstream().expect("it passes");
+        assert_eq!(upstream.body(), sent.as_bytes());
+    }
+    let wrong =
+        r#"{ "ways": [{ "external": { "http": { "upstream": "authz" }, "allowPartialBody": true } }] }"#;
+    assert!(problem(wrong).contains("allowPartialBody: needs bodyLimit"));
+}

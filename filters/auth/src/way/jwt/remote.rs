@@ -102,9 +102,10 @@ impl Remote {
             failed: counter("failed"),
             document,
         };
-        // Only a value that is there can be compared and swapped.
-        if matches!(shared::get(&remote.state_name), Ok(None)) {
-            remote.tell(State::default());
+        // Only a value that is there can be compared and swapped. Of several instances that begin together one may fetch
+        // already when another comes here, so nothing that is there is written over.
+        if let Err(error) = shared::set_if(&remote.state_name, State::default().written(), ABSENT) {
+            log::error!("key sets cannot be shared: {error}");
         }
         remote
     }
@@ -216,6 +217,9 @@ impl Remote {
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// A version that no value has: writes where there is none.
+const ABSENT: u32 = u32::MAX;
 
 /// Between two looks at whether another instance is through.
 const PAUSE: Duration = Duration::from_millis(20);

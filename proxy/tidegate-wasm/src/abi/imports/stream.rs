@@ -69,6 +69,18 @@ pub(super) fn feed(state: &mut State, args: &[u8]) -> Answer {
     state.push(Effect::Feed { stream: id, side })
 }
 
+/// `tidegate_break_off`: a byte, 0 for the request's body and 1 for the response's.
+pub(super) fn break_off(state: &mut State, args: &[u8]) -> Answer {
+    let side = match args {
+        [0] => Side::Request,
+        [1] => Side::Response,
+        _ => return Err(Status::BadArgument.into()),
+    };
+    let stream = state.stream_mut().filter(|stream| !stream.of_bytes && !stream.closing);
+    let id = StreamId(stream.ok_or(Status::BadArgument)?.id);
+    state.push(Effect::BreakOff { stream: id, side })
+}
+
 /// `proxy_close_stream`: HTTP streams break off, connections end once what they let through is written.
 pub(super) fn close_stream(caller: &mut Caller<'_, State>, kind: u32) -> Answer {
     let kind = StreamKind::from_number(kind).ok_or(Status::BadArgument)?;

@@ -4,6 +4,7 @@
 
 mod bytes;
 mod client;
+mod collector;
 mod frames;
 mod gateway;
 mod grpc;
@@ -16,6 +17,7 @@ mod wire;
 
 pub use bytes::{ByteServer, LogFile};
 pub use client::{PATIENCE, RawClient};
+pub use collector::{Collector, attribute};
 pub use frames::{Fate, Frame, Frames, flag, kind, literals};
 pub use gateway::{TestGateway, fill};
 pub use grpc::{GrpcReason, GrpcReceived, GrpcStep, GrpcUpstream};
@@ -23,6 +25,7 @@ pub use http2::{Http2Connection, Http2Options, Http2Upstream};
 pub use load::{Load, LoadOptions};
 pub use message::{Body, Fields, Framing, ReadError, RequestHead, Response};
 pub use tidegate_proxy::{Cause, ReleaseOrder, ReleaseState, ReleaseUse, Server};
+pub use tidegate_proxy::{Form, otlp::Span};
 pub use tls::{Authority, Certificate};
 pub use upstream::{Answer, Call, Connection, Gate, Received, ScriptedUpstream, State, Step};
 pub use wire::{End, Transport, Wire};

@@ -15,6 +15,7 @@ mod recording;
 mod release;
 mod route;
 mod stream;
+mod tracing;
 mod upstream;
 
 pub(crate) use names::Names;
@@ -71,6 +72,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
     overlap::addresses(&mut check, document, admin);
     let routes = route::routes(&mut check, document, &listeners, &upstreams, &mut plugins);
     let (access_logs, log_plugins) = access_log::access_logs(&mut check, document, &plugins);
+    let tracing = document.tracing.as_ref().map(|written| tracing::tracing(&mut check, written));
     // Where parts were taken out, what cannot be reached may only seem so.
     if !check.report.has_errors() {
         if document.listeners.is_empty() {
@@ -92,6 +94,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
         upstreams: upstreams.into_inner(),
         access_logs,
         log_plugins,
+        tracing,
     }
 }
 

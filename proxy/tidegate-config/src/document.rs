@@ -13,6 +13,7 @@ mod recording;
 mod release;
 mod route;
 mod tls;
+mod tracing;
 mod traffic;
 mod upstream;
 
@@ -43,6 +44,7 @@ pub use route::{
     RuleDocument, ValueMatch,
 };
 pub use tls::{Certificate, ClientAuthDocument, ClientAuthMode, ListenerTls, UpstreamTls};
+pub use tracing::{KeepDocument, OtlpDocument, OtlpProtocol, TraceFormat, TracingDocument};
 pub use traffic::{AdaptiveDocument, HedgeDocument, PoolAddresses, PoolDocument, RetryBudgetDocument};
 pub use upstream::{
     BalanceMethod, Discover, EjectionDocument, EjectionEntry, RedisLoginDocument, ServerDocument,
@@ -77,6 +79,8 @@ pub struct Document {
     pub upstreams: BTreeMap<String, UpstreamDocument>,
     /// One line for each exchange; a list for several logs. Left out: no access log.
     pub access_log: Option<AccessLogEntry>,
+    /// Traces of requests. Left out: none, and trace headers are passed on as they are.
+    pub tracing: Option<TracingDocument>,
 }
 
 /// The admin API.

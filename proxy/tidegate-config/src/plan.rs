@@ -10,7 +10,9 @@ mod login;
 mod policy;
 mod recording;
 mod release;
+mod tracing;
 
+pub use crate::document::TraceFormat;
 pub use access_log::{
     AccessLog, KnownField, LogField, LogFormat, LogOnly, LogPiece, LogTarget, Syslog, SyslogAddress,
 };
@@ -23,6 +25,7 @@ pub use policy::{
 };
 pub use recording::Recording;
 pub use release::{Bounds, Canary, Course, Mirror, Release, Split, Sticky, WHOLE};
+pub use tracing::{Otlp, Tracing};
 
 use crate::types::Network;
 use std::net::SocketAddr;
@@ -53,6 +56,8 @@ pub struct Plan {
     pub access_logs: Vec<AccessLog>,
     /// Plugins that are shown each exchange when it is over.
     pub log_plugins: Vec<PluginIndex>,
+    /// Traces of requests.
+    pub tracing: Option<Tracing>,
 }
 
 /// Index into [`Plan::plugins`].

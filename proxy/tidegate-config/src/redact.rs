@@ -16,6 +16,11 @@ pub(crate) fn redact(document: &mut Value) {
             }
         }
     }
+    // Collectors are given keys in fields of any name.
+    let headers = document.get_mut("tracing").and_then(|part| part.get_mut("otlp")?.get_mut("headers"));
+    for value in headers.and_then(Value::as_object_mut).into_iter().flat_map(|headers| headers.values_mut()) {
+        *value = HIDDEN.into();
+    }
     for part in ["listeners", "routes"] {
         if let Some(part) = document.get_mut(part) {
             redact_filters(part);

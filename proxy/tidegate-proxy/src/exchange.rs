@@ -17,6 +17,7 @@ pub(crate) mod outgoing;
 pub(crate) mod reroute;
 pub(crate) mod retry;
 pub(crate) mod steps;
+pub(crate) mod traced;
 pub(crate) mod tunnel;
 pub(crate) mod uplink;
 pub(crate) mod whole;
@@ -110,6 +111,9 @@ impl Exchange {
         let known = sanitize::request(parts)?;
         if self.record.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers);
+        }
+        if let Some(tracing) = &view.snapshot.tracing {
+            self.record.begin_trace(tracing, parts);
         }
         if head.headers.len() > listener.spec.limits.headers {
             return Err(Fail::client(Reason::HeadTooLarge));

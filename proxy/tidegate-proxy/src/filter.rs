@@ -15,5 +15,6 @@ pub(crate) mod open;
 pub(crate) mod plugins;
 pub(crate) mod rebuild;
 pub(crate) mod taping;
+pub(crate) mod traced;
 pub(crate) mod version;
 pub(crate) mod wasm;

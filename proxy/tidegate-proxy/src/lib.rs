@@ -26,6 +26,7 @@ pub use gateway::{
 };
 pub use route::{Choice, ExplainRequest, Explanation, Loser, RuleFinder, explain};
 pub use snapshot::{Assets, BuildError, Snapshot, plugin_spec};
+pub use telemetry::otlp::messages as otlp;
 pub use telemetry::page::{Buckets, Family, Form, Kind, Number, Page, Point, Value};
 pub use telemetry::recorder::{RecordSink, Recorded};
 pub use time::thread_time;

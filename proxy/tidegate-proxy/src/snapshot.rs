@@ -8,6 +8,7 @@ mod plugin;
 mod rollouts;
 mod targets;
 pub(crate) mod tls;
+pub(crate) mod traces;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use crate::telemetry::recorder::RecordSink;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::server::Server;
 use logs::Logs;
+use traces::Tracing;
 
 pub use build::BuildError;
 pub(crate) use mirrors::Mirror;
@@ -62,6 +64,7 @@ pub struct Snapshot {
     /// New versions that are on their way, each once.
     pub(crate) rollouts: Vec<Arc<Rollout>>,
     pub(crate) logs: Logs,
+    pub(crate) tracing: Option<Tracing>,
 }
 
 impl Snapshot {

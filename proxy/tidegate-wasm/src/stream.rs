@@ -306,6 +306,8 @@ pub(crate) struct Stream {
     pub(crate) originals: Option<Box<Originals>>,
     /// Notes of what happens to it, where they are wanted.
     pub(crate) tape: Option<Box<Tape>>,
+    /// What the guest says of its span, where the stream is traced.
+    pub(crate) span: Option<Box<Vec<(String, String)>>>,
     /// What it holds of limits, until it is over.
     pub(crate) leases: Vec<Lease>,
 }
@@ -341,6 +343,7 @@ impl Stream {
             survives: false,
             originals: None,
             tape: None,
+            span: None,
             leases: Vec::new(),
         }
     }

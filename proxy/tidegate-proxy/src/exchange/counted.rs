@@ -12,8 +12,12 @@ use crate::upstream::send::Answer;
 pub(crate) fn count(record: &Record, took: Duration) {
     let worker = record.client.local.shard.worker;
     let status = record.status.map(|status| status.as_u16());
-    let end =
-        End { class: class(status), reason: record.reason.map(|reason| reason as usize), took, trace: None };
+    let end = End {
+        class: class(status),
+        reason: record.reason.map(|reason| reason as usize),
+        took,
+        trace: record.exemplar(),
+    };
     let received = record.progress.as_ref().map_or(0, |progress| progress.bytes.get());
     let listener = &record.client.cells().traffic;
     listener.note(&end);
@@ -51,9 +55,12 @@ impl Record {
             },
             reason: outcome.as_ref().err().map(|fail| fail.reason as usize),
             took: local.deadlines.now().saturating_sub(sent),
-            trace: None,
+            trace: self.exemplar(),
         };
         pool.cluster.counters.of(local.shard.worker).attempts.note(&end);
+        if self.trace.is_some() {
+            self.trace_outcome(outcome);
+        }
         self.latency = outcome.is_ok().then_some(end.took);
     }
 }

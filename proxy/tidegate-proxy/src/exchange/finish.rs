@@ -18,6 +18,7 @@ use crate::exchange::logged::{self, Heads};
 use crate::exchange::reroute::Reroute;
 use crate::exchange::retry::Tries;
 use crate::exchange::steps::Passed;
+use crate::exchange::traced::Trace;
 use crate::exchange::tunnel::Switched;
 use crate::exchange::uplink::Progress;
 use crate::http::added::Added;
@@ -53,6 +54,8 @@ pub(crate) struct Record {
     /// Bits of the access logs that it is for, once that was drawn.
     pub(crate) logs: u32,
     drawn: bool,
+    /// Of an exchange that is traced, or may turn out to be.
+    pub(crate) trace: Option<Box<Trace>>,
     /// Kept for plugins of the access log only.
     pub(crate) heads: Option<Box<Heads>>,
     pub(crate) rule: Option<usize>,
@@ -141,6 +144,7 @@ impl Record {
             target: None,
             logs: 0,
             drawn: false,
+            trace: None,
             heads: None,
             rule: None,
             reroute: Reroute::default(),
@@ -322,6 +326,9 @@ impl Drop for Record {
         }
         if self.logs != 0 {
             log_line::write(self, took);
+        }
+        if self.trace.is_some() {
+            self.end_trace(took);
         }
         if let Some(heads) = self.heads.take() {
             logged::tell(self, &heads, took);

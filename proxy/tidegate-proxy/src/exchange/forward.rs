@@ -118,6 +118,9 @@ impl Exchange {
         self.record.attempts += 1;
         self.record.note_attempt();
         self.record.upstream = Some((index, member.clone()));
+        if self.record.trace.is_some() {
+            self.record.trace_attempt(&mut message.head);
+        }
         let lease = match place.idle_at_once() {
             Some(lease) => {
                 self.record.note_connection(&lease, false);
@@ -126,6 +129,9 @@ impl Exchange {
             None => match Box::pin(self.wait_until(until(), place.open())).await {
                 Ok(lease) => {
                     self.record.note_connection(&lease, true);
+                    if self.record.trace.is_some() {
+                        self.record.trace_connection(pool.cluster.tls.is_some());
+                    }
                     lease
                 }
                 Err(fail) => {

@@ -139,9 +139,12 @@ impl Exchange {
         Ok(self.started(hedged, tried, first))
     }
 
-    fn started(&mut self, hedged: &Hedged<'_>, tried: &[usize], message: Message) -> Alone {
+    fn started(&mut self, hedged: &Hedged<'_>, tried: &[usize], mut message: Message) -> Alone {
         self.record.attempts += 1;
         self.record.note_attempt();
+        if self.record.trace.is_some() {
+            self.record.trace_attempt(&mut message.head);
+        }
         let at = Rc::<OnceCell<Rc<Member>>>::default();
         let work = Work { pool: hedged.pool.clone(), limit: hedged.limit, at: at.clone(), message };
         Alone { at, begun: self.record.sent_at, work: Box::pin(work.run(tried.to_vec())), hedge: None }
@@ -161,7 +164,11 @@ impl Exchange {
             self.tries().won = true;
             hedged.pool.count_hedge(true);
         }
-        outcome.map_err(|fail| self.blame(fail))
+        let outcome = outcome.map_err(|fail| self.blame(fail));
+        if self.record.trace.is_some() {
+            self.record.trace_outcome(&outcome);
+        }
+        outcome
     }
 }
 

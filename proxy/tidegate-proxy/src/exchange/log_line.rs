@@ -107,12 +107,17 @@ fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &
             }
         }
         KnownField::DurationUs => value.micros(took),
-        KnownField::TraceId
-        | KnownField::SpanId
-        | KnownField::Versions
-        | KnownField::Details
-        | KnownField::ClosedBy
-        | KnownField::ConnectUs => {}
+        KnownField::TraceId => {
+            if let Some(trace) = &record.trace {
+                value.shown(format_args!("{:032x}", trace.trace));
+            }
+        }
+        KnownField::SpanId => {
+            if let Some(trace) = &record.trace {
+                value.shown(format_args!("{:016x}", trace.span));
+            }
+        }
+        KnownField::Versions | KnownField::Details | KnownField::ClosedBy | KnownField::ConnectUs => {}
     }
 }
 

@@ -257,7 +257,8 @@ impl Exchange {
         match slot.host_for(&self.record.client.kept) {
             Ok(host) => {
                 let facts = self.record.share_facts(properties);
-                let guest = Guest::open(host, self.record.stream_info(), facts, &slot.entry);
+                let traced = self.record.trace.is_some();
+                let guest = Guest::open(host, self.record.stream_info(), facts, &slot.entry, traced);
                 self.record.guests.push(Passed { scope, step, plugin, guest: guest.clone() });
                 Ok(Some((guest, plugin)))
             }

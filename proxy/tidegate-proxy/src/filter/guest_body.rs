@@ -89,7 +89,7 @@ impl GuestBody {
     pub(crate) fn at_once(data: Bytes, guest: &Rc<Guest>, side: Side) -> Result<Body, Fail> {
         let mut left = None;
         guest.begin(side);
-        let decision = guest.call(|instance, id, now| {
+        let decision = guest.call(of_body(side), |instance, id, now| {
             let step = match side {
                 Side::Request => instance.on_request_body(id, data, true, now),
                 Side::Response => instance.on_response_body(id, data, true, now),
@@ -219,7 +219,7 @@ impl GuestBody {
         }
         let Self { guest, ready, trailers, .. } = self;
         guest.begin(side);
-        let decision = guest.call(|instance, id, now| {
+        let decision = guest.call(of_body(side), |instance, id, now| {
             let step = match side {
                 Side::Request => instance.on_request_body(id, data, end, now),
                 Side::Response => instance.on_response_body(id, data, end, now),
@@ -244,7 +244,7 @@ impl GuestBody {
             return Ok(Decision::Go);
         }
         self.guest.begin(side);
-        let decision = self.guest.call(|instance, id, now| match side {
+        let decision = self.guest.call(of_trailers(side), |instance, id, now| match side {
             Side::Request => instance.on_request_trailers(id, trailers, now),
             Side::Response => instance.on_response_trailers(id, trailers, now),
         })?;
@@ -373,5 +373,20 @@ impl HttpBody for GuestBody {
     fn size_hint(&self) -> SizeHint {
         // The guest may change the length; the head says it when it is known.
         SizeHint::default()
+    }
+}
+
+/// Names of callbacks, for traces.
+fn of_body(side: Side) -> &'static str {
+    match side {
+        Side::Request => "on_request_body",
+        Side::Response => "on_response_body",
+    }
+}
+
+fn of_trailers(side: Side) -> &'static str {
+    match side {
+        Side::Request => "on_request_trailers",
+        Side::Response => "on_response_trailers",
     }
 }

@@ -15,9 +15,11 @@ use crate::filter::failure::{outlives, policy_for};
 use crate::filter::held::{Held, Waiting};
 use crate::filter::plugins::Host;
 use crate::filter::taping::Taping;
+use crate::filter::traced::{Called, Told};
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
 use crate::telemetry::recorder::ROOM;
+use crate::time::monotonic;
 
 /// A request's stream in an instance; closed when dropped.
 pub(crate) struct Guest {
@@ -33,6 +35,8 @@ pub(crate) struct Guest {
     end: RefCell<Option<End>>,
     /// The request is recorded.
     taping: Option<Box<Taping>>,
+    /// The request is traced.
+    told: Option<Box<RefCell<Told>>>,
 }
 
 /// How a guest ended a request whose head had gone on.
@@ -62,6 +66,7 @@ impl Guest {
         info: Rc<StreamInfo>,
         facts: Option<Rc<Facts>>,
         entry: &Plugin,
+        traced: bool,
     ) -> Rc<Self> {
         let id = host.open(info, facts);
         let held = host.hold(id);
@@ -72,7 +77,11 @@ impl Guest {
         if taping.is_some() {
             host.with(|instance| instance.tape(id, ROOM));
         }
+        if traced {
+            host.with(|instance| instance.trace(id));
+        }
         Rc::new(Self {
+            told: traced.then(Box::default),
             host,
             id,
             held,
@@ -95,12 +104,18 @@ impl Guest {
     /// Calls the guest about this stream.
     pub(crate) fn call(
         &self,
+        name: &'static str,
         call: impl FnOnce(&mut Instance, StreamId, Now) -> Result<Step, Trap>,
     ) -> Result<Decision, Fail> {
         if self.out.get() {
             return Ok(Decision::Go);
         }
-        let step = match self.host.pass(|instance, now| call(instance, self.id, now)) {
+        let traced = self.told.is_some().then(|| self.begin_timed());
+        let step = self.host.pass(|instance, now| call(instance, self.id, now));
+        if let Some(began) = traced {
+            self.end_timed(name, began, matches!(step, Ok(Step::Pause | Step::Wait)));
+        }
+        let step = match step {
             Ok(step) => step,
             Err(reason) => return self.failed(reason).map(|()| Decision::Go),
         };
@@ -112,6 +127,34 @@ impl Guest {
             Step::Pause => Decision::Hold,
             Step::Wait => Decision::Wait,
         })
+    }
+
+    /// A callback of a traced request begins.
+    #[cold]
+    fn begin_timed(&self) -> Duration {
+        let now = monotonic();
+        if let Some(told) = &self.told {
+            told.borrow_mut().begins(now);
+        }
+        self.host.with(Instance::time_call);
+        now
+    }
+
+    #[cold]
+    fn end_timed(&self, name: &'static str, began: Duration, holds: bool) {
+        let took = monotonic().saturating_sub(began);
+        // An instance that broke off was replaced, and tells nothing.
+        let host = self.host.with(Instance::take_timed).unwrap_or_default();
+        if let Some(told) = &self.told {
+            told.borrow_mut().ends(Called { name, began, took, host }, holds);
+        }
+    }
+
+    /// What was noted of a traced request.
+    pub(crate) fn take_trace(&self) -> Option<Told> {
+        let mut told = self.told.as_ref()?.take();
+        told.attributes = self.host.with(|instance| instance.take_span(self.id));
+        Some(told)
     }
 
     /// Reads or takes something of the stream.
@@ -257,13 +300,15 @@ impl Guest {
         end: bool,
     ) -> Result<Decision, Fail> {
         self.begin(Side::Request);
-        self.call(|instance, id, now| instance.on_request_head(id, head, pending, end, now))
+        self.call("on_request_headers", |instance, id, now| {
+            instance.on_request_head(id, head, pending, end, now)
+        })
     }
 
     /// The response's head passes the guest.
     pub(crate) fn response_head(&self, head: response::Parts, end: bool) -> Result<Decision, Fail> {
         self.begin(Side::Response);
-        self.call(|instance, id, now| instance.on_response_headers(id, head, end, now))
+        self.call("on_response_headers", |instance, id, now| instance.on_response_headers(id, head, end, now))
     }
 
     /// Before a callback that is shown more of a side: what was said before does not count for it.

@@ -64,6 +64,12 @@ fn workers(page: &mut Page, shards: &[Arc<Shard>], snapshot: Option<&Snapshot>) 
             page.sample(&[("log", &index.to_string())], log.writer.lost());
         }
     }
+    if let Some(tracing) = snapshot.and_then(|snapshot| snapshot.tracing.as_ref()) {
+        let (sent, lost) = tracing.exporter.counts();
+        page.one("tidegate_spans_sent_total", Kind::Counter, "Spans that the collector took.", sent);
+        let help = "Spans that were dropped, or that the collector did not take.";
+        page.one("tidegate_spans_lost_total", Kind::Counter, help, lost);
+    }
     let mut lag = Sum::default();
     shards.iter().for_each(|shard| lag.add(&shard.lag));
     let name = "tidegate_worker_lag_seconds";

@@ -18,6 +18,7 @@ use crate::route::{RouteTable, StreamTable};
 use crate::shared::{PerWorker, Rollout};
 use crate::snapshot::logs::Logs;
 use crate::snapshot::rollouts::Known;
+use crate::snapshot::traces::Tracing;
 use crate::snapshot::{Action, Assets, Canary, Listener, Mirror, Redirect, Rule, Snapshot, Targets, tls};
 use crate::telemetry::recorder::Recorder;
 use crate::upstream::cluster::Cluster;
@@ -114,8 +115,9 @@ impl Snapshot {
         let canaries = known.canaries(&plan, &plugins);
         let rules = rules(&plan, previous, &known)?;
         let rollouts = rollouts(&rules, &canaries);
+        let tracing = Tracing::build(&plan, previous.and_then(|previous| previous.tracing.as_ref()))?;
         let logs = Logs::build(&plan, previous.map(|previous| &previous.logs))?;
-        Ok(Self { listeners, rules, clusters, servers, plugins, canaries, rollouts, logs, plan })
+        Ok(Self { listeners, rules, clusters, servers, plugins, canaries, rollouts, logs, tracing, plan })
     }
 }
 

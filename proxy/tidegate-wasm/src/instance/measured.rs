@@ -2,7 +2,7 @@
 
 use super::Instance;
 use crate::{
-    Meter,
+    Meter, StreamId,
     budget::Used,
     meter::{Holds, Soft},
     state::{Phase, State},
@@ -16,6 +16,11 @@ pub(crate) struct Measured {
     told: Holds,
     /// The call that goes on is timed: since when, and how long it was in host functions.
     timed: Option<(Duration, Duration)>,
+    /// It is one of those that the meter has chosen.
+    chosen: bool,
+    /// The gateway wants to know how long the next call is in host functions; how long the last such was.
+    asked: bool,
+    told_host: Option<Duration>,
 }
 
 impl Instance {
@@ -30,14 +35,41 @@ impl Instance {
     }
 }
 
+impl Instance {
+    /// Has the next callback timed, whatever the meter chooses.
+    pub fn time_call(&mut self) {
+        let measured = &mut self.store.data_mut().measured;
+        (measured.asked, measured.told_host) = (true, None);
+    }
+
+    /// How long the last such callback was in host functions.
+    pub fn take_timed(&mut self) -> Option<Duration> {
+        self.store.data_mut().measured.told_host.take()
+    }
+
+    /// The guest may say something of the stream's span: it is traced.
+    pub fn trace(&mut self, id: StreamId) {
+        if let Some(stream) = self.store.data_mut().streams.get_mut(id.0) {
+            stream.span = Some(Box::default());
+        }
+    }
+
+    /// What it has said.
+    pub fn take_span(&mut self, id: StreamId) -> Vec<(String, String)> {
+        let stream = self.store.data_mut().streams.get_mut(id.0);
+        stream.and_then(|stream| stream.span.take()).map(|span| *span).unwrap_or_default()
+    }
+}
+
 impl State {
     /// A callback begins; it is watched if it is timed, or if limits count what it does.
     #[inline]
     pub(crate) fn enter(&mut self) {
-        if let Some(meter) = &self.measured.meter
-            && let Some(began) = meter.begin()
-        {
-            self.measured.timed = Some((began, Duration::ZERO));
+        let Some(meter) = &self.measured.meter else { return };
+        let chosen = meter.begin();
+        if chosen.is_some() || self.measured.asked {
+            self.measured.timed = Some((chosen.unwrap_or_else(|| meter.now()), Duration::ZERO));
+            self.measured.chosen = chosen.is_some();
             self.phase = Phase::Watched;
         }
     }
@@ -55,7 +87,12 @@ impl State {
     #[cold]
     fn unwatch(&mut self, stream: u32) {
         if let (Some((began, host)), Some(meter)) = (self.measured.timed.take(), &self.measured.meter) {
-            meter.timed(began, host);
+            if self.measured.chosen {
+                meter.timed(began, host);
+            }
+            if std::mem::take(&mut self.measured.asked) {
+                self.measured.told_host = Some(host);
+            }
         }
         self.phase = self.running();
         if self.phase == Phase::Watched {

@@ -27,6 +27,7 @@ const CONFIGURATION: &str = "\
 admin: { address: 127.0.0.1:0 }
 workers: 2
 accessLog: { path: access.log }
+tracing: { otlp: { endpoint: 'http://127.0.0.1:1' }, percent: 0 }
 listeners:
   - { name: web, address: 127.0.0.1:0, protocol: http }
   - { name: bytes, address: 127.0.0.1:0, protocol: tcp }

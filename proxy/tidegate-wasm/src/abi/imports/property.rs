@@ -30,6 +30,10 @@ pub(super) fn set(caller: &mut Caller<'_, State>, path: u32, paths: u32, value: 
     let (memory, state) = split(caller)?;
     let (path, value) = (trimmed(memory.read(path, paths)?), memory.read(value, values)?);
     state.budget.copies(value.len());
+    if let Some(name) = of_span(path) {
+        let stream = state.stream_mut().ok_or(Status::NotFound)?;
+        return say_of_span(stream, name, value);
+    }
     let fixed =
         state.definitions.declared.iter().any(|declared| declared.readonly && *declared.name == *path);
     let facts = state.stream_mut().ok_or(Status::NotFound)?.facts();
@@ -39,6 +43,38 @@ pub(super) fn set(caller: &mut Caller<'_, State>, path: u32, paths: u32, value: 
     }
     Ok(facts.set_state(&key, value)?)
 }
+
+/// `tidegate.span` and the name of an attribute, in one segment or two.
+fn of_span(path: &[u8]) -> Option<&[u8]> {
+    let name = path
+        .strip_prefix(SPAN)?
+        .strip_prefix(b"\0")
+        .or_else(|| path.strip_prefix(SPAN)?.strip_prefix(b"."))?;
+    (!name.is_empty()).then_some(name)
+}
+
+const SPAN: &[u8] = b"tidegate.span";
+
+/// An attribute of the span that the plugin has for the request; what is said of one that is not traced goes nowhere.
+fn say_of_span(stream: &mut Stream, name: &[u8], value: &[u8]) -> Answer {
+    let Some(span) = &mut stream.span else { return Ok(()) };
+    if name.len() > LONGEST_NAME || value.len() > LONGEST_VALUE {
+        return Err(Fault::Status(Status::BadArgument));
+    }
+    let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value).into_owned());
+    let full = span.len() >= MOST_ATTRIBUTES;
+    match span.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => *known = value,
+        None if full => return Err(Fault::Status(Status::BadArgument)),
+        None => span.push((name.into_owned(), value)),
+    }
+    Ok(())
+}
+
+/// Attributes that one plugin may give the span of a request.
+const MOST_ATTRIBUTES: usize = 32;
+const LONGEST_NAME: usize = 128;
+const LONGEST_VALUE: usize = 1024;
 
 /// Some SDKs end a path with a zero byte.
 fn trimmed(path: &[u8]) -> &[u8] {

@@ -1,0 +1,88 @@
+//! Traces of requests: what came with a request, and the spans of what happened to it.
+//!
+//! A request that is not traced has none of this. One that is collects its spans on its worker, and hands them over when
+//! it is over.
+
+pub(crate) mod context;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// What a span is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Inside of the gateway.
+    Internal,
+    /// A request that came.
+    Server,
+    /// A request that was sent.
+    Client,
+}
+
+/// A value of an attribute.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Text(Cow<'static, str>),
+    Whole(i64),
+    Truth(bool),
+}
+
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Whole(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<Duration> for Value {
+    /// In microseconds.
+    fn from(time: Duration) -> Self {
+        Self::Whole(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Something that happened, from when to when; times are since the Unix epoch.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    pub(crate) id: u64,
+    /// 0: it has none.
+    pub(crate) parent: u64,
+    pub(crate) kind: Kind,
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) began: Duration,
+    pub(crate) ended: Duration,
+    pub(crate) attributes: Vec<(Cow<'static, str>, Value)>,
+    /// It failed, for this reason.
+    pub(crate) error: Option<Cow<'static, str>>,
+}
+
+impl Span {
+    /// Not over yet.
+    pub(crate) fn begin(id: u64, parent: u64, kind: Kind, began: Duration) -> Self {
+        Self { id, parent, kind, name: "".into(), began, ended: began, attributes: Vec::new(), error: None }
+    }
+
+    /// Says something more.
+    pub(crate) fn says(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
+        self.attributes.push((name.into(), value.into()));
+    }
+}
+
+/// All spans of one request.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) trace: u128,
+    pub(crate) state: Option<String>,
+    pub(crate) spans: Vec<Span>,
+}

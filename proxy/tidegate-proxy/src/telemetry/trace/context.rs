@@ -1,0 +1,241 @@
+//! Trace headers: W3C tracecontext, B3 in one field and in several, Jaeger. What is not valid is not there.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tidegate_config::plan::TraceFormat;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const B3: HeaderName = HeaderName::from_static("b3");
+const B3_TRACE: HeaderName = HeaderName::from_static("x-b3-traceid");
+const B3_SPAN: HeaderName = HeaderName::from_static("x-b3-spanid");
+const B3_PARENT: HeaderName = HeaderName::from_static("x-b3-parentspanid");
+const B3_SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
+const B3_FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
+const UBER: HeaderName = HeaderName::from_static("uber-trace-id");
+
+/// What a request says of the trace that it is part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Context {
+    pub(crate) trace: u128,
+    /// The span of who asks.
+    pub(crate) span: u64,
+    /// What was decided; none: nobody has.
+    pub(crate) sampled: Option<bool>,
+    /// `tracestate`, which others write.
+    pub(crate) state: Option<String>,
+}
+
+/// The first context that there is, by the formats in their order.
+pub(crate) fn read(headers: &HeaderMap, formats: &[TraceFormat]) -> Option<Context> {
+    formats.iter().find_map(|format| match format {
+        TraceFormat::W3c => w3c(headers),
+        TraceFormat::B3 => b3(text(headers, &B3)?),
+        TraceFormat::B3Multi => b3_multi(headers),
+        TraceFormat::Jaeger => jaeger(text(headers, &UBER)?),
+    })
+}
+
+/// Takes out what [`read`] reads.
+pub(crate) fn remove(headers: &mut HeaderMap, formats: &[TraceFormat]) {
+    for format in formats {
+        let names: &[HeaderName] = match format {
+            // The state goes on as it came, with whatever parent.
+            TraceFormat::W3c => &[TRACEPARENT],
+            TraceFormat::B3 => &[B3],
+            TraceFormat::B3Multi => &[B3_TRACE, B3_SPAN, B3_PARENT, B3_SAMPLED, B3_FLAGS],
+            TraceFormat::Jaeger => &[UBER],
+        };
+        names.iter().for_each(|name| drop(headers.remove(name)));
+    }
+}
+
+/// Writes a context in all of these formats.
+pub(crate) fn write(
+    headers: &mut HeaderMap,
+    formats: &[TraceFormat],
+    (trace, span): (u128, u64),
+    sampled: bool,
+) {
+    let flag = u8::from(sampled);
+    let mut put = |name: HeaderName, text: String| {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    };
+    for format in formats {
+        match format {
+            TraceFormat::W3c => put(TRACEPARENT, format!("00-{trace:032x}-{span:016x}-{flag:02x}")),
+            TraceFormat::B3 => put(B3, format!("{trace:032x}-{span:016x}-{flag}")),
+            TraceFormat::B3Multi => {
+                put(B3_TRACE, format!("{trace:032x}"));
+                put(B3_SPAN, format!("{span:016x}"));
+                put(B3_SAMPLED, flag.to_string());
+            }
+            TraceFormat::Jaeger => put(UBER, format!("{trace:032x}:{span:016x}:0:{flag}")),
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut all = headers.get_all(name).iter();
+    let first = all.next()?.to_str().ok()?;
+    // Two of them could be read in two ways.
+    all.next().is_none().then_some(first)
+}
+
+/// <https://www.w3.org/TR/trace-context/#traceparent-header>
+fn w3c(headers: &HeaderMap) -> Option<Context> {
+    let parent = text(headers, &TRACEPARENT)?;
+    let mut parts = parent.split('-');
+    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let known = match version {
+        "00" => parts.next().is_none(),
+        // Later versions may say more at the end.
+        _ => version != "ff" && lower(version, 2).is_some(),
+    };
+    let flags = u8::try_from(lower(flags, 2)?).ok()?;
+    let state: Vec<&str> =
+        headers.get_all(&TRACESTATE).iter().filter_map(|value| value.to_str().ok()).collect();
+    let (trace, span) = (lower(trace, 32)?, u64::try_from(lower(span, 16)?).ok()?);
+    (known && trace != 0 && span != 0).then(|| Context {
+        trace,
+        span,
+        sampled: Some(flags & 1 == 1),
+        state: (!state.is_empty()).then(|| state.join(",")),
+    })
+}
+
+/// <https://github.com/openzipkin/b3-propagation#single-header>
+fn b3(value: &str) -> Option<Context> {
+    let mut parts = value.split('-');
+    let (trace, span) = (parts.next()?, parts.next()?);
+    let sampled = match parts.next() {
+        None => None,
+        Some("1" | "d") => Some(true),
+        Some("0") => Some(false),
+        Some(_) => return None,
+    };
+    ids(trace, span, sampled)
+}
+
+fn b3_multi(headers: &HeaderMap) -> Option<Context> {
+    let (trace, span) = (text(headers, &B3_TRACE)?, text(headers, &B3_SPAN)?);
+    let debug = text(headers, &B3_FLAGS) == Some("1");
+    let sampled = match text(headers, &B3_SAMPLED) {
+        _ if debug => Some(true),
+        Some("1" | "true") => Some(true),
+        Some("0" | "false") => Some(false),
+        _ => None,
+    };
+    ids(trace, span, sampled)
+}
+
+/// <https://www.jaegertracing.io/docs/1.76/apis/#propagation-format>
+fn jaeger(value: &str) -> Option<Context> {
+    let mut parts = value.split([':']);
+    let (trace, span, _, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (trace, span, flags) = (loose(trace, 32)?, loose(span, 16)?, loose(flags, 2)?);
+    let span = u64::try_from(span).ok()?;
+    (trace != 0 && span != 0).then_some(Context { trace, span, sampled: Some(flags & 1 == 1), state: None })
+}
+
+fn ids(trace: &str, span: &str, sampled: Option<bool>) -> Option<Context> {
+    let trace =
+        if trace.len() == 16 { loose(trace, 16)? } else { loose(trace, 32).filter(|_| trace.len() == 32)? };
+    let span = u64::try_from(loose(span, 16).filter(|_| span.len() == 16)?).ok()?;
+    (trace != 0 && span != 0).then_some(Context { trace, span, sampled, state: None })
+}
+
+/// Exactly so many digits, in lower case.
+fn lower(text: &str, digits: usize) -> Option<u128> {
+    let valid = text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    valid.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+}
+
+/// Up to so many digits.
+fn loose(text: &str, digits: usize) -> Option<u128> {
+    let valid = (1..=digits).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    valid.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [TraceFormat; 4] =
+        [TraceFormat::W3c, TraceFormat::B3, TraceFormat::B3Multi, TraceFormat::Jaeger];
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for format in ALL {
+            for sampled in [true, false] {
+                let mut map = HeaderMap::new();
+                write(&mut map, &[format], (0xab << 100 | 7, 0xf00d), sampled);
+                let found = read(&map, &[format]);
+                let expected =
+                    Context { trace: 0xab << 100 | 7, span: 0xf00d, sampled: Some(sampled), state: None };
+                assert_eq!(found, Some(expected), "{format:?} {map:?}");
+                remove(&mut map, &[format]);
+                assert!(map.is_empty(), "{map:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn others_are_understood() {
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        let number = u128::from_str_radix(trace, 16).expect("a number");
+        for (fields, sampled) in [
+            (&[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03")][..], Some(true)),
+            (
+                &[("traceparent", "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-later")],
+                Some(false),
+            ),
+            (&[("b3", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-d-05e3ac9a4f6e3b90")], Some(true)),
+            (&[("b3", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331")], None),
+            (
+                &[
+                    ("x-b3-traceid", "0AF7651916CD43DD8448EB211C80319C"),
+                    ("x-b3-spanid", "b7ad6b7169203331"),
+                    ("x-b3-flags", "1"),
+                ],
+                Some(true),
+            ),
+            (&[("uber-trace-id", "0af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:2")], Some(false)),
+        ] {
+            let found = read(&headers(fields), &ALL).unwrap_or_else(|| panic!("{fields:?}"));
+            assert_eq!((found.trace, found.span, found.sampled), (number, 0xb7ad_6b71_6920_3331, sampled));
+        }
+    }
+
+    #[test]
+    fn what_is_not_valid_is_not_there() {
+        for fields in [
+            &[("traceparent", "00-00000000000000000000000000000000-b7ad6b7169203331-01")][..],
+            &[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01")],
+            &[("traceparent", "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")],
+            &[("traceparent", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")],
+            &[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x")],
+            &[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1")],
+            &[
+                ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+                ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            ],
+            &[("b3", "0")],
+            &[("b3", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-x")],
+            &[("x-b3-traceid", "0af7651916cd43dd8448eb211c80319c")],
+            &[("uber-trace-id", "1:2:3")],
+            &[("uber-trace-id", "+1:2:0:1")],
+        ] {
+            assert_eq!(read(&headers(fields), &ALL), None, "{fields:?}");
+        }
+    }
+}

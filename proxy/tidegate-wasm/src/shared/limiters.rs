@@ -142,11 +142,11 @@ impl Limiters {
     /// Whether all that is not advisory was allowed; then what was allowed is taken.
     fn decide(&self, question: &Question<'_>, now: Moment, out: &mut Vec<u8>) -> Result<bool, Status> {
         let mut entries = question.entries();
-        if let (Some(entry), None, Act::Take) = (entries.next(), entries.next(), question.act) {
-            if let Some(verdict) = self.take_known(&entry, now) {
-                wire::put_verdict(&verdict, out);
-                return Ok(verdict.allowed || entry.advisory);
-            }
+        if let (Some(entry), None, Act::Take) = (entries.next(), entries.next(), question.act)
+            && let Some(verdict) = self.take_known(&entry, now)
+        {
+            wire::put_verdict(&verdict, out);
+            return Ok(verdict.allowed || entry.advisory);
         }
         let mut held = self.hold(question);
         let mut all = true;

@@ -32,7 +32,7 @@ impl Turns {
     /// together.
     pub(super) fn add(&mut self, turn: Turn, weight: u32) {
         let phase = mixed(turn.0 as u64) >> 32;
-        let first = self.now + ((distance(weight) >> 20) * phase >> 12);
+        let first = self.now + (((distance(weight) >> 20) * phase) >> 12);
         self.next.push(Reverse((first, turn)));
     }
 

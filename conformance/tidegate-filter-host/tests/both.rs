@@ -143,3 +143,16 @@ fn a_wrong_configuration_is_refused_with_its_key() {
     let error = tidegate_filter_host::gateway(&module, wrong, &[], Ways::all()).expect_err("the same");
     assert!(error.to_string().contains(expected), "{error}");
 }
+
+/// A filter that only touches headers stays below 150 KiB.
+#[test]
+fn filters_of_headers_are_small() {
+    for name in ["hello", "bench_headers_sdk"] {
+        let module = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/filters").join(name);
+        let module = module.with_extension("wasm");
+        let size = std::fs::metadata(&module)
+            .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask filters`", module.display()))
+            .len();
+        assert!(size < 150 << 10, "{name} has {size} bytes");
+    }
+}

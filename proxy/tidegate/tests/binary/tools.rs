@@ -1,5 +1,7 @@
 //! `tidegate filter`: what its commands tell, and by which exit code.
 
+use std::path::Path;
+
 use crate::process::{Folder, lines, request, tidegate};
 use crate::registry::Registry;
 use crate::shown::Shown;
@@ -94,4 +96,33 @@ fn what_is_pushed_is_pulled() {
     let output = tidegate(&folder, &["filter", "pull", &place, "--credentials", "docker.json"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(std::fs::read(folder.path("guard.wasm")).expect("it was pulled"), module);
+}
+
+/// What `cargo xtask suites registry` does with Debian's registry and all modules.
+#[test]
+fn shipped_modules_come_back_as_they_were_pushed() {
+    let folder = Folder::new("push-shipped");
+    let registry = Registry::plain();
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/filters");
+    for name in ["api_key", "auth"] {
+        let module = built.join(name).with_extension("wasm");
+        let file = module.to_string_lossy();
+        let place = format!("oci://{}/filters/{name}:1", registry.address);
+        let succeeds = |arguments: &[&str]| {
+            let output = tidegate(&folder, arguments);
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}");
+        };
+        succeeds(&["filter", "push", &file, &place]);
+        registry.shelves().seen.clear();
+        succeeds(&["filter", "push", &file, &place]);
+        let uploads = |(path, _): &&(String, Option<String>)| path.contains("/blobs/uploads/");
+        assert_eq!(registry.shelves().seen.iter().find(uploads), None, "{name} is there already");
+        succeeds(&["filter", "pull", &place, "-o", "back.wasm"]);
+        let (back, pushed) = (std::fs::read(folder.path("back.wasm")), std::fs::read(&module));
+        assert!(
+            back.expect("it was pulled") == pushed.expect("it is there"),
+            "{name} came back as another module"
+        );
+    }
 }

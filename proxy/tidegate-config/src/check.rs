@@ -2,6 +2,7 @@
 //! into the report; the plan is complete only when nothing is.
 
 mod access_log;
+mod admin;
 mod filter;
 mod listener;
 mod loading;
@@ -27,7 +28,7 @@ use crate::node::{Node, Path};
 use crate::plan::Plan;
 use crate::problem::Fault;
 use crate::report::Report;
-use crate::types::{Timeout, parse_socket};
+use crate::types::Timeout;
 use names::Kind;
 use std::num::NonZeroUsize;
 use std::path::{Path as FilePath, PathBuf};
@@ -43,33 +44,16 @@ pub(crate) struct Origin<'a> {
     pub(crate) sources: &'a [&'a str],
 }
 
-/// Each is the name of a plugin, or the VM id of one.
-fn admin_shared_data(check: &mut Check<'_>, document: &Document) -> Vec<String> {
-    let Some(admin) = &document.admin else { return Vec::new() };
-    let section = Path::ROOT.key("admin");
-    let section = section.key("sharedData");
-    for (index, name) in admin.shared_data.iter().enumerate() {
-        let is_vm = document.plugins.values().any(|plugin| plugin.vm_id == *name);
-        if name.is_empty() || !is_vm {
-            check.dangling(&section.index(index), Kind::Plugin, name);
-        }
-    }
-    admin.shared_data.clone()
-}
-
 /// Checks the meaning of a document.
 pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, report: &mut Report) -> Plan {
     let names = origin.names;
     let mut check = Check { tree: origin.tree, names, sources: origin.sources, base, report };
     let root = Path::ROOT;
-    let admin = document.admin.as_ref().and_then(|admin| {
-        let path = root.key("admin");
-        check.take(&path.key("address"), parse_socket(&admin.address))
-    });
+    let admin = document.admin.as_ref().map(|written| admin::admin(&mut check, document, written));
     let upstreams = upstream::upstreams(&mut check, document);
     let mut plugins = plugin::plugins(&mut check, document, &upstreams);
     let listeners = listener::listeners(&mut check, document, &mut plugins);
-    overlap::addresses(&mut check, document, admin);
+    overlap::addresses(&mut check, document, admin.as_ref().and_then(|admin| admin.address));
     let routes = route::routes(&mut check, document, &listeners, &upstreams, &mut plugins);
     let (access_logs, log_plugins) = access_log::access_logs(&mut check, document, &plugins);
     let tracing = document.tracing.as_ref().map(|written| tracing::tracing(&mut check, written));
@@ -85,8 +69,6 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
     }
     Plan {
         admin,
-        admin_shared_data: admin_shared_data(&mut check, document),
-        admin_steers: document.admin.as_ref().is_some_and(|admin| admin.steer_releases == Some(true)),
         workers: document.workers.and_then(|workers| NonZeroUsize::new(workers as usize)),
         listeners: listeners.into_inner(),
         plugins: plugins.into_inner(),

@@ -5,6 +5,7 @@
 //! The shape (unknown keys, types, missing keys) is checked against the schema before serde sees a document.
 
 mod access_log;
+mod admin;
 mod listener;
 mod loading;
 mod plugin;
@@ -21,6 +22,7 @@ pub use access_log::{
     AccessLogDocument, AccessLogEntry, LogOnlyDocument, LogRedactDocument, StatusEntry, SyslogDocument,
     SyslogFacility,
 };
+pub use admin::{AdminDocument, PushDocument};
 pub use listener::{
     Addresses, ListenerDocument, ListenerFilter, ListenerLimitsDocument, ListenerProtocol,
     ListenerTimeoutsDocument,
@@ -81,19 +83,4 @@ pub struct Document {
     pub access_log: Option<AccessLogEntry>,
     /// Traces of requests. Left out: none, and trace headers are passed on as they are.
     pub tracing: Option<TracingDocument>,
-}
-
-/// The admin API.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Admin")]
-pub struct AdminDocument {
-    /// IP address and port to listen on, for instance `127.0.0.1:9900`.
-    pub address: String,
-    /// Plugins, or VM ids of plugins, whose shared data can be read and set by it. Default: none, so that nothing can be
-    /// changed.
-    #[serde(default)]
-    pub shared_data: Vec<String>,
-    /// Whether releases and canaries can be paused, promoted and rolled back by it. Default: `false`.
-    pub steer_releases: Option<bool>,
 }

@@ -3,6 +3,7 @@
 //! A plan cannot be wrong in itself; what can still fail is outside of it (a file that is missing, an address in use).
 
 mod access_log;
+mod admin;
 mod capability;
 mod limits;
 mod loading;
@@ -16,6 +17,7 @@ pub use crate::document::TraceFormat;
 pub use access_log::{
     AccessLog, KnownField, LogField, LogFormat, LogOnly, LogPiece, LogTarget, Syslog, SyslogAddress,
 };
+pub use admin::{Admin, Push};
 pub use capability::{BodyAccess, Capabilities, FOREIGN_FUNCTIONS, FieldAccess};
 pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
@@ -36,12 +38,8 @@ use std::time::Duration;
 /// Everything that a gateway is to do.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
-    /// Where the admin API listens; none: no admin API.
-    pub admin: Option<SocketAddr>,
-    /// Names of plugins, or VM ids, whose shared data the admin API shows and sets.
-    pub admin_shared_data: Vec<String>,
-    /// Whether the admin API steers releases and canaries.
-    pub admin_steers: bool,
+    /// The admin API; none: there is none.
+    pub admin: Option<Admin>,
     /// Worker threads; none: one for each CPU that the process may use.
     pub workers: Option<NonZeroUsize>,
     /// Where clients connect.

@@ -51,7 +51,8 @@ fn the_whole_example_loads() {
     let Loaded { plan, warnings, redacted, files } = loaded(WHOLE);
     assert_eq!(warnings, []);
     assert_eq!(files, [PathBuf::from("/etc/tidegate/keys.txt")]);
-    assert_eq!(plan.admin, Some("127.0.0.1:9900".parse().expect("an address")));
+    let admin = plan.admin.expect("there is one");
+    assert_eq!(admin.address, Some("127.0.0.1:9900".parse().expect("an address")));
     assert_eq!(plan.workers.map(usize::from), Some(2));
 
     let web = &plan.listeners[0];

@@ -1,9 +1,11 @@
 //! The gateway as the control thread sees it: starts workers, publishes snapshots, drains, stops.
 
+mod certificates;
 mod ledger;
 mod metrics;
 mod rollouts;
 mod servers;
+mod stats;
 
 use std::collections::HashMap;
 use std::io;
@@ -16,11 +18,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use certificates::CertificateUse;
 use ledger::Ledger;
 pub use ledger::{GenerationUse, ModuleUse};
 use rollouts::Rollouts;
 pub use rollouts::{ArmUse, ReleaseOrder, ReleaseState, ReleaseUse, SteerError};
 pub use servers::{ServerState, ServersError};
+pub use stats::Stats;
 
 use crate::listen::bind;
 use crate::shared::{Generation, PerWorker, Shard};

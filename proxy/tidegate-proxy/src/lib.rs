@@ -21,8 +21,8 @@ mod upstream;
 mod worker;
 
 pub use gateway::{
-    ArmUse, Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError, ReleaseOrder, ReleaseState,
-    ReleaseUse, ServerState, ServersError, SteerError,
+    ArmUse, CertificateUse, Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError, ReleaseOrder,
+    ReleaseState, ReleaseUse, ServerState, ServersError, Stats, SteerError,
 };
 pub use route::{Choice, ExplainRequest, Explanation, Loser, RuleFinder, explain};
 pub use snapshot::{Assets, BuildError, Snapshot, plugin_spec};

@@ -12,12 +12,11 @@ mod tests;
 mod workshop;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_config::plan::Plan;
+use tidegate_config::plan::{Admin, Plan};
 use tidegate_config::{Loaded, Problem, Severity};
 use tidegate_proxy::{Assets, Snapshot};
 
@@ -228,9 +227,9 @@ impl Ready {
             && self.addresses == *addresses
     }
 
-    /// Where the admin API is to listen.
-    pub(crate) fn admin(&self) -> Option<SocketAddr> {
-        self.snapshot.plan().admin
+    /// The admin API's settings.
+    pub(crate) fn admin(&self) -> Option<&Admin> {
+        self.snapshot.plan().admin.as_ref()
     }
 }
 

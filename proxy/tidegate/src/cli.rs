@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::filter::{self, FilterCommand};
-use crate::{demo, inspect, run, trace};
+use crate::{demo, inspect, run, top, trace};
 
 /// A gateway that routes HTTP and is extended by WebAssembly filters.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ enum Command {
     Explain(ExplainArgs),
     /// Run a gateway with sample upstreams and a sample configuration, nothing to prepare.
     Demo(DemoArgs),
+    /// Show what a running gateway does, in the terminal.
+    Top(TopArgs),
     /// Write, try and publish filters; look at, sign and verify modules.
     #[command(subcommand)]
     Filter(FilterCommand),
@@ -88,6 +90,17 @@ pub(crate) struct ExplainArgs {
     pub(crate) client_address: Option<IpAddr>,
 }
 
+/// `tidegate top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Where the gateway's admin API is.
+    #[arg(default_value = "http://127.0.0.1:9900")]
+    pub(crate) admin: String,
+    /// The admin API's token, where it wants one.
+    #[arg(long, env = "TIDEGATE_ADMIN_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
 /// `tidegate demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
@@ -115,6 +128,7 @@ impl Cli {
             }
             Command::Check { file } => inspect::check(&file),
             Command::Explain(args) => inspect::explain(&args),
+            Command::Top(args) => top::run(&args),
             Command::Demo(args) => {
                 // The demo speaks for itself; the check shows nothing but its results.
                 trace::start(LogFormat::Text, if args.check { "off" } else { "warn,tidegate::run=info" })?;

@@ -18,7 +18,7 @@ use tidegate_config::plan::{self, Fetch, ModuleSource, OciReference};
 
 use crate::assets::{self, ModuleBytes};
 use cache::{Cache, Resolved};
-use client::{Call, Client};
+pub(crate) use client::{Call, Client};
 pub(crate) use library::{Library, Shelved};
 pub(crate) use oci::push;
 use oci::{LayerPacking, Pulled};

@@ -1,7 +1,7 @@
 //! Commands that look at a configuration without running it: check, explain, schema.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -33,7 +33,7 @@ pub(crate) fn check(file: &Path) -> Result<ExitCode> {
 
 /// `tidegate explain`: a pure function of the plan; modules and certificates are not needed.
 pub(crate) fn explain(args: &ExplainArgs) -> Result<ExitCode> {
-    let request = request(args)?;
+    let request = from_args(args)?;
     let mut out = io::stdout().lock();
     match apply::load(&args.file, &mut Files::default()) {
         Ok(loaded) => {
@@ -58,11 +58,27 @@ pub(crate) fn schema() -> Result<ExitCode> {
 }
 
 /// The request that the command line describes.
-fn request(args: &ExplainArgs) -> Result<ExplainRequest> {
-    let (method, text) = match &args.url {
-        Some(url) => (args.method.as_str(), url),
-        None => ("", &args.method),
+fn from_args(args: &ExplainArgs) -> Result<ExplainRequest> {
+    let header = |text: &String| match text.split_once(':') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => bail!("{text:?} is not a header, as 'x-env: staging' is"),
     };
+    let headers = args.headers.iter().map(header).collect::<Result<Vec<_>>>()?;
+    match &args.url {
+        Some(url) => request(&args.method, url, args.client_address, &headers),
+        None => request("", &args.method, args.client_address, &headers),
+    }
+}
+
+/// A request by its method, which a connection has none of, its whole address and its fields.
+pub(crate) fn request(
+    method: &str,
+    text: &str,
+    client: Option<IpAddr>,
+    headers: &[(String, String)],
+) -> Result<ExplainRequest> {
     let url: Uri = text.parse().with_context(|| format!("{text:?} is not a URL"))?;
     let (Some(scheme), Some(host)) = (url.scheme_str(), url.host()) else {
         bail!("{text:?} is not a whole URL, as https://shop.example.com/orders is");
@@ -73,20 +89,14 @@ fn request(args: &ExplainArgs) -> Result<ExplainRequest> {
         ("tcp" | "tls", method) => bail!("a connection has no method: leave {method:?} out"),
         _ => bail!("the URL's scheme is {scheme:?}; it must be http, https, tcp or tls"),
     }
-    let header = |text: &String| match text.split_once(':') {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
-        }
-        _ => bail!("{text:?} is not a header, as 'x-env: staging' is"),
-    };
     Ok(ExplainRequest {
         method: method.to_owned(),
         scheme: scheme.to_owned(),
         host: host.to_owned(),
         port: url.port_u16(),
         path_and_query: url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-        client: args.client_address.map(|ip| SocketAddr::new(ip, 0)),
-        headers: args.headers.iter().map(header).collect::<Result<_>>()?,
+        client: client.map(|ip| SocketAddr::new(ip, 0)),
+        headers: headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect(),
     })
 }
 
@@ -106,8 +116,8 @@ mod tests {
 
     #[test]
     fn a_url_becomes_a_request() {
-        let request =
-            request(&args("https://shop.example.com:8443/orders?x=1", &["X-Env:  staging"])).expect("valid");
+        let request = from_args(&args("https://shop.example.com:8443/orders?x=1", &["X-Env:  staging"]))
+            .expect("valid");
         assert_eq!((request.scheme.as_str(), request.host.as_str()), ("https", "shop.example.com"));
         assert_eq!((request.port, request.path_and_query.as_str()), (Some(8443), "/orders?x=1"));
         assert_eq!(request.headers, [("x-env".to_owned(), "staging".to_owned())]);
@@ -120,11 +130,11 @@ mod tests {
             url: url.map(str::to_owned),
             ..args("", &[])
         };
-        let connection = request(&args("tls://db.example.com:5432", None)).expect("valid");
+        let connection = from_args(&args("tls://db.example.com:5432", None)).expect("valid");
         assert_eq!((connection.scheme.as_str(), connection.host.as_str()), ("tls", "db.example.com"));
         assert_eq!((connection.port, connection.method.as_str()), (Some(5432), ""));
         for (first, url) in [("GET", Some("tcp://a:1")), ("http://a/", None), ("GET", None)] {
-            assert!(request(&args(first, url)).is_err(), "{first} {url:?}");
+            assert!(from_args(&args(first, url)).is_err(), "{first} {url:?}");
         }
     }
 
@@ -133,7 +143,7 @@ mod tests {
         for (url, headers) in
             [("/orders", &[][..]), ("ftp://a/b", &[]), ("http://a b", &[]), ("http://a/", &["x"])]
         {
-            assert!(request(&args(url, headers)).is_err(), "{url} {headers:?}");
+            assert!(from_args(&args(url, headers)).is_err(), "{url} {headers:?}");
         }
     }
 }

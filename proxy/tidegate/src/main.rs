@@ -17,6 +17,7 @@ mod run;
 mod scratch;
 mod signals;
 mod status;
+mod top;
 mod trace;
 
 use std::process::ExitCode;

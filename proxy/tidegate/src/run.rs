@@ -20,7 +20,7 @@ use crate::admin::Admin;
 use crate::apply::{self, Before, EPOCH_TICK, Outcome, Ready, Workshop};
 use crate::assets::{self, NameFailure};
 use crate::provider::FileProvider;
-use crate::signals::Signals;
+use crate::signals::{EndSignals, Signals};
 use crate::status::{Behind, Current, Status};
 
 /// Runs the gateway until a signal ends it.
@@ -74,7 +74,7 @@ pub(crate) enum Started {
 /// What makes the control thread act.
 enum Event {
     Files,
-    Hangup,
+    Hangup(&'static str),
     Reopen,
     Modules,
     Names,
@@ -105,7 +105,7 @@ impl Control {
             epoch_tick: EPOCH_TICK,
         })
         .context("the workers cannot start")?;
-        let mut admin = Admin::new(Rc::clone(&status), gateway.clone(), Arc::clone(&workshop));
+        let mut admin = Admin::new(main.clone(), Rc::clone(&status), gateway.clone(), Arc::clone(&workshop));
         let change = admin.prepare(ready.admin())?;
         let generation = gateway.publish(Arc::clone(&ready.snapshot)).map_err(|error| anyhow!("{error}"))?;
         admin.switch(change);
@@ -129,8 +129,9 @@ impl Control {
         loop {
             let has_releases = self.gateway.has_releases();
             let event = tokio::select! {
-                signal = signals.end.next() => Event::End(signal),
-                _ = signals.hangup.recv() => Event::Hangup,
+                signal = ends(&self.status, &mut signals.end) => Event::End(signal),
+                _ = signals.hangup.recv() => Event::Hangup("SIGHUP"),
+                () = self.status.wanted.reload.notified() => Event::Hangup("admin API"),
                 _ = signals.user1.recv() => Event::Reopen,
                 () = self.provider.changed() => Event::Files,
                 () = self.workshop.library.news() => Event::Modules,
@@ -141,8 +142,9 @@ impl Control {
                 return Ok(self.drain(signal, signals, drain).await);
             }
             // A reload may compile for seconds; the end does not wait for it.
+            let status = Rc::clone(&self.status);
             let signal = tokio::select! {
-                signal = signals.end.next() => signal,
+                signal = ends(&status, &mut signals.end) => signal,
                 () = self.on_event(event) => continue,
             };
             return Ok(self.drain(signal, signals, drain).await);
@@ -174,10 +176,10 @@ impl Control {
                 info!("SIGUSR1: opening log files again");
                 self.gateway.reopen_logs();
             }
-            Event::Hangup => {
+            Event::Hangup(cause) => {
                 self.gateway.reopen_logs();
                 self.workshop.library.recheck();
-                self.reload("SIGHUP").await;
+                self.reload(cause).await;
             }
             Event::Modules => self.reload("modules").await,
             Event::Releases => self.gateway.judge_releases(self.status.started.elapsed()),
@@ -275,8 +277,8 @@ impl Control {
             generation,
             since: SystemTime::now(),
             document: live.document.clone(),
-            shared_data: plan.admin_shared_data.clone(),
-            steers: plan.admin_steers,
+            shared_data: plan.admin.as_ref().map(|admin| admin.shared_data.clone()).unwrap_or_default(),
+            steers: plan.admin.as_ref().is_some_and(|admin| admin.steers),
             warnings: live.warnings.clone(),
             plugins: live.plugins.states(),
         });
@@ -336,6 +338,14 @@ impl Control {
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+/// What asks for the end: a signal or the admin API.
+async fn ends(status: &Status, signals: &mut EndSignals) -> &'static str {
+    tokio::select! {
+        signal = signals.next() => signal,
+        () = status.wanted.end.notified() => "admin API",
     }
 }
 

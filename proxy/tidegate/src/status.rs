@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use tidegate_config::Problem;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::assets::Digest;
 use crate::fetch::Wanted;
@@ -15,6 +15,8 @@ use crate::fetch::Wanted;
 pub(crate) struct Status {
     /// When the process started.
     pub(crate) started: Instant,
+    /// The same as people say it.
+    pub(crate) since: SystemTime,
     /// The configuration that was published last.
     pub(crate) current: RefCell<Option<Current>>,
     /// The configuration that was refused after it.
@@ -31,6 +33,17 @@ pub(crate) struct Status {
     pub(crate) draining: Cell<bool>,
     /// The number of configurations that were published everywhere or refused.
     pub(crate) settled: watch::Sender<u64>,
+    /// What the admin API was asked to do.
+    pub(crate) wanted: Wishes,
+}
+
+/// What the admin API was asked to do; the control thread does it.
+#[derive(Default)]
+pub(crate) struct Wishes {
+    /// To read the configuration again.
+    pub(crate) reload: Notify,
+    /// To end.
+    pub(crate) end: Notify,
 }
 
 /// A configuration that runs.
@@ -87,6 +100,7 @@ impl Status {
     pub(crate) fn new() -> Self {
         Self {
             started: Instant::now(),
+            since: SystemTime::now(),
             current: RefCell::default(),
             rejected: RefCell::default(),
             rejections: Cell::new(0),
@@ -95,6 +109,7 @@ impl Status {
             served: Cell::new(0),
             draining: Cell::new(false),
             settled: watch::Sender::new(0),
+            wanted: Wishes::default(),
         }
     }
 

@@ -148,7 +148,7 @@ fn folder(name: &str) -> PathBuf {
 /// One plain request to an admin address.
 fn get(address: SocketAddr, target: &str) -> String {
     let mut socket = TcpStream::connect(address).expect("the admin address listens");
-    let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).expect("it reads");
     let mut answer = String::new();
     socket.read_to_string(&mut answer).expect("it answers");

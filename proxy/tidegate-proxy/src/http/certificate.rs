@@ -1,6 +1,10 @@
 //! What a certificate says of its owner, for guests that ask: as much of X.509 (RFC 5280, 4.1) as that needs. The
 //! certificates were checked by the TLS library before; what cannot be read here is left out.
 
+mod times;
+
+use std::time::Duration;
+
 use rustls::ProtocolVersion;
 use sha2::{Digest, Sha256};
 use tidegate_wasm::CertificateDetails;
@@ -19,6 +23,29 @@ pub(crate) fn details(der: &[u8]) -> CertificateDetails {
     let mut details = read(der).unwrap_or_default();
     details.sha256 = hex(&Sha256::digest(der));
     details
+}
+
+/// Who made a certificate, and until when it may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Term {
+    pub(crate) issuer: String,
+    /// Since the Unix epoch.
+    pub(crate) not_before: Duration,
+    pub(crate) not_after: Duration,
+}
+
+/// The term of a certificate in DER; none where it cannot be read.
+pub(crate) fn term(der: &[u8]) -> Option<Term> {
+    let certificate = Elements(der).expect(SEQUENCE)?;
+    let mut fields = Elements(Elements(certificate).expect(SEQUENCE)?);
+    fields.pass(VERSION);
+    // Serial number, algorithm.
+    fields.next()?;
+    fields.next()?;
+    let issuer = subject(fields.expect(SEQUENCE)?);
+    let mut validity = Elements(fields.expect(SEQUENCE)?);
+    let mut time = || validity.next().and_then(|(tag, text)| times::read(tag, text));
+    Some(Term { issuer, not_before: time()?, not_after: time()? })
 }
 
 const SEQUENCE: u8 = 0x30;

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 
 use http::request::Parts;
 use http::{Request, header};
+use serde::Serialize;
 use tidegate_config::plan::{ListenerIndex, Plan};
 
 use self::verdict::{Hurdle, Verdict};
@@ -42,7 +43,8 @@ pub struct ExplainRequest {
 }
 
 /// What would be done with a request, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// The request in one line.
     pub request: String,
@@ -63,7 +65,8 @@ pub struct Explanation {
 }
 
 /// The rule for a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Choice {
     /// The route's name.
     pub route: String,
@@ -84,7 +87,8 @@ pub struct Choice {
 }
 
 /// What is not for a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Loser {
     /// A listener's name, or `route/rule`.
     pub name: String,

@@ -214,6 +214,11 @@ impl ByName {
         self.0.get(index).map(|certificate| &certificate.leaf)
     }
 
+    /// Those of all certificates, in the order of the configuration.
+    pub(crate) fn leaves(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.0.iter().map(|certificate| &certificate.leaf)
+    }
+
     /// The number of the certificate that a client is shown which asks for this name.
     pub(crate) fn index(&self, name: &str) -> usize {
         self.0.iter().position(|certificate| certificate.is_for(name)).unwrap_or(0)

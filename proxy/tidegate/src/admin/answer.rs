@@ -1,46 +1,69 @@
-//! The answers of the admin API.
+//! What most answers of the admin API are made of.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
 use http_body_util::Full;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tidegate_config::Problem;
 
-use super::{Shown, metrics};
+use super::{Levels, Shown};
 use crate::assets;
 use crate::fetch::{Library, Wanted};
-use crate::status::{Behind, PluginState};
+use crate::status::{Behind, PluginState, Status};
 
-/// Answers a request; its body, if any, is not looked at.
-pub(crate) fn answer<B>(request: &Request<B>, shown: &Shown) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "the admin API only shows: GET or HEAD\n");
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refused;
+/// The body of an answer.
+pub(super) type AdminBody = Full<Bytes>;
+
+/// Why a request is not done.
+#[derive(Debug)]
+pub(super) struct AdminError {
+    status: StatusCode,
+    why: String,
+}
+
+impl AdminError {
+    /// `why` says what would be right.
+    pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Self {
+        Self { status, why: why.into() }
     }
-    match request.uri().path() {
-        "/" => text(StatusCode::OK, PATHS),
-        "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if shown.status.is_ready() => text(StatusCode::OK, "ready\n"),
-        "/readyz" if shown.status.draining.get() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is served by all workers yet\n"),
-        "/metrics" => {
-            let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
-            let (form, kind) = metrics::form(accept);
-            respond(StatusCode::OK, kind, metrics::page(shown, form).into_text())
-        }
-        "/config" => json_body(&config(shown)),
-        "/ledger" => json_body(&ledger(shown)),
-        _ => text(StatusCode::NOT_FOUND, PATHS),
+
+    /// As a client gets it.
+    pub(super) fn into_response(self) -> Response<AdminBody> {
+        text(self.status, self.why + "\n")
     }
 }
 
-fn config(shown: &Shown) -> Value {
-    let (status, library) = (&shown.status, &shown.workshop.library);
+/// Whether clients should be sent here.
+pub(super) fn ready(status: &Status) -> Response<AdminBody> {
+    match (status.is_ready(), status.draining.get()) {
+        (true, _) => text(StatusCode::OK, "ready\n"),
+        (_, true) => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        _ => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is served by all workers yet\n"),
+    }
+}
+
+/// The levels of the gateway's own log.
+pub(super) fn levels() -> String {
+    Levels::now().unwrap_or_default() + "\n"
+}
+
+/// Takes other levels.
+pub(super) fn set_levels(text: &[u8]) -> Result<Response<AdminBody>, AdminError> {
+    let levels = std::str::from_utf8(text)
+        .map_err(|error| AdminError::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    Levels::set(levels.trim()).map_err(|why| AdminError::new(StatusCode::BAD_REQUEST, why))?;
+    tracing::warn!(levels = levels.trim(), "log levels set by the admin API");
+    Ok(respond(StatusCode::NO_CONTENT, "text/plain", ""))
+}
+
+/// The running configuration, and the one that was refused after it.
+pub(super) fn config(shown: &Shown) -> Value {
+    let status = &shown.status;
     let rejected = status.rejected.borrow();
     let rejected = rejected.as_ref().map(|rejected| {
         json!({
@@ -50,14 +73,12 @@ fn config(shown: &Shown) -> Value {
     });
     let current = status.current.borrow();
     let current = current.as_ref().map(|current| {
-        let plugins: BTreeMap<_, _> =
-            current.plugins.iter().map(|(key, state)| (key, plugin(state, library))).collect();
         json!({
             "generation": current.generation,
             "served": status.served.get(),
             "since": seconds(current.since),
             "addresses": addresses(shown, &current.document),
-            "plugins": plugins,
+            "plugins": plugin_states(shown),
             "warnings": current.warnings.iter().map(problem).collect::<Vec<_>>(),
             "document": current.document,
         })
@@ -76,6 +97,13 @@ fn addresses(shown: &Shown, document: &Value) -> Value {
         (name.to_owned(), addresses.iter().map(ToString::to_string).collect::<Vec<_>>().into())
     };
     Value::Object(names.map(bound).collect())
+}
+
+/// What became of each plugin, by its key.
+pub(super) fn plugin_states(shown: &Shown) -> BTreeMap<String, Value> {
+    let current = shown.status.current.borrow();
+    let states = current.iter().flat_map(|current| &current.plugins);
+    states.map(|(key, state)| (key.clone(), plugin(state, &shown.workshop.library))).collect()
 }
 
 fn plugin(state: &PluginState, library: &Library) -> Value {
@@ -98,7 +126,8 @@ fn plugin(state: &PluginState, library: &Library) -> Value {
     }
 }
 
-fn problem(problem: &Problem) -> Value {
+/// A problem with its place and its hint.
+pub(super) fn problem(problem: &Problem) -> Value {
     json!({
         "source": problem.source,
         "line": problem.line,
@@ -109,7 +138,7 @@ fn problem(problem: &Problem) -> Value {
 }
 
 /// What is still held: generations by workers and requests, versions of plugins by instances and requests.
-fn ledger(shown: &Shown) -> Value {
+pub(super) fn ledger(shown: &Shown) -> Value {
     let generation = |held: &tidegate_proxy::GenerationUse| {
         json!({
             "generation": held.generation,
@@ -137,19 +166,29 @@ fn ledger(shown: &Shown) -> Value {
     })
 }
 
-pub(super) fn json_body(value: &Value) -> Response<Full<Bytes>> {
-    respond(StatusCode::OK, "application/json", format!("{value:#}\n"))
+/// JSON, a key a line.
+pub(super) fn json_body(value: &impl Serialize) -> Response<AdminBody> {
+    match serde_json::to_string_pretty(value) {
+        Ok(body) => respond(StatusCode::OK, "application/json", body + "\n"),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
 }
 
-pub(crate) fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+/// JSON without a space, for programs that ask often.
+pub(super) fn compact(value: &impl Serialize) -> Response<AdminBody> {
+    match serde_json::to_string(value) {
+        Ok(body) => respond(StatusCode::OK, "application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+/// Text for people.
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<AdminBody> {
     respond(status, "text/plain; charset=utf-8", body)
 }
 
-pub(crate) fn respond(
-    status: StatusCode,
-    kind: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
+/// An answer that nobody keeps.
+pub(super) fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<AdminBody> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -161,13 +200,3 @@ pub(crate) fn respond(
 pub(crate) fn seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
-
-const PATHS: &str = "\
-/healthz      the process lives
-/readyz       a configuration is served by all workers, and the end has not begun
-/metrics      Prometheus, or OpenMetrics for those who accept it
-/config       the running configuration, and why a later one was refused
-/shared-data  PLUGIN/KEY: a value that plugins share, where admin.sharedData allows it; GET, PUT
-/releases     new versions on their way; POST ID/ORDER steers one, where admin.steerReleases allows it
-/ledger       which configurations and versions of plugins are still held, and by what
-";

@@ -163,6 +163,11 @@ impl Stat {
     }
 }
 
+/// What the process has in memory, in bytes.
+pub(super) fn resident_bytes() -> Option<u64> {
+    resident(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
 /// `VmRSS` of `/proc/self/status`, in bytes.
 fn resident(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,43 +1,23 @@
 //! Releases at the admin address: where each is, and, where the configuration allows it, pause, promote and rollback.
 
-use bytes::Bytes;
-use http::header::{ALLOW, HeaderValue, ORIGIN};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use tidegate_proxy::{ArmUse, ReleaseOrder, ReleaseState, ReleaseUse, SteerError};
 
 use super::Shown;
-use super::answer::{json_body, respond, text};
+use super::answer::{AdminBody, json_body, respond, text};
 
 /// Where they are; then an id, a slash and an order.
-const PATH: &str = "/releases";
+const PATH: &str = "/releases/";
 
-/// Whether a path leads here.
-pub(super) fn has(path: &str) -> bool {
-    path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// All of them.
+pub(super) fn all(shown: &Shown) -> Value {
+    json!({ "releases": shown.gateway.releases().iter().map(release).collect::<Vec<_>>() })
 }
 
-/// Shows all of them (GET, HEAD), or steers one (POST).
-pub(super) fn answer<B>(request: &Request<B>, shown: &Shown) -> Response<Full<Bytes>> {
-    let rest = request.uri().path().strip_prefix(PATH).unwrap_or_default();
-    match (rest.strip_prefix('/').unwrap_or_default(), request.method()) {
-        ("", &Method::GET | &Method::HEAD) => json_body(&json!({
-            "releases": shown.gateway.releases().iter().map(release).collect::<Vec<_>>(),
-        })),
-        ("", _) => not_allowed("GET, HEAD", "GET or HEAD; POST /releases/ID/ORDER steers one\n"),
-        (order, &Method::POST) => steer(order, request, shown),
-        _ => not_allowed("POST", "POST steers a release; GET /releases shows all\n"),
-    }
-}
-
-fn not_allowed(allowed: &'static str, why: &'static str) -> Response<Full<Bytes>> {
-    let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, why);
-    refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    refused
-}
-
-fn steer<B>(path: &str, request: &Request<B>, shown: &Shown) -> Response<Full<Bytes>> {
+/// Steers one: an id, a slash and an order below [`PATH`].
+pub(super) fn steer(path: &str, shown: &Shown) -> Response<AdminBody> {
+    let path = path.strip_prefix(PATH).unwrap_or_default();
     let (id, word) = path.rsplit_once('/').unwrap_or((path, ""));
     let Some(order) = ReleaseOrder::ALL.into_iter().find(|order| order.word() == word) else {
         return text(
@@ -45,10 +25,6 @@ fn steer<B>(path: &str, request: &Request<B>, shown: &Shown) -> Response<Full<By
             "/releases/ID/ORDER: pause, resume, promote, rollback or restart\n",
         );
     };
-    // Pages of other sites can make a browser send a POST, which then says where it comes from.
-    if request.headers().contains_key(ORIGIN) {
-        return text(StatusCode::FORBIDDEN, "releases are not steered by pages of a browser\n");
-    }
     if !shown.status.current.borrow().as_ref().is_some_and(|current| current.steers) {
         return text(StatusCode::FORBIDDEN, "admin.steerReleases is not set\n");
     }
@@ -66,7 +42,7 @@ fn steer<B>(path: &str, request: &Request<B>, shown: &Shown) -> Response<Full<By
     }
 }
 
-fn refused(status: StatusCode, why: &SteerError) -> Response<Full<Bytes>> {
+fn refused(status: StatusCode, why: &SteerError) -> Response<AdminBody> {
     respond(status, "text/plain; charset=utf-8", format!("{why}\n"))
 }
 
@@ -114,9 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_and_escapes() {
-        assert!(has("/releases") && has("/releases/") && has("/releases/route/a/b/pause"));
-        assert!(!has("/releasesx"));
+    fn escapes_of_ids() {
         assert_eq!(unescaped("route/a%20b/%C3%A4").as_deref(), Some("route/a b/ä"));
         assert_eq!(unescaped("a%2"), None);
         assert_eq!(unescaped("a%zz"), None);

@@ -1,14 +1,14 @@
 //! Shared data of plugins at the admin address: the one thing that it can change, and only where the configuration says so.
 
 use bytes::Bytes;
-use http::header::{ALLOW, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Collected, Full, Limited};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use http_body_util::{BodyExt, Collected, Limited};
 use hyper::body::Body;
 use tracing::info;
 
 use super::Shown;
-use super::answer::{respond, text};
+use super::answer::{AdminBody, respond, text};
 
 /// Where the values are: this, then the plugin's name or VM id, a slash, and the key.
 const PATH: &str = "/shared-data/";
@@ -16,18 +16,13 @@ const PATH: &str = "/shared-data/";
 /// Bytes of a value that is set.
 const LARGEST: usize = 64 << 10;
 
-/// Whether a path leads here.
-pub(crate) fn has(path: &str) -> bool {
-    path.starts_with(PATH)
-}
-
 /// Shows a value (GET, HEAD) or sets it to the request's body (PUT). Browsers send a PUT to another site only when that
 /// allows it, which this one never does.
-pub(crate) async fn answer<B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>>(
-    request: Request<B>,
+pub(super) async fn answer<B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>>(
+    head: &Parts,
+    body: B,
     shown: &Shown,
-) -> Response<Full<Bytes>> {
-    let (head, body) = request.into_parts();
+) -> Response<AdminBody> {
     let (owner, key) =
         head.uri.path().strip_prefix(PATH).and_then(|rest| rest.split_once('/')).unwrap_or_default();
     if owner.is_empty() || key.is_empty() || key.contains('%') {
@@ -57,10 +52,7 @@ pub(crate) async fn answer<B: Body<Data = Bytes, Error: std::error::Error + Send
             Ok(_) => text(StatusCode::INSUFFICIENT_STORAGE, "the plugin's shared data is full\n"),
             Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "a value has 64 KiB at most\n"),
         },
-        _ => {
-            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD or PUT\n");
-            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT"));
-            refused
-        }
+        // The API's table lets no others come here.
+        _ => text(StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD or PUT\n"),
     }
 }

@@ -159,7 +159,8 @@ fn who_accepts_open_metrics_gets_them() {
 
 fn get(address: SocketAddr, accept: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("it listens");
-    let head = format!("GET /metrics HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    let head =
+        format!("GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).expect("it reads");
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("it answers in text");

@@ -175,7 +175,7 @@ pub(crate) fn request_with(address: SocketAddr, method: &str, path: &str, body: 
     stream.set_read_timeout(Some(LONGEST)).expect("not zero");
     let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     stream.write_all(head.as_bytes()).expect("the connection is open");
     let mut answer = String::new();

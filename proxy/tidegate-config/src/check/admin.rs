@@ -1,0 +1,77 @@
+//! `admin`.
+
+use super::Check;
+use super::names::Kind;
+use crate::document::{AdminDocument, Document};
+use crate::node::Path;
+use crate::plan::{Admin, Push};
+use crate::problem::Fault;
+use crate::types::parse_socket;
+
+/// Characters that a token has at least: fewer can be tried out.
+const SHORTEST_TOKEN: usize = 16;
+
+/// Where the admin API is, and who may use it.
+pub(super) fn admin(check: &mut Check<'_>, document: &Document, written: &AdminDocument) -> Admin {
+    let path = Path::ROOT.key("admin");
+    let address =
+        written.address.as_ref().and_then(|address| check.take(&path.key("address"), parse_socket(address)));
+    if written.address.is_none() && written.socket.is_none() {
+        let fault = Fault::new("neither an address nor a socket");
+        check.fault(&path, fault.hint("address: 127.0.0.1:9900"));
+    }
+    let socket = written.socket.as_ref().map(|socket| check.file(&path.key("socket"), socket));
+    let (section, place) = (path.key("token"), path.key("push"));
+    if let Some(token) = &written.token {
+        let fault = if token.len() < SHORTEST_TOKEN {
+            Some(format!("{} characters are too few", token.len()))
+        } else {
+            (!token.bytes().all(|byte| byte.is_ascii_graphic()))
+                .then(|| "spaces and other than ASCII".to_owned())
+        };
+        if let Some(fault) = fault {
+            let hint = "16 or more visible ASCII characters, such as `openssl rand -hex 24` writes";
+            check.fault(&section, Fault::new(fault).hint(hint));
+        }
+    }
+    let section = path.key("sharedData");
+    // Each is the name of a plugin, or the VM id of one.
+    for (index, name) in written.shared_data.iter().enumerate() {
+        let is_vm = document.plugins.values().any(|plugin| plugin.vm_id == *name);
+        if name.is_empty() || !is_vm {
+            check.dangling(&section.index(index), Kind::Plugin, name);
+        }
+    }
+    let push = written.push.as_ref().and_then(|push| {
+        let url = check.take(&place.key("url"), api(&push.url))?;
+        Some(Push { url, token: push.token.clone() })
+    });
+    Admin {
+        address,
+        socket,
+        token: written.token.clone(),
+        name: written.name.clone(),
+        push,
+        shared_data: written.shared_data.clone(),
+        steers: written.steer_releases == Some(true),
+        operates: written.operate == Some(true),
+    }
+}
+
+/// The address of an admin API.
+fn api(text: &str) -> Result<String, Fault> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let host = rest.map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    match host {
+        Some(host)
+            if !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@".contains(&byte)) =>
+        {
+            Ok(text.strip_suffix('/').unwrap_or(text).to_owned())
+        }
+        _ => {
+            Err(Fault::new(format!("{text:?} is not the address of an admin API"))
+                .hint("http://10.0.0.7:9900"))
+        }
+    }
+}

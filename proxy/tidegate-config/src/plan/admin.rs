@@ -1,0 +1,51 @@
+//! The admin API.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Where the admin API is and who may use it. Its `Debug` form does not show the token.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens; none: at no address.
+    pub address: Option<SocketAddr>,
+    /// The Unix socket at which it listens as well.
+    pub socket: Option<PathBuf>,
+    /// What clients must know; none: whoever reaches it may use it.
+    pub token: Option<String>,
+    /// What the gateway is called beside others; none: as the machine is.
+    pub name: Option<String>,
+    /// The admin API that is told what this gateway counts: `http` or `https`, host, no path.
+    pub push: Option<Push>,
+    /// Names of plugins, or VM ids, whose shared data is shown and set.
+    pub shared_data: Vec<String>,
+    /// Whether releases and canaries are steered by it.
+    pub steers: bool,
+    /// Whether it sets log levels, reloads and ends the process.
+    pub operates: bool,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Admin { address, socket, token, name, push, shared_data, steers, operates } = self;
+        f.debug_struct("Admin")
+            .field("address", address)
+            .field("socket", socket)
+            .field("name", name)
+            .field("push", &push.as_ref().map(|push| &push.url))
+            .field("shared_data", shared_data)
+            .field("steers", steers)
+            .field("operates", operates)
+            .field("has_token", &token.is_some())
+            .finish()
+    }
+}
+
+/// Where a gateway pushes what it counts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Push {
+    /// The other's admin API, without a slash at its end.
+    pub url: String,
+    /// What it wants to be told.
+    pub token: Option<String>,
+}

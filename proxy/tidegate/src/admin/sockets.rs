@@ -1,0 +1,210 @@
+//! Where the admin API listens: an address, a Unix socket, or both.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tidegate_config::plan;
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, spawn_local};
+use tracing::{info, warn};
+
+use super::{Shown, serve};
+
+/// What listens now.
+#[derive(Default)]
+pub(super) struct Sockets {
+    tcp: Option<Bound<SocketAddr>>,
+    unix: Option<Bound<PathBuf>>,
+}
+
+/// A place at which connections are accepted.
+struct Bound<P> {
+    /// As configured; a port may be 0.
+    configured: P,
+    actual: P,
+    accepting: AbortHandle,
+}
+
+/// What is bound already for a new configuration.
+pub(super) struct Change {
+    tcp: To<(SocketAddr, TcpListener)>,
+    unix: To<(PathBuf, UnixListener)>,
+}
+
+/// What becomes of a place.
+enum To<T> {
+    Keep,
+    Close,
+    Open(T),
+}
+
+impl Sockets {
+    /// Binds what is not bound yet.
+    pub(super) fn prepare(&self, settings: &plan::Admin) -> Result<Change> {
+        let tcp = match settings.address {
+            None => To::Close,
+            Some(address) if self.tcp.as_ref().is_some_and(|bound| bound.configured == address) => To::Keep,
+            Some(address) => To::Open((address, bind_tcp(address)?)),
+        };
+        let unix = match &settings.socket {
+            None => To::Close,
+            Some(path) if self.unix.as_ref().is_some_and(|bound| bound.configured == *path) => To::Keep,
+            Some(path) => To::Open((path.clone(), bind_unix(path)?)),
+        };
+        Ok(Change { tcp, unix })
+    }
+
+    /// Listens as was prepared.
+    pub(super) fn switch(&mut self, change: Change, shown: &Rc<Shown>) {
+        if !matches!(change.tcp, To::Keep) {
+            self.tcp.take();
+        }
+        if let To::Open((configured, listener)) = change.tcp {
+            let actual = listener.local_addr().unwrap_or(configured);
+            let listening = tokio::net::TcpListener::from_std(listener).map(Listener::Tcp);
+            if let Some(accepting) = begin(listening, &actual.to_string(), shown) {
+                self.tcp = Some(Bound { configured, actual, accepting });
+            }
+        }
+        if !matches!(change.unix, To::Keep)
+            && let Some(bound) = self.unix.take()
+            // The file may be another process's by now, but then it was told to take this place.
+            && let Err(error) = fs::remove_file(&bound.actual)
+        {
+            warn!(path = %bound.actual.display(), %error, "the admin socket cannot be removed");
+        }
+        if let To::Open((path, listener)) = change.unix {
+            let listening = tokio::net::UnixListener::from_std(listener).map(Listener::Unix);
+            if let Some(accepting) = begin(listening, &path.display().to_string(), shown) {
+                self.unix = Some(Bound { configured: path.clone(), actual: path, accepting });
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().map(|bound| bound.actual)
+    }
+}
+
+impl<P> Drop for Bound<P> {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        if let Some(bound) = &self.unix {
+            // It is of no use to anyone when this process is gone.
+            drop(fs::remove_file(&bound.actual));
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .with_context(|| format!("cannot listen on {address} for the admin API"))
+}
+
+/// A socket that a process left behind which is gone is replaced; anything else at the path stays.
+fn bind_unix(path: &Path) -> Result<UnixListener> {
+    let what = || format!("cannot listen at {} for the admin API", path.display());
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            bail!("{}: there is a file that is no socket", what());
+        }
+        match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).with_context(what)?;
+            }
+            _ => bail!("{}: another process listens there", what()),
+        }
+    }
+    let listener = UnixListener::bind(path).with_context(what)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).with_context(what)?;
+    listener.set_nonblocking(true).with_context(what)?;
+    Ok(listener)
+}
+
+enum Listener {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+fn begin(listening: io::Result<Listener>, place: &str, shown: &Rc<Shown>) -> Option<AbortHandle> {
+    match listening {
+        Ok(listener) => {
+            info!(address = place, "admin API listening");
+            Some(spawn_local(accept(listener, Rc::clone(shown))).abort_handle())
+        }
+        Err(error) => {
+            warn!(address = place, %error, "the admin API cannot accept connections");
+            None
+        }
+    }
+}
+
+async fn accept(listener: Listener, shown: Rc<Shown>) {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let shown = Rc::clone(&shown);
+        let accepted = match &listener {
+            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                spawn_local(async move {
+                    serve(stream, shown).await;
+                    drop(place);
+                });
+            }),
+            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                spawn_local(async move {
+                    serve(stream, shown).await;
+                    drop(place);
+                });
+            }),
+        };
+        if let Err(error) = accepted {
+            warn!(%error, "the admin API cannot accept a connection");
+            // Out of file descriptors, usually: trying again at once would only burn the CPU.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+/// Open connections to a place of the admin API; more wait to be accepted.
+const MOST_CONNECTIONS: usize = 64;
+
+/// The gateway's user and group may connect.
+const SOCKET_MODE: u32 = 0o660;
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
+        let folder = std::env::temp_dir().join(format!("tidegate-admin-sockets-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("the folder for temporary files can be written");
+        let (socket, file) = (folder.join("s"), folder.join("f"));
+        fs::write(&file, "mine").expect("it can be written");
+        assert!(bind_unix(&file).expect_err("it is a file").to_string().contains("no socket"));
+        let first = bind_unix(&socket).expect("nothing is there");
+        assert!(bind_unix(&socket).expect_err("it is in use").to_string().contains("another process"));
+        drop(first);
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        let _second = bind_unix(&socket).expect("nobody listens any more");
+        assert_eq!(mode(&socket), SOCKET_MODE);
+        fs::remove_dir_all(&folder).expect("it was made here");
+    }
+}

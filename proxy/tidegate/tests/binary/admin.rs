@@ -1,0 +1,229 @@
+//! The admin API: who may use it, what it tells of requests, what it does, the dashboard's files, other gateways.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+
+use serde_json::{Value, json};
+
+use crate::process::{Folder, Gateway, request_with};
+
+fn configuration(admin: &str) -> String {
+    format!(
+        "
+admin: {admin}
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+routes:
+  - name: shop
+    rules:
+      - {{ name: teapot, matches: [{{ path: {{ prefix: /tea }} }}], respond: {{ status: 418 }} }}
+      - {{ name: gone, matches: [{{ path: {{ prefix: /gone }} }}], forward: [{{ upstream: nobody }}] }}
+      - {{ name: rest, respond: {{ status: 200, body: hello }} }}
+upstreams: {{ nobody: {{ servers: [127.0.0.1:9] }} }}
+"
+    )
+}
+
+/// An answer's head and body to a request with these fields.
+fn ask(address: SocketAddr, head: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "{head}\r\nconnection: close\r\n\r\n").expect("it can be written");
+    split(&mut stream)
+}
+
+fn split(stream: &mut impl Read) -> (String, String) {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the answer is text and ends");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
+    (head.to_ascii_lowercase(), body.to_owned())
+}
+
+fn post(gateway: &Gateway, path: &str, body: &Value) -> Value {
+    let (status, text) = request_with(gateway.admin, "POST", path, &body.to_string());
+    assert_eq!(status, 200, "{path}: {text}");
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+#[test]
+fn counters_of_routes_and_upstreams_are_told_in_one_piece() {
+    let folder = Folder::new("admin-stats");
+    folder.write("a.yaml", configuration("{ address: 127.0.0.1:0, name: edge }"));
+    let gateway = Gateway::start(&folder, "a.yaml");
+    for (path, status) in [("/", 200), ("/x", 200), ("/tea", 418), ("/gone", 503)] {
+        assert_eq!(gateway.get(path).0, status, "{path}");
+    }
+    let stats: Value = serde_json::from_str(&gateway.admin("/stats").1).expect("it is JSON");
+    assert_eq!(
+        (&stats["name"], &stats["generation"], &stats["rejected"]),
+        (&json!("edge"), &json!(1), &Value::Null)
+    );
+    assert_eq!(stats["requests"]["total"], 4);
+    assert_eq!(stats["requests"]["failures"], json!({ "upstream_connect": 1 }));
+    let shop = &stats["routes"][0];
+    assert_eq!((&shop["name"], &shop["classes"]), (&json!("shop"), &json!([0, 2, 0, 1, 1])));
+    assert_eq!(shop["upstreams"], json!(["nobody"]));
+    assert_eq!(
+        stats["edges"],
+        json!([{ "route": "shop", "upstream": "nobody", "requests": 1, "errors": 1 }])
+    );
+    assert_eq!(stats["upstreams"][0]["servers"][0]["address"], "127.0.0.1:9");
+    let counts = stats["latency"]["counts"].as_array().expect("a list");
+    assert_eq!(counts.iter().filter_map(Value::as_u64).sum::<u64>(), 4);
+    assert_eq!(counts.len(), stats["latency"]["bounds"].as_array().expect("a list").len() + 1);
+    for (path, key) in [
+        ("/routes", "routes"),
+        ("/upstreams", "upstreams"),
+        ("/plugins", "modules"),
+        ("/connections", "listeners"),
+    ] {
+        let part: Value = serde_json::from_str(&gateway.admin(path).1).expect("it is JSON");
+        assert_eq!(part[key].as_array().map(Vec::len), stats[key].as_array().map(Vec::len), "{path}");
+    }
+}
+
+#[test]
+fn a_request_is_explained_and_a_candidate_compared_without_running_it() {
+    let folder = Folder::new("admin-explain");
+    let file = folder.write("a.yaml", configuration("{ address: 127.0.0.1:0 }"));
+    let gateway = Gateway::start(&folder, "a.yaml");
+    let url = "http://any.example/tea/green";
+    let told = post(&gateway, "/explain", &json!({ "method": "GET", "url": url, "headers": [["x-a", "b"]] }));
+    assert_eq!((&told["chosen"]["route"], &told["chosen"]["rule"]), (&json!("shop"), &json!("teapot")));
+    assert_eq!(told["others"].as_array().map(Vec::len), Some(2));
+    for wrong in [
+        json!({ "url": url }),
+        json!({ "method": "GET", "url": "/tea" }),
+        json!({ "method": "GET", "uri": url }),
+    ] {
+        let (status, text) = request_with(gateway.admin, "POST", "/explain", &wrong.to_string());
+        assert_eq!(status, 400, "{wrong}: {text}");
+    }
+
+    let running = std::fs::read_to_string(file).expect("it was written");
+    let candidate = running.replace("prefix: /tea", "exact: /tea");
+    let asked =
+        json!([{ "method": "GET", "url": url }, { "method": "GET", "url": "http://any.example/tea" }]);
+    let told = post(&gateway, "/diff", &json!({ "document": candidate, "requests": asked }));
+    assert_eq!((&told["compared"], &told["problems"]), (&json!(2), &json!([])));
+    assert_eq!(
+        told["changes"][0]["differs"][0],
+        json!({ "what": "rule", "before": "shop/teapot", "after": "shop/rest" })
+    );
+    assert_eq!(told["changes"].as_array().map(Vec::len), Some(1));
+    let told = post(&gateway, "/diff", &json!({ "document": running.replace("nobody }", "nobdy }") }));
+    assert!(told["problems"][0]["message"].as_str().is_some_and(|text| text.contains("nobdy")), "{told}");
+    assert_eq!(gateway.get("/tea/green").0, 418, "nothing has changed");
+}
+
+#[test]
+fn a_token_is_wanted_by_all_but_probes() {
+    let folder = Folder::new("admin-token");
+    folder.write("token", "0123456789abcdef");
+    folder.write("a.yaml", configuration("{ address: 127.0.0.1:0, token: '${file:token}' }"));
+    let gateway = Gateway::start(&folder, "a.yaml");
+    for open in ["/healthz", "/readyz", "/dashboard/", "/dashboard/app.js", "/openapi.json"] {
+        assert_eq!(gateway.admin(open).0, 200, "{open}");
+    }
+    let asked = |path: &str, fields: &str| {
+        ask(gateway.admin, &format!("GET {path} HTTP/1.1\r\nhost: localhost{fields}"))
+    };
+    for path in ["/stats", "/config", "/metrics", "/ledger"] {
+        let (head, _) = asked(path, "");
+        assert!(head.starts_with("http/1.1 401") && head.contains("www-authenticate: bearer"), "{head}");
+        assert!(asked(path, "\r\nauthorization: Bearer 0123456789abcdeX").0.starts_with("http/1.1 401"));
+    }
+    let (head, body) = asked("/config", "\r\nauthorization: Bearer 0123456789abcdef");
+    assert!(head.starts_with("http/1.1 200") && !body.contains("0123456789abcdef"), "{head}\n{body}");
+}
+
+#[test]
+fn other_names_and_sites_are_refused() {
+    let folder = Folder::new("admin-names");
+    folder.write("a.yaml", configuration("{ address: 127.0.0.1:0 }"));
+    let gateway = Gateway::start(&folder, "a.yaml");
+    let status = |head: &str| ask(gateway.admin, head).0.split(' ').nth(1).unwrap_or_default().to_owned();
+    assert_eq!(status("GET /config HTTP/1.1\r\nhost: rebound.example"), "421");
+    assert_eq!(
+        status(
+            "POST /reload HTTP/1.1\r\nhost: localhost\r\norigin: http://evil.example\r\ncontent-length: 0"
+        ),
+        "403"
+    );
+    // Nothing is done that the configuration does not allow.
+    for (method, path) in [("POST", "/reload"), ("POST", "/drain"), ("PUT", "/log-levels")] {
+        let (status, why) = request_with(gateway.admin, method, path, "");
+        assert_eq!((status, why.as_str()), (403, "admin.operate is not set\n"), "{path}");
+    }
+}
+
+#[test]
+fn a_unix_socket_serves_the_same() {
+    let folder = Folder::new("admin-socket");
+    folder.write("a.yaml", configuration("{ address: 127.0.0.1:0, socket: admin.sock }"));
+    let gateway = Gateway::start(&folder, "a.yaml");
+    let path = folder.path("admin.sock");
+    let mut stream = UnixStream::connect(&path).expect("it listens");
+    write!(stream, "GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .expect("it can be written");
+    assert_eq!(split(&mut stream).1, "ready\n");
+    drop(gateway);
+    // Killed: the socket stays behind, and the next one takes its place.
+    assert!(path.exists());
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    gateway.signal("TERM");
+    assert!(gateway.ended().success());
+    assert!(!path.exists(), "the end removes it");
+}
+
+#[test]
+fn levels_are_set_and_the_end_is_begun() {
+    let folder = Folder::new("admin-does");
+    folder.write("a.yaml", configuration("{ address: 127.0.0.1:0, operate: true }"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    assert_eq!(gateway.admin("/log-levels"), (200, "info\n".to_owned()));
+    assert_eq!(request_with(gateway.admin, "PUT", "/log-levels", "tidegate=loud").0, 400);
+    assert_eq!(request_with(gateway.admin, "PUT", "/log-levels", "info,tidegate_proxy=debug").0, 204);
+    assert!(gateway.admin("/log-levels").1.contains("tidegate_proxy=debug"));
+    assert_eq!(gateway.get("/gone").0, 503);
+    gateway.wait("request failed");
+    assert_eq!(request_with(gateway.admin, "POST", "/reload", "").0, 202);
+    gateway.wait("configuration unchanged");
+    assert_eq!(request_with(gateway.admin, "POST", "/drain", "").0, 202);
+    assert!(gateway.ended().success());
+}
+
+#[test]
+fn one_gateway_shows_what_another_counts() {
+    let folder = Folder::new("admin-peers");
+    folder.write("hub.yaml", configuration("{ address: 127.0.0.1:0, name: hub, token: 0123456789abcdef }"));
+    let mut hub = Gateway::start(&folder, "hub.yaml");
+    let push = format!("{{ url: 'http://{}', token: 0123456789abcdef }}", hub.admin);
+    folder
+        .write("edge.yaml", configuration(&format!("{{ address: 127.0.0.1:0, name: edge, push: {push} }}")));
+    let edge = Gateway::start(&folder, "edge.yaml");
+    assert_eq!(edge.get("/").0, 200);
+    // Two pushes make a span; the gateway tells of both in its log.
+    hub.wait("another gateway pushes");
+    let (_, body) =
+        ask(hub.admin, "GET /peers HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer 0123456789abcdef");
+    let peers: Value = serde_json::from_str(&body).expect("it is JSON");
+    assert_eq!(peers["peers"][0]["name"], "edge", "{peers}");
+    assert_eq!(peers["peers"][0]["now"]["routes"][0]["name"], "shop");
+}
+
+#[test]
+fn the_dashboard_is_served_with_its_policy() {
+    let folder = Folder::new("admin-dashboard");
+    folder.write("a.yaml", configuration("{ address: 127.0.0.1:0 }"));
+    let gateway = Gateway::start(&folder, "a.yaml");
+    let (head, _) = ask(gateway.admin, "GET / HTTP/1.1\r\nhost: localhost\r\naccept: text/html,*/*");
+    assert!(head.starts_with("http/1.1 302") && head.contains("location: /dashboard/"), "{head}");
+    let (head, body) = ask(gateway.admin, "GET /dashboard/ HTTP/1.1\r\nhost: localhost");
+    assert!(head.contains("content-security-policy: default-src 'self'"), "{head}");
+    assert!(body.contains("<title>Tidegate</title>"));
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("it has a tag").to_owned();
+    let (head, _) =
+        ask(gateway.admin, &format!("GET /dashboard/ HTTP/1.1\r\nhost: localhost\r\nif-none-match: {tag}"));
+    assert!(head.starts_with("http/1.1 304"), "{head}");
+    assert_eq!(gateway.admin("/dashboard/../Cargo.toml").0, 404);
+}

@@ -41,13 +41,8 @@ impl Alone {
     }
 }
 
-/// What happened first.
-enum Event {
-    /// It is time for one more attempt.
-    Due,
-    /// An attempt is over.
-    Over(Alone, Result<Answer, Fail>),
-}
+/// An attempt that is over, and what came of it.
+type Over = (Alone, Result<Answer, Fail>);
 
 impl Exchange {
     /// As the attempts one after the other, but with others beside one that takes long.
@@ -66,13 +61,13 @@ impl Exchange {
             }
             let due = (left > 0).then_some(rule.after);
             match self.wait(first(&mut running, due)).await? {
-                Event::Due => {
+                None => {
                     left -= 1;
                     if let Some(beside) = self.beside(&hedged, &attempts.tried, &running, message)? {
                         running.push(beside);
                     }
                 }
-                Event::Over(alone, outcome) => {
+                Some((alone, outcome)) => {
                     self.record.sent_at = alone.begun;
                     self.record.attempt_over(hedged.pool, &outcome);
                     let cause = attempts.cause(&outcome);
@@ -218,8 +213,8 @@ impl Work {
     }
 }
 
-/// The first thing that happens; an attempt that is over is taken out.
-async fn first(running: &mut Vec<Alone>, due: Option<Duration>) -> Result<Event, Fail> {
+/// The first attempt that is over, which is taken out; none: it is time for one more.
+async fn first(running: &mut Vec<Alone>, due: Option<Duration>) -> Result<Option<Over>, Fail> {
     let mut timer = pin!(async {
         match due {
             Some(due) => tokio::time::sleep(due).await,
@@ -232,8 +227,8 @@ async fn first(running: &mut Vec<Alone>, due: Option<Duration>) -> Result<Event,
             Poll::Pending => None,
         });
         match over {
-            Some((index, outcome)) => Poll::Ready(Ok(Event::Over(running.swap_remove(index), outcome))),
-            None => timer.as_mut().poll(cx).map(|()| Ok(Event::Due)),
+            Some((index, outcome)) => Poll::Ready(Ok(Some((running.swap_remove(index), outcome)))),
+            None => timer.as_mut().poll(cx).map(|()| Ok(None)),
         }
     })
     .await

@@ -102,7 +102,7 @@ fn one_trace(collector: Collector) {
     assert_eq!(by_id.len(), spans.len(), "each has a number of its own");
     let find = |service: &str, kind: i32, name: &str| {
         let found = spans.iter().find(|(s, span)| s == service && span.kind == kind && span.name == name);
-        found.map_or_else(|| panic!("no {service} {name}: {:?}", names(&spans)), |(_, span)| span)
+        found.map(|(_, span)| span).expect(name)
     };
     let (server, client) = (find("outer", 2, "GET"), find("outer", 3, "GET"));
     let (inner, attempt) = (find("inner", 2, "GET"), find("inner", 3, "GET"));

@@ -307,7 +307,7 @@ pub(crate) struct Stream {
     /// Notes of what happens to it, where they are wanted.
     pub(crate) tape: Option<Box<Tape>>,
     /// What the guest says of its span, where the stream is traced.
-    pub(crate) span: Option<Box<Vec<(String, String)>>>,
+    pub(crate) span: Option<Vec<(String, String)>>,
     /// What it holds of limits, until it is over.
     pub(crate) leases: Vec<Lease>,
 }

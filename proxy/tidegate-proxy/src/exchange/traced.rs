@@ -134,7 +134,8 @@ impl Record {
         let failed = self.reason.is_some() || status >= 500;
         let spec = &tracing.spec;
         let slow = spec.keep_slower.is_some_and(|limit| took >= limit);
-        if !trace.sampled && !(failed && spec.keep_errors) && !slow {
+        let is_wanted = trace.sampled || slow || (failed && spec.keep_errors);
+        if !is_wanted {
             return;
         }
         let clock = &self.client.local.clock;

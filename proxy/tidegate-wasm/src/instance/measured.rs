@@ -50,14 +50,14 @@ impl Instance {
     /// The guest may say something of the stream's span: it is traced.
     pub fn trace(&mut self, id: StreamId) {
         if let Some(stream) = self.store.data_mut().streams.get_mut(id.0) {
-            stream.span = Some(Box::default());
+            stream.span = Some(Vec::new());
         }
     }
 
     /// What it has said.
     pub fn take_span(&mut self, id: StreamId) -> Vec<(String, String)> {
         let stream = self.store.data_mut().streams.get_mut(id.0);
-        stream.and_then(|stream| stream.span.take()).map(|span| *span).unwrap_or_default()
+        stream.and_then(|stream| stream.span.take()).unwrap_or_default()
     }
 }
 

@@ -113,6 +113,12 @@ impl Wasm {
                 Effect::SetRoute { stream: self.number_of(stream), name: self.names.name(rule)? }
             }
             Host::Foreign { token, call: ForeignCall::Sleep(time), .. } => Effect::Sleep { token, time },
+            Host::Foreign { token, call: ForeignCall::VerifyPassword(check), .. } => {
+                let result = Bytes::copy_from_slice(&[u8::from(check.is_right())]);
+                // What it breaks off shows at the next call.
+                _ = self.instance.on_foreign_result(token, Ok(result), self.now);
+                return None;
+            }
             Host::ForeignCancel { token } => Effect::ForeignCancel { token },
             Host::HttpCall { token, upstream, head, body, trailers, timeout, .. } => Effect::HttpCall {
                 token,

@@ -116,3 +116,24 @@ fn published_keys_are_fetched_through_an_upstream() {
     let fetches = upstream.requests().iter().filter(|request| request.target() == "/jwks").count();
     assert_eq!(fetches, 1, "the first fetch was a moment ago");
 }
+
+/// A password with argon2id's usual settings, 19 MiB in two passes, which no callback has time for.
+#[test]
+fn passwords_are_hashed_by_the_host() {
+    let upstream = upstream(String::new());
+    let users = "alice:$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlcyBzYQ$xllJUVJwatbqGH4rRefg2DljdgBFTiRDSWqNql6rBsM";
+    let config = json!({ "ways": [{ "basic": { "users": users, "remember": "0s" } }],
+        "headers": { "subject": "x-user" } });
+    let gateway = gateway(&config, &upstream);
+    let right = "authorization: Basic YWxpY2U6b3BlbiBzZXNhbWU=\r\n";
+    is_known(&get(&gateway, "/orders", right));
+    let wrong = get(&gateway, "/orders", "authorization: Basic YWxpY2U6b3Blbg==\r\n");
+    assert_eq!((wrong.status, wrong.text()), (401, "name or password is wrong\n".to_owned()));
+    std::thread::scope(|scope| {
+        let several: Vec<_> = (0..4).map(|_| scope.spawn(|| get(&gateway, "/orders", right))).collect();
+        for one in several {
+            is_known(&one.join().expect("an answer"));
+        }
+    });
+    assert_eq!(gateway.metric("tidegate_plugin_timeouts_total", "plugin=\"auth\""), 0.0);
+}

@@ -1,6 +1,6 @@
 //! Bytes as text, and their comparison.
 
-use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 
 /// Compares without stopping at the first difference; only the lengths may be told by the time it takes.
 pub(crate) fn equal(known: &[u8], presented: &[u8]) -> bool {
@@ -39,11 +39,6 @@ pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     read::<Base64>(text)
 }
 
-/// Bytes of base64 without padding.
-pub(crate) fn from_bare_base64(text: &[u8]) -> Option<Vec<u8>> {
-    read::<Base64Unpadded>(text)
-}
-
 fn read<E: Encoding>(text: &[u8]) -> Option<Vec<u8>> {
     E::decode_vec(std::str::from_utf8(text).ok()?).ok()
 }
@@ -65,7 +60,6 @@ mod tests {
             let bare = text.trim_end_matches('=');
             let of_urls = bare.replace('+', "-").replace('/', "_");
             assert_eq!(from_base64(text.as_bytes()).as_deref(), Some(plain), "{text}");
-            assert_eq!(from_bare_base64(bare.as_bytes()).as_deref(), Some(plain), "{text}");
             assert_eq!(from_base64url(of_urls.as_bytes()).as_deref(), Some(plain), "{text}");
         }
         let padded = [
@@ -89,10 +83,9 @@ mod tests {
             assert_eq!(from_base64(text.as_bytes()), None, "{text}");
         }
         for text in ["Zg==", "Zm8=", "Zh", "Zm9", "Z", "Zm9vZ", "Zg\n", "Zm 9v", "Zm8\u{e9}"] {
-            assert_eq!(from_bare_base64(text.as_bytes()), None, "{text}");
             assert_eq!(from_base64url(text.as_bytes()), None, "{text}");
         }
-        assert_eq!((from_bare_base64(b"-_-_"), from_base64url(b"+/+/")), (None, None));
+        assert_eq!(from_base64url(b"+/+/"), None);
         assert_eq!((from_base64(b"\xff\xff=="), from_base64url(b"\xff\xff")), (None, None));
     }
 }

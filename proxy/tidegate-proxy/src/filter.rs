@@ -12,6 +12,7 @@ pub(crate) mod leaving;
 pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod open;
+pub(crate) mod passwords;
 pub(crate) mod plugins;
 pub(crate) mod rebuild;
 pub(crate) mod taping;

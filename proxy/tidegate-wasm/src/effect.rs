@@ -1,6 +1,6 @@
 //! What a guest decides (a step) and what it wishes (effects, which the gateway performs).
 
-use crate::{GrpcCall, StreamId};
+use crate::{GrpcCall, PasswordCheck, StreamId};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request, response};
 use std::time::Duration;
@@ -186,6 +186,9 @@ pub enum ForeignCall {
         /// How many they are.
         count: usize,
     },
+    /// Compute a password's hash, which takes up to some seconds of a processor and is nothing for a worker; the result is
+    /// one byte, 1 when the password is right.
+    VerifyPassword(PasswordCheck),
 }
 
 /// The answer to an HTTP call.

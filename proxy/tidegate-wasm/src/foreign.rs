@@ -2,6 +2,7 @@
 
 pub(crate) mod crypto;
 pub(crate) mod expression;
+pub(crate) mod password;
 pub(crate) mod redis;
 pub(crate) mod tokens;
 pub(crate) mod zlib;
@@ -9,7 +10,7 @@ pub(crate) mod zlib;
 use expression::Expressions;
 
 /// Names of all foreign functions, in order.
-pub const FOREIGN_FUNCTIONS: [&str; 22] = [
+pub const FOREIGN_FUNCTIONS: [&str; 23] = [
     "clear_route_cache",
     "compress",
     "declare_property",
@@ -30,6 +31,7 @@ pub const FOREIGN_FUNCTIONS: [&str; 22] = [
     "tidegate_set_upstream",
     "tidegate_sleep",
     "tidegate_verify",
+    "tidegate_verify_password",
     "uncompress",
     "verify_signature",
 ];

@@ -33,6 +33,7 @@ pub use effect::{CallResponse, Effect, ForeignCall, Side, Step};
 pub use engine::{CacheLimits, Engine, EngineOptions, touch_cached, trim_cache};
 pub use error::{LoadError, StartError, Trap};
 pub use foreign::FOREIGN_FUNCTIONS;
+pub use foreign::password::PasswordCheck;
 pub use grpc::{GrpcCall, Outbox};
 pub use image::{Image, ImageError};
 pub use instance::{Ended, Instance, LeftHead};

@@ -21,11 +21,12 @@ const GATEWAY: &[&str] = &["tidegate-abi", "tidegate-config", "tidegate-proxy", 
 const RULES: &[Rule] = &[
     Rule { never: IO, ..rule("tidegate-abi", &[]) },
     Rule { never: IO, ..rule("tidegate-limiter", &[]) },
+    Rule { never: IO, ..rule("tidegate-password", &[]) },
     Rule { never: IO, ..rule("tidegate-sdk", &["tidegate-abi", "tidegate-limiter", "tidegate-sdk-macros"]) },
     Rule { never: IO, ..rule("tidegate-sdk-macros", &[]) },
     Rule { never: IO, ..rule("tidegate-sdk-test", &["tidegate-abi", "tidegate-limiter", "tidegate-sdk"]) },
     Rule { never: IO_AND_WASM, ..rule("tidegate-config", &[]) },
-    Rule { never: IO, ..rule("tidegate-wasm", &["tidegate-abi", "tidegate-limiter"]) },
+    Rule { never: IO, ..rule("tidegate-wasm", &["tidegate-abi", "tidegate-limiter", "tidegate-password"]) },
     Rule { in_tests: &["tidegate-testkit"], ..rule("tidegate-proxy", &["tidegate-config", "tidegate-wasm"]) },
     Rule {
         in_tests: &["tidegate-testkit"],

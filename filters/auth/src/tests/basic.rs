@@ -96,7 +96,7 @@ fn a_wrong_configuration_names_its_line_but_not_the_hash() {
             users(
                 "bob:$argon2id$v=19$m=256,t=99,p=1$MnyLjPSow9HhBtQ8xBwYgg$FMGfkds4vUnljpmHcGpHxxH89NCHptRocuTGAQbMXWA",
             ),
-            "line 1: the argon2 hash is not `$argon2id$v=19$m=…,t=…,p=…$salt$hash`, with at most m=262144, t=16 and p=16",
+            "line 1: the argon2 hash is not `$argon2id$v=19$m=…,t=…,p=…$salt$hash`, with at most m=262144, t=16, p=16 and m × t = 1048576",
         ),
         (users(&format!("{USERS}{USERS}")), "line 4: the name is that of an earlier line"),
     ];

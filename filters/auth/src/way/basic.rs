@@ -1,10 +1,9 @@
 //! Names and passwords (RFC 7617), whose hashes are lines of a file as `htpasswd` writes it.
 //!
 //! Hashes of passwords are slow on purpose, so what was right once is remembered for a while, by a digest with a secret
-//! that only this instance knows; and no more than a few are computed at the same time.
+//! that only this instance knows; and no more than a few are computed at the same time. The host computes them where it can,
+//! off its workers; elsewhere the filter does it itself.
 
-mod bcrypt;
-mod hash;
 mod turns;
 
 use std::cell::{OnceCell, RefCell};
@@ -15,8 +14,9 @@ use std::time::Duration;
 use hmac::{Hmac, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
+use tidegate_password::Hash;
 use tidegate_sdk::units::Span;
-use tidegate_sdk::{ConfigError, random, time};
+use tidegate_sdk::{ConfigError, Error, foreign, log, random, time};
 
 use crate::Request;
 use crate::bytes;
@@ -24,7 +24,6 @@ use crate::cache::Cache;
 use crate::identity::Identity;
 use crate::place::Place;
 use crate::verdict::{Challenge, Refusal, Verdict};
-use hash::Hash;
 use turns::Turns;
 
 pub(super) const KIND: &str = "basic";
@@ -67,7 +66,7 @@ fn remembered() -> Span {
 
 /// The known users.
 pub(crate) struct Users {
-    known: BTreeMap<String, (Hash, Rc<Identity>)>,
+    known: BTreeMap<String, User>,
     challenge: String,
     remember: Duration,
     places: Vec<Place>,
@@ -75,6 +74,15 @@ pub(crate) struct Users {
     right: RefCell<Cache<[u8; 32], Duration>>,
     secret: OnceCell<Option<[u8; 32]>>,
     turns: Turns,
+    /// Whether the host computes hashes, once that is known.
+    hosted: OnceCell<bool>,
+}
+
+struct User {
+    /// The hash as it is written.
+    line: String,
+    hash: Hash,
+    identity: Rc<Identity>,
 }
 
 impl Users {
@@ -90,10 +98,11 @@ impl Users {
             if name.is_empty() || name.contains(char::is_control) {
                 return Err(wrong("the name is empty or has a control character in it"));
             }
-            let hash = Hash::read(hash).map_err(|message| wrong(&message))?;
+            let (line, hash) =
+                (hash.to_owned(), Hash::read(hash).map_err(|problem| wrong(&problem.to_string()))?);
             let groups = document.groups.remove(name).unwrap_or_default();
-            let identity = Identity { groups, ..Identity::new(KIND, name) };
-            if known.insert(name.to_owned(), (hash, Rc::new(identity))).is_some() {
+            let identity = Rc::new(Identity { groups, ..Identity::new(KIND, name) });
+            if known.insert(name.to_owned(), User { line, hash, identity }).is_some() {
                 return Err(wrong("the name is that of an earlier line"));
             }
         }
@@ -115,6 +124,7 @@ impl Users {
             right: RefCell::new(Cache::new(REMEMBERED)),
             secret: OnceCell::new(),
             turns: Turns::default(),
+            hosted: OnceCell::new(),
         })
     }
 
@@ -146,30 +156,43 @@ impl Users {
         }
         // Somebody unknown costs as much as somebody known, or the time would tell who is.
         let known = self.known.get(name);
-        let (hash, _) = known.or_else(|| self.known.values().next()).ok_or_else(malformed)?;
+        let user = known.or_else(|| self.known.values().next()).ok_or_else(malformed)?;
         let digest = self.digest(&text);
-        let is_right = self.is_remembered(digest) || self.is_right(hash, password, digest).await?;
+        let is_right = self.is_remembered(digest) || self.is_right(user, password, digest).await?;
         match known {
-            Some((_, identity)) if is_right => {
+            Some(user) if is_right => {
                 if let Some(digest) = digest {
                     self.remember(digest);
                 }
-                Ok(Rc::clone(identity))
+                Ok(Rc::clone(&user.identity))
             }
             _ => Err(Refusal::new("basic_wrong", "name or password is wrong")),
         }
     }
 
-    /// Computes the hash, after others have computed theirs.
-    async fn is_right(&self, hash: &Hash, password: &str, digest: Option<[u8; 32]>) -> Result<bool, Refusal> {
-        let turn = time::timeout(PATIENCE, self.turns.next(AT_ONCE)).await;
-        let _turn =
-            turn.map_err(|_| Refusal::new("basic_busy", "too many passwords are being checked").status(503))?;
+    /// Has the hash computed, after others have theirs.
+    async fn is_right(&self, user: &User, password: &str, digest: Option<[u8; 32]>) -> Result<bool, Refusal> {
+        let hosted = *self.hosted.get_or_init(|| foreign::has(HOSTED));
+        let at_once = if hosted { ASKED_AT_ONCE } else { COMPUTED_AT_ONCE };
+        let turn = time::timeout(PATIENCE, self.turns.next(at_once)).await;
+        let _turn = turn.map_err(|_| busy())?;
         // Others may have come with the same password.
         if self.is_remembered(digest) {
             return Ok(true);
         }
-        Ok(hash.is_of(password).await)
+        if hosted {
+            return ask(&user.line, password).await.map_err(|error| {
+                log::warn!("no password is checked: {error}");
+                busy()
+            });
+        }
+        let mut check = user.hash.check(password.as_bytes());
+        loop {
+            if let Some(right) = check.step() {
+                return Ok(right);
+            }
+            time::sleep(PAUSE).await;
+        }
     }
 
     fn is_remembered(&self, digest: Option<[u8; 32]>) -> bool {
@@ -195,14 +218,35 @@ impl Users {
     }
 }
 
+/// Has the host compute a hash.
+async fn ask(hash: &str, password: &str) -> Result<bool, Error> {
+    let length = u16::try_from(password.len()).unwrap_or(u16::MAX);
+    let argument = [&length.to_le_bytes(), password.as_bytes(), hash.as_bytes()].concat();
+    let answer = foreign::call_later(HOSTED, argument).await?;
+    Ok(answer == [1])
+}
+
+fn busy() -> Refusal {
+    Refusal::new("basic_busy", "too many passwords are being checked").status(503)
+}
+
+/// What the host computes hashes by.
+const HOSTED: &str = "tidegate_verify_password";
+
 /// Digests that are remembered.
 const REMEMBERED: usize = 4096;
 
 /// The longest password; no hash looks at more than a part of a longer one, or would be quick with it.
 const PASSWORD_BYTES: usize = 1024;
 
-/// Hashes that are computed at the same time.
-const AT_ONCE: usize = 2;
+/// Hashes that are computed in here at the same time.
+const COMPUTED_AT_ONCE: usize = 2;
+
+/// Hashes that the host is asked for at the same time.
+const ASKED_AT_ONCE: usize = 16;
 
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two slices of a hash, for other requests.
+const PAUSE: Duration = Duration::from_millis(1);

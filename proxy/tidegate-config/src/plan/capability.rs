@@ -20,7 +20,7 @@ pub struct Capabilities {
 }
 
 /// Names of the foreign functions that the host has, in order.
-pub const FOREIGN_FUNCTIONS: [&str; 22] = [
+pub const FOREIGN_FUNCTIONS: [&str; 23] = [
     "clear_route_cache",
     "compress",
     "declare_property",
@@ -41,6 +41,7 @@ pub const FOREIGN_FUNCTIONS: [&str; 22] = [
     "tidegate_set_upstream",
     "tidegate_sleep",
     "tidegate_verify",
+    "tidegate_verify_password",
     "uncompress",
     "verify_signature",
 ];

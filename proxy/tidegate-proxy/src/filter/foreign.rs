@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tidegate_wasm::{ForeignCall, Status};
 use tokio::task::spawn_local;
 
+use crate::filter::passwords;
 use crate::filter::plugins::Host;
 use crate::upstream::redis;
 
@@ -37,6 +38,11 @@ async fn perform(host: &Weak<Host>, call: ForeignCall) -> Result<Bytes, (Status,
             let away = |why: String| (Status::NotFound, why);
             let pool = pool.ok_or_else(|| away(format!("there is no upstream {upstream}")))?;
             redis::ask(&pool, commands, count, timeout).await.map_err(away)
+        }
+        ForeignCall::VerifyPassword(check) => {
+            let right =
+                passwords::verify(check).await.map_err(|why| (Status::InternalFailure, why.to_owned()))?;
+            Ok(Bytes::from_static(if right { &[1] } else { &[0] }))
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{Answer, token};
 use crate::abi::imports::stream;
 use crate::abi::memory::Fault;
 use crate::abi::protobuf::{Reader, Value};
+use crate::foreign::password::PasswordCheck;
 use crate::foreign::tokens;
 use crate::foreign::{FOREIGN_FUNCTIONS, redis};
 use crate::grpc::Kind;
@@ -26,6 +27,10 @@ pub(super) fn call(state: &mut State, name: &[u8], args: &[u8]) -> Result<Vec<u8
         b"tidegate_set_upstream" => set_upstream(state, args)?,
         b"tidegate_sleep" => return sleep(state, args),
         b"tidegate_verify" => return Ok(verify(args)?),
+        b"tidegate_verify_password" => {
+            let check = PasswordCheck::read(args).ok_or(Status::BadArgument)?;
+            return later(state, ForeignCall::VerifyPassword(check));
+        }
         _ => return Err(Status::NotFound.into()),
     }
     Ok(Vec::new())

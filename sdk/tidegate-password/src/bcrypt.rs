@@ -1,15 +1,15 @@
-//! bcrypt, computed in slices with pauses between them: a call into the filter may take some milliseconds only, and the
-//! worker has other requests to serve.
+//! bcrypt, which can be computed in slices: a call into a filter may take some milliseconds only, and its worker has other
+//! requests to serve.
 
-use std::time::Duration;
+use std::fmt;
 
 use blowfish::Blowfish;
-use tidegate_sdk::time;
 
-use crate::bytes::equal;
+use crate::hash::equal;
 
 /// A password's hash by bcrypt.
-pub(super) struct Bcrypt {
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Bcrypt {
     rounds: u32,
     salt: [u8; 16],
     output: [u8; 23],
@@ -17,10 +17,11 @@ pub(super) struct Bcrypt {
 
 impl Bcrypt {
     /// Reads `$2y$10$`, 22 letters of salt, 31 letters of hash; `2a` and `2b` mean the same.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub(crate) fn read(text: &str) -> Option<Self> {
         let rest = ["$2y$", "$2b$", "$2a$"].into_iter().find_map(|start| text.strip_prefix(start))?;
         let (cost, rest) = rest.split_once('$')?;
-        let cost: u32 = cost.parse().ok().filter(|_| cost.len() == 2)?;
+        let figures = cost.len() == 2 && cost.bytes().all(|byte| byte.is_ascii_digit());
+        let cost: u32 = cost.parse().ok().filter(|_| figures)?;
         let (salt, output) = rest.split_at_checked(22)?;
         if !(4..=16).contains(&cost) || output.len() != 31 {
             return None;
@@ -29,30 +30,60 @@ impl Bcrypt {
         Some(Bcrypt { rounds: 1 << cost, salt, output })
     }
 
-    /// Whether it is this password's. The password has no zero byte in it.
-    pub(super) async fn is_of(&self, password: &str) -> bool {
-        let mut key = password.as_bytes().to_vec();
+    /// Begins to compute a password's hash. One with a zero byte in it is nobody's: programs differ in what it would mean.
+    pub(crate) fn begin(&self, password: &[u8]) -> Rounds<'_> {
+        let mut key = password.to_vec();
+        let possible = !key.contains(&0);
         key.push(0);
         key.truncate(72);
         let mut state: Blowfish = Blowfish::bc_init_state();
         state.salted_expand_key(&self.salt, &key);
-        for round in 1..=self.rounds {
-            state.bc_expand_key(&key);
-            state.bc_expand_key(&self.salt);
-            if round % SLICE == 0 && round != self.rounds {
-                time::sleep(PAUSE).await;
-            }
+        Rounds { hash: self, key, state, possible, done: 0 }
+    }
+}
+
+impl fmt::Debug for Bcrypt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bcrypt {}", self.rounds.ilog2())
+    }
+}
+
+/// A hash on its way.
+pub(crate) struct Rounds<'a> {
+    hash: &'a Bcrypt,
+    key: Vec<u8>,
+    state: Blowfish,
+    possible: bool,
+    done: u32,
+}
+
+impl Rounds<'_> {
+    pub(crate) fn hash(&self) -> &Bcrypt {
+        self.hash
+    }
+
+    /// Some rounds; after the last one, whether the hash is the same.
+    pub(crate) fn step(&mut self) -> Option<bool> {
+        let end = self.hash.rounds.min(self.done + SLICE);
+        for _ in self.done..end {
+            self.state.bc_expand_key(&self.key);
+            self.state.bc_expand_key(&self.hash.salt);
         }
+        self.done = end;
+        (end == self.hash.rounds).then(|| equal(&self.hash.output, &self.output()) && self.possible)
+    }
+
+    fn output(&self) -> Vec<u8> {
         let mut output = Vec::with_capacity(24);
         for [left, right] in TEXT {
             let mut halves = [left, right];
             for _ in 0..64 {
-                halves = state.bc_encrypt(halves);
+                halves = self.state.bc_encrypt(halves);
             }
             output.extend(halves.into_iter().flat_map(u32::to_be_bytes));
         }
-        output.truncate(self.output.len());
-        equal(&self.output, &output)
+        output.truncate(self.hash.output.len());
+        output
     }
 }
 
@@ -84,7 +115,5 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 const TEXT: [[u32; 2]; 3] =
     [[0x4f72_7068, 0x6561_6e42], [0x6568_6f6c, 0x6465_7253], [0x6372_7944, 0x6f75_6274]];
 
-/// Rounds between two pauses: some milliseconds in WebAssembly.
+/// Rounds of a step: some milliseconds in WebAssembly.
 const SLICE: u32 = 64;
-
-const PAUSE: Duration = Duration::from_millis(1);

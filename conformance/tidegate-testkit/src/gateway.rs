@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidegate_config::plan::{self, ModuleSource, Plan};
@@ -15,6 +16,9 @@ use tidegate_proxy::{
     Snapshot, plugin_spec,
 };
 use tidegate_wasm::{Engine, EngineOptions, Instance, MetricValue, Module, Now, Plugin, Shared};
+
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
 
 use crate::client::PATIENCE;
 
@@ -33,6 +37,8 @@ pub struct TestGateway {
     shared: Arc<Shared>,
     started: Instant,
     state: Mutex<State>,
+    /// What the control thread does for servers, on a thread of its own.
+    watching: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 /// What a configuration is made of besides its text.
@@ -76,8 +82,10 @@ impl TestGateway {
         let workers = plan.workers.unwrap_or(NonZeroUsize::MIN);
         let options = GatewayOptions { workers, engine: engine.clone(), epoch_tick };
         let gateway = Gateway::start(options).expect("workers start");
+        let (end, watching) = watch(gateway.clone());
         let gateway = Self {
             gateway,
+            watching: Some((end, watching)),
             engine,
             shared: Arc::default(),
             started: Instant::now(),
@@ -319,8 +327,28 @@ impl TestGateway {
 
 impl Drop for TestGateway {
     fn drop(&mut self) {
+        if let Some((end, watching)) = self.watching.take() {
+            drop(end);
+            watching.join().ok();
+        }
         self.gateway.stop();
     }
+}
+
+/// Checks and compares servers until the sender is dropped.
+fn watch(gateway: Gateway) -> (oneshot::Sender<()>, JoinHandle<()>) {
+    let (end, ended) = oneshot::channel();
+    let watching = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime needs a few descriptors only");
+        LocalSet::new().block_on(&runtime, async {
+            tokio::select! {
+                () = gateway.watch_servers() => {}
+                _ = ended => {}
+            }
+        });
+    });
+    (end, watching)
 }
 
 struct NoSecrets;

@@ -3,11 +3,14 @@
 
 mod access_log;
 mod admin;
+mod discover;
 mod filter;
+mod health;
 mod listener;
 mod loading;
 mod matching;
 mod names;
+mod outliers;
 mod overlap;
 mod plugin;
 mod policy;
@@ -20,6 +23,7 @@ mod tracing;
 mod upstream;
 
 pub(crate) use names::Names;
+pub(crate) use upstream::servers_alone;
 
 pub use loading::{is_local_registry, oci_reference};
 

@@ -6,8 +6,11 @@
 
 mod access_log;
 mod admin;
+mod discover;
+mod health;
 mod listener;
 mod loading;
+mod outliers;
 mod plugin;
 mod policy;
 mod recording;
@@ -23,6 +26,13 @@ pub use access_log::{
     SyslogFacility,
 };
 pub use admin::{AdminDocument, PushDocument};
+pub use discover::{
+    AddressFamily, ConsulDocument, ConsulEntry, DiscoverDocument, DnsDocument, DnsEntry, HttpSourceDocument,
+    HttpSourceEntry, SrvDocument, SrvEntry,
+};
+pub use health::{
+    GrpcCheckDocument, HealthDocument, HttpCheckDocument, HttpCheckEntry, InitialHealth, TcpCheckDocument,
+};
 pub use listener::{
     Addresses, ListenerDocument, ListenerFilter, ListenerLimitsDocument, ListenerProtocol,
     ListenerTimeoutsDocument,
@@ -30,6 +40,7 @@ pub use listener::{
 pub use loading::{
     ExpectDocument, FetchDocument, PluginTestDocument, PullPolicy, SignatureDocument, TestRequestDocument,
 };
+pub use outliers::{LatencyDocument, LatencyEntry, SuccessRateDocument, SuccessRateEntry};
 pub use plugin::{
     BodyAccessDocument, Capabilities, FailureMode, FailureModes, FailurePolicy, FieldAccessDocument,
     HeadersPause, Isolation, PluginDocument, PluginLimitsDocument,
@@ -49,8 +60,8 @@ pub use tls::{Certificate, ClientAuthDocument, ClientAuthMode, ListenerTls, Upst
 pub use tracing::{KeepDocument, OtlpDocument, OtlpProtocol, TraceFormat, TracingDocument};
 pub use traffic::{AdaptiveDocument, HedgeDocument, PoolAddresses, PoolDocument, RetryBudgetDocument};
 pub use upstream::{
-    BalanceMethod, Discover, EjectionDocument, EjectionEntry, RedisLoginDocument, ServerDocument,
-    ServerEntry, UpstreamDocument, UpstreamLimitsDocument, UpstreamTimeoutsDocument, UpstreamWire,
+    BalanceMethod, EjectionDocument, EjectionEntry, RedisLoginDocument, ServerDocument, ServerEntry,
+    UpstreamDocument, UpstreamLimitsDocument, UpstreamTimeoutsDocument, UpstreamWire,
 };
 
 use schemars::JsonSchema;

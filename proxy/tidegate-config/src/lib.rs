@@ -15,6 +15,7 @@ mod redact;
 mod report;
 mod schema;
 mod secret;
+mod servers;
 mod shape;
 mod types;
 
@@ -23,4 +24,5 @@ pub use load::{Loaded, SourceText, load};
 pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;
 pub use secret::Secrets;
+pub use servers::load_servers;
 pub use types::{ByteSize, Network, Timeout};

@@ -5,6 +5,7 @@
 mod access_log;
 mod admin;
 mod capability;
+mod discover;
 mod limits;
 mod loading;
 mod login;
@@ -19,6 +20,10 @@ pub use access_log::{
 };
 pub use admin::{Admin, Push};
 pub use capability::{BodyAccess, Capabilities, FOREIGN_FUNCTIONS, FieldAccess};
+pub use discover::{
+    ConsulSource, Discover, DnsRecords, DnsSource, Health, HttpSource, Latency, Outliers, Probe,
+    SecretFields, SuccessRate,
+};
 pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
 pub use login::RedisLogin;
@@ -446,6 +451,10 @@ pub struct Upstream {
     pub name: String,
     /// Host names are resolved by the gateway at build.
     pub servers: Vec<Server>,
+    /// Where they come from when they are not written down; `servers` is empty then.
+    pub discover: Option<Discover>,
+    /// How they are checked; none: not.
+    pub health: Option<Health>,
     /// How they are spoken to.
     pub protocol: UpstreamProtocol,
     /// Who the gateway is to Redis.
@@ -514,6 +523,8 @@ pub struct Ejection {
     pub max_time: Duration,
     /// At most this share of the servers at once, in percent (default 50).
     pub percent: usize,
+    /// When a server is left out because it is worse than the others; none: never.
+    pub outliers: Option<Outliers>,
 }
 
 /// TLS towards servers.

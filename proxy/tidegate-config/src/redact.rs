@@ -21,6 +21,14 @@ pub(crate) fn redact(document: &mut Value) {
     for value in headers.and_then(Value::as_object_mut).into_iter().flat_map(|headers| headers.values_mut()) {
         *value = HIDDEN.into();
     }
+    let upstreams = document.get_mut("upstreams").and_then(Value::as_object_mut);
+    for upstream in upstreams.into_iter().flat_map(|upstreams| upstreams.values_mut()) {
+        for part in ["login", "discover", "health"] {
+            if let Some(part) = upstream.get_mut(part) {
+                redact_keys(part);
+            }
+        }
+    }
     for part in ["listeners", "routes"] {
         if let Some(part) = document.get_mut(part) {
             redact_filters(part);

@@ -5,6 +5,7 @@ mod host;
 mod http;
 mod network;
 mod timeout;
+mod url;
 
 pub use bytes::ByteSize;
 pub(crate) use host::{
@@ -17,3 +18,4 @@ pub(crate) use http::{
 pub use network::Network;
 pub(crate) use network::parse_network;
 pub use timeout::Timeout;
+pub(crate) use url::check_url;

@@ -20,7 +20,7 @@ impl Secrets for Anything {
 }
 
 /// Every key that users rely on.
-const KEYS: [&str; 115] = [
+const KEYS: [&str; 135] = [
     "admin",
     "address",
     "workers",
@@ -110,6 +110,26 @@ const KEYS: [&str; 115] = [
     "discover",
     "dns",
     "file",
+    "srv",
+    "consul",
+    "service",
+    "resolver",
+    "minTtl",
+    "maxTtl",
+    "wait",
+    "tags",
+    "datacenter",
+    "passing",
+    "token",
+    "health",
+    "grpc",
+    "interval",
+    "unsettledInterval",
+    "healthyAfter",
+    "unhealthyAfter",
+    "initial",
+    "successRate",
+    "latency",
     "balance",
     "serverName",
     "clientCertificate",

@@ -1,6 +1,8 @@
 //! The gateway as the control thread sees it: starts workers, publishes snapshots, drains, stops.
 
 mod certificates;
+mod checks;
+mod comparisons;
 mod ledger;
 mod metrics;
 mod rollouts;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use certificates::CertificateUse;
+pub use checks::CheckState;
 use ledger::Ledger;
 pub use ledger::{GenerationUse, ModuleUse};
 use rollouts::Rollouts;
@@ -77,6 +80,10 @@ struct Inner {
     live: watch::Receiver<u64>,
     /// Counts changes of servers.
     changes: watch::Sender<u64>,
+    /// How servers' checks went.
+    checked: checks::Checked,
+    /// What comparisons of servers came to.
+    compared: comparisons::Compared,
     state: Mutex<Published>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     ticking: Arc<AtomicBool>,
@@ -131,6 +138,8 @@ impl Gateway {
             shards,
             live,
             changes,
+            checked: checks::Checked::default(),
+            compared: comparisons::Compared::default(),
             state: Mutex::default(),
             threads: Mutex::new(threads),
             ticking,
@@ -261,6 +270,9 @@ impl Gateway {
         metrics::write(page, &self.0.shards, snapshot.as_deref(), generation);
         let releases: Vec<_> = self.state().rollouts.each().collect();
         metrics::write_releases(page, &releases);
+        if let Some(snapshot) = &snapshot {
+            metrics::servers::write(page, snapshot, &self.0.checked, &self.0.compared);
+        }
         metrics::write_ledger(page, &generations, &modules);
     }
 

@@ -21,8 +21,8 @@ mod upstream;
 mod worker;
 
 pub use gateway::{
-    ArmUse, CertificateUse, Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError, ReleaseOrder,
-    ReleaseState, ReleaseUse, ServerState, ServersError, Stats, SteerError,
+    ArmUse, CertificateUse, CheckState, Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError,
+    ReleaseOrder, ReleaseState, ReleaseUse, ServerState, ServersError, Stats, SteerError,
 };
 pub use route::{Choice, ExplainRequest, Explanation, Loser, RuleFinder, explain};
 pub use snapshot::{Assets, BuildError, Snapshot, plugin_spec};
@@ -30,4 +30,4 @@ pub use telemetry::otlp::messages as otlp;
 pub use telemetry::page::{Buckets, Family, Form, Kind, Number, Page, Point, Value};
 pub use telemetry::recorder::{RecordSink, Recorded};
 pub use time::thread_time;
-pub use upstream::server::{Cause, Server};
+pub use upstream::server::{Cause, Circuit, Server};

@@ -234,7 +234,7 @@ pub(crate) struct ListenerCells {
 }
 
 /// Ways in which a forwarded connection can end other than by both sides' wish.
-pub(crate) const TCP_ENDS: [&str; 22] = [
+pub(crate) const TCP_ENDS: [&str; 23] = [
     "client_reset",
     "upstream_reset",
     "idle",
@@ -242,6 +242,7 @@ pub(crate) const TCP_ENDS: [&str; 22] = [
     "no_route",
     "no_upstream",
     "no_server",
+    "servers_unknown",
     "overflow",
     "overflow_adaptive",
     "upstream_connect",
@@ -313,7 +314,7 @@ pub(crate) type RouteCounters = PerWorker<RouteCells>;
 pub(crate) type PluginCounters = PerWorker<PluginCells>;
 
 /// How many reasons a failure may have; `http/fail.rs` has them.
-pub(crate) const REASONS: usize = 33;
+pub(crate) const REASONS: usize = 34;
 
 /// Something for each reason.
 #[derive(Debug, Clone)]

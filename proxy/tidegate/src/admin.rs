@@ -10,6 +10,7 @@ mod levels;
 mod metrics;
 mod peers;
 mod releases;
+mod servers;
 mod shared;
 mod sockets;
 mod stats;
@@ -31,6 +32,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use crate::apply::Workshop;
+use crate::discover::Book;
 use crate::status::Status;
 use access::Access;
 pub(crate) use levels::Levels;
@@ -52,6 +54,7 @@ pub(crate) struct Shown {
     main: PathBuf,
     access: RefCell<Access>,
     peers: Peers,
+    pub(crate) sources: Rc<Book>,
 }
 
 /// What a new configuration means for the admin API; nothing has changed yet.
@@ -63,10 +66,16 @@ pub(crate) struct AdminChange {
 
 impl Admin {
     /// Listens nowhere yet.
-    pub(crate) fn new(main: PathBuf, status: Rc<Status>, gateway: Gateway, workshop: Arc<Workshop>) -> Self {
+    pub(crate) fn new(
+        main: PathBuf,
+        status: Rc<Status>,
+        gateway: Gateway,
+        workshop: Arc<Workshop>,
+        sources: Rc<Book>,
+    ) -> Self {
         let (access, peers) = (RefCell::default(), Peers::default());
         Self {
-            shown: Rc::new(Shown { status, gateway, workshop, main, access, peers }),
+            shown: Rc::new(Shown { status, gateway, workshop, main, access, peers, sources }),
             sockets: Sockets::default(),
         }
     }

@@ -256,6 +256,8 @@ mod tests {
             protocol: tidegate_config::plan::UpstreamProtocol::Http1,
             login: tidegate_config::plan::RedisLogin::default(),
             balance: tidegate_config::plan::Balance::Random,
+            discover: None,
+            health: None,
             ejection: None,
             tls: None,
             limits: tidegate_config::plan::UpstreamLimits::default(),

@@ -4,7 +4,7 @@
 //! and never waits for a server.
 
 mod cache;
-mod client;
+pub(crate) mod client;
 mod docker_config;
 mod library;
 mod oci;

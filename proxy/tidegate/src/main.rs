@@ -6,6 +6,7 @@ mod assets;
 mod builtin;
 mod cli;
 mod demo;
+mod discover;
 mod fetch;
 mod files;
 mod filter;

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::admin::Admin;
 use crate::apply::{self, Before, EPOCH_TICK, Outcome, Ready, Workshop};
 use crate::assets::{self, NameFailure};
+use crate::discover::Discovery;
 use crate::provider::FileProvider;
 use crate::signals::{EndSignals, Signals};
 use crate::status::{Behind, Current, Status};
@@ -61,6 +62,7 @@ pub(crate) struct Control {
     status: Rc<Status>,
     admin: Admin,
     provider: FileProvider,
+    discovery: Discovery,
 }
 
 /// How a start ended.
@@ -105,15 +107,25 @@ impl Control {
             epoch_tick: EPOCH_TICK,
         })
         .context("the workers cannot start")?;
-        let mut admin = Admin::new(main.clone(), Rc::clone(&status), gateway.clone(), Arc::clone(&workshop));
+        let discovery = Discovery::new(gateway.clone());
+        let workshop_of_admin = Arc::clone(&workshop);
+        let mut admin = Admin::new(
+            main.clone(),
+            Rc::clone(&status),
+            gateway.clone(),
+            workshop_of_admin,
+            discovery.book(),
+        );
         let change = admin.prepare(ready.admin())?;
         let generation = gateway.publish(Arc::clone(&ready.snapshot)).map_err(|error| anyhow!("{error}"))?;
         admin.switch(change);
 
         let live = Arc::from(ready);
         let provider = FileProvider::new();
-        let mut control = Self { main, gateway, workshop, workers, live, status, admin, provider };
+        let mut control = Self { main, gateway, workshop, workers, live, status, admin, provider, discovery };
         control.on_published(generation);
+        control.wait_for_sources();
+        spawn_local(control.gateway.clone().watch_servers());
         control.provider.watch(attempt.stamps);
         spawn_local(Arc::clone(&control.workshop.library).run());
         Ok(Started::Running(Box::new(control)))
@@ -233,8 +245,19 @@ impl Control {
         apply::problem(&self.main, "admin.address".to_owned(), format!("{error:#}"))
     }
 
-    fn on_published(&self, generation: u64) {
-        let live = &self.live;
+    /// Until the sources of servers have answered, clients should not be sent here.
+    fn wait_for_sources(&self) {
+        let (answers, status) = (self.discovery.first_answers(), Rc::clone(&self.status));
+        status.awaits_servers.set(true);
+        spawn_local(async move {
+            answers.await;
+            status.awaits_servers.set(false);
+        });
+    }
+
+    fn on_published(&mut self, generation: u64) {
+        let live = Arc::clone(&self.live);
+        self.discovery.follow(live.snapshot.plan());
         for warning in &live.warnings {
             warn!("{warning}");
         }

@@ -29,6 +29,8 @@ pub(crate) struct Status {
     pub(crate) served: Cell<u64>,
     /// Values of shared data that the admin API has set.
     pub(crate) shared_data_sets: Cell<u64>,
+    /// Sources of servers have not had their time to answer since the start.
+    pub(crate) awaits_servers: Cell<bool>,
     /// The end has begun.
     pub(crate) draining: Cell<bool>,
     /// The number of configurations that were published everywhere or refused.
@@ -107,6 +109,7 @@ impl Status {
             published: Cell::new(0),
             shared_data_sets: Cell::new(0),
             served: Cell::new(0),
+            awaits_servers: Cell::new(false),
             draining: Cell::new(false),
             settled: watch::Sender::new(0),
             wanted: Wishes::default(),
@@ -152,7 +155,7 @@ impl Status {
 
     /// Whether clients should be sent here.
     pub(crate) fn is_ready(&self) -> bool {
-        self.served.get() > 0 && !self.draining.get()
+        self.served.get() > 0 && !self.draining.get() && !self.awaits_servers.get()
     }
 
     fn settle(&self) {
@@ -208,6 +211,9 @@ mod tests {
         assert!(!status.is_ready(), "no worker has it yet");
         status.on_served(1);
         assert!(status.is_ready());
+        status.awaits_servers.set(true);
+        assert!(!status.is_ready(), "its upstreams have no servers yet");
+        status.awaits_servers.set(false);
         status.draining.set(true);
         assert!(!status.is_ready());
     }

@@ -1,20 +1,23 @@
 //! `upstreams`: servers, balancing, TLS and limits.
 
-use super::Check;
 use super::names::Kind;
 use super::policy::{budget, limits, pool};
+use super::{Check, Names};
+use super::{discover, health, outliers};
 use crate::document::{
     BalanceMethod, Document, EjectionDocument, EjectionEntry, RedisLoginDocument, ServerEntry,
     UpstreamDocument, UpstreamTls, UpstreamWire,
 };
-use crate::node::Path;
+use crate::node::{Node, Path};
 use crate::plan::{
     Balance, CertificateFiles, ClientTls, Ejection, RedisLogin, Server, Upstream, UpstreamIndex,
     UpstreamProtocol,
 };
 use crate::problem::Fault;
+use crate::report::Report;
 use crate::types::{check_name, check_server_name, parse_server};
 use std::collections::{HashMap, HashSet};
+use std::path::Path as FilePath;
 use std::time::Duration;
 
 /// The upstreams of the plan, found by name.
@@ -72,9 +75,6 @@ pub(super) fn upstreams(check: &mut Check<'_>, document: &Document) -> Upstreams
 }
 
 fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &UpstreamDocument) -> Upstream {
-    if written.discover.is_some() {
-        check.unsupported(&path.key("discover"), "discover", "list the servers: servers: [host:port]");
-    }
     let protocol = match written.protocol {
         Some(UpstreamWire::Http1) => UpstreamProtocol::Http1,
         Some(UpstreamWire::Http2) => UpstreamProtocol::Http2,
@@ -86,6 +86,8 @@ fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &Upstre
     Upstream {
         name: name.to_owned(),
         servers: servers(check, &path.key("servers"), written.servers.as_deref().unwrap_or_default()),
+        discover: discover::discover(check, &path.key("discover"), written.discover.as_ref()),
+        health: health::health(check, &path.key("health"), written.health.as_ref(), written.protocol),
         protocol,
         login: login(check, &path.key("login"), protocol, written.login.as_ref()),
         balance: balance(check, &path.key("balance"), written.balance),
@@ -105,6 +107,16 @@ fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &Upstre
             Duration::from_secs(60),
         ),
     }
+}
+
+/// The servers of the only upstream of a document, which holds nothing else.
+pub(crate) fn servers_alone(document: &Document, tree: &Node, report: &mut Report) -> Vec<Server> {
+    let names = Names::collect(tree);
+    let mut check = Check { tree, names: &names, sources: &[], base: FilePath::new(""), report };
+    let section = Path::ROOT.key("upstreams");
+    let Some((name, upstream)) = document.upstreams.first_key_value() else { return Vec::new() };
+    let path = section.key(name);
+    servers(&mut check, &path.key("servers"), upstream.servers.as_deref().unwrap_or_default())
 }
 
 fn login(
@@ -179,6 +191,7 @@ fn ejection(check: &mut Check<'_>, path: &Path<'_>, written: Option<&EjectionEnt
         time,
         max_time,
         percent: written.percent.unwrap_or(50) as usize,
+        outliers: outliers::outliers(check, path, written),
     })
 }
 

@@ -1,6 +1,9 @@
 //! `upstreams`: groups of servers and how they are spoken to.
 
-use super::{AdaptiveDocument, PoolDocument, RetryBudgetDocument, UpstreamTls};
+use super::{
+    AdaptiveDocument, DiscoverDocument, HealthDocument, LatencyEntry, PoolDocument, RetryBudgetDocument,
+    SuccessRateEntry, UpstreamTls,
+};
 use crate::types::Timeout;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,7 +17,7 @@ pub struct UpstreamDocument {
     #[schemars(length(min = 1))]
     pub servers: Option<Vec<ServerEntry>>,
     /// Where the members come from.
-    pub discover: Option<Discover>,
+    pub discover: Option<DiscoverDocument>,
     /// How servers are spoken to. Default: `auto`.
     pub protocol: Option<UpstreamWire>,
     /// Who the gateway is to Redis; for `protocol: redis`.
@@ -23,6 +26,8 @@ pub struct UpstreamDocument {
     pub balance: Option<BalanceMethod>,
     /// When a server that fails is left out for a while; `false`: never. Default: with its defaults.
     pub ejection: Option<EjectionEntry>,
+    /// How the gateway itself finds out whether a server is well. Left out: servers are judged by what requests meet.
+    pub health: Option<HealthDocument>,
     /// TLS towards the servers; `{}` for the defaults. Left out: clear text.
     pub tls: Option<UpstreamTls>,
     /// Limits of the whole gateway towards this upstream.
@@ -55,17 +60,6 @@ pub struct ServerDocument {
     /// Its share of requests. Default: 1.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub weight: Option<u32>,
-}
-
-/// Where the members of an upstream come from.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{ "required": ["dns"] }, { "required": ["file"] }]))]
-pub struct Discover {
-    /// A name and a port, resolved again and again.
-    pub dns: Option<String>,
-    /// A file with servers, watched.
-    pub file: Option<String>,
 }
 
 /// How servers are spoken to.
@@ -141,6 +135,12 @@ pub struct EjectionDocument {
     /// At most this share of the servers at once; one always stays. Default: 50.
     #[schemars(range(min = 1, max = 100))]
     pub percent: Option<u32>,
+    /// How often servers are compared by `successRate` and `latency`. Default: `10s`.
+    pub interval: Option<Timeout>,
+    /// Whether a server is left out that fails much more often than the others. Default: `false`.
+    pub success_rate: Option<SuccessRateEntry>,
+    /// Whether a server is left out that is much slower than the others. Default: `false`.
+    pub latency: Option<LatencyEntry>,
 }
 
 /// Limits towards an upstream, each for the whole gateway.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::exchange::finish::Record;
-use crate::http::fail::Fail;
+use crate::http::fail::{Fail, Origin};
 use crate::shared::traffic::{CLASSES, End};
 use crate::upstream::pool::Pool;
 use crate::upstream::send::Answer;
@@ -62,5 +62,14 @@ impl Record {
             self.trace_outcome(outcome);
         }
         self.latency = outcome.is_ok().then_some(end.took);
+        if let Some((_, member)) = &self.upstream
+            && let Some(tally) = &member.tally
+        {
+            let failed = match outcome {
+                Ok(answer) => answer.response.status().is_server_error(),
+                Err(fail) => fail.origin == Origin::Upstream,
+            };
+            tally.add(end.took, failed);
+        }
     }
 }

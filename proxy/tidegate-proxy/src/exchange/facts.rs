@@ -122,7 +122,7 @@ impl Record {
             None if self.upstream.is_some() => "via_upstream",
             None => "direct_response",
             Some(Reason::NoRoute) => "route_not_found",
-            Some(Reason::NoServer) => "no_healthy_upstream",
+            Some(Reason::NoServer | Reason::ServersUnknown) => "no_healthy_upstream",
             Some(Reason::Overflow | Reason::Adaptive) => "upstream_reset_before_response_started{overflow}",
             Some(Reason::Connect) => "upstream_reset_before_response_started{connection_failure}",
             Some(Reason::Reset) => "upstream_reset_before_response_started{connection_termination}",
@@ -147,7 +147,7 @@ pub(crate) struct Told {
 /// The bit of a failure, as filters for Envoy know them.
 fn flags(reason: Reason) -> u64 {
     match reason {
-        Reason::NoServer => 0x2,
+        Reason::NoServer | Reason::ServersUnknown => 0x2,
         Reason::Timeout => 0x4,
         Reason::Connect => 0x20,
         Reason::Reset => 0x40,

@@ -2,6 +2,7 @@
 
 mod plugins;
 mod releases;
+pub(super) mod servers;
 #[cfg(test)]
 mod tests;
 mod traffic;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::gateway::Gateway;
+use crate::gateway::{CheckState, Gateway};
 use crate::shared::Shard;
 use crate::snapshot::Snapshot;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::roster;
-use crate::upstream::server::{Cause, Server};
+use crate::upstream::server::{Cause, Circuit, Server};
 
 /// Why servers were not changed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,14 @@ pub struct ServerState {
     pub server: Server,
     /// Why it gets no requests; empty: it does.
     pub causes: Vec<Cause>,
+    /// How its checks went; none: it was not checked yet.
+    pub check: Option<CheckState>,
+    /// Whether requests go there.
+    pub circuit: Circuit,
+    /// Workers that leave it out because requests to it failed.
+    pub left_out_by: u32,
+    /// What makes it worse than the others, while it is left out for that.
+    pub outlier: Option<String>,
 }
 
 /// Puts the lists of a snapshot that is about to be served.
@@ -45,6 +53,8 @@ pub(super) fn plan(snapshot: &Snapshot, before: Option<&Snapshot>) {
         let mut others = before.iter().flat_map(|before| &before.clusters);
         let other = others.find(|other| other.spec.name == cluster.spec.name);
         let put = match other.filter(|other| !Arc::ptr_eq(other, cluster)) {
+            // Its source says nothing new by being asked in another way.
+            Some(other) if cluster.spec.discover.is_some() => roster.inherit(&other.roster, tls),
             Some(other) => roster.follow(&other.roster, servers, tls),
             None => roster.plan(servers, tls),
         };
@@ -121,6 +131,10 @@ impl Gateway {
         let state = |entry: roster::Entry| ServerState {
             server: (*entry.server).clone(),
             causes: entry.identity.causes(),
+            check: self.0.checked.of(upstream, entry.identity.id),
+            circuit: entry.identity.circuit(),
+            left_out_by: entry.identity.left_out_by(),
+            outlier: self.0.compared.why(upstream, entry.identity.id),
         };
         Ok(entries.into_iter().map(state).collect())
     }

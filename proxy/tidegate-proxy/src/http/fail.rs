@@ -46,6 +46,8 @@ pub(crate) enum Reason {
     NoUpstream,
     /// The upstream has no server that can be used.
     NoServer,
+    /// The source of the upstream's servers has not answered yet.
+    ServersUnknown,
     /// A limit towards the upstream is reached.
     Overflow,
     /// The limit towards the upstream that follows latency is reached.
@@ -188,6 +190,7 @@ impl Reason {
         Self::NoRoute,
         Self::NoUpstream,
         Self::NoServer,
+        Self::ServersUnknown,
         Self::Overflow,
         Self::Adaptive,
         Self::Connect,

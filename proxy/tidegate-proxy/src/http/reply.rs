@@ -77,6 +77,7 @@ fn answer(reason: Reason) -> (StatusCode, &'static str) {
         }
         Reason::NoRoute => (StatusCode::NOT_FOUND, "no route\n"),
         Reason::NoUpstream | Reason::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "gateway error\n"),
+        Reason::ServersUnknown => (StatusCode::SERVICE_UNAVAILABLE, "servers are not known yet\n"),
         Reason::NoServer => (StatusCode::SERVICE_UNAVAILABLE, "no server\n"),
         Reason::Overflow | Reason::Adaptive => (StatusCode::SERVICE_UNAVAILABLE, "overloaded\n"),
         Reason::Connect => (StatusCode::SERVICE_UNAVAILABLE, "upstream connection failed\n"),
@@ -115,6 +116,7 @@ impl Reason {
             Self::NoRoute => "no_route",
             Self::NoUpstream => "no_upstream",
             Self::NoServer => "no_server",
+            Self::ServersUnknown => "servers_unknown",
             Self::Overflow => "overflow",
             Self::Adaptive => "overflow_adaptive",
             Self::Connect => "upstream_connect",

@@ -335,5 +335,6 @@ fn cluster(
     let counters = before.map_or_else(|| Arc::new(PerWorker::new(WORKERS)), |before| before.counters.clone());
     let identity = spec.tls.as_ref().map(|tls| tls::identity(tls, assets)).transpose()?.flatten();
     let tls_for_bytes = tls.as_deref().map(tls::client_for_bytes);
-    Ok(Arc::new(Cluster { spec, roster: Roster::default(), tls, tls_for_bytes, identity, made_of, counters }))
+    let roster = Roster::new(spec.health.as_ref());
+    Ok(Arc::new(Cluster { spec, roster, tls, tls_for_bytes, identity, made_of, counters }))
 }

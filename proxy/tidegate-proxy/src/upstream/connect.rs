@@ -1,6 +1,7 @@
 //! Opens connections to servers: TCP, TLS, and what ALPN says.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -33,7 +34,26 @@ pub(crate) async fn open(cluster: &Cluster, member: &Member) -> io::Result<Opene
 /// Connects to a server, whatever it speaks. The caller bounds the time.
 pub(crate) async fn any(cluster: &Cluster, member: &Member) -> io::Result<Opened> {
     let tcp = dial::tcp(member, cluster.spec.pool.stagger).await?;
-    match (&cluster.tls, &member.identity.name) {
+    dressed(cluster, member.identity.name.as_ref(), tcp).await
+}
+
+/// Connects to one address of a server. The caller bounds the time.
+pub(crate) async fn to(
+    cluster: &Cluster,
+    address: SocketAddr,
+    name: Option<&ServerName<'static>>,
+) -> io::Result<Opened> {
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    dressed(cluster, name, tcp).await
+}
+
+async fn dressed(
+    cluster: &Cluster,
+    name: Option<&ServerName<'static>>,
+    tcp: TcpStream,
+) -> io::Result<Opened> {
+    match (&cluster.tls, name) {
         (Some(config), Some(name)) => secure(config, name, tcp, cluster.spec.protocol).await,
         _ => Ok(Opened {
             stream: Stream::new(Transport::Plain(tcp), Vec::new()),

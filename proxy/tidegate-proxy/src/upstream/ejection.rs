@@ -139,6 +139,7 @@ mod tests {
         time: Duration::from_secs(10),
         max_time: Duration::from_secs(60),
         percent: 50,
+        outliers: None,
     };
 
     fn at(seconds: u64) -> Duration {

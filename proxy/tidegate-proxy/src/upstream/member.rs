@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::upstream::ejection;
+use crate::upstream::outliers::tally::Tally;
 use crate::upstream::pool::Connections;
 use crate::upstream::roster::Entry;
 use crate::upstream::server::{Identity, Server};
@@ -23,13 +24,16 @@ pub(crate) struct Member {
     pub(crate) connections: Connections,
     /// Whether this worker leaves it out.
     pub(crate) ejection: ejection::State,
+    /// What is counted for comparisons, where servers are compared.
+    pub(crate) tally: Option<Arc<Tally>>,
     gone: Cell<bool>,
 }
 
 impl Member {
-    /// Without a connection.
-    pub(crate) fn new(entry: Entry) -> Rc<Self> {
+    /// Without a connection. `compared`: what it does is counted for comparisons.
+    pub(crate) fn new(entry: Entry, compared: bool) -> Rc<Self> {
         Rc::new(Self {
+            tally: compared.then(|| entry.identity.tallies.join()),
             identity: entry.identity,
             server: RefCell::new(entry.server),
             in_flight: Cell::default(),

@@ -25,7 +25,7 @@ use crate::upstream::ejection::Ejection;
 use crate::upstream::member::Member;
 use crate::upstream::redis::Link;
 pub(crate) use connections::{Connections, Lease, Open};
-pub(crate) use http2::Stream;
+pub(crate) use http2::{Local, Stream};
 pub(crate) use lifetime::Lifetime;
 use repeats::Repeats;
 pub(crate) use repeats::{Permit, Stop};
@@ -178,6 +178,7 @@ impl Drop for Place {
         self.member.in_flight.set(self.member.in_flight.get() - 1);
         if self.trial {
             self.member.ejection.tried();
+            self.member.identity.attempt(false);
         }
         self.pool.requests.set(self.pool.requests.get() - 1);
         self.pool.room.for_place.wake();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::pki_types::ServerName;
-use tidegate_config::plan::ClientTls;
+use tidegate_config::plan::{ClientTls, Health};
 
 use crate::upstream::server::{Cause, Identity, Key, Server};
 
@@ -34,6 +34,8 @@ pub(crate) struct Roster {
     version: AtomicU64,
     /// Counts changes of servers' health, so that workers know when to look.
     health: AtomicU64,
+    /// A new server is not used before its first check was good.
+    waits_for_check: bool,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +63,16 @@ pub(crate) struct BadName {
 }
 
 impl Roster {
+    /// Nobody is in it yet.
+    pub(crate) fn new(health: Option<&Health>) -> Self {
+        Self { waits_for_check: health.is_some_and(|rule| !rule.initially_healthy), ..Self::default() }
+    }
+
+    /// Differs from what it was when a list has changed since.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     /// Makes these the servers. One that was there before keeps all that is known of it. How many changed.
     ///
     /// # Errors
@@ -122,17 +134,27 @@ impl Roster {
         servers: &[Server],
         tls: Option<&ClientTls>,
     ) -> Result<usize, BadName> {
-        let known = before.entries();
         if lock(&before.list).planned.as_deref() != Some(servers) {
             return self.plan(servers, tls);
         }
+        let changed = self.inherit(before, tls)?;
+        lock(&self.list).planned = Some(servers.to_vec());
+        Ok(changed)
+    }
+
+    /// Takes over the servers of the roster that it comes after, with their health, wherever they came from.
+    ///
+    /// # Errors
+    /// As [`Roster::put`].
+    pub(crate) fn inherit(&self, before: &Self, tls: Option<&ClientTls>) -> Result<usize, BadName> {
+        let known = before.entries();
         let present: Vec<Server> = known.iter().map(|entry| (*entry.server).clone()).collect();
         let changed = self.put(&present, tls)?;
-        lock(&self.list).planned = Some(servers.to_vec());
         for (entry, server) in known.iter().zip(&present) {
             if let Some(identity) = self.find(&key(server, tls)?) {
-                for cause in entry.identity.causes() {
-                    self.mark(&identity, cause, true);
+                let causes = entry.identity.causes();
+                for cause in Cause::ALL {
+                    self.mark(&identity, cause, causes.contains(&cause));
                 }
             }
         }
@@ -164,7 +186,11 @@ impl Roster {
                 Some(before) => before.identity,
                 None => {
                     list.ids += 1;
-                    Arc::new(Identity::new(list.ids, key))
+                    let identity = Identity::new(list.ids, key);
+                    if self.waits_for_check {
+                        self.mark(&identity, Cause::Check, true);
+                    }
+                    Arc::new(identity)
                 }
             };
             self.set(&mut feed, slot, Some(Entry { identity, server: Arc::new(server) }));

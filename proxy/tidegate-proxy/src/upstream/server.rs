@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustls::pki_types::ServerName;
 
 use crate::upstream::dial;
+use crate::upstream::outliers::tally::Tallies;
 
 /// A server as a list names it; see [`crate::Gateway::put_servers`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,20 +94,86 @@ pub(crate) struct Identity {
     pub(crate) address: SocketAddr,
     /// The name that its certificate must have.
     pub(crate) name: Option<ServerName<'static>>,
+    /// What workers count of it, where servers are compared.
+    pub(crate) tallies: Tallies,
     /// The causes for which it is not used. Zero, it is.
     causes: AtomicU32,
+    /// Workers that leave it out because it failed.
+    left_out: AtomicU32,
+    /// Of these, those that try it with a request now.
+    tried: AtomicU32,
+}
+
+/// Whether requests go to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Circuit {
+    /// They do.
+    Closed,
+    /// They do not, of one worker at least.
+    Open,
+    /// One request is trying it.
+    HalfOpen,
+}
+
+impl Circuit {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// As the admin API and metrics call it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        }
+    }
 }
 
 impl Identity {
     /// A server that can be used.
     pub(crate) fn new(id: usize, (address, name): Key) -> Self {
-        Self { id, address, name, causes: AtomicU32::new(0) }
+        Self {
+            id,
+            address,
+            name,
+            causes: AtomicU32::default(),
+            left_out: AtomicU32::default(),
+            tried: AtomicU32::default(),
+            tallies: Tallies::default(),
+        }
     }
 
     /// Whether requests may go there, as far as all workers know.
     #[inline]
     pub(crate) fn is_usable(&self) -> bool {
         self.causes.load(Ordering::Relaxed) == 0
+    }
+
+    /// A worker leaves it out from now on, or no longer.
+    pub(crate) fn leave_out(&self, out: bool) {
+        count(&self.left_out, out);
+    }
+
+    /// A worker tries it with a request, or that is over.
+    pub(crate) fn attempt(&self, begins: bool) {
+        count(&self.tried, begins);
+    }
+
+    /// Workers that leave it out because it failed.
+    pub(crate) fn left_out_by(&self) -> u32 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests go there.
+    pub(crate) fn circuit(&self) -> Circuit {
+        if self.tried.load(Ordering::Relaxed) > 0 {
+            Circuit::HalfOpen
+        } else if !self.is_usable() || self.left_out_by() > 0 {
+            Circuit::Open
+        } else {
+            Circuit::Closed
+        }
     }
 
     /// Why it is not used.
@@ -133,4 +200,10 @@ pub(crate) fn mixed(mut x: u64) -> u64 {
     x ^= x >> 33;
     x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     x ^ (x >> 33)
+}
+
+fn count(cell: &AtomicU32, up: bool) {
+    let change = |known: u32| Some(if up { known.saturating_add(1) } else { known.saturating_sub(1) });
+    // The function always has a next value.
+    _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
 }

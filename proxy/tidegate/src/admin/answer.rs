@@ -43,6 +43,9 @@ pub(super) fn ready(status: &Status) -> Response<AdminBody> {
     match (status.is_ready(), status.draining.get()) {
         (true, _) => text(StatusCode::OK, "ready\n"),
         (_, true) => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        _ if status.served.get() > 0 => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "sources of servers have not answered yet\n")
+        }
         _ => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is served by all workers yet\n"),
     }
 }

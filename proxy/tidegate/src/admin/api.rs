@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::{AdminBody, AdminError, json_body, respond, text};
-use super::{Shown, answer, assets, candidate, metrics, peers, releases, shared, stats};
+use super::{Shown, answer, assets, candidate, metrics, peers, releases, servers, shared, stats};
 
 /// A path of the API.
 pub(super) struct Endpoint {
@@ -35,6 +35,7 @@ enum Does {
     Metrics,
     Config,
     Ledger,
+    Servers,
     Stats,
     Part(stats::Part),
     Certificates,
@@ -80,6 +81,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     shows("/connections", Does::Part(stats::Part::Connections), "clients' connections by listener"),
     shows("/routes", Does::Part(stats::Part::Routes), "routes with their answers"),
     shows("/upstreams", Does::Part(stats::Part::Upstreams), "upstreams with their servers"),
+    shows("/servers", Does::Servers, "servers of each upstream: where they come from, how they are"),
     shows("/plugins", Does::Part(stats::Part::Plugins), "plugins with their versions and what they cost"),
     shows("/certificates", Does::Certificates, "certificates of listeners and when they end"),
     shows(
@@ -168,6 +170,7 @@ async fn done(
             respond(StatusCode::OK, kind, metrics::page(shown, form).into_text())
         }
         Does::Config => json_body(&answer::config(shown)),
+        Does::Servers => json_body(&servers::servers(shown)),
         Does::Ledger => json_body(&answer::ledger(shown)),
         Does::Stats => answer::compact(&stats::now(shown)),
         Does::Part(part) => json_body(&stats::part(shown, part)),

@@ -1,6 +1,7 @@
 //! The metrics of the process, the configuration and the plugins. Those of the data plane come from the gateway.
 
 mod guests;
+mod sources;
 
 use std::fs;
 
@@ -40,6 +41,7 @@ pub(crate) fn page(shown: &Shown, form: Form) -> Page {
     page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1u64);
     configuration(&mut page, &shown.status);
     modules(&mut page, &shown.workshop.library);
+    sources::write(&mut page, &shown.sources);
     process(&mut page, &shown.status);
     shown.gateway.metrics(&mut page);
     limiters(&mut page, &shown.workshop.shared.limiters());

@@ -4,6 +4,7 @@
 
 mod admin;
 mod commands;
+mod discovery;
 mod fetch;
 mod filters;
 mod metrics;

@@ -14,14 +14,18 @@ pub(super) fn forward(plan: &Plan, rule: &Rule, upstreams: &[WeightedUpstream]) 
     }
     let line = |own: &WeightedUpstream| {
         let Some(upstream) = plan.upstreams.get(own.upstream) else { return String::new() };
-        let servers = join(upstream.servers.iter().map(|server| server.address.clone()));
+        let servers = match &upstream.discover {
+            Some(source) => format!("servers by {source}"),
+            None => join(upstream.servers.iter().map(|server| server.address.clone())),
+        };
+        let checks = upstream.health.as_ref().map_or_else(String::new, |health| format!(", {health}"));
         let share = match release {
             Some(release) if is_new(own) => format!(", which takes over: {}", course(&release.course)),
             Some(_) => format!(" for {} of {total} of the rest", own.weight),
             None if upstreams.len() > 1 => format!(" for {} of {total}", own.weight),
             None => String::new(),
         };
-        format!("forward to {}{share} ({servers})", upstream.name)
+        format!("forward to {}{share} ({servers}{checks})", upstream.name)
     };
     let sticky = rule.split.sticky.as_ref().map(sticky);
     upstreams.iter().map(line).chain(sticky).collect()

@@ -147,6 +147,8 @@ fn canonical_targets_and_refusals_are_shown() {
 
 fn upstream(name: &str, address: &str) -> Upstream {
     Upstream {
+        discover: None,
+        health: None,
         name: name.to_owned(),
         servers: vec![Server { address: address.to_owned(), weight: 1 }],
         protocol: UpstreamProtocol::Http1,

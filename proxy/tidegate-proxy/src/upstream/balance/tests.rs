@@ -11,7 +11,7 @@ fn members(weights: &[u32]) -> Vec<Rc<Member>> {
     let member = |(index, &weight): (usize, &u32)| {
         let address = ([10, 0, (index / 200) as u8, (index % 200) as u8], 80).into();
         let identity = Arc::new(Identity::new(index + 1, (address, None)));
-        Member::new(Entry { identity, server: Arc::new(Server { weight, ..Server::new(address) }) })
+        Member::new(Entry { identity, server: Arc::new(Server { weight, ..Server::new(address) }) }, false)
     };
     weights.iter().enumerate().map(member).collect()
 }

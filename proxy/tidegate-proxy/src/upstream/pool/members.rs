@@ -35,7 +35,8 @@ impl Pool {
             }
             _ => {
                 self.goes(place);
-                *place = entry.map(Member::new);
+                let compared = self.compares();
+                *place = entry.map(|entry| Member::new(entry, compared));
                 if let Some(member) = place {
                     self.servers.set(self.servers.get() + 1);
                     self.ejection.joins();
@@ -46,12 +47,18 @@ impl Pool {
         }
     }
 
+    /// Whether servers are compared with each other.
+    fn compares(&self) -> bool {
+        self.cluster.spec.ejection.as_ref().is_some_and(|rule| rule.outliers.is_some())
+    }
+
     fn goes(&self, place: &mut Option<Rc<Member>>) {
         let Some(member) = place.take() else { return };
         self.servers.set(self.servers.get() - 1);
         self.balancer.remove(&member);
         self.looks_again_for(&member);
         if self.ejection.leaves(&member.ejection) {
+            member.identity.leave_out(false);
             self.left_out();
         }
         member.leave();
@@ -94,11 +101,20 @@ impl Pool {
             return Err(Fail::upstream(Reason::Adaptive, Retry::Never));
         }
         let (member, trial) =
-            self.choose(wish).ok_or_else(|| Fail::upstream(Reason::NoServer, Retry::Never))?;
+            self.choose(wish).ok_or_else(|| Fail::upstream(self.no_server(), Retry::Never))?;
         member.in_flight.set(member.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
         self.cluster.counters.of(self.shard).requests.add(1);
         Ok(Place { pool: self.clone(), member, trial })
+    }
+
+    /// Why there is none to choose.
+    #[cold]
+    fn no_server(&self) -> Reason {
+        match self.cluster.spec.discover.is_some() && self.version.get() == 0 {
+            true => Reason::ServersUnknown,
+            false => Reason::NoServer,
+        }
     }
 
     /// A server that is well; when none of these is left, any. And whether it is tried with this request.
@@ -114,6 +130,9 @@ impl Pool {
         let well = |m: &Member| m.identity.is_usable() && !m.ejection.leaves_out(now);
         let (member, is_well) = self.balancer.pick(wish, well)?;
         let trial = is_well && member.ejection.begins();
+        if trial {
+            member.identity.attempt(true);
+        }
         Some((member, trial))
     }
 
@@ -140,6 +159,7 @@ impl Pool {
     /// A server took a request or a connection.
     pub(crate) fn took(&self, member: &Member) {
         if !member.is_gone() && self.ejection.succeeded(&member.ejection, || self.deadlines.now()) {
+            member.identity.leave_out(false);
             self.left_out();
             tracing::info!(upstream = %self.name, server = %member.identity.address, "server is taken back");
         }
@@ -150,7 +170,11 @@ impl Pool {
         if member.is_gone() {
             return;
         }
+        let was_out = member.ejection.is_out();
         let Some(time) = self.ejection.failed(&member.ejection, self.deadlines.now()) else { return };
+        if !was_out {
+            member.identity.leave_out(true);
+        }
         self.cluster.counters.of(self.shard).ejections.add(1);
         self.left_out();
         let (server, seconds) = (member.identity.address, time.as_secs_f64());

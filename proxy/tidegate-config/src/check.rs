@@ -3,6 +3,7 @@
 
 mod access_log;
 mod admin;
+mod balance;
 mod discover;
 mod filter;
 mod health;

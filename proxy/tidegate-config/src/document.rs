@@ -6,6 +6,7 @@
 
 mod access_log;
 mod admin;
+mod balance;
 mod discover;
 mod health;
 mod listener;
@@ -26,6 +27,10 @@ pub use access_log::{
     SyslogFacility,
 };
 pub use admin::{AdminDocument, PushDocument};
+pub use balance::{
+    BalanceDocument, BalanceEntry, BalanceMethod, HashDocument, HashEntry, HashWord, SessionDocument,
+    SessionLifetime,
+};
 pub use discover::{
     AddressFamily, ConsulDocument, ConsulEntry, DiscoverDocument, DnsDocument, DnsEntry, HttpSourceDocument,
     HttpSourceEntry, SrvDocument, SrvEntry,
@@ -60,8 +65,8 @@ pub use tls::{Certificate, ClientAuthDocument, ClientAuthMode, ListenerTls, Upst
 pub use tracing::{KeepDocument, OtlpDocument, OtlpProtocol, TraceFormat, TracingDocument};
 pub use traffic::{AdaptiveDocument, HedgeDocument, PoolAddresses, PoolDocument, RetryBudgetDocument};
 pub use upstream::{
-    BalanceMethod, EjectionDocument, EjectionEntry, RedisLoginDocument, ServerDocument, ServerEntry,
-    UpstreamDocument, UpstreamLimitsDocument, UpstreamTimeoutsDocument, UpstreamWire,
+    EjectionDocument, EjectionEntry, RedisLoginDocument, ServerDocument, ServerEntry, UpstreamDocument,
+    UpstreamLimitsDocument, UpstreamTimeoutsDocument, UpstreamWire,
 };
 
 use schemars::JsonSchema;
@@ -78,6 +83,8 @@ pub struct Document {
     /// Worker threads. Default: the CPUs that the process may use.
     #[schemars(range(min = 1, max = 1024))]
     pub workers: Option<u32>,
+    /// Where the gateway is: servers in the same zone are preferred. Left out: zones do not count.
+    pub zone: Option<String>,
     /// Where clients connect.
     #[serde(default)]
     pub listeners: Vec<ListenerDocument>,

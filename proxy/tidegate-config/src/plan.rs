@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod balance;
 mod capability;
 mod discover;
 mod limits;
@@ -19,6 +20,7 @@ pub use access_log::{
     AccessLog, KnownField, LogField, LogFormat, LogOnly, LogPiece, LogTarget, Syslog, SyslogAddress,
 };
 pub use admin::{Admin, Push};
+pub use balance::{Balance, Balancing, HashOn, Session, Subset};
 pub use capability::{BodyAccess, Capabilities, FOREIGN_FUNCTIONS, FieldAccess};
 pub use discover::{
     ConsulSource, Discover, DnsRecords, DnsSource, Health, HttpSource, Latency, Outliers, Probe,
@@ -459,8 +461,12 @@ pub struct Upstream {
     pub protocol: UpstreamProtocol,
     /// Who the gateway is to Redis.
     pub login: RedisLogin,
+    /// It has those of another one's servers that have some labels; it has the other one's settings and no list.
+    pub subset: Option<Subset>,
     /// How one is chosen.
     pub balance: Balance,
+    /// The details of that.
+    pub balancing: Balancing,
     /// When one is left out; none: never.
     pub ejection: Option<Ejection>,
     /// Present: TLS towards the servers.
@@ -478,12 +484,18 @@ pub struct Upstream {
 }
 
 /// One member of an upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Server {
     /// `host:port`; the host is an address or a name.
     pub address: String,
     /// Share (default 1).
     pub weight: u32,
+    /// Where it stands.
+    pub zone: Option<String>,
+    /// 0 is asked first (default 0).
+    pub priority: u32,
+    /// What subsets are chosen by.
+    pub labels: std::collections::BTreeMap<String, String>,
 }
 
 /// How servers are spoken to.
@@ -497,17 +509,6 @@ pub enum UpstreamProtocol {
     Auto,
     /// Redis; no request goes there.
     Redis,
-}
-
-/// How a server is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// In turn, by weight.
-    RoundRobin,
-    /// The one with fewer requests of two random ones (default).
-    LeastRequest,
-    /// Any, by weight.
-    Random,
 }
 
 /// When a server that fails is left out for a while.

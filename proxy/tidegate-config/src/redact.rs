@@ -23,7 +23,7 @@ pub(crate) fn redact(document: &mut Value) {
     }
     let upstreams = document.get_mut("upstreams").and_then(Value::as_object_mut);
     for upstream in upstreams.into_iter().flat_map(|upstreams| upstreams.values_mut()) {
-        for part in ["login", "discover", "health"] {
+        for part in ["login", "discover", "health", "session"] {
             if let Some(part) = upstream.get_mut(part) {
                 redact_keys(part);
             }

@@ -21,6 +21,7 @@ pub(crate) mod traced;
 pub(crate) mod tunnel;
 pub(crate) mod uplink;
 pub(crate) mod whole;
+pub(crate) mod wish;
 
 use std::error::Error;
 use std::fmt;

@@ -20,3 +20,4 @@ pub(crate) mod replay;
 pub(crate) mod roster;
 pub(crate) mod send;
 pub(crate) mod server;
+pub(crate) mod table;

@@ -251,13 +251,19 @@ mod tests {
             name: "u".to_owned(),
             servers: servers
                 .iter()
-                .map(|address| tidegate_config::plan::Server { address: (*address).to_owned(), weight: 1 })
+                .map(|address| tidegate_config::plan::Server {
+                    address: (*address).to_owned(),
+                    weight: 1,
+                    ..Default::default()
+                })
                 .collect(),
             protocol: tidegate_config::plan::UpstreamProtocol::Http1,
             login: tidegate_config::plan::RedisLogin::default(),
             balance: tidegate_config::plan::Balance::Random,
             discover: None,
             health: None,
+            subset: None,
+            balancing: tidegate_config::plan::Balancing::default(),
             ejection: None,
             tls: None,
             limits: tidegate_config::plan::UpstreamLimits::default(),

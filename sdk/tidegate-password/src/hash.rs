@@ -66,7 +66,7 @@ impl Hash {
     pub fn check<'a>(&'a self, password: &'a [u8]) -> Check<'a> {
         Check(match &self.0 {
             Kind::Argon(hash) => Computing::Argon(hash, password),
-            Kind::Bcrypt(hash) => Computing::Bcrypt(hash.begin(password)),
+            Kind::Bcrypt(hash) => Computing::Bcrypt(Box::new(hash.begin(password))),
         })
     }
 }
@@ -86,7 +86,7 @@ pub struct Check<'a>(Computing<'a>);
 
 enum Computing<'a> {
     Argon(&'a Argon, &'a [u8]),
-    Bcrypt(Rounds<'a>),
+    Bcrypt(Box<Rounds<'a>>),
 }
 
 impl fmt::Debug for Computing<'_> {

@@ -175,18 +175,26 @@ fn action(check: &mut Check<'_>, path: &Path<'_>, written: &RuleDocument, upstre
     let without_weight = "every request is answered with 500";
     let find =
         |check: &mut Check<'_>, path: &Path<'_>, name: &str| upstreams.find_for_requests(check, path, name);
-    Action::Forward(forward(check, &path.key("forward"), (written, find), without_weight))
+    Action::Forward(forward(check, &path.key("forward"), (written, upstreams, find), without_weight))
 }
 
 pub(super) fn forward(
     check: &mut Check<'_>,
     path: &Path<'_>,
-    (written, find): (&[ForwardDocument], impl Fn(&mut Check<'_>, &Path<'_>, &str) -> Option<UpstreamIndex>),
+    (written, upstreams, find): (
+        &[ForwardDocument],
+        &Upstreams,
+        impl Fn(&mut Check<'_>, &Path<'_>, &str) -> Option<UpstreamIndex>,
+    ),
     without_weight: &str,
 ) -> Vec<WeightedUpstream> {
     let mut shares = Vec::with_capacity(written.len());
     for (index, share) in written.iter().enumerate() {
         let found = find(check, &path.index(index).key("upstream"), &share.upstream);
+        let found = found.map(|upstream| match &share.subset {
+            Some(labels) => upstreams.subset(check, &path.index(index).key("subset"), upstream, labels),
+            None => upstream,
+        });
         shares.extend(found.map(|upstream| WeightedUpstream { upstream, weight: share.weight.unwrap_or(1) }));
     }
     let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();

@@ -148,7 +148,7 @@ pub(super) fn rule(
     let targets = written.forward.as_deref().unwrap_or_default();
     let without_weight = "every connection is closed";
     let find = |check: &mut Check<'_>, path: &Path<'_>, name: &str| parts.upstreams.find(check, path, name);
-    let targets = forward(check, &path.key("forward"), (targets, find), without_weight);
+    let targets = forward(check, &path.key("forward"), (targets, parts.upstreams, find), without_weight);
     Rule {
         name: name.to_owned(),
         matches: vec![everything()],

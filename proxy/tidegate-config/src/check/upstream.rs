@@ -1,22 +1,24 @@
 //! `upstreams`: servers, balancing, TLS and limits.
 
+use super::balance::balance;
 use super::names::Kind;
 use super::policy::{budget, limits, pool};
 use super::{Check, Names};
 use super::{discover, health, outliers};
 use crate::document::{
-    BalanceMethod, Document, EjectionDocument, EjectionEntry, RedisLoginDocument, ServerEntry,
-    UpstreamDocument, UpstreamTls, UpstreamWire,
+    Document, EjectionDocument, EjectionEntry, RedisLoginDocument, ServerEntry, UpstreamDocument,
+    UpstreamTls, UpstreamWire,
 };
 use crate::node::{Node, Path};
 use crate::plan::{
-    Balance, CertificateFiles, ClientTls, Ejection, RedisLogin, Server, Upstream, UpstreamIndex,
+    CertificateFiles, ClientTls, Ejection, RedisLogin, Server, Subset, Upstream, UpstreamIndex,
     UpstreamProtocol,
 };
 use crate::problem::Fault;
 use crate::report::Report;
 use crate::types::{check_name, check_server_name, parse_server};
-use std::collections::{HashMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path as FilePath;
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ use std::time::Duration;
 pub(super) struct Upstreams {
     list: Vec<Upstream>,
     by_name: HashMap<String, UpstreamIndex>,
+    /// Subsets that rules name; they follow the list.
+    subsets: RefCell<Vec<Upstream>>,
 }
 
 impl Upstreams {
@@ -55,8 +59,47 @@ impl Upstreams {
         Some(found)
     }
 
+    /// The upstream that has the servers of another one with these labels. Equal subsets are one.
+    pub(super) fn subset(
+        &self,
+        check: &mut Check<'_>,
+        path: &Path<'_>,
+        of: UpstreamIndex,
+        labels: &BTreeMap<String, String>,
+    ) -> UpstreamIndex {
+        let Some(whole) = self.list.get(of) else { return of };
+        let has =
+            |server: &Server| labels.iter().all(|(label, value)| server.labels.get(label) == Some(value));
+        if !whole.servers.is_empty() && !whole.servers.iter().any(has) {
+            let fault =
+                Fault::new(format!("no server of {:?} has these labels, so nobody answers", whole.name));
+            check.warn(path, fault.hint("servers: [{ address: host:port, labels: { name: value } }]"));
+        }
+        let subset = Subset { of, labels: labels.clone() };
+        let mut subsets = self.subsets.borrow_mut();
+        let known = subsets.iter().position(|own| own.subset.as_ref() == Some(&subset));
+        let index = known.unwrap_or_else(|| {
+            let labels: Vec<String> =
+                labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
+            let name = format!("{}{{{}}}", whole.name, labels.join(","));
+            // The whole one finds the servers and checks them.
+            subsets.push(Upstream {
+                name,
+                servers: Vec::new(),
+                discover: None,
+                health: None,
+                subset: Some(subset),
+                ..whole.clone()
+            });
+            subsets.len() - 1
+        });
+        self.list.len() + index
+    }
+
     pub(super) fn into_inner(self) -> Vec<Upstream> {
-        self.list
+        let mut list = self.list;
+        list.append(&mut self.subsets.into_inner());
+        list
     }
 }
 
@@ -68,13 +111,18 @@ pub(super) fn upstreams(check: &mut Check<'_>, document: &Document) -> Upstreams
         let path = section.key(name);
         check.take(&path, check_name(name));
         upstreams.by_name.insert(name.clone(), upstreams.list.len());
-        let upstream = upstream(check, &path, name, written);
+        let upstream = upstream(check, &path, (name, document.zone.as_ref()), written);
         upstreams.list.push(upstream);
     }
     upstreams
 }
 
-fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &UpstreamDocument) -> Upstream {
+fn upstream(
+    check: &mut Check<'_>,
+    path: &Path<'_>,
+    (name, zone): (&str, Option<&String>),
+    written: &UpstreamDocument,
+) -> Upstream {
     let protocol = match written.protocol {
         Some(UpstreamWire::Http1) => UpstreamProtocol::Http1,
         Some(UpstreamWire::Http2) => UpstreamProtocol::Http2,
@@ -83,6 +131,7 @@ fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &Upstre
     };
     let timeouts = written.timeouts.as_ref();
     let times = path.key("timeouts");
+    let (balance, balancing) = balance(check, path, written, zone);
     Upstream {
         name: name.to_owned(),
         servers: servers(check, &path.key("servers"), written.servers.as_deref().unwrap_or_default()),
@@ -90,7 +139,9 @@ fn upstream(check: &mut Check<'_>, path: &Path<'_>, name: &str, written: &Upstre
         health: health::health(check, &path.key("health"), written.health.as_ref(), written.protocol),
         protocol,
         login: login(check, &path.key("login"), protocol, written.login.as_ref()),
-        balance: balance(check, &path.key("balance"), written.balance),
+        subset: None,
+        balance,
+        balancing,
         ejection: ejection(check, &path.key("ejection"), written.ejection.as_ref()),
         tls: written.tls.as_ref().map(|tls| client_tls(check, &path.key("tls"), tls)),
         limits: limits(check, &path.key("limits"), written.limits.as_ref()),
@@ -144,31 +195,24 @@ fn servers(check: &mut Check<'_>, path: &Path<'_>, written: &[ServerEntry]) -> V
     let mut seen = HashSet::new();
     for (index, entry) in written.iter().enumerate() {
         let place = path.index(index);
-        let (address, weight, place) = match entry {
+        let (address, written, place) = match entry {
             ServerEntry::Address(address) => (address, None, place),
-            ServerEntry::Weighted(server) => (&server.address, server.weight, place.key("address")),
+            ServerEntry::Weighted(server) => (&server.address, Some(server), place.key("address")),
         };
         let Some(address) = check.take(&place, parse_server(address)) else { continue };
         if !seen.insert(address.clone()) {
             let fault = Fault::new(format!("the server {address:?} is there twice"));
             check.warn(&place, fault.hint("weight gives a server a larger share"));
         }
-        servers.push(Server { address, weight: weight.unwrap_or(1) });
+        servers.push(Server {
+            address,
+            weight: written.and_then(|server| server.weight).unwrap_or(1),
+            zone: written.and_then(|server| server.zone.clone()),
+            priority: written.and_then(|server| server.priority).unwrap_or(0),
+            labels: written.map(|server| server.labels.clone()).unwrap_or_default(),
+        });
     }
     servers
-}
-
-fn balance(check: &mut Check<'_>, path: &Path<'_>, written: Option<BalanceMethod>) -> Balance {
-    let unsupported = match written {
-        None | Some(BalanceMethod::LeastRequest) => return Balance::LeastRequest,
-        Some(BalanceMethod::RoundRobin) => return Balance::RoundRobin,
-        Some(BalanceMethod::Random) => return Balance::Random,
-        Some(BalanceMethod::PeakEwma) => "peakEwma",
-        Some(BalanceMethod::RingHash) => "ringHash",
-        Some(BalanceMethod::Maglev) => "maglev",
-    };
-    check.unsupported(path, unsupported, "one of roundRobin, leastRequest or random");
-    Balance::LeastRequest
 }
 
 fn ejection(check: &mut Check<'_>, path: &Path<'_>, written: Option<&EjectionEntry>) -> Option<Ejection> {

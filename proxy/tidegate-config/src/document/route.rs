@@ -187,6 +187,9 @@ pub struct PathRewriteDocument {
 pub struct ForwardDocument {
     /// Name of the upstream.
     pub upstream: String,
+    /// Only to servers with these labels. Default: to all.
+    #[schemars(extend("minProperties" = 1))]
+    pub subset: Option<BTreeMap<String, String>>,
     /// Its share of requests is this over the sum of all. Default: 1.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub weight: Option<u32>,

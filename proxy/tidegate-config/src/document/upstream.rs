@@ -1,12 +1,13 @@
 //! `upstreams`: groups of servers and how they are spoken to.
 
 use super::{
-    AdaptiveDocument, DiscoverDocument, HealthDocument, LatencyEntry, PoolDocument, RetryBudgetDocument,
-    SuccessRateEntry, UpstreamTls,
+    AdaptiveDocument, BalanceEntry, DiscoverDocument, HealthDocument, LatencyEntry, PoolDocument,
+    RetryBudgetDocument, SessionDocument, SuccessRateEntry, UpstreamTls,
 };
 use crate::types::Timeout;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// A group of servers.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -23,7 +24,14 @@ pub struct UpstreamDocument {
     /// Who the gateway is to Redis; for `protocol: redis`.
     pub login: Option<RedisLoginDocument>,
     /// How a server is chosen. Default: `leastRequest`.
-    pub balance: Option<BalanceMethod>,
+    pub balance: Option<BalanceEntry>,
+    /// Requests of one client stay at one server, known by a cookie. Left out: they do not.
+    pub session: Option<SessionDocument>,
+    /// The time in which a new server comes to its whole share of requests. Default: at once.
+    pub slow_start: Option<Timeout>,
+    /// Where less than this share of the servers can be used, in percent, all are. Default: 0.
+    #[schemars(range(min = 0, max = 100))]
+    pub panic_threshold: Option<u32>,
     /// When a server that fails is left out for a while; `false`: never. Default: with its defaults.
     pub ejection: Option<EjectionEntry>,
     /// How the gateway itself finds out whether a server is well. Left out: servers are judged by what requests meet.
@@ -60,6 +68,14 @@ pub struct ServerDocument {
     /// Its share of requests. Default: 1.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub weight: Option<u32>,
+    /// Where it stands; see the gateway's own `zone`.
+    pub zone: Option<String>,
+    /// 0 is asked first; servers of a higher number get what those before them cannot take. Default: 0.
+    #[schemars(range(min = 0, max = 127))]
+    pub priority: Option<u32>,
+    /// What subsets are chosen by.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// How servers are spoken to.
@@ -87,24 +103,6 @@ pub struct RedisLoginDocument {
     pub password: Option<String>,
     /// The database's number. Default: 0.
     pub database: Option<u32>,
-}
-
-/// How a server is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum BalanceMethod {
-    /// In turn, by weight.
-    RoundRobin,
-    /// The one with fewer requests of two random ones.
-    LeastRequest,
-    /// The one with the lower latency of two random ones.
-    PeakEwma,
-    /// Any, by weight.
-    Random,
-    /// By a hash of the request, on a ring.
-    RingHash,
-    /// By a hash of the request, in a table.
-    Maglev,
 }
 
 /// A switch, or the details.

@@ -188,6 +188,8 @@ fields! {
     Upstream = "upstream",
     /// The server's address.
     Server = "server",
+    /// Why that server.
+    Picked = "picked",
     /// The plugin that chose the route.
     RouteBy = "route_by",
     /// The plugin that chose the upstream.

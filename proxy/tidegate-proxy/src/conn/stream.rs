@@ -17,7 +17,7 @@ use crate::snapshot::{Action, Rule};
 use crate::time::Deadline;
 use crate::transport::{Stream, Transport};
 use crate::upstream::backoff;
-use crate::upstream::balance::Wish;
+use crate::upstream::balance::{Wish, key};
 use crate::upstream::pool::{Open, Place};
 use chain::Chain;
 use record::{End, Record};
@@ -86,8 +86,10 @@ async fn connect(record: &mut Record, rule: &Rule) -> Result<Connected, Fail> {
     let pool = view.pools.get(index).ok_or_else(|| Fail::gateway(Reason::Internal))?;
     let allowed = rule.retries.attempts.min(ATTEMPTS);
     let mut tried = Vec::new();
+    let address = || key::of_bytes(record.client.address.ip().to_canonical().to_string().as_bytes());
+    let key = pool.cluster.asks().then(address);
     loop {
-        let place = pool.place(&Wish::other_than(&tried))?;
+        let place = pool.place(&Wish { key, ..Wish::other_than(&tried) })?;
         record.attempt(index, place.member.clone());
         match place.bytes().await {
             Ok((stream, open)) => {

@@ -46,6 +46,10 @@ impl Record {
     /// An attempt is over: the head of its answer came, or it failed.
     pub(crate) fn attempt_over(&mut self, pool: &Pool, outcome: &Result<Answer, Fail>) {
         let Some(sent) = self.sent_at else { return };
+        if let Some((_, member)) = &self.upstream {
+            let took = || self.client.local.deadlines.now().saturating_sub(sent);
+            pool.attempted(member, outcome.is_ok().then(took));
+        }
         let local = &self.client.local;
         let end = End {
             class: match outcome {

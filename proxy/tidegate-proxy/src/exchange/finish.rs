@@ -29,6 +29,7 @@ use crate::local::{Client, View};
 use crate::snapshot::Rule;
 use crate::snapshot::logs::MILLION;
 use crate::time::Deadline;
+use crate::upstream::balance::Why;
 use crate::upstream::member::Member;
 
 /// All that is known of one exchange.
@@ -62,6 +63,8 @@ pub(crate) struct Record {
     pub(crate) reroute: Reroute,
     /// The upstream and the server of the last attempt.
     pub(crate) upstream: Option<(usize, Rc<Member>)>,
+    /// Why that server.
+    pub(crate) picked: Why,
     /// The upstream that a filter has chosen, and which did.
     pub(crate) chosen: Option<(UpstreamIndex, PluginIndex)>,
     /// Versions that the request has had, of those that are on their way to take over.
@@ -149,6 +152,7 @@ impl Record {
             rule: None,
             reroute: Reroute::default(),
             upstream: None,
+            picked: Why::default(),
             chosen: None,
             arms: Vec::new(),
             attempts: 0,

@@ -20,7 +20,6 @@ use crate::http::fail::{Fail, Reason, Retry};
 use crate::http::sanitize::{self, Sanitized};
 use crate::local::View;
 use crate::snapshot::{Rule, Targets};
-use crate::upstream::balance::Wish;
 use crate::upstream::pool::Pool;
 use crate::upstream::send::{self, Answer, Message};
 
@@ -103,7 +102,7 @@ impl Exchange {
     ) -> Result<Answer, Fail> {
         let clock = self.record.client.local.clock;
         let until = || limit.map(|limit| clock.now() + limit);
-        let wish = Wish::other_than(tried);
+        let wish = self.wish(pool, &message.head, tried);
         let placed = match pool.has_place() {
             true => pool.place(&wish),
             false => Box::pin(self.wait_until(until(), pool.wait_for_place(&wish))).await,
@@ -118,6 +117,7 @@ impl Exchange {
         self.record.attempts += 1;
         self.record.note_attempt();
         self.record.upstream = Some((index, member.clone()));
+        self.record.picked = place.why;
         if self.record.trace.is_some() {
             self.record.trace_attempt(&mut message.head);
         }

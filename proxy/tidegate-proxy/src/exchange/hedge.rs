@@ -141,7 +141,8 @@ impl Exchange {
             self.record.trace_attempt(&mut message.head);
         }
         let at = Rc::<OnceCell<Rc<Member>>>::default();
-        let work = Work { pool: hedged.pool.clone(), limit: hedged.limit, at: at.clone(), message };
+        let key = self.wish(hedged.pool, &message.head, &[]).key;
+        let work = Work { pool: hedged.pool.clone(), limit: hedged.limit, key, at: at.clone(), message };
         Alone { at, begun: self.record.sent_at, work: Box::pin(work.run(tried.to_vec())), hedge: None }
     }
 
@@ -171,14 +172,16 @@ impl Exchange {
 struct Work {
     pool: Rc<Pool>,
     limit: Option<Duration>,
+    /// What a hash decides by.
+    key: Option<u64>,
     at: Rc<OnceCell<Rc<Member>>>,
     message: Message,
 }
 
 impl Work {
     async fn run(self, tried: Vec<usize>) -> Result<Answer, Fail> {
-        let Self { pool, limit, at, mut message } = self;
-        let wish = Wish::other_than(&tried);
+        let Self { pool, limit, key, at, mut message } = self;
+        let wish = Wish { key, ..Wish::other_than(&tried) };
         let place = if pool.has_place() { pool.place(&wish)? } else { pool.wait_for_place(&wish).await? };
         let (begun, server) = (pool.begun(), at.get_or_init(|| place.member.clone()));
         let sending = async {

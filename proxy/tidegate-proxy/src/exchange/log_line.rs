@@ -71,7 +71,11 @@ fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &
             of_tls(record.client.session.as_ref(), record.client.server_name.as_deref(), field, value);
         }
         KnownField::Status => value.number(record.status.map_or(0, |status| u64::from(status.as_u16()))),
-        KnownField::Route | KnownField::Rule | KnownField::Upstream | KnownField::Server => {
+        KnownField::Route
+        | KnownField::Rule
+        | KnownField::Upstream
+        | KnownField::Server
+        | KnownField::Picked => {
             of_route(record, field, value);
         }
         KnownField::Versions if !record.arms.is_empty() => record.write_arms(value),
@@ -172,6 +176,9 @@ fn of_route(record: &Record, field: KnownField, value: &mut Value<'_>) {
         (KnownField::Rule, Some(rule), _) => value.text(rule.name.as_bytes()),
         (KnownField::Upstream, _, Some((pool, _))) => value.text(pool.name.as_bytes()),
         (KnownField::Server, _, Some((_, server))) => value.shown(server.identity.address),
+        (KnownField::Picked, _, Some((pool, _))) => {
+            value.text(record.picked.words(pool.cluster.spec.balance.word()).as_bytes());
+        }
         _ => {}
     }
 }

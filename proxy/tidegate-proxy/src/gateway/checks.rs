@@ -184,7 +184,7 @@ impl Checker {
             if self.running >= AT_ONCE {
                 return None;
             }
-            let Some(Reverse((_, key))) = self.due.pop() else { return None };
+            let Reverse((_, key)) = self.due.pop()?;
             let Some(entry) = self.servers.get(&key) else { continue };
             self.running += 1;
             spawn_local(check(key, entry.cluster.clone(), entry.identity.clone(), self.done.clone()));

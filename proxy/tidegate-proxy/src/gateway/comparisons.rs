@@ -64,7 +64,8 @@ impl Gateway {
             if let Some(snapshot) = self.snapshot() {
                 let clusters = &snapshot.clusters;
                 known.retain(|name, _| clusters.iter().any(|cluster| cluster.spec.name == *name));
-                for cluster in clusters {
+                // A subset's servers are compared with all of the whole.
+                for cluster in clusters.iter().filter(|cluster| cluster.spec.subset.is_none()) {
                     self.compare(&mut known, cluster, clock.now());
                 }
             }

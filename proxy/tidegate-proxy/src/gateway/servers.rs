@@ -49,6 +49,10 @@ pub struct ServerState {
 /// Puts the lists of a snapshot that is about to be served.
 pub(super) fn plan(snapshot: &Snapshot, before: Option<&Snapshot>) {
     for (cluster, servers) in snapshot.clusters.iter().zip(&snapshot.servers) {
+        if cluster.spec.subset.is_some() {
+            cluster.settle();
+            continue;
+        }
         let (roster, tls) = (&cluster.roster, cluster.spec.tls.as_ref());
         let mut others = before.iter().flat_map(|before| &before.clusters);
         let other = others.find(|other| other.spec.name == cluster.spec.name);
@@ -58,6 +62,7 @@ pub(super) fn plan(snapshot: &Snapshot, before: Option<&Snapshot>) {
             Some(other) => roster.follow(&other.roster, servers, tls),
             None => roster.plan(servers, tls),
         };
+        cluster.settle();
         if let Err(error) = put {
             tracing::error!(upstream = %cluster.spec.name, %error, "servers are not used");
         }
@@ -102,6 +107,9 @@ impl Gateway {
             upstream: upstream.to_owned(),
             problem: error.to_string(),
         })?;
+        let snapshot = self.state().snapshot.clone();
+        let clusters = snapshot.iter().flat_map(|snapshot| &snapshot.clusters);
+        clusters.filter(|other| Arc::ptr_eq(&other.roster, &cluster.roster)).for_each(|other| other.settle());
         let mut number = 0;
         self.0.changes.send_if_modified(|count| {
             *count += u64::from(changed > 0);

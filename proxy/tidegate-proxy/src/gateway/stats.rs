@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidegate_config::plan::{Action, Balance, HostPattern};
+use tidegate_config::plan::{Action, HostPattern};
 
 use super::Gateway;
 use super::ledger::{GenerationUse, ModuleUse};
@@ -396,12 +396,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamStats> {
         };
         UpstreamStats {
             name: cluster.spec.name.clone(),
-            balance: match cluster.spec.balance {
-                Balance::RoundRobin => "roundRobin",
-                Balance::LeastRequest => "leastRequest",
-                Balance::Random => "random",
-            }
-            .to_owned(),
+            balance: cluster.spec.balance.word().to_owned(),
             servers: cluster.roster.entries().into_iter().map(server).collect(),
             requests: sum(|c| &c.requests),
             retries: sum(|c| &c.retries),

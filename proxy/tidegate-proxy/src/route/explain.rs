@@ -4,6 +4,7 @@
 
 mod client;
 mod listener;
+mod servers;
 mod split;
 mod stream;
 mod text;

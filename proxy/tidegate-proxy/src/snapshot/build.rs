@@ -102,8 +102,10 @@ impl Snapshot {
                 counters,
             });
         }
-        let clusters =
-            plan.upstreams.iter().map(|spec| cluster(spec, assets, previous)).collect::<Result<_, _>>()?;
+        let mut clusters = Vec::with_capacity(plan.upstreams.len());
+        for spec in &plan.upstreams {
+            clusters.push(cluster((spec, &clusters), assets, previous)?);
+        }
         let servers = plan.upstreams.iter().map(|spec| servers(spec, assets)).collect::<Result<_, _>>()?;
         let mut plugins: Vec<Plugin> = Vec::with_capacity(plan.plugins.len());
         for spec in &plan.plugins {
@@ -308,6 +310,9 @@ fn servers(spec: &plan::Upstream, assets: &Assets) -> Result<Vec<Server>, BuildE
         servers.extend(found.into_iter().map(|own| Server {
             host: host.clone(),
             weight: server.weight,
+            zone: server.zone.as_deref().map(Arc::from),
+            priority: server.priority,
+            labels: server.labels.clone(),
             ..own
         }));
     }
@@ -318,15 +323,19 @@ fn servers(spec: &plan::Upstream, assets: &Assets) -> Result<Vec<Server>, BuildE
 }
 
 fn cluster(
-    spec: &plan::Upstream,
+    (spec, others): (&plan::Upstream, &[Arc<Cluster>]),
     assets: &Assets,
     previous: Option<&Snapshot>,
 ) -> Result<Arc<Cluster>, BuildError> {
     let spec = plan::Upstream { servers: Vec::new(), ..spec.clone() };
     let made_of = spec.tls.as_ref().map_or_else(Vec::new, |tls| tls::files_of_client(tls, assets));
+    // Subsets come after what they are of.
+    let whole =
+        spec.subset.as_ref().and_then(|subset| others.get(subset.of)).map(|other| other.roster.clone());
     let before = previous.and_then(|previous| previous.clusters.iter().find(|c| c.spec.name == spec.name));
     if let Some(before) = before
         && before.spec == spec
+        && whole.as_ref().is_none_or(|whole| Arc::ptr_eq(whole, &before.roster))
         && before.made_of == made_of
     {
         return Ok(before.clone());
@@ -335,6 +344,7 @@ fn cluster(
     let counters = before.map_or_else(|| Arc::new(PerWorker::new(WORKERS)), |before| before.counters.clone());
     let identity = spec.tls.as_ref().map(|tls| tls::identity(tls, assets)).transpose()?.flatten();
     let tls_for_bytes = tls.as_deref().map(tls::client_for_bytes);
-    let roster = Roster::new(spec.health.as_ref());
-    Ok(Arc::new(Cluster { spec, roster, tls, tls_for_bytes, identity, made_of, counters }))
+    let roster = whole.unwrap_or_else(|| Arc::new(Roster::new(spec.health.as_ref())));
+    let table = (spec.balance == plan::Balance::Maglev).then(Default::default);
+    Ok(Arc::new(Cluster { spec, roster, table, tls, tls_for_bytes, identity, made_of, counters }))
 }

@@ -8,14 +8,18 @@ use tidegate_wasm::CertificateDetails;
 
 use crate::shared::UpstreamCounters;
 use crate::upstream::roster::Roster;
+use crate::upstream::server::Server;
+use crate::upstream::table;
 
 /// One upstream.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     /// As it was written, without its servers.
     pub(crate) spec: plan::Upstream,
-    /// Its servers. A cluster whose list alone has changed is the same one.
-    pub(crate) roster: Roster,
+    /// Its servers, those of another cluster where it is a subset. A cluster whose list alone has changed is the same one.
+    pub(crate) roster: Arc<Roster>,
+    /// What keys they have, where a table says that.
+    pub(crate) table: Option<table::Shared>,
     /// TLS towards the servers.
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// The same for clients' bytes, of which nobody knows what they speak.
@@ -26,4 +30,25 @@ pub(crate) struct Cluster {
     pub(crate) made_of: Vec<Arc<[u8]>>,
     /// What the metrics show of it.
     pub(crate) counters: Arc<UpstreamCounters>,
+}
+
+impl Cluster {
+    /// The servers have changed: what is made of all of them follows. Workers are told afterwards.
+    pub(crate) fn settle(&self) {
+        if let Some(table) = &self.table {
+            table.catch_up(&self.roster, |server| self.has(server));
+        }
+    }
+
+    /// Whether a server of the roster is one of the cluster's.
+    pub(crate) fn has(&self, server: &Server) -> bool {
+        let Some(subset) = &self.spec.subset else { return true };
+        subset.labels.iter().all(|(label, value)| server.labels.get(label) == Some(value))
+    }
+
+    /// Whether it matters which request a server is for.
+    #[inline]
+    pub(crate) fn asks(&self) -> bool {
+        self.spec.balance.is_by_key()
+    }
 }

@@ -6,7 +6,9 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::upstream::balance::latency::Latency;
 use crate::upstream::ejection;
 use crate::upstream::outliers::tally::Tally;
 use crate::upstream::pool::Connections;
@@ -26,6 +28,12 @@ pub(crate) struct Member {
     pub(crate) ejection: ejection::State,
     /// What is counted for comparisons, where servers are compared.
     pub(crate) tally: Option<Arc<Tally>>,
+    /// How long its answers take, where that counts.
+    pub(crate) latency: Latency,
+    /// As the balancer knows it: it can be used.
+    well: Cell<bool>,
+    /// Since when it comes to its whole share.
+    young: Cell<Option<Duration>>,
     gone: Cell<bool>,
 }
 
@@ -34,6 +42,9 @@ impl Member {
     pub(crate) fn new(entry: Entry, compared: bool) -> Rc<Self> {
         Rc::new(Self {
             tally: compared.then(|| entry.identity.tallies.join()),
+            well: Cell::new(entry.identity.is_usable()),
+            young: Cell::default(),
+            latency: Latency::default(),
             identity: entry.identity,
             server: RefCell::new(entry.server),
             in_flight: Cell::default(),
@@ -49,9 +60,35 @@ impl Member {
         self.identity.id
     }
 
-    /// The list says something else.
-    pub(super) fn becomes(&self, server: Arc<Server>) {
-        *self.server.borrow_mut() = server;
+    /// What the list says of it.
+    pub(crate) fn server(&self) -> Arc<Server> {
+        self.server.borrow().clone()
+    }
+
+    /// The list says something else; what it said before.
+    pub(super) fn becomes(&self, server: Arc<Server>) -> Arc<Server> {
+        self.server.replace(server)
+    }
+
+    /// Whether it can be used, as far as this worker knows: no cause against it, and not left out.
+    pub(crate) fn is_well(&self) -> bool {
+        self.well.get()
+    }
+
+    /// Looks whether it can be used: whether that has changed.
+    pub(super) fn looks_well(&self) -> bool {
+        let well = self.identity.is_usable() && !self.ejection.is_out();
+        self.well.replace(well) != well
+    }
+
+    /// Since when it comes to its whole share of requests; none: it has it.
+    pub(super) fn young_since(&self) -> Option<Duration> {
+        self.young.get()
+    }
+
+    /// Sets that; what it was before.
+    pub(super) fn set_young(&self, since: Option<Duration>) -> Option<Duration> {
+        self.young.replace(since)
     }
 
     /// Its share.

@@ -19,7 +19,7 @@ use tokio::task::spawn_local;
 use crate::shared::Shard;
 use crate::time::Deadlines;
 use crate::upstream::adaptive::Adaptive;
-use crate::upstream::balance::{Balancer, Random};
+use crate::upstream::balance::{Balancer, Random, Why};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::ejection::Ejection;
 use crate::upstream::member::Member;
@@ -46,9 +46,8 @@ pub(crate) struct Pool {
     servers: Cell<usize>,
     /// The version of the roster that they are of.
     version: Cell<u64>,
-    /// The state of all servers' health that was looked at last, and how many cannot be used by it.
+    /// The state of all servers' health that was looked at last.
     health: Cell<u64>,
-    unusable: Cell<usize>,
     ejection: Ejection,
     deadlines: Rc<Deadlines>,
     /// Open connections, and who waits.
@@ -80,6 +79,8 @@ struct Share {
 pub(crate) struct Place {
     pub(crate) pool: Rc<Pool>,
     pub(crate) member: Rc<Member>,
+    /// Why this one.
+    pub(crate) why: Why,
     /// It tries a server that was left out.
     trial: bool,
 }
@@ -97,12 +98,11 @@ impl Pool {
         let limits = cluster.spec.limits;
         let pool = Rc::new(Self {
             ejection: Ejection::new(cluster.spec.ejection.clone()),
-            balancer: Balancer::new(cluster.spec.balance, seed),
+            balancer: Balancer::new(cluster.spec.balance, &cluster.spec.balancing, seed),
             members: RefCell::default(),
             servers: Cell::default(),
             version: Cell::default(),
             health: Cell::default(),
-            unusable: Cell::default(),
             deadlines: deadlines.clone(),
             room: Rc::default(),
             requests: Cell::new(0),
@@ -167,7 +167,8 @@ impl Pool {
             }
             member.in_flight.set(member.in_flight.get() + 1);
             self.requests.set(self.requests.get() + 1);
-            let place = Place { pool: self.clone(), member: member.clone(), trial: false };
+            let place =
+                Place { pool: self.clone(), member: member.clone(), why: Why::default(), trial: false };
             spawn_local(place.warm());
         }
     }

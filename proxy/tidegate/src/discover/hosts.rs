@@ -114,6 +114,8 @@ fn servers(list: &[Found], known: &BTreeMap<String, Vec<IpAddr>>) -> Vec<Server>
             host: host.map(str::to_owned),
             weight: found.weight,
             priority: found.priority,
+            zone: found.zone.as_deref().map(Into::into),
+            labels: found.labels.clone(),
             ..Server::new(address)
         };
         match (name_of(found), found.address.parse()) {

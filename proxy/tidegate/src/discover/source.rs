@@ -1,5 +1,6 @@
 //! A source of servers: what it is asked, what it says, and when it is asked again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_config::plan::{self, Discover, DnsSource};
@@ -20,12 +21,16 @@ pub(crate) struct Found {
     pub(super) weight: u32,
     /// 0 is asked first.
     pub(super) priority: u32,
+    /// Where it stands.
+    pub(super) zone: Option<String>,
+    /// What subsets are chosen by.
+    pub(super) labels: BTreeMap<String, String>,
 }
 
 impl Found {
     /// Of weight 1 and priority 0.
     pub(super) fn new(address: String) -> Self {
-        Self { address, host: None, weight: 1, priority: 0 }
+        Self { address, host: None, weight: 1, priority: 0, zone: None, labels: BTreeMap::new() }
     }
 
     /// An address of a name.
@@ -35,7 +40,8 @@ impl Found {
 
     /// As a list names it.
     pub(super) fn listed(server: plan::Server) -> Self {
-        Self { weight: server.weight, ..Self::new(server.address) }
+        let plan::Server { address, weight, zone, priority, labels } = server;
+        Self { address, host: None, weight, priority, zone, labels }
     }
 }
 

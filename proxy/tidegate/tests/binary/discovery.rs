@@ -304,7 +304,7 @@ fn a_thousand_changes_a_second_cost_no_request() {
     let registry = Registry::by_index();
     // Of 400 servers each list has another half of every second one.
     let list = |turn: usize| {
-        let servers = (0..400).filter(|number| number % 2 == 0 || (number / 2 + turn) % 2 == 0);
+        let servers = (0..400).filter(|number| number % 2 == 0 || (number / 2 + turn).is_multiple_of(2));
         let addresses: Vec<String> = servers
             .map(|number| format!("\"127.0.{}.{}:{port}\"", 1 + number / 200, 1 + number % 200))
             .collect();

@@ -2,6 +2,7 @@
 
 use tidegate_config::plan::{Canary, Course, Plan, Rule, Sticky, WeightedUpstream};
 
+use super::servers;
 use super::text::join;
 
 /// The upstreams of a rule, a line for each.
@@ -16,7 +17,7 @@ pub(super) fn forward(plan: &Plan, rule: &Rule, upstreams: &[WeightedUpstream]) 
         let Some(upstream) = plan.upstreams.get(own.upstream) else { return String::new() };
         let servers = match &upstream.discover {
             Some(source) => format!("servers by {source}"),
-            None => join(upstream.servers.iter().map(|server| server.address.clone())),
+            None => join(servers::of(plan, upstream)),
         };
         let checks = upstream.health.as_ref().map_or_else(String::new, |health| format!(", {health}"));
         let share = match release {
@@ -28,7 +29,9 @@ pub(super) fn forward(plan: &Plan, rule: &Rule, upstreams: &[WeightedUpstream]) 
         format!("forward to {}{share} ({servers}{checks})", upstream.name)
     };
     let sticky = rule.split.sticky.as_ref().map(sticky);
-    upstreams.iter().map(line).chain(sticky).collect()
+    let named = upstreams.iter().filter_map(|own| plan.upstreams.get(own.upstream));
+    let chosen = servers::all_chosen(named);
+    upstreams.iter().map(line).chain(sticky).chain(chosen).collect()
 }
 
 /// The copies of a rule's requests, a line for each.

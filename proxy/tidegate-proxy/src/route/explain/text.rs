@@ -330,6 +330,7 @@ fn retries(plan: &Plan, rule: &Rule) -> String {
     format!("up to {} on {on}{rest}", retries.attempts)
 }
 
+/// Parts of a line.
 pub(super) fn join(parts: impl IntoIterator<Item = String>) -> String {
     parts.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -17,6 +17,8 @@ const DRAWS: usize = 8;
 struct Seat {
     member: Rc<Member>,
     weight: u32,
+    /// It can be used.
+    well: bool,
     /// Tells its turns from those of an earlier seat of the same server.
     ticket: usize,
 }
@@ -29,6 +31,8 @@ pub(super) struct Set {
     /// By server: its place among the members.
     places: FxHashMap<usize, usize>,
     weights: Fenwick,
+    /// The weight of those that can be used.
+    well: u64,
     /// How many have which weight.
     kinds: FxHashMap<u32, usize>,
     /// Whose turn it is, where all weights are equal.
@@ -52,7 +56,9 @@ impl Set {
         self.tickets += 1;
         let ticket = self.tickets;
         self.places.insert(member.id(), self.seats.len());
-        self.seats.push(Seat { member: member.clone(), weight, ticket });
+        let well = member.is_well();
+        self.seats.push(Seat { member: member.clone(), weight, well, ticket });
+        self.well += if well { u64::from(weight) } else { 0 };
         self.weights.push(u64::from(weight));
         self.count(None, Some(weight));
         let turns = self.turns.get_mut();
@@ -62,23 +68,61 @@ impl Set {
     }
 
     /// One has another weight.
-    pub(super) fn update(&mut self, member: &Rc<Member>) {
+    pub(super) fn weigh(&mut self, member: &Rc<Member>) {
         let after = member.weight();
-        let place = self.places.get(&member.id()).copied().filter(|_| after > 0);
-        let Some((place, seat)) = place.and_then(|place| Some((place, self.seats.get_mut(place)?))) else {
-            self.remove(member);
-            return self.add(member);
-        };
+        let Some(place) = self.places.get(&member.id()).copied() else { return };
+        let Some(seat) = self.seats.get_mut(place) else { return };
         let before = std::mem::replace(&mut seat.weight, after);
+        if seat.well {
+            self.well = self.well - u64::from(before) + u64::from(after);
+        }
         self.weights.change(place, u64::from(before), u64::from(after));
         self.count(Some(before), Some(after));
+    }
+
+    /// Whether one can be used has changed.
+    pub(super) fn turned(&mut self, member: &Member) {
+        let Some(seat) = self.places.get(&member.id()).and_then(|place| self.seats.get_mut(*place)) else {
+            return;
+        };
+        let (before, weight) = (std::mem::replace(&mut seat.well, member.is_well()), u64::from(seat.weight));
+        match (before, seat.well) {
+            (false, true) => self.well += weight,
+            (true, false) => self.well -= weight,
+            _ => {}
+        }
+    }
+
+    /// The weight of all.
+    pub(super) fn total(&self) -> u64 {
+        self.weights.total()
+    }
+
+    /// The weight of those that can be used.
+    pub(super) fn well(&self) -> u64 {
+        self.well
+    }
+
+    /// That as a share of all; of none, none.
+    pub(super) fn share_well(&self) -> f64 {
+        match self.weights.total() {
+            0 => 0.0,
+            total if total == self.well => 1.0,
+            total => self.well as f64 / total as f64,
+        }
+    }
+
+    /// Whether one is among these.
+    pub(super) fn has(&self, member: &Member) -> bool {
+        self.places.contains_key(&member.id())
     }
 
     /// One less.
     pub(super) fn remove(&mut self, member: &Member) {
         let Some(place) = self.places.remove(&member.id()) else { return };
         let Some(last) = self.seats.last().map(|seat| seat.weight) else { return };
-        let weight = self.seats.swap_remove(place).weight;
+        let Seat { weight, well, .. } = self.seats.swap_remove(place);
+        self.well -= if well { u64::from(weight) } else { 0 };
         self.weights.change(place, u64::from(weight), u64::from(last));
         self.weights.change(self.seats.len(), u64::from(last), 0);
         self.weights.pop();
@@ -122,7 +166,7 @@ impl Set {
                 return Some(&seat.member);
             }
         }
-        self.look(random, wanted)
+        self.look(random.next(), wanted)
     }
 
     /// The one whose turn it is, among those that are wanted; the turns of others pass.
@@ -136,7 +180,7 @@ impl Set {
                 return Some(member);
             }
         }
-        self.look(random, wanted)
+        self.look(random.next(), wanted)
     }
 
     fn turn(&self) -> usize {
@@ -159,9 +203,8 @@ impl Set {
 
     /// The first that is wanted from somewhere on: for when most are not.
     #[cold]
-    fn look(&self, random: &Random, wanted: impl Fn(&Member) -> bool) -> Option<&Rc<Member>> {
-        let n = self.seats.len();
-        let from = if n == 0 { 0 } else { random.below(n as u64) as usize };
+    pub(super) fn look(&self, from: u64, wanted: impl Fn(&Member) -> bool) -> Option<&Rc<Member>> {
+        let from = from.checked_rem(self.seats.len() as u64).unwrap_or(0) as usize;
         let (before, after) = self.seats.split_at_checked(from)?;
         after.iter().chain(before).map(|seat| &seat.member).find(|member| wanted(member))
     }

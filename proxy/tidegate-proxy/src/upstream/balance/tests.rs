@@ -1,29 +1,60 @@
 //! Virtual time, fixed seeds.
 
-use std::sync::Arc;
-
 use super::*;
 use crate::upstream::roster::Entry;
-use crate::upstream::server::{Identity, Server};
+use crate::upstream::server::{Cause, Identity};
 
-/// Servers of these weights, numbered from 1.
-fn members(weights: &[u32]) -> Vec<Rc<Member>> {
-    let member = |(index, &weight): (usize, &u32)| {
-        let address = ([10, 0, (index / 200) as u8, (index % 200) as u8], 80).into();
-        let identity = Arc::new(Identity::new(index + 1, (address, None)));
-        Member::new(Entry { identity, server: Arc::new(Server { weight, ..Server::new(address) }) }, false)
-    };
-    weights.iter().enumerate().map(member).collect()
+mod spread;
+
+const ALL: [Balance; 6] = [
+    Balance::RoundRobin,
+    Balance::LeastRequest,
+    Balance::PeakEwma,
+    Balance::Random,
+    Balance::RingHash,
+    Balance::Maglev,
+];
+
+fn at(millis: u64) -> Duration {
+    Duration::from_secs(1000) + Duration::from_millis(millis)
 }
 
-fn balancer(method: Balance, seed: u64, members: &[Rc<Member>]) -> Balancer {
-    let balancer = Balancer::new(method, seed);
-    members.iter().for_each(|member| balancer.add(member));
+/// Servers, numbered from 1, each as its template says.
+fn members_of(templates: impl IntoIterator<Item = Server>) -> Vec<Rc<Member>> {
+    let member = |(index, template): (usize, Server)| {
+        let address = ([10, 0, (index / 200) as u8, (index % 200) as u8], 80).into();
+        let identity = Arc::new(Identity::new(index + 1, (address, None)));
+        Member::new(Entry { identity, server: Arc::new(Server { address, ..template }) }, false)
+    };
+    templates.into_iter().enumerate().map(member).collect()
+}
+
+fn template() -> Server {
+    Server::new(([10, 0, 0, 0], 80).into())
+}
+
+fn members(weights: &[u32]) -> Vec<Rc<Member>> {
+    members_of(weights.iter().map(|&weight| Server { weight, ..template() }))
+}
+
+fn balancer_with(method: Balance, rules: &Balancing, members: &[Rc<Member>]) -> Balancer {
+    let balancer = Balancer::new(method, rules, 7);
+    members.iter().for_each(|member| balancer.add(member, None));
     balancer
 }
 
+fn balancer(method: Balance, members: &[Rc<Member>]) -> Balancer {
+    balancer_with(method, &Balancing::default(), members)
+}
+
+fn pick_for(balancer: &Balancer, wish: &Wish<'_>, now: Duration) -> Picked {
+    let moment = Moment { now, requests: 0, slots: &[] };
+    let allowed = |m: &Member| m.identity.is_usable() && !m.ejection.leaves_out(now);
+    balancer.pick(wish, &moment, allowed).expect("has servers")
+}
+
 fn pick(balancer: &Balancer) -> usize {
-    balancer.pick_any(&Wish::default()).expect("has servers").id()
+    pick_for(balancer, &Wish::default(), at(0)).member.id()
 }
 
 fn counts(balancer: &Balancer, picks: usize, n: usize) -> Vec<usize> {
@@ -34,16 +65,22 @@ fn counts(balancer: &Balancer, picks: usize, n: usize) -> Vec<usize> {
     counts
 }
 
+fn set(balancer: &Balancer, member: &Rc<Member>, well: bool, now: Duration) {
+    member.identity.mark(Cause::Check, !well);
+    assert!(member.looks_well());
+    balancer.turned(member, now);
+}
+
 #[test]
 fn round_robin_follows_weights_exactly_and_smoothly() {
-    let all = balancer(Balance::RoundRobin, 1, &members(&[5, 1, 1]));
+    let all = balancer(Balance::RoundRobin, &members(&[5, 1, 1]));
     assert_eq!(counts(&all, 700, 3), [500, 100, 100]);
     // In any seven turns in a row each has its own.
     let order: Vec<_> = (0..70).map(|_| pick(&all)).collect();
     for seven in order.windows(7) {
         assert_eq!(seven.iter().filter(|id| **id == 1).count(), 5, "{order:?}");
     }
-    let even = balancer(Balance::RoundRobin, 1, &members(&[3; 4]));
+    let even = balancer(Balance::RoundRobin, &members(&[3; 4]));
     let order: Vec<_> = (0..8).map(|_| pick(&even)).collect();
     assert_eq!(order, [1, 2, 3, 4, 1, 2, 3, 4]);
 }
@@ -51,23 +88,23 @@ fn round_robin_follows_weights_exactly_and_smoothly() {
 #[test]
 fn round_robin_follows_weights_that_change() {
     let servers = members(&[1, 2, 3]);
-    let all = balancer(Balance::RoundRobin, 1, &servers);
+    let all = balancer(Balance::RoundRobin, &servers);
     assert_eq!(counts(&all, 600, 3), [100, 200, 300]);
-    servers[0].becomes(Arc::new(Server { weight: 7, ..Server::new(servers[0].identity.address) }));
-    all.update(&servers[0]);
+    let before = servers[0].becomes(Arc::new(Server { weight: 7, ..(*servers[0].server()).clone() }));
+    all.update(&servers[0], &before);
     // The turn that it has already is still at the old distance.
     let counted = counts(&all, 1200, 3);
     assert!((690..=702).contains(&counted[0]), "{counted:?}");
     all.remove(&servers[1]);
     assert_eq!(counts(&all, 1000, 3)[1], 0);
-    all.add(&servers[1]);
+    all.add(&servers[1], None);
     let counted = counts(&all, 1200, 3);
     assert!((195..=205).contains(&counted[1]), "{counted:?}");
 }
 
 #[test]
 fn random_follows_weights_roughly() {
-    let counts = counts(&balancer(Balance::Random, 7, &members(&[3, 1, 0])), 40_000, 3);
+    let counts = counts(&balancer(Balance::Random, &members(&[3, 1, 0])), 40_000, 3);
     assert!((29_000..31_000).contains(&counts[0]), "{counts:?}");
     assert_eq!(counts[2], 0);
 }
@@ -75,40 +112,131 @@ fn random_follows_weights_roughly() {
 #[test]
 fn least_request_prefers_the_idle_one() {
     let servers = members(&[1, 1]);
-    let all = balancer(Balance::LeastRequest, 3, &servers);
+    let all = balancer(Balance::LeastRequest, &servers);
     servers[0].in_flight.set(9);
     assert_eq!(counts(&all, 1000, 2), [0, 1000]);
 }
 
 #[test]
+fn more_choices_avoid_the_busy_ones_more_often() {
+    let servers = members(&[1; 10]);
+    servers[..5].iter().for_each(|server| server.in_flight.set(5));
+    let busy = |choices| {
+        let all =
+            balancer_with(Balance::LeastRequest, &Balancing { choices, ..Balancing::default() }, &servers);
+        counts(&all, 10_000, 10)[..5].iter().sum::<usize>()
+    };
+    let (one, two, five) = (busy(1), busy(2), busy(5));
+    assert!((4800..5200).contains(&one), "{one}");
+    assert!((2000..2500).contains(&two), "two of the five of ten, in 2 of 9 cases: {two}");
+    assert!(five < 500, "{five}");
+}
+
+#[test]
+fn peak_ewma_leaves_a_slow_server_at_once_and_comes_back_bit_by_bit() {
+    let servers = members(&[1, 1, 1]);
+    let decay = Duration::from_secs(10);
+    let all = balancer_with(Balance::PeakEwma, &Balancing { decay, ..Balancing::default() }, &servers);
+    let took = |server: usize, millis, now| {
+        servers[server].latency.note(Some(Duration::from_millis(millis)), now, decay)
+    };
+    (0..3).for_each(|server| took(server, 10, at(0)));
+    took(0, 500, at(0));
+    assert_eq!(counts(&all, 1000, 3)[0], 0, "one answer is enough");
+    // Of two that are as fast, the one with fewer requests.
+    servers[1].in_flight.set(3);
+    assert!(counts(&all, 900, 3)[2] > 540);
+    servers[1].in_flight.set(0);
+    let of_first = |now| (0..900).filter(|_| pick_for(&all, &Wish::default(), now).member.id() == 1).count();
+    (1..=60).for_each(|second| (1..3).for_each(|server| took(server, 10, at(second * 1000))));
+    assert!(of_first(at(60_000)) > 200, "what was long ago is forgotten");
+    // No answer at all counts as a slow one, however fast it was.
+    servers[1].latency.note(None, at(60_000), decay);
+    let counted = (0..900).filter(|_| pick_for(&all, &Wish::default(), at(60_001)).member.id() == 2).count();
+    assert_eq!(counted, 0);
+}
+
+#[test]
+fn peak_ewma_sends_one_request_to_a_server_that_nobody_knows() {
+    let servers = members(&[1, 1]);
+    let all = balancer(Balance::PeakEwma, &servers);
+    servers[0].latency.note(Some(Duration::from_millis(10)), at(0), Duration::from_secs(10));
+    assert_eq!(pick(&all), 2);
+    servers[1].in_flight.set(1);
+    assert_eq!(counts(&all, 100, 2), [100, 0]);
+}
+
+#[test]
 fn a_tried_server_is_left_out_while_there_is_another() {
-    for method in [Balance::RoundRobin, Balance::Random, Balance::LeastRequest] {
-        let all = balancer(method, 5, &members(&[1, 1, 1]));
-        for _ in 0..100 {
-            let (picked, well) = all.pick(&Wish::other_than(&[1, 3]), |_| true).expect("has servers");
-            assert_eq!((picked.id(), well), (2, true), "{method:?}");
+    for method in ALL {
+        let servers = members(&[1, 1, 1]);
+        let all = balancer(method, &servers);
+        for key in 0..100 {
+            let wish = Wish { key: Some(mixed(key)), ..Wish::other_than(&[1, 3]) };
+            let picked = pick_for(&all, &wish, at(0));
+            assert_eq!((picked.member.id(), picked.well), (2, true), "{method:?}");
         }
-        assert!(all.pick(&Wish::other_than(&[1, 2, 3]), |_| true).is_some(), "{method:?}");
-        let (picked, well) = all.pick(&Wish::other_than(&[1]), |m| m.id() == 1).expect("has servers");
-        assert!(picked.id() != 1 && !well, "{method:?}");
+        pick_for(&all, &Wish::other_than(&[1, 2, 3]), at(0));
+        set(&all, &servers[1], false, at(0));
+        set(&all, &servers[2], false, at(0));
+        let picked = pick_for(&all, &Wish::other_than(&[1]), at(0));
+        assert!(picked.member.id() != 1 && !picked.well, "{method:?}");
     }
 }
 
 #[test]
-fn one_of_ten_thousand_that_is_wanted_is_found() {
+fn one_of_ten_thousand_that_can_be_used_is_found() {
     let servers = members(&[1; 10_000]);
-    for method in [Balance::RoundRobin, Balance::Random, Balance::LeastRequest] {
-        let all = balancer(method, 5, &servers);
-        let picked = all.pick(&Wish::default(), |m| m.id() == 4711).expect("has servers");
-        assert_eq!((picked.0.id(), picked.1), (4711, true), "{method:?}");
+    for method in [Balance::RoundRobin, Balance::Random, Balance::LeastRequest, Balance::PeakEwma] {
+        let all = balancer(method, &servers);
+        let moment = Moment { now: at(0), requests: 0, slots: &[] };
+        servers[0].identity.mark(Cause::Check, true);
+        if servers[0].looks_well() {
+            all.turned(&servers[0], at(0));
+        }
+        let picked = all.pick(&Wish::default(), &moment, |m| m.id() == 4711).expect("has servers");
+        assert_eq!((picked.member.id(), picked.well), (4711, true), "{method:?}");
     }
 }
 
 #[test]
 fn nothing_without_weight() {
     for weights in [&[0, 0][..], &[]] {
-        for method in [Balance::RoundRobin, Balance::Random, Balance::LeastRequest] {
-            assert!(balancer(method, 5, &members(weights)).pick_any(&Wish::default()).is_none());
+        for method in ALL {
+            let moment = Moment { now: at(0), requests: 0, slots: &[] };
+            let picked = balancer(method, &members(weights)).pick(&Wish::default(), &moment, |_| true);
+            assert!(picked.is_none(), "{method:?}");
         }
     }
+}
+
+#[test]
+fn a_new_server_comes_to_its_share_bit_by_bit() {
+    let rules = Balancing { slow_start: Some(Duration::from_secs(10)), ..Balancing::default() };
+    for method in [Balance::RoundRobin, Balance::LeastRequest, Balance::Random] {
+        let servers = members(&[1; 10]);
+        let all = balancer_with(method, &rules, &servers[..9]);
+        all.add(&servers[9], Some(at(0)));
+        let share =
+            |now| (0..20_000).filter(|_| pick_for(&all, &Wish::default(), now).member.id() == 10).count();
+        let shares = [share(at(0)), share(at(2_500)), share(at(5_000)), share(at(10_000)), share(at(20_000))];
+        let whole = if method == Balance::LeastRequest { 2100 } else { 2000 };
+        assert!(shares[0] < 330, "a tenth of its share: {method:?} {shares:?}");
+        for (share, part) in shares.into_iter().zip([0.1, 0.25, 0.5, 1.0, 1.0]).skip(1) {
+            let expected = f64::from(whole) * part;
+            assert!((share as f64 - expected).abs() < 320.0, "{method:?} {shares:?}: {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_well_again_begins_slowly_too() {
+    let rules = Balancing { slow_start: Some(Duration::from_secs(10)), ..Balancing::default() };
+    let servers = members(&[1; 2]);
+    let all = balancer_with(Balance::Random, &rules, &servers);
+    set(&all, &servers[1], false, at(0));
+    assert_eq!(counts(&all, 100, 2)[1], 0);
+    set(&all, &servers[1], true, at(0));
+    let early = counts(&all, 10_000, 2)[1];
+    assert!(early < 1500, "{early}");
 }

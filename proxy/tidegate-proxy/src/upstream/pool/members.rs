@@ -3,11 +3,13 @@
 use std::cell::Ref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
+use tidegate_config::plan::Balance;
 
 use crate::http::fail::{Fail, Reason, Retry};
-use crate::upstream::balance::Wish;
+use crate::upstream::balance::{Moment, Picked, Why, Wish};
 use crate::upstream::member::Member;
 use crate::upstream::pool::{Place, Pool};
 use crate::upstream::roster::Entry;
@@ -16,13 +18,17 @@ impl Pool {
     /// Takes the changes of the cluster's servers since the last time.
     pub(crate) fn catch_up(&self) {
         let (version, changes) = self.cluster.roster.since(self.version.get());
-        self.version.set(version);
+        // Those that are there from the start have nobody who could take their share.
+        let since = (self.version.replace(version) > 0 && !changes.is_empty()).then(|| self.deadlines.now());
         for (slot, entry) in changes {
-            self.change(slot, entry);
+            self.change(slot, entry.filter(|entry| self.cluster.has(&entry.server)), since);
+        }
+        if let Some(table) = &self.cluster.table {
+            self.balancer.set_table(table.places());
         }
     }
 
-    fn change(&self, slot: usize, entry: Option<Entry>) {
+    fn change(&self, slot: usize, entry: Option<Entry>, since: Option<Duration>) {
         let mut members = self.members.borrow_mut();
         if members.len() <= slot {
             members.resize(slot + 1, None);
@@ -30,8 +36,8 @@ impl Pool {
         let Some(place) = members.get_mut(slot) else { return };
         match (&*place, &entry) {
             (Some(member), Some(entry)) if Arc::ptr_eq(&member.identity, &entry.identity) => {
-                member.becomes(entry.server.clone());
-                self.balancer.update(member);
+                let before = member.becomes(entry.server.clone());
+                self.balancer.update(member, &before);
             }
             _ => {
                 self.goes(place);
@@ -40,8 +46,7 @@ impl Pool {
                 if let Some(member) = place {
                     self.servers.set(self.servers.get() + 1);
                     self.ejection.joins();
-                    self.looks_again_for(member);
-                    self.balancer.add(member);
+                    self.balancer.add(member, since);
                 }
             }
         }
@@ -56,7 +61,6 @@ impl Pool {
         let Some(member) = place.take() else { return };
         self.servers.set(self.servers.get() - 1);
         self.balancer.remove(&member);
-        self.looks_again_for(&member);
         if self.ejection.leaves(&member.ejection) {
             member.identity.leave_out(false);
             self.left_out();
@@ -64,13 +68,6 @@ impl Pool {
         member.leave();
         // Its connections count no longer.
         self.room.for_connection.wake();
-    }
-
-    /// The number of servers that cannot be used is not what it was.
-    fn looks_again_for(&self, member: &Member) {
-        if !member.identity.is_usable() {
-            self.health.set(u64::MAX);
-        }
     }
 
     /// How many servers there are.
@@ -100,12 +97,12 @@ impl Pool {
             self.cluster.counters.of(self.shard).overflow.add(1);
             return Err(Fail::upstream(Reason::Adaptive, Retry::Never));
         }
-        let (member, trial) =
+        let (member, trial, why) =
             self.choose(wish).ok_or_else(|| Fail::upstream(self.no_server(), Retry::Never))?;
         member.in_flight.set(member.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
         self.cluster.counters.of(self.shard).requests.add(1);
-        Ok(Place { pool: self.clone(), member, trial })
+        Ok(Place { pool: self.clone(), member, trial, why })
     }
 
     /// Why there is none to choose.
@@ -117,36 +114,47 @@ impl Pool {
         }
     }
 
-    /// A server that is well; when none of these is left, any. And whether it is tried with this request.
-    fn choose(&self, wish: &Wish<'_>) -> Option<(Rc<Member>, bool)> {
+    /// A server, whether it is tried with this request, and why it is this one.
+    fn choose(&self, wish: &Wish<'_>) -> Option<(Rc<Member>, bool, Why)> {
         let health = self.cluster.roster.health();
-        if self.ejection.out() == 0
-            && (health == self.health.get() || !self.look(health))
-            && self.unusable.get() == 0
-        {
-            return Some((self.balancer.pick_any(wish)?, false));
+        if health != self.health.get() {
+            self.look(health);
         }
         let now = self.deadlines.recent();
-        let well = |m: &Member| m.identity.is_usable() && !m.ejection.leaves_out(now);
-        let (member, is_well) = self.balancer.pick(wish, well)?;
-        let trial = is_well && member.ejection.begins();
+        let slots = self.members.borrow();
+        let moment = Moment { now, requests: self.requests.get(), slots: &slots };
+        let allowed = |m: &Member| m.identity.is_usable() && !m.ejection.leaves_out(now);
+        let Picked { member, well, why } = self.balancer.pick(wish, &moment, allowed)?;
+        let trial = self.ejection.out() > 0 && well && member.ejection.begins();
         if trial {
             member.identity.attempt(true);
         }
-        Some((member, trial))
+        Some((member, trial, why))
     }
 
-    /// Some server's health has changed: whether one cannot be used.
+    /// Some server's health has changed.
     #[cold]
-    fn look(&self, health: u64) -> bool {
+    fn look(&self, health: u64) {
         self.health.set(health);
-        let unusable = self.members.borrow().iter().flatten().filter(|m| !m.identity.is_usable()).count();
-        self.unusable.set(unusable);
-        unusable > 0
+        self.members.borrow().iter().flatten().for_each(|member| self.looks_at(member));
+    }
+
+    fn looks_at(&self, member: &Rc<Member>) {
+        if member.looks_well() {
+            self.balancer.turned(member, self.deadlines.now());
+        }
+    }
+
+    /// An attempt at a server is over: how long the head of its answer took, or none came.
+    #[inline]
+    pub(crate) fn attempted(&self, member: &Member, took: Option<Duration>) {
+        if self.cluster.spec.balance == Balance::PeakEwma {
+            member.latency.note(took, self.deadlines.recent(), self.cluster.spec.balancing.decay);
+        }
     }
 
     /// A server answered with this status.
-    pub(crate) fn answered(&self, member: &Member, status: StatusCode) {
+    pub(crate) fn answered(&self, member: &Rc<Member>, status: StatusCode) {
         let bad =
             self.cluster.spec.ejection.as_ref().is_some_and(|rule| rule.statuses.contains(&status.as_u16()));
         if bad {
@@ -157,16 +165,17 @@ impl Pool {
     }
 
     /// A server took a request or a connection.
-    pub(crate) fn took(&self, member: &Member) {
+    pub(crate) fn took(&self, member: &Rc<Member>) {
         if !member.is_gone() && self.ejection.succeeded(&member.ejection, || self.deadlines.now()) {
             member.identity.leave_out(false);
             self.left_out();
+            self.looks_at(member);
             tracing::info!(upstream = %self.name, server = %member.identity.address, "server is taken back");
         }
     }
 
     /// A server did not do what it should.
-    pub(crate) fn failed(&self, member: &Member) {
+    pub(crate) fn failed(&self, member: &Rc<Member>) {
         if member.is_gone() {
             return;
         }
@@ -177,6 +186,7 @@ impl Pool {
         }
         self.cluster.counters.of(self.shard).ejections.add(1);
         self.left_out();
+        self.looks_at(member);
         let (server, seconds) = (member.identity.address, time.as_secs_f64());
         tracing::warn!(upstream = %self.name, %server, seconds, "server fails and is left out");
     }

@@ -1,5 +1,7 @@
 //! What Consul's answers say: `/v1/health/service/…` and `/v1/catalog/service/…`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::discover::source::Found;
@@ -28,6 +30,8 @@ struct Service {
     port: u32,
     #[serde(default)]
     weights: Option<Weights>,
+    #[serde(default)]
+    meta: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Deserialize, Clone, Copy)]
@@ -53,6 +57,8 @@ struct Registration {
     service_port: u32,
     #[serde(default)]
     service_weights: Option<Weights>,
+    #[serde(default)]
+    service_meta: Option<BTreeMap<String, String>>,
 }
 
 /// The instances of an answer about health.
@@ -62,7 +68,8 @@ pub(super) fn healthy(body: &[u8]) -> Result<Vec<Found>, String> {
         let warns = entry.checks.iter().flatten().any(|check| check.status != "passing");
         let weights = entry.service.weights;
         let weight = weights.map_or(1, |weights| if warns { weights.warning } else { weights.passing });
-        server(&entry.service.address, &entry.node.address, entry.service.port, weight)
+        let found = server(&entry.service.address, &entry.node.address, entry.service.port, weight)?;
+        Ok(labelled(found, entry.service.meta))
     });
     collect(servers)
 }
@@ -72,13 +79,20 @@ pub(super) fn registered(body: &[u8]) -> Result<Vec<Found>, String> {
     let entries: Vec<Registration> = read(body)?;
     let servers = entries.into_iter().map(|entry| {
         let weight = entry.service_weights.map_or(1, |weights| weights.passing);
-        server(&entry.service_address, &entry.address, entry.service_port, weight)
+        let found = server(&entry.service_address, &entry.address, entry.service_port, weight)?;
+        Ok(labelled(found, entry.service_meta))
     });
     collect(servers)
 }
 
 fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<Vec<T>, String> {
     serde_json::from_slice(body).map_err(|error| format!("the answer is not what Consul answers: {error}"))
+}
+
+/// What an instance says of itself are its labels; `zone` is where it stands.
+fn labelled(found: Found, meta: Option<BTreeMap<String, String>>) -> Found {
+    let labels = meta.unwrap_or_default();
+    Found { zone: labels.get("zone").cloned(), labels, ..found }
 }
 
 /// An instance without an address of its own is at its node's.

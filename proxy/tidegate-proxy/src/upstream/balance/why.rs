@@ -1,0 +1,56 @@
+//! Why a server was picked, for the access log.
+
+use super::{Part, Wish};
+
+/// See the module.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Why {
+    bits: u8,
+    priority: u8,
+}
+
+const KEY: u8 = 1;
+const OWN_ZONE: u8 = 4;
+const OTHER_ZONE: u8 = 8;
+const PANIC: u8 = 16;
+const ANYONE: u8 = 32;
+
+impl Why {
+    #[inline]
+    pub(super) fn of(wish: &Wish<'_>, part: &Part) -> Self {
+        let bit = |there: bool, bit: u8| if there { bit } else { 0 };
+        let zone = match part.own_zone {
+            None => 0,
+            Some(true) => OWN_ZONE,
+            Some(false) => OTHER_ZONE,
+        };
+        let bits = bit(wish.key.is_some(), KEY) | bit(part.panic, PANIC);
+        Self { bits: bits | zone, priority: u8::try_from(part.priority).unwrap_or(u8::MAX) }
+    }
+
+    /// Nobody was left whom the rules would have picked.
+    pub(super) fn anyone(self) -> Self {
+        Self { bits: self.bits | ANYONE, ..self }
+    }
+
+    /// The method, and what else decided.
+    pub(crate) fn words(self, method: &str) -> String {
+        let words = [
+            (KEY, "key"),
+            (OWN_ZONE, "own zone"),
+            (OTHER_ZONE, "other zone"),
+            (PANIC, "panic"),
+            (ANYONE, "anyone"),
+        ];
+        let mut text = method.to_owned();
+        for (_, word) in words.into_iter().filter(|(bit, _)| self.bits & bit != 0) {
+            text.push_str(", ");
+            text.push_str(word);
+        }
+        if self.priority > 0 {
+            text.push_str(", priority ");
+            text.push_str(&self.priority.to_string());
+        }
+        text
+    }
+}

@@ -17,14 +17,14 @@ export function certificates() {
     try {
       const { certificates: list } = await json("/certificates");
       replace(place, table(list.sort((a, b) => a.notAfter - b.notAfter), [
-        ["Listener", (one) => one.listener],
         ["Names", (one) => one.names.join(", ") || one.subject],
-        ["Issuer", (one) => one.issuer],
-        ["Ends", (one) => date(one.notAfter)],
         ["Left", (one) => {
           const days = Math.floor((one.notAfter - Date.now() / 1000) / DAY);
           return pill(days < 7 ? "bad" : days < 30 ? "warn" : "good", days < 0 ? "expired" : `${days} days`);
         }],
+        ["Ends", (one) => date(one.notAfter)],
+        ["Listener", (one) => one.listener],
+        ["Issuer", (one) => one.issuer],
         ["File", (one) => h("code", null, one.file)],
       ], "No listener has a certificate."));
     } catch (error) {

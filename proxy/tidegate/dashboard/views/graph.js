@@ -96,10 +96,11 @@ function draw(place, seen, others) {
   flows(nodes, edges);
   nodes = busiest(nodes);
   const columns = [...new Set(nodes.map((node) => node.column))].sort((a, b) => a - b);
-  const width = Math.max(place.clientWidth - 42, columns.length * 210, 300);
-  const narrow = width < 560;
+  // Narrower than this names cannot be read: the graph is moved sideways then.
+  const width = Math.max(place.clientWidth - 42, columns.length * 190);
+  const narrow = width < 600;
   const gap = width / columns.length;
-  const box = Math.min(210, gap - (narrow ? 34 : 70));
+  const box = Math.min(210, gap - (narrow ? 44 : 70));
   const tall = Math.max(...columns.map((column) => nodes.filter((node) => node.column === column).length));
   for (const [at, column] of columns.entries()) {
     const own = nodes.filter((node) => node.column === column);
@@ -120,7 +121,7 @@ function draw(place, seen, others) {
     return s("text", { class: "head", x: first.x, y: 16 }, ["Listeners", "Routes", "Upstreams"][column % 3]);
   });
   const height = 34 + tall * ROW + 6;
-  replace(place, h("div", { class: "scroll" }, s("svg", { class: "graph", viewBox: `0 0 ${width} ${height}`, style: null, width, height, role: "img", "aria-label": told(nodes, edges) },
+  replace(place, h("div", { class: "scroll" }, s("svg", { class: "graph", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": told(nodes, edges) },
     heads, lines, nodes.map((node) => boxed(node, box)))));
 }
 

@@ -32,10 +32,10 @@ function card(upstream, seen) {
       upstream.ejections > 0 && ` · left out ${short(upstream.ejections)} times`,
       upstream.overflow > 0 && ` · ${short(upstream.overflow)} over a limit`),
     table(upstream.servers.slice(0, 50), [
-      ["Server", (server) => [h("span", { class: "mono" }, server.address), server.host && h("span", { class: "soft small" }, ` ${server.host}`)]],
+      ["Server", (server) => [h("span", { class: "mono" }, server.address), server.host && !server.address.startsWith(server.host) && h("span", { class: "soft small" }, ` ${server.host}`)]],
       ["State", (server) => pill(server.state === "healthy" ? "good" : "bad", server.state.split(", ").map((word) => WORDS[word] ?? word).join(", "))],
-      ["Zone", (server) => server.zone ?? ""],
-      ["Priority", (server) => String(server.priority), "num"],
+      ...(upstream.servers.some((server) => server.zone) ? [["Zone", (server) => server.zone ?? ""]] : []),
+      ...(upstream.servers.some((server) => server.priority > 0) ? [["Priority", (server) => String(server.priority), "num"]] : []),
       ["Weight", (server) => short(server.weight), "num"],
     ], "No server is known."),
     upstream.servers.length > 50 && h("p", { class: "soft small" }, `and ${upstream.servers.length - 50} more`));

@@ -1,6 +1,7 @@
 //! `cargo xtask suites [NAME [ARGUMENT…]]`: long suites and those that need outside programs, which are installed below
 //! `target/tools`, and nowhere else.
 
+mod dashboard;
 mod envoy;
 mod limits;
 mod prometheus;
@@ -17,6 +18,11 @@ struct Suite {
 }
 
 const SUITES: &[Suite] = &[
+    Suite {
+        name: "dashboard",
+        about: "the dashboard in Chromium: numbers under load, the graph, a fault in red, problems, explain; pictures of all views",
+        run: dashboard::run,
+    },
     Suite {
         name: "envoy",
         about: "the same requests through the same module in Envoy and in Tidegate, compared; [--only TEXT] [--verbose]",

@@ -68,7 +68,8 @@ impl Lab {
         let server = Server::new(self.upstreams[server].address());
         self.gateway
             .control()
-            .mark_server("up", &server, Cause::Check, bad)
+            // The gateway itself clears what checks of other upstreams may have left.
+            .mark_server("up", &server, Cause::Source, bad)
             .expect("there is such an upstream");
     }
 

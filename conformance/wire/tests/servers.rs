@@ -89,10 +89,10 @@ fn a_server_that_is_marked_gets_no_requests_until_the_cause_is_over() {
     let control = gateway.control();
     let mark =
         |server: usize, cause, bad| control.mark_server("up", &servers[server], cause, bad).expect("known");
-    assert!(mark(0, Cause::Check, true) && !mark(0, Cause::Check, true));
+    assert!(mark(0, Cause::Source, true) && !mark(0, Cause::Source, true));
     assert!(mark(0, Cause::Outlier, true));
     assert_eq!(answers(&gateway, 20), ["two"; 20]);
-    assert!(mark(0, Cause::Check, false));
+    assert!(mark(0, Cause::Source, false));
     assert_eq!(answers(&gateway, 20), ["two"; 20]);
     let causes: Vec<_> =
         control.servers("up").expect("known").into_iter().map(|state| state.causes).collect();
@@ -100,7 +100,7 @@ fn a_server_that_is_marked_gets_no_requests_until_the_cause_is_over() {
     assert!(mark(0, Cause::Outlier, false));
     assert!(answers(&gateway, 40).contains(&"one".to_owned()));
     // Leaving all out would help nobody.
-    assert!(mark(0, Cause::Check, true) && mark(1, Cause::Check, true));
+    assert!(mark(0, Cause::Source, true) && mark(1, Cause::Source, true));
     let answered = answers(&gateway, 40);
     assert!(answered.contains(&"one".to_owned()) && answered.contains(&"two".to_owned()));
 }

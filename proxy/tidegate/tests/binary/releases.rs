@@ -77,7 +77,8 @@ fn a_release_takes_over_or_goes_back_by_itself_and_by_order() {
     assert_eq!(request(gateway.admin, "POST", "/releases/route/shop/none/pause").0, 404);
     assert_eq!(request(gateway.admin, "PUT", "/releases").0, 405);
     let mut page = TcpStream::connect(gateway.admin).expect("it listens");
-    let head = "POST /releases/route/shop/all/promote HTTP/1.1\r\nhost: a\r\norigin: http://evil.test\r\n";
+    let head =
+        "POST /releases/route/shop/all/promote HTTP/1.1\r\nhost: localhost\r\norigin: http://evil.test\r\n";
     page.write_all(format!("{head}content-length: 0\r\nconnection: close\r\n\r\n").as_bytes())
         .expect("it reads");
     let mut answer = String::new();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::exchange::finish::Record;
 use crate::http::fail::{Fail, Origin};
+use crate::shared::durations;
 use crate::shared::traffic::{CLASSES, End};
 use crate::upstream::pool::Pool;
 use crate::upstream::send::Answer;
@@ -20,7 +21,9 @@ pub(crate) fn count(record: &Record, took: Duration) {
     };
     let received = record.progress.as_ref().map_or(0, |progress| progress.bytes.get());
     let listener = &record.client.cells().traffic;
-    listener.note(&end);
+    // Both count the same time: its place is looked for once.
+    let place = durations::place(took);
+    listener.note_at(&end, place);
     listener.bytes(received, record.sent);
     let pool = record.upstream.as_ref().and_then(|(upstream, _)| record.view.pools.get(*upstream));
     if let Some(pool) = pool {
@@ -28,7 +31,7 @@ pub(crate) fn count(record: &Record, took: Duration) {
     }
     if let Some(rule) = record.rule.and_then(|rule| record.view.rule(rule)) {
         let cells = rule.counters.of(worker);
-        cells.traffic.note(&end);
+        cells.traffic.note_at(&end, place);
         cells.traffic.bytes(received, record.sent);
         if let Some(pool) = pool {
             let failed = end.reason.is_some() || end.class == CLASSES.len() - 1;
@@ -46,11 +49,11 @@ impl Record {
     /// An attempt is over: the head of its answer came, or it failed.
     pub(crate) fn attempt_over(&mut self, pool: &Pool, outcome: &Result<Answer, Fail>) {
         let Some(sent) = self.sent_at else { return };
-        if let Some((_, member)) = &self.upstream {
-            let took = || self.client.local.deadlines.now().saturating_sub(sent);
-            pool.attempted(member, outcome.is_ok().then(took));
-        }
         let local = &self.client.local;
+        let took = local.deadlines.now().saturating_sub(sent);
+        if let Some((_, member)) = &self.upstream {
+            pool.attempted(member, outcome.is_ok().then_some(took));
+        }
         let end = End {
             class: match outcome {
                 Ok(answer) => class(Some(answer.response.status().as_u16())),
@@ -58,7 +61,7 @@ impl Record {
                 Err(_) => CLASSES.len(),
             },
             reason: outcome.as_ref().err().map(|fail| fail.reason as usize),
-            took: local.deadlines.now().saturating_sub(sent),
+            took,
             trace: self.exemplar(),
         };
         pool.cluster.counters.of(local.shard.worker).attempts.note(&end);

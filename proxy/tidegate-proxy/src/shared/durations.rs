@@ -37,7 +37,13 @@ impl Durations {
     /// One more.
     #[inline]
     pub(crate) fn add(&self, took: Duration) {
-        if let Some(cell) = self.cells.get(place(took)) {
+        self.add_at(place(took), took);
+    }
+
+    /// As [`Durations::add`], where its [`place`] is known.
+    #[inline]
+    pub(crate) fn add_at(&self, place: usize, took: Duration) {
+        if let Some(cell) = self.cells.get(place) {
             cell.add(1);
         }
         self.sum.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
@@ -46,7 +52,7 @@ impl Durations {
 
 /// Where a duration is counted. A bound belongs to the bucket below it.
 #[inline]
-fn place(took: Duration) -> usize {
+pub(crate) fn place(took: Duration) -> usize {
     let bits = took.as_secs_f64().to_bits();
     let fraction = bits & ((1 << FRACTION) - 1);
     let power = i32::try_from(bits >> FRACTION).unwrap_or(0) - 1023;

@@ -3,14 +3,12 @@
 
 mod book;
 mod consul;
-mod dns;
 mod file;
 mod follow;
 mod hosts;
 mod http;
 mod names;
 mod pace;
-mod resolver;
 mod source;
 
 use std::collections::BTreeMap;

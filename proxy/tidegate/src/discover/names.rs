@@ -4,19 +4,45 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use hickory_resolver::config::{NameServerConfig, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
+use hickory_resolver::{Resolver, TokioResolver};
 use tidegate_config::plan::{DnsRecords, DnsSource};
 
-use super::dns::{Data, Kind, Record};
-use super::resolver::{Failure, Resolver};
 use super::source::Found;
 
-/// Whoever is asked for names.
-pub(super) struct NameServers(Resolver);
+/// Asks name servers, without a cache: times to live are the askers' business.
+pub(super) struct NameServers(TokioResolver);
 
 impl NameServers {
     /// Asks this one, or those of the system.
     pub(super) fn new(resolver: Option<SocketAddr>) -> Result<Self, String> {
-        resolver.map_or_else(Resolver::of_system, |server| Ok(Resolver::at(server))).map(Self)
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = match resolver {
+            None => TokioResolver::builder_tokio()
+                .map_err(|error| format!("the system's resolver cannot be set up: {error}"))?,
+            Some(address) => {
+                let mut server = NameServerConfig::udp_and_tcp(address.ip());
+                for connection in &mut server.connections {
+                    connection.port = address.port();
+                }
+                let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+                Resolver::builder_with_config(config, provider)
+            }
+        };
+        let options = builder.options_mut();
+        options.cache_size = 0;
+        options.preserve_intermediates = true;
+        options.timeout = QUESTION;
+        options.attempts = 2;
+        builder.build().map(Self).map_err(|error| format!("the resolver cannot be set up: {error}"))
+    }
+
+    async fn records(&self, name: &str, kind: RecordType) -> Result<Vec<Record>, NetError> {
+        // A whole name is looked up as it is; others by the system's search list too.
+        self.0.lookup(name, kind).await.map(|lookup| lookup.answers().to_vec())
     }
 
     /// The addresses of a name. A kind that cannot be asked now keeps those of `before`.
@@ -27,10 +53,10 @@ impl NameServers {
         before: &[IpAddr],
     ) -> Result<Addresses, String> {
         let ask = async |wanted: bool, kind| match wanted {
-            true => Some(self.0.records(name, kind).await),
+            true => Some(self.records(name, kind).await),
             false => None,
         };
-        let (four, six) = tokio::join!(ask(ipv4, Kind::A), ask(ipv6, Kind::Aaaa));
+        let (four, six) = tokio::join!(ask(ipv4, RecordType::A), ask(ipv6, RecordType::AAAA));
         let kept = |six: bool| before.iter().copied().filter(move |address| address.is_ipv6() == six);
         let mut found = Addresses::default();
         let mut troubles = Vec::new();
@@ -39,11 +65,12 @@ impl NameServers {
             match answer {
                 None => {}
                 Some(Ok(records)) => found.add(&records),
-                Some(Err(Failure::None(why))) => troubles.push(why.to_string()),
-                Some(Err(Failure::Away(why))) => {
-                    away = true;
-                    found.list.extend(kept(is_six));
-                    troubles.insert(0, why);
+                Some(Err(error)) => {
+                    if !error.is_no_records_found() {
+                        away = true;
+                        found.list.extend(kept(is_six));
+                    }
+                    troubles.push(error.to_string());
                 }
             }
         }
@@ -72,11 +99,8 @@ impl NameServers {
                 })
             }
             DnsRecords::Srv => {
-                let records = self.0.records(&source.name, Kind::Srv).await;
-                let records = records.map_err(|failure| match failure {
-                    Failure::None(why) => format!("{}: {why}", source.name),
-                    Failure::Away(why) => format!("{}: {why}", source.name),
-                })?;
+                let records = self.records(&source.name, RecordType::SRV).await;
+                let records = records.map_err(|error| format!("{}: {error}", source.name))?;
                 let ttl = least_ttl(&records);
                 let targets = targets(&records);
                 match targets.is_empty() {
@@ -101,8 +125,9 @@ pub(super) struct Addresses {
 impl Addresses {
     fn add(&mut self, records: &[Record]) {
         let address = |record: &Record| match &record.data {
-            Data::Address(address) => Some(*address),
-            Data::Service { .. } | Data::Other => None,
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
         };
         let before = self.list.len();
         self.list.extend(records.iter().filter_map(address));
@@ -129,10 +154,11 @@ fn least_ttl(records: &[Record]) -> Option<Duration> {
 fn targets(records: &[Record]) -> Vec<Found> {
     let mut by_priority: BTreeMap<u16, Vec<(String, u16, u16)>> = BTreeMap::new();
     for record in records {
-        let Data::Service { priority, weight, port, target } = &record.data else { continue };
+        let RData::SRV(srv) = &record.data else { continue };
         // The root as a target says that there is no such service.
-        if !target.is_empty() {
-            by_priority.entry(*priority).or_default().push((target.clone(), *port, *weight));
+        if !srv.target.is_root() {
+            let host = srv.target.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+            by_priority.entry(srv.priority).or_default().push((host, srv.port, srv.weight));
         }
     }
     let ranked = by_priority.into_values().zip(0..);
@@ -155,21 +181,27 @@ pub(super) fn due(source: &DnsSource, ttl: Option<Duration>) -> Duration {
     ttl.unwrap_or(source.min_ttl).clamp(source.min_ttl, source.max_ttl.max(source.min_ttl))
 }
 
+/// The longest time of one question to one server.
+const QUESTION: Duration = Duration::from_secs(2);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hickory_resolver::proto::rr::Name;
+    use hickory_resolver::proto::rr::rdata::{A, SRV};
 
-    fn srv(priority: u16, weight: u16, target: &str) -> Record {
-        Record { ttl: 60, data: Data::Service { priority, weight, port: 8080, target: target.to_owned() } }
+    fn record(ttl: u32, data: RData) -> Record {
+        Record::from_rdata(Name::from_ascii("orders.internal.").expect("a name"), ttl, data)
     }
 
-    fn address(ttl: u32, last: u8) -> Record {
-        Record { ttl, data: Data::Address(IpAddr::from([10, 0, 0, last])) }
+    fn srv(priority: u16, weight: u16, target: &str) -> Record {
+        let target = Name::from_ascii(target).expect("a name");
+        record(60, RData::SRV(SRV::new(priority, weight, 8080, target)))
     }
 
     #[test]
     fn targets_are_ranked_by_priority() {
-        let records = [srv(20, 0, "c.test"), srv(10, 3, "a.test"), srv(10, 1, "b.test"), srv(30, 5, "")];
+        let records = [srv(20, 0, "C.test."), srv(10, 3, "a.test."), srv(10, 1, "b.test."), srv(30, 5, ".")];
         let found: Vec<_> = targets(&records)
             .into_iter()
             .map(|found| (found.address, found.weight, found.priority))
@@ -181,7 +213,7 @@ mod tests {
     #[test]
     fn the_shortest_time_to_live_counts_within_bounds() {
         let mut found = Addresses::default();
-        found.add(&[address(60, 2), address(7, 1)]);
+        found.add(&[record(60, RData::A(A::new(10, 0, 0, 2))), record(7, RData::A(A::new(10, 0, 0, 1)))]);
         assert_eq!((found.list.len(), found.ttl), (2, Some(Duration::from_secs(7))));
         let seconds = Duration::from_secs;
         let source = DnsSource {

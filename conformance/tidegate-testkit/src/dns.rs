@@ -1,7 +1,8 @@
-//! A name server on a UDP socket of its own, with what the test put into it.
+//! A name server on sockets of its own, UDP and TCP at one port, with what the test put into it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -12,7 +13,7 @@ use std::time::Duration;
 pub struct NameServer {
     address: SocketAddr,
     zone: Arc<Zone>,
-    serving: Option<JoinHandle<()>>,
+    serving: Vec<JoinHandle<()>>,
 }
 
 /// By name in lower case and type: times to live and data.
@@ -22,7 +23,9 @@ type Records = BTreeMap<(String, u16), Vec<(u32, Vec<u8>)>>;
 struct Zone {
     records: Mutex<Records>,
     questions: AtomicU64,
+    by_tcp: AtomicU64,
     silent: AtomicBool,
+    cuts: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -35,13 +38,16 @@ impl NameServer {
     /// # Panics
     /// If there is no free port on loopback.
     pub fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+        let (socket, listener) = sockets();
         socket.set_read_timeout(Some(LOOK)).expect("not zero");
         let address = socket.local_addr().expect("it is bound");
         let zone = Arc::<Zone>::default();
-        let served = Arc::clone(&zone);
-        let serving = std::thread::spawn(move || serve(&socket, &served));
-        Self { address, zone, serving: Some(serving) }
+        let (over_udp, over_tcp) = (Arc::clone(&zone), Arc::clone(&zone));
+        let serving = vec![
+            std::thread::spawn(move || serve(&socket, &over_udp)),
+            std::thread::spawn(move || accept(&listener, &over_tcp)),
+        ];
+        Self { address, zone, serving }
     }
 
     /// Where it listens.
@@ -78,18 +84,28 @@ impl NameServer {
         self.zone.silent.store(silent, Ordering::SeqCst);
     }
 
+    /// Whether answers are said not to fit into a datagram, so that they are to be had over TCP only.
+    pub fn cut(&self, cuts: bool) {
+        self.zone.cuts.store(cuts, Ordering::SeqCst);
+    }
+
     /// Questions that came so far.
     pub fn questions(&self) -> u64 {
         self.zone.questions.load(Ordering::SeqCst)
+    }
+
+    /// Of these, those over TCP.
+    pub fn questions_by_tcp(&self) -> u64 {
+        self.zone.by_tcp.load(Ordering::SeqCst)
     }
 }
 
 impl Drop for NameServer {
     fn drop(&mut self) {
         self.zone.ended.store(true, Ordering::SeqCst);
-        if let Some(serving) = self.serving.take() {
-            serving.join().ok();
-        }
+        // Wakes whoever waits for a connection.
+        TcpStream::connect(self.address).ok();
+        self.serving.drain(..).for_each(|serving| drop(serving.join()));
     }
 }
 
@@ -142,9 +158,60 @@ fn serve(socket: &UdpSocket, zone: &Zone) {
         if zone.silent.load(Ordering::SeqCst) {
             continue;
         }
-        if let Some(answer) = zone.answer(&buffer[..length]) {
+        if let Some(mut answer) = zone.answer(&buffer[..length]) {
+            if zone.cuts.load(Ordering::SeqCst) {
+                cut(&mut answer, &buffer[..length]);
+            }
             socket.send_to(&answer, from).ok();
         }
+    }
+}
+
+/// The question alone, marked as a part of the answer.
+fn cut(answer: &mut Vec<u8>, question: &[u8]) {
+    let name = question.iter().skip(12).position(|length| *length == 0).unwrap_or(0);
+    answer.truncate(12 + name + 5);
+    answer[2] |= 2;
+    answer[6..8].fill(0);
+}
+
+/// Sockets of both kinds at one port.
+fn sockets() -> (UdpSocket, TcpListener) {
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+        let address = socket.local_addr().expect("it is bound");
+        // The port may be somebody's for TCP.
+        if let Ok(listener) = TcpListener::bind(address) {
+            return (socket, listener);
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, zone: &Arc<Zone>) {
+    while let Ok((stream, _)) = listener.accept() {
+        if zone.ended.load(Ordering::SeqCst) {
+            return;
+        }
+        let zone = Arc::clone(zone);
+        std::thread::spawn(move || converse(stream, &zone));
+    }
+}
+
+/// Answers what comes on one connection, until its other end closes it.
+fn converse(mut stream: TcpStream, zone: &Zone) -> Option<()> {
+    loop {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).ok()?;
+        let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut question).ok()?;
+        zone.questions.fetch_add(1, Ordering::SeqCst);
+        zone.by_tcp.fetch_add(1, Ordering::SeqCst);
+        if zone.silent.load(Ordering::SeqCst) {
+            continue;
+        }
+        let answer = zone.answer(&question)?;
+        let length = u16::try_from(answer.len()).ok()?;
+        stream.write_all(&[&length.to_be_bytes()[..], &answer].concat()).ok()?;
     }
 }
 

@@ -55,7 +55,8 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
     let mut check = Check { tree: origin.tree, names, sources: origin.sources, base, report };
     let root = Path::ROOT;
     let admin = document.admin.as_ref().map(|written| admin::admin(&mut check, document, written));
-    let upstreams = upstream::upstreams(&mut check, document);
+    let resolver = discover::resolver(&mut check, document.resolver.as_ref());
+    let upstreams = upstream::upstreams(&mut check, document, &resolver);
     let mut plugins = plugin::plugins(&mut check, document, &upstreams);
     let listeners = listener::listeners(&mut check, document, &mut plugins);
     overlap::addresses(&mut check, document, admin.as_ref().and_then(|admin| admin.address));
@@ -74,6 +75,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
     }
     Plan {
         admin,
+        resolver,
         workers: document.workers.and_then(|workers| NonZeroUsize::new(workers as usize)),
         listeners: listeners.into_inner(),
         plugins: plugins.into_inner(),

@@ -33,7 +33,7 @@ pub use balance::{
 };
 pub use discover::{
     AddressFamily, ConsulDocument, ConsulEntry, DiscoverDocument, DnsDocument, DnsEntry, HttpSourceDocument,
-    HttpSourceEntry, SrvDocument, SrvEntry,
+    HttpSourceEntry, ResolverDocument, ResolverEntry, SrvDocument, SrvEntry,
 };
 pub use health::{
     GrpcCheckDocument, HealthDocument, HttpCheckDocument, HttpCheckEntry, InitialHealth, TcpCheckDocument,
@@ -85,6 +85,8 @@ pub struct Document {
     pub workers: Option<u32>,
     /// Where the gateway is: servers in the same zone are preferred. Left out: zones do not count.
     pub zone: Option<String>,
+    /// Who is asked for the names of servers. Default: the system's name servers.
+    pub resolver: Option<ResolverEntry>,
     /// Where clients connect.
     #[serde(default)]
     pub listeners: Vec<ListenerDocument>,

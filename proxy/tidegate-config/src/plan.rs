@@ -23,7 +23,7 @@ pub use admin::{Admin, Push};
 pub use balance::{Balance, Balancing, HashOn, Session, Subset};
 pub use capability::{BodyAccess, Capabilities, FOREIGN_FUNCTIONS, FieldAccess};
 pub use discover::{
-    ConsulSource, Discover, DnsRecords, DnsSource, Health, HttpSource, Latency, Outliers, Probe,
+    ConsulSource, Discover, DnsRecords, DnsSource, Health, HttpSource, Latency, Outliers, Probe, Resolver,
     SecretFields, SuccessRate,
 };
 pub use limits::{OnFailure, PluginLimits};
@@ -49,6 +49,8 @@ pub struct Plan {
     pub admin: Option<Admin>,
     /// Worker threads; none: one for each CPU that the process may use.
     pub workers: Option<NonZeroUsize>,
+    /// Who is asked for the names of servers.
+    pub resolver: Resolver,
     /// Where clients connect.
     pub listeners: Vec<Listener>,
     /// Wasm plugins. A rule that replaces a plugin's configuration has an entry of its own here.

@@ -20,7 +20,8 @@ use tidegate_config::plan::{Admin, Plan};
 use tidegate_config::{Loaded, Problem, Severity};
 use tidegate_proxy::{Assets, Snapshot};
 
-use crate::assets::{self, Addresses, Digest, FileBytes, NameFailure, Reporter};
+use crate::assets::{self, Digest, FileBytes, Reporter};
+use crate::discover::{Addresses, NameFailure};
 use crate::fetch::Wanted;
 use crate::files::{Files, Stamps};
 use crate::provider::{self, FileSecrets};
@@ -128,7 +129,7 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
     let mut reporter = Reporter { source: &source, problems: &mut problems };
 
     let bytes = assets::read_files(&plan, files, &mut reporter);
-    let (addresses, name_failures) = assets::resolve(&plan.upstreams, live.map(|live| &live.addresses));
+    let (addresses, name_failures) = workshop.names.resolve(&plan, live.map(|live| &live.addresses));
     let refused = |failure: &&NameFailure| !failure.kept && !before.tolerates_name(&failure.server);
     for failure in name_failures.iter().filter(refused) {
         let NameFailure { upstream, server, why, .. } = failure;

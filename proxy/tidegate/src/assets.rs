@@ -1,14 +1,13 @@
-//! Fetches what a plan names: certificates, keys, authorities and modules from files, addresses from names.
+//! Fetches what a plan names: certificates, keys, authorities and modules from files.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tidegate_config::plan::{ModuleSource, Plan, Upstream};
+use tidegate_config::plan::{ModuleSource, Plan};
 use tidegate_config::{Problem, Severity};
 
 use crate::builtin;
@@ -20,9 +19,6 @@ pub(crate) type Digest = [u8; 32];
 
 /// The bytes of certificates, keys and authorities by path.
 pub(crate) type FileBytes = HashMap<PathBuf, Arc<[u8]>>;
-
-/// The addresses of servers by `host:port`.
-pub(crate) type Addresses = HashMap<String, Vec<SocketAddr>>;
 
 /// A module and its digest.
 #[derive(Debug)]
@@ -155,64 +151,6 @@ pub(crate) fn parse_hex(text: &str) -> Option<Digest> {
     Some(digest)
 }
 
-/// Finds the addresses of all servers that are given by name. Blocks while names are looked up; a name that cannot be
-/// looked up now keeps the addresses that it had.
-pub(crate) fn resolve(upstreams: &[Upstream], before: Option<&Addresses>) -> (Addresses, Vec<NameFailure>) {
-    let mut failures = Vec::new();
-    let mut addresses = Addresses::new();
-    for (address, upstream) in names(upstreams) {
-        let known =
-            || before.and_then(|before| before.get(address)).filter(|known| !known.is_empty()).cloned();
-        let found = match address.to_socket_addrs() {
-            // In one order, so that the same answer in another order is not a change.
-            Ok(found) => found.collect::<BTreeSet<SocketAddr>>().into_iter().collect(),
-            Err(error) => {
-                let kept = known();
-                let why = error.to_string();
-                failures.push(NameFailure {
-                    upstream: upstream.to_owned(),
-                    server: address.to_owned(),
-                    why,
-                    kept: kept.is_some(),
-                });
-                kept.unwrap_or_default()
-            }
-        };
-        addresses.insert(address.to_owned(), found);
-    }
-    (addresses, failures)
-}
-
-/// A server's name that could not be looked up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NameFailure {
-    pub(crate) upstream: String,
-    pub(crate) server: String,
-    pub(crate) why: String,
-    /// Earlier addresses are still used.
-    pub(crate) kept: bool,
-}
-
-/// Whether the plan has servers that are given by name.
-pub(crate) fn has_names(plan: &Plan) -> bool {
-    !names(&plan.upstreams).is_empty()
-}
-
-/// `host:port` of each server whose host is a name, each once, with its upstream.
-fn names(upstreams: &[Upstream]) -> Vec<(&str, &str)> {
-    let mut names: Vec<(&str, &str)> = Vec::new();
-    for upstream in upstreams {
-        for server in &upstream.servers {
-            let address = server.address.as_str();
-            let literal = address.parse::<SocketAddr>().is_ok();
-            if !literal && !names.iter().any(|(known, _)| *known == address) {
-                names.push((address, &upstream.name));
-            }
-        }
-    }
-    names
-}
-
 /// Largest certificate, key or authority file.
 pub(crate) const LARGEST_PEM: u64 = 4 << 20;
 
@@ -243,46 +181,5 @@ mod tests {
         assert!(why.contains("no builtin module \"nothing\""), "{why}");
         assert_eq!(parse_hex(ABC).map(|digest| hex(&digest)).as_deref(), Some(ABC));
         assert_eq!((parse_hex("00"), parse_hex(&"é".repeat(32))), (None, None));
-    }
-
-    #[test]
-    fn literal_addresses_are_not_looked_up_and_names_keep_what_they_had() {
-        let upstream = |servers: &[&str]| Upstream {
-            name: "u".to_owned(),
-            servers: servers
-                .iter()
-                .map(|address| tidegate_config::plan::Server {
-                    address: (*address).to_owned(),
-                    weight: 1,
-                    ..Default::default()
-                })
-                .collect(),
-            protocol: tidegate_config::plan::UpstreamProtocol::Http1,
-            login: tidegate_config::plan::RedisLogin::default(),
-            balance: tidegate_config::plan::Balance::Random,
-            discover: None,
-            health: None,
-            subset: None,
-            balancing: tidegate_config::plan::Balancing::default(),
-            ejection: None,
-            tls: None,
-            limits: tidegate_config::plan::UpstreamLimits::default(),
-            retry_budget: None,
-            pool: tidegate_config::plan::PoolSettings::default(),
-            connect_timeout: std::time::Duration::from_secs(1),
-            idle_timeout: std::time::Duration::from_secs(1),
-        };
-        let (addresses, failures) = resolve(&[upstream(&["127.0.0.1:1", "[::1]:2"])], None);
-        assert!(addresses.is_empty() && failures.is_empty());
-
-        // A label of more than 63 bytes is refused without a question to any server.
-        let name = format!("{}:80", "a".repeat(300));
-        let kept = Addresses::from([(name.clone(), vec![SocketAddr::from(([127, 0, 0, 1], 80))])]);
-        let (addresses, failures) = resolve(&[upstream(&[&name])], Some(&kept));
-        assert_eq!(addresses, kept);
-        assert!(failures.iter().all(|failure| failure.kept) && failures.len() == 1);
-        let (addresses, failures) = resolve(&[upstream(&[&name])], None);
-        assert_eq!(addresses.get(&name), Some(&Vec::new()));
-        assert!(failures.iter().all(|failure| !failure.kept) && failures.len() == 1);
     }
 }

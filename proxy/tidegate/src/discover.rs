@@ -9,17 +9,20 @@ mod hosts;
 mod http;
 mod names;
 mod pace;
+mod resolver;
+mod server_names;
 mod source;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tidegate_config::plan::{Discover, Plan};
+use tidegate_config::plan::{Discover, Plan, Resolver};
 use tidegate_proxy::Gateway;
 use tokio::task::{AbortHandle, spawn_local};
 
 pub(crate) use book::{Book, SourceState};
+pub(crate) use server_names::{Addresses, NameFailure, ServerNames};
 
 /// The sources of the configuration that runs.
 pub(crate) struct Discovery {
@@ -31,6 +34,7 @@ pub(crate) struct Discovery {
 /// A source that is followed for an upstream; dropped, it is not.
 struct Running {
     spec: Discover,
+    resolver: Resolver,
     task: AbortHandle,
 }
 
@@ -58,15 +62,19 @@ impl Discovery {
             .iter()
             .filter_map(|upstream| Some((upstream.name.as_str(), upstream.discover.as_ref()?)))
             .collect();
-        self.running
-            .retain(|name, running| wanted.get(name.as_str()).is_some_and(|spec| **spec == running.spec));
+        self.running.retain(|name, running| {
+            let same = wanted.get(name.as_str()).is_some_and(|spec| **spec == running.spec);
+            same && running.resolver == plan.resolver
+        });
         self.book.retain(|name| wanted.contains_key(name));
         for (name, spec) in wanted {
             if !self.running.contains_key(name) {
                 self.book.begin(name, spec);
-                let follow = follow::follow(name.to_owned(), spec.clone(), self.gateway.clone(), self.book());
+                let source = (spec.clone(), plan.resolver);
+                let follow = follow::follow(name.to_owned(), source, self.gateway.clone(), self.book());
                 let task = spawn_local(follow).abort_handle();
-                self.running.insert(name.to_owned(), Running { spec: spec.clone(), task });
+                let running = Running { spec: spec.clone(), resolver: plan.resolver, task };
+                self.running.insert(name.to_owned(), running);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use tidegate_config::{Problem, Severity};
@@ -18,8 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::Admin;
 use crate::apply::{self, Before, EPOCH_TICK, Outcome, Ready, Workshop};
-use crate::assets::{self, NameFailure};
-use crate::discover::Discovery;
+use crate::discover::{Discovery, NameFailure};
 use crate::provider::FileProvider;
 use crate::signals::{EndSignals, Signals};
 use crate::status::{Behind, Current, Status};
@@ -133,13 +132,11 @@ impl Control {
 
     /// Keeps the configuration the latest until a signal comes, then drains.
     pub(crate) async fn serve(&mut self, signals: &mut Signals, drain: Duration) -> Result<ExitCode> {
-        let mut names = tokio::time::interval(NAMES_RECHECK);
-        names.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        names.reset();
         let mut releases = tokio::time::interval(RELEASES_RECHECK);
         releases.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let has_releases = self.gateway.has_releases();
+            let names_due = self.workshop.names.due(self.live.snapshot.plan());
             let event = tokio::select! {
                 signal = ends(&self.status, &mut signals.end) => Event::End(signal),
                 _ = signals.hangup.recv() => Event::Hangup("SIGHUP"),
@@ -147,7 +144,7 @@ impl Control {
                 _ = signals.user1.recv() => Event::Reopen,
                 () = self.provider.changed() => Event::Files,
                 () = self.workshop.library.news() => Event::Modules,
-                _ = names.tick() => Event::Names,
+                () = passed(names_due), if names_due.is_some() => Event::Names,
                 _ = releases.tick(), if has_releases => Event::Releases,
             };
             if let Event::End(signal) = event {
@@ -328,11 +325,8 @@ impl Control {
 
     /// Whether a name of the running configuration has other addresses now.
     async fn have_names_moved(&self) -> bool {
-        if !assets::has_names(self.live.snapshot.plan()) {
-            return false;
-        }
-        let live = Arc::clone(&self.live);
-        let resolve = move || assets::resolve(&live.snapshot.plan().upstreams, Some(&live.addresses));
+        let (live, workshop) = (Arc::clone(&self.live), Arc::clone(&self.workshop));
+        let resolve = move || workshop.names.resolve(live.snapshot.plan(), Some(&live.addresses));
         match spawn_blocking(resolve).await {
             Ok((addresses, failures)) => {
                 if failures != self.live.name_failures {
@@ -364,6 +358,14 @@ impl Control {
     }
 }
 
+/// Waits until a name is to be looked up again.
+async fn passed(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What asks for the end: a signal or the admin API.
 async fn ends(status: &Status, signals: &mut EndSignals) -> &'static str {
     tokio::select! {
@@ -390,6 +392,3 @@ fn cpus() -> NonZeroUsize {
 
 /// How often it is looked at whether new versions keep their bounds.
 const RELEASES_RECHECK: Duration = Duration::from_millis(500);
-
-/// How often names of servers are looked up again.
-const NAMES_RECHECK: Duration = Duration::from_secs(30);

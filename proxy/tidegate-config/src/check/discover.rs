@@ -3,10 +3,10 @@
 use super::Check;
 use crate::document::{
     AddressFamily, ConsulDocument, ConsulEntry, DiscoverDocument, DnsDocument, DnsEntry, HttpSourceDocument,
-    HttpSourceEntry, SrvDocument, SrvEntry,
+    HttpSourceEntry, ResolverEntry, SrvDocument, SrvEntry,
 };
 use crate::node::Path;
-use crate::plan::{ConsulSource, Discover, DnsRecords, DnsSource, HttpSource, SecretFields};
+use crate::plan::{ConsulSource, Discover, DnsRecords, DnsSource, HttpSource, Resolver, SecretFields};
 use crate::problem::Fault;
 use crate::types::{
     Timeout, check_header_value, check_server_name, check_url, parse_changed_header, parse_server,
@@ -44,7 +44,7 @@ fn dns(check: &mut Check<'_>, path: &Path<'_>, written: &DnsEntry) -> Option<Dis
     };
     let address = check.take(&place, parse_server(&details.address));
     let (min_ttl, max_ttl) = times(check, path, details.min_ttl, details.max_ttl);
-    let resolver = details.resolver.as_ref().and_then(|text| resolver(check, &path.key("resolver"), text));
+    let resolver = details.resolver.as_ref().and_then(|text| name_server(check, &path.key("resolver"), text));
     let address = address?;
     let (name, port) = address.rsplit_once(':')?;
     let family = details.family.unwrap_or(AddressFamily::Any);
@@ -74,7 +74,7 @@ fn srv(check: &mut Check<'_>, path: &Path<'_>, written: &SrvEntry) -> Option<Dis
         SrvEntry::Source(details) => (details, path.key("name")),
     };
     let (min_ttl, max_ttl) = times(check, path, details.min_ttl, details.max_ttl);
-    let resolver = details.resolver.as_ref().and_then(|text| resolver(check, &path.key("resolver"), text));
+    let resolver = details.resolver.as_ref().and_then(|text| name_server(check, &path.key("resolver"), text));
     check.take(&place, check_server_name(&details.name))?;
     let name = details.name.to_ascii_lowercase();
     Some(Discover::Dns(DnsSource { name, records: DnsRecords::Srv, resolver, min_ttl, max_ttl }))
@@ -95,7 +95,25 @@ fn times(
     (min_ttl, max_ttl)
 }
 
-fn resolver(check: &mut Check<'_>, path: &Path<'_>, text: &str) -> Option<SocketAddr> {
+/// Who is asked for the names of all upstreams that do not say it themselves.
+pub(super) fn resolver(check: &mut Check<'_>, written: Option<&ResolverEntry>) -> Resolver {
+    let root = Path::ROOT;
+    let path = root.key("resolver");
+    match written {
+        None => Resolver::default(),
+        Some(ResolverEntry::Address(text)) => {
+            Resolver { address: name_server(check, &path, text), ..Resolver::default() }
+        }
+        Some(ResolverEntry::Rule(rule)) => {
+            let address = rule.address.as_ref();
+            let address = address.and_then(|text| name_server(check, &path.key("address"), text));
+            let (min_ttl, max_ttl) = times(check, &path, rule.min_ttl, rule.max_ttl);
+            Resolver { address, min_ttl, max_ttl }
+        }
+    }
+}
+
+fn name_server(check: &mut Check<'_>, path: &Path<'_>, text: &str) -> Option<SocketAddr> {
     let with_port = text.parse::<SocketAddr>().ok();
     let found = with_port.or_else(|| text.parse::<IpAddr>().ok().map(|address| (address, 53).into()));
     if found.is_none() {

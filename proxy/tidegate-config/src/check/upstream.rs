@@ -11,8 +11,8 @@ use crate::document::{
 };
 use crate::node::{Node, Path};
 use crate::plan::{
-    CertificateFiles, ClientTls, Ejection, RedisLogin, Server, Subset, Upstream, UpstreamIndex,
-    UpstreamProtocol,
+    CertificateFiles, ClientTls, Discover, Ejection, RedisLogin, Resolver, Server, Subset, Upstream,
+    UpstreamIndex, UpstreamProtocol,
 };
 use crate::problem::Fault;
 use crate::report::Report;
@@ -103,7 +103,7 @@ impl Upstreams {
     }
 }
 
-pub(super) fn upstreams(check: &mut Check<'_>, document: &Document) -> Upstreams {
+pub(super) fn upstreams(check: &mut Check<'_>, document: &Document, resolver: &Resolver) -> Upstreams {
     let mut upstreams = Upstreams::default();
     let root = Path::ROOT;
     let section = root.key("upstreams");
@@ -111,7 +111,10 @@ pub(super) fn upstreams(check: &mut Check<'_>, document: &Document) -> Upstreams
         let path = section.key(name);
         check.take(&path, check_name(name));
         upstreams.by_name.insert(name.clone(), upstreams.list.len());
-        let upstream = upstream(check, &path, (name, document.zone.as_ref()), written);
+        let mut upstream = upstream(check, &path, (name, document.zone.as_ref()), written);
+        if let Some(Discover::Dns(source)) = &mut upstream.discover {
+            source.resolver = source.resolver.or(resolver.address);
+        }
         upstreams.list.push(upstream);
     }
     upstreams

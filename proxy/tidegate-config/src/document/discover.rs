@@ -25,6 +25,29 @@ pub struct DiscoverDocument {
     pub consul: Option<ConsulEntry>,
 }
 
+/// The address of a name server, or the details.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ResolverEntry {
+    /// An IP address and maybe a port.
+    Address(String),
+    /// The details.
+    Rule(ResolverDocument),
+}
+
+/// Who is asked for the names of servers, and for how long answers hold.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Resolver")]
+pub struct ResolverDocument {
+    /// The name server to ask, an IP address and maybe a port. Default: those of the system.
+    pub address: Option<String>,
+    /// Answers are kept at least this long. Default: `5s`.
+    pub min_ttl: Option<Timeout>,
+    /// Answers are kept at most this long. Default: `5m`.
+    pub max_ttl: Option<Timeout>,
+}
+
 /// `host:port`, or the details.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]

@@ -50,6 +50,23 @@ impl fmt::Display for Discover {
     }
 }
 
+/// Who is asked for names, and for how long answers hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolver {
+    /// None: the system's name servers.
+    pub address: Option<SocketAddr>,
+    /// Answers are kept at least this long (default 5 s).
+    pub min_ttl: Duration,
+    /// Answers are kept at most this long (default 5 min).
+    pub max_ttl: Duration,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self { address: None, min_ttl: Duration::from_secs(5), max_ttl: Duration::from_secs(300) }
+    }
+}
+
 /// A name in DNS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsSource {

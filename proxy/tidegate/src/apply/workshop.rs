@@ -12,6 +12,7 @@ use tidegate_proxy::RecordSink;
 use tidegate_wasm::{Engine, EngineOptions, LoadError, Now, Shared};
 use tracing::warn;
 
+use crate::discover::ServerNames;
 use crate::fetch::Library;
 
 /// Lives as long as the process.
@@ -19,6 +20,8 @@ pub(crate) struct Workshop {
     pub(crate) engine: Engine,
     /// Modules that come over the network.
     pub(crate) library: Arc<Library>,
+    /// Addresses of servers that are given by name.
+    pub(crate) names: ServerNames,
     /// Shared data, queues and metrics of all plugins.
     pub(crate) shared: Arc<Shared>,
     /// Where the guests' monotonic time begins.
@@ -50,7 +53,14 @@ impl Workshop {
         if let Ok(name) = std::fs::read_to_string("/proc/sys/kernel/hostname") {
             engine.name_node(name.trim().to_owned());
         }
-        Ok(Self { engine, library, shared: Arc::default(), started: Instant::now(), records: None })
+        Ok(Self {
+            engine,
+            library,
+            names: ServerNames::default(),
+            shared: Arc::default(),
+            started: Instant::now(),
+            records: None,
+        })
     }
 
     /// The guests' time.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use tidegate_config::plan::Discover;
+use tidegate_config::plan::{Discover, Resolver};
 use tidegate_proxy::{Gateway, Server};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -15,10 +15,15 @@ use super::pace::{self, Pace};
 use super::source::{Found, Source, Told, Trouble, Turn};
 
 /// Follows the source of an upstream for as long as the future lives.
-pub(super) async fn follow(upstream: String, spec: Discover, gateway: Gateway, book: Rc<Book>) {
+pub(super) async fn follow(
+    upstream: String,
+    (spec, resolver): (Discover, Resolver),
+    gateway: Gateway,
+    book: Rc<Book>,
+) {
     let (send, turns) = mpsc::channel(1);
     let follower = Follower {
-        hosts: Hosts::new(&spec),
+        hosts: Hosts::new(&spec, &resolver),
         upstream,
         gateway,
         book,

@@ -3,15 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_config::plan::{Discover, DnsSource};
+use tidegate_config::plan::{Discover, DnsSource, Resolver};
 use tidegate_proxy::Server;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
-use super::names::{Addresses, NameServers};
+use super::names::{self, Addresses, NameServers};
 use super::source::Found;
 
 /// The names of one upstream's lists.
@@ -35,10 +32,10 @@ pub(super) struct Looked {
 
 impl Hosts {
     /// Asks whom the source asks, if that is a name server.
-    pub(super) fn new(spec: &Discover) -> Self {
+    pub(super) fn new(spec: &Discover, all: &Resolver) -> Self {
         let (resolver, bounds) = match spec {
             Discover::Dns(DnsSource { resolver, min_ttl, max_ttl, .. }) => (*resolver, (*min_ttl, *max_ttl)),
-            _ => (None, BOUNDS),
+            _ => (all.address, (all.min_ttl, all.max_ttl)),
         };
         Self { resolver, bounds, servers: None, known: BTreeMap::new() }
     }
@@ -68,31 +65,25 @@ impl Hosts {
                 }
             },
         };
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        let mut answers = JoinSet::new();
-        for name in names {
-            let before = self.known.get(&name).cloned().unwrap_or_default();
-            let (servers, places) = (Rc::clone(&servers), Arc::clone(&places));
-            answers.spawn_local(async move {
-                let _place = places.acquire().await;
-                let answer = servers.addresses(&name, (true, true), &before).await;
-                (name, answer)
-            });
-        }
-        let (least, most) = self.bounds;
+        let before = |name: &String| self.known.get(name).cloned().unwrap_or_default();
+        let names = names.into_iter().map(|name| {
+            let before = before(&name);
+            (name, before)
+        });
+        let mut answers = servers.all(names.collect());
         while let Some(answer) = answers.join_next().await {
             let Ok((name, answer)) = answer else { continue };
             let ttl = match answer {
                 Ok(Addresses { list, ttl }) => {
                     self.known.insert(name, list);
-                    ttl.unwrap_or(least)
+                    ttl
                 }
                 Err(why) => {
-                    looked.troubles.push(why);
-                    least
+                    looked.troubles.push(format!("{name}: {why}"));
+                    None
                 }
             };
-            let due = ttl.clamp(least, most.max(least));
+            let due = names::due(self.bounds, ttl);
             looked.due = Some(looked.due.map_or(due, |known| known.min(due)));
         }
         looked.troubles.sort();
@@ -131,12 +122,6 @@ fn servers(list: &[Found], known: &BTreeMap<String, Vec<IpAddr>>) -> Vec<Server>
     }
     servers
 }
-
-/// Names that are looked up at one time.
-const AT_ONCE: usize = 16;
-
-/// How long addresses of names in lists are kept, at least and at most.
-const BOUNDS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
 #[cfg(test)]
 mod tests {

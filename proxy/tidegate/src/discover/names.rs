@@ -2,47 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::config::{NameServerConfig, ResolverConfig};
-use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
-use hickory_resolver::{Resolver, TokioResolver};
 use tidegate_config::plan::{DnsRecords, DnsSource};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
+use super::resolver::{Failure, Resolver};
 use super::source::Found;
 
-/// Asks name servers, without a cache: times to live are the askers' business.
-pub(super) struct NameServers(TokioResolver);
+/// Whoever is asked for names.
+pub(crate) struct NameServers(Resolver);
 
 impl NameServers {
     /// Asks this one, or those of the system.
-    pub(super) fn new(resolver: Option<SocketAddr>) -> Result<Self, String> {
-        let provider = TokioRuntimeProvider::default();
-        let mut builder = match resolver {
-            None => TokioResolver::builder_tokio()
-                .map_err(|error| format!("the system's resolver cannot be set up: {error}"))?,
-            Some(address) => {
-                let mut server = NameServerConfig::udp_and_tcp(address.ip());
-                for connection in &mut server.connections {
-                    connection.port = address.port();
-                }
-                let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-                Resolver::builder_with_config(config, provider)
-            }
-        };
-        let options = builder.options_mut();
-        options.cache_size = 0;
-        options.preserve_intermediates = true;
-        options.timeout = QUESTION;
-        options.attempts = 2;
-        builder.build().map(Self).map_err(|error| format!("the resolver cannot be set up: {error}"))
-    }
-
-    async fn records(&self, name: &str, kind: RecordType) -> Result<Vec<Record>, NetError> {
-        // A whole name is looked up as it is; others by the system's search list too.
-        self.0.lookup(name, kind).await.map(|lookup| lookup.answers().to_vec())
+    pub(crate) fn new(resolver: Option<SocketAddr>) -> Result<Self, String> {
+        resolver.map_or_else(Resolver::of_system, Resolver::at).map(Self)
     }
 
     /// The addresses of a name. A kind that cannot be asked now keeps those of `before`.
@@ -51,34 +29,37 @@ impl NameServers {
         name: &str,
         (ipv4, ipv6): (bool, bool),
         before: &[IpAddr],
-    ) -> Result<Addresses, String> {
+    ) -> Result<Addresses, Failure> {
+        let wanted = |address: &IpAddr| if address.is_ipv6() { ipv6 } else { ipv4 };
+        let mut listed = self.0.in_hosts_file(name);
+        listed.retain(wanted);
+        if !listed.is_empty() {
+            return Ok(Addresses { list: in_order(listed), ttl: None });
+        }
         let ask = async |wanted: bool, kind| match wanted {
-            true => Some(self.records(name, kind).await),
+            true => Some(self.0.records(name, kind).await),
             false => None,
         };
         let (four, six) = tokio::join!(ask(ipv4, RecordType::A), ask(ipv6, RecordType::AAAA));
         let kept = |six: bool| before.iter().copied().filter(move |address| address.is_ipv6() == six);
         let mut found = Addresses::default();
-        let mut troubles = Vec::new();
+        let mut failures = Vec::new();
         let mut away = false;
         for (answer, is_six) in [(four, false), (six, true)] {
             match answer {
                 None => {}
                 Some(Ok(records)) => found.add(&records),
-                Some(Err(error)) => {
-                    if !error.is_no_records_found() {
-                        away = true;
-                        found.list.extend(kept(is_six));
-                    }
-                    troubles.push(error.to_string());
+                Some(Err(why @ Failure::None(_))) => failures.push(why),
+                Some(Err(why @ Failure::Away(_))) => {
+                    away = true;
+                    found.list.extend(kept(is_six));
+                    failures.insert(0, why);
                 }
             }
         }
-        found.list.sort_unstable();
-        found.list.dedup();
-        match (found.ttl, troubles.into_iter().next()) {
-            (None, Some(why)) => Err(format!("{name}: {why}")),
-            (None, None) => Err(format!("{name} has no address")),
+        found.list = in_order(found.list);
+        match (found.ttl, failures.into_iter().next()) {
+            (None, why) => Err(why.unwrap_or(Failure::None("the name has no address"))),
             (Some(_), _) => {
                 found.ttl = found.ttl.filter(|_| !away);
                 Ok(found)
@@ -86,11 +67,27 @@ impl NameServers {
         }
     }
 
+    /// The addresses of several names, each with what it had before; by and by, in no order.
+    pub(crate) fn all(self: &Rc<Self>, names: Vec<(String, Vec<IpAddr>)>) -> JoinSet<(String, Answer)> {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let mut answers = JoinSet::new();
+        for (name, before) in names {
+            let (servers, places) = (Rc::clone(self), Arc::clone(&places));
+            answers.spawn_local(async move {
+                let _place = places.acquire().await;
+                let answer = servers.addresses(&name, (true, true), &before).await;
+                (name, answer)
+            });
+        }
+        answers
+    }
+
     /// The servers that a source's records name.
     pub(super) async fn ask(&self, source: &DnsSource, before: &[IpAddr]) -> Result<Named, String> {
         match source.records {
             DnsRecords::Addresses { port, ipv4, ipv6 } => {
-                let found = self.addresses(&source.name, (ipv4, ipv6), before).await?;
+                let found = self.addresses(&source.name, (ipv4, ipv6), before).await;
+                let found = found.map_err(|why| format!("{}: {why}", source.name))?;
                 let server = |address: &IpAddr| Found::of_name(&source.name, SocketAddr::new(*address, port));
                 Ok(Named {
                     servers: found.list.iter().map(server).collect(),
@@ -99,8 +96,8 @@ impl NameServers {
                 })
             }
             DnsRecords::Srv => {
-                let records = self.records(&source.name, RecordType::SRV).await;
-                let records = records.map_err(|error| format!("{}: {error}", source.name))?;
+                let records = self.0.records(&source.name, RecordType::SRV).await;
+                let records = records.map_err(|why| format!("{}: {why}", source.name))?;
                 let ttl = least_ttl(&records);
                 let targets = targets(&records);
                 match targets.is_empty() {
@@ -113,13 +110,22 @@ impl NameServers {
     }
 }
 
+/// What came of asking for a name's addresses.
+pub(crate) type Answer = Result<Addresses, Failure>;
+
 /// Addresses of a name.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Addresses {
+pub(crate) struct Addresses {
     /// In one order, so that the same answer in another order is not a change.
-    pub(super) list: Vec<IpAddr>,
-    /// None: part of it is older.
-    pub(super) ttl: Option<Duration>,
+    pub(crate) list: Vec<IpAddr>,
+    /// None: part of it is older, or nobody says how long it holds.
+    pub(crate) ttl: Option<Duration>,
+}
+
+fn in_order(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
 }
 
 impl Addresses {
@@ -176,13 +182,13 @@ fn targets(records: &[Record]) -> Vec<Found> {
     found
 }
 
-/// When a name is to be asked for again.
-pub(super) fn due(source: &DnsSource, ttl: Option<Duration>) -> Duration {
-    ttl.unwrap_or(source.min_ttl).clamp(source.min_ttl, source.max_ttl.max(source.min_ttl))
+/// When a name is to be asked for again, by bounds of the time that answers are kept.
+pub(crate) fn due((least, most): (Duration, Duration), ttl: Option<Duration>) -> Duration {
+    ttl.unwrap_or(least).clamp(least, most.max(least))
 }
 
-/// The longest time of one question to one server.
-const QUESTION: Duration = Duration::from_secs(2);
+/// Names that are looked up at one time.
+const AT_ONCE: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -216,15 +222,9 @@ mod tests {
         found.add(&[record(60, RData::A(A::new(10, 0, 0, 2))), record(7, RData::A(A::new(10, 0, 0, 1)))]);
         assert_eq!((found.list.len(), found.ttl), (2, Some(Duration::from_secs(7))));
         let seconds = Duration::from_secs;
-        let source = DnsSource {
-            name: "orders.internal".to_owned(),
-            records: DnsRecords::Srv,
-            resolver: None,
-            min_ttl: seconds(5),
-            max_ttl: seconds(300),
-        };
+        let bounds = (seconds(5), seconds(300));
         for (ttl, expected) in [(Some(0), 5), (Some(7), 7), (Some(3600), 300), (None, 5)] {
-            assert_eq!(due(&source, ttl.map(seconds)), seconds(expected), "{ttl:?}");
+            assert_eq!(due(bounds, ttl.map(seconds)), seconds(expected), "{ttl:?}");
         }
     }
 }

@@ -121,6 +121,7 @@ impl Dns {
     async fn ask(&mut self) -> Result<Turn, String> {
         let named = self.servers.ask(&self.spec, &self.before).await?;
         self.before = named.addresses;
-        Ok(Turn { told: Told::Servers(named.servers), pause: names::due(&self.spec, named.ttl) })
+        let pause = names::due((self.spec.min_ttl, self.spec.max_ttl), named.ttl);
+        Ok(Turn { told: Told::Servers(named.servers), pause })
     }
 }

@@ -1,5 +1,6 @@
 //! Servers that come from DNS, files, web servers and Consul, over real sockets.
 
+mod names;
 mod registry;
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,9 +1,12 @@
-//! A collector of traces: takes what gateways send by OTLP, and decodes it.
+//! A collector: takes what gateways send by OTLP, and decodes it.
 
 use std::net::SocketAddr;
 
 use prost::Message as _;
-use tidegate_proxy::otlp::{ExportTraceServiceRequest, Span, any_value::Value};
+use tidegate_proxy::otlp::any_value::Value;
+use tidegate_proxy::otlp::{
+    ExportLogsServiceRequest, ExportTraceServiceRequest, KeyValue, LogRecord, Resource, Span,
+};
 
 use crate::{GrpcStep, GrpcUpstream, ScriptedUpstream, State};
 
@@ -48,15 +51,10 @@ impl Collector {
     /// If what came is no request of OTLP.
     pub fn spans(&self) -> Vec<(String, Span)> {
         let mut spans = Vec::new();
-        for message in self.messages() {
+        for message in self.messages("/v1/traces", "trace.v1.TraceService") {
             let request = ExportTraceServiceRequest::decode(&*message).expect("a request of OTLP");
             for resource in request.resource_spans {
-                let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
-                let service = attributes.iter().find(|attribute| attribute.key == "service.name");
-                let service = match service.and_then(|service| service.value.as_ref()?.value.as_ref()) {
-                    Some(Value::StringValue(name)) => name.clone(),
-                    _ => String::new(),
-                };
+                let service = service(resource.resource);
                 let all = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
                 spans.extend(all.map(|span| (service.clone(), span)));
             }
@@ -64,34 +62,76 @@ impl Collector {
         spans
     }
 
-    fn messages(&self) -> Vec<Vec<u8>> {
+    /// All records of logs so far, with the name of the service that sent them.
+    ///
+    /// # Panics
+    /// If what came is no request of OTLP.
+    pub fn records(&self) -> Vec<(String, LogRecord)> {
+        let mut records = Vec::new();
+        for message in self.messages("/v1/logs", "logs.v1.LogsService") {
+            let request = ExportLogsServiceRequest::decode(&*message).expect("a request of OTLP");
+            for resource in request.resource_logs {
+                let service = service(resource.resource);
+                let all = resource.scope_logs.into_iter().flat_map(|scope| scope.log_records);
+                records.extend(all.map(|record| (service.clone(), record)));
+            }
+        }
+        records
+    }
+
+    /// Who sent records of logs, for each request.
+    ///
+    /// # Panics
+    /// If what came is no request of OTLP.
+    pub fn resources(&self) -> Vec<Resource> {
+        let requests = self.messages("/v1/logs", "logs.v1.LogsService").into_iter();
+        let requests =
+            requests.map(|message| ExportLogsServiceRequest::decode(&*message).expect("a request of OTLP"));
+        requests.flat_map(|request| request.resource_logs).filter_map(|logs| logs.resource).collect()
+    }
+
+    fn messages(&self, path: &str, method: &str) -> Vec<Vec<u8>> {
         match self {
             Self::Http(upstream) => upstream
                 .requests()
                 .iter()
-                .filter(|request| request.target() == "/v1/traces" && request.state == State::Complete)
+                .filter(|request| request.target() == path && request.state == State::Complete)
                 .map(|request| request.body.clone())
                 .collect(),
-            Self::Grpc(upstream) => upstream
-                .calls()
-                .into_iter()
-                .filter(|call| call.path == EXPORT)
-                .flat_map(|call| call.messages)
-                .collect(),
+            Self::Grpc(upstream) => {
+                let path = format!("/opentelemetry.proto.collector.{method}/Export");
+                let calls = upstream.calls().into_iter().filter(|call| call.path == path);
+                calls.flat_map(|call| call.messages).collect()
+            }
         }
     }
 }
 
-/// The method of gRPC that takes traces.
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+fn service(resource: Option<Resource>) -> String {
+    let attributes = resource.map(|resource| resource.attributes).unwrap_or_default();
+    among(&attributes, "service.name").unwrap_or_default()
+}
 
 /// An attribute of a span, as text.
 pub fn attribute(span: &Span, name: &str) -> Option<String> {
-    let found = span.attributes.iter().find(|attribute| attribute.key == name)?;
-    match found.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => Some(text.clone()),
-        Value::BoolValue(truth) => Some(truth.to_string()),
-        Value::IntValue(number) => Some(number.to_string()),
-        Value::DoubleValue(number) => Some(number.to_string()),
-    }
+    among(&span.attributes, name)
+}
+
+/// An attribute among others, as text.
+pub fn among(attributes: &[KeyValue], name: &str) -> Option<String> {
+    let found = attributes.iter().find(|attribute| attribute.key == name)?;
+    text(found.value.as_ref()?.value.as_ref()?)
+}
+
+fn text(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::StringValue(text) => text.clone(),
+        Value::BoolValue(truth) => truth.to_string(),
+        Value::IntValue(number) => number.to_string(),
+        Value::DoubleValue(number) => number.to_string(),
+        Value::ArrayValue(array) => {
+            let texts = array.values.iter().filter_map(|value| text(value.value.as_ref()?));
+            format!("[{}]", texts.collect::<Vec<_>>().join(","))
+        }
+    })
 }

@@ -273,7 +273,7 @@ fn a_collector_that_is_away_is_counted() {
         &[
             ("up", &up.address()),
             ("collector", &"127.0.0.1:1"),
-            ("protocol", &""),
+            ("protocol", &", retries: { attempts: 0 }"),
             ("more", &", percent: 100"),
         ],
     );

@@ -11,6 +11,7 @@ mod listener;
 mod loading;
 mod matching;
 mod names;
+mod otlp;
 mod outliers;
 mod overlap;
 mod plugin;
@@ -62,7 +63,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
     overlap::addresses(&mut check, document, admin.as_ref().and_then(|admin| admin.address));
     let routes = route::routes(&mut check, document, &listeners, &upstreams, &mut plugins);
     let (access_logs, log_plugins) = access_log::access_logs(&mut check, document, &plugins);
-    let tracing = document.tracing.as_ref().map(|written| tracing::tracing(&mut check, written));
+    let tracing = document.tracing.as_ref().map(|written| tracing::tracing(&mut check, document, written));
     // Where parts were taken out, what cannot be reached may only seem so.
     if !check.report.has_errors() {
         if document.listeners.is_empty() {

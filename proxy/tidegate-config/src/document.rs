@@ -11,6 +11,7 @@ mod discover;
 mod health;
 mod listener;
 mod loading;
+mod otlp;
 mod outliers;
 mod plugin;
 mod policy;
@@ -45,6 +46,7 @@ pub use listener::{
 pub use loading::{
     ExpectDocument, FetchDocument, PluginTestDocument, PullPolicy, SignatureDocument, TestRequestDocument,
 };
+pub use otlp::{OtlpBackoffDocument, OtlpDocument, OtlpProtocol, OtlpRetriesDocument};
 pub use outliers::{LatencyDocument, LatencyEntry, SuccessRateDocument, SuccessRateEntry};
 pub use plugin::{
     BodyAccessDocument, Capabilities, FailureMode, FailureModes, FailurePolicy, FieldAccessDocument,
@@ -62,7 +64,7 @@ pub use route::{
     RuleDocument, ValueMatch,
 };
 pub use tls::{Certificate, ClientAuthDocument, ClientAuthMode, ListenerTls, UpstreamTls};
-pub use tracing::{KeepDocument, OtlpDocument, OtlpProtocol, TraceFormat, TracingDocument};
+pub use tracing::{KeepDocument, TraceFormat, TracingDocument};
 pub use traffic::{AdaptiveDocument, HedgeDocument, PoolAddresses, PoolDocument, RetryBudgetDocument};
 pub use upstream::{
     EjectionDocument, EjectionEntry, RedisLoginDocument, ServerDocument, ServerEntry, UpstreamDocument,

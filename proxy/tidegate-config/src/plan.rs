@@ -10,6 +10,7 @@ mod discover;
 mod limits;
 mod loading;
 mod login;
+mod otlp;
 mod policy;
 mod recording;
 mod release;
@@ -29,12 +30,13 @@ pub use discover::{
 pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
 pub use login::RedisLogin;
+pub use otlp::{Otlp, OtlpRetries};
 pub use policy::{
     Adaptive, Deadlines, Hedge, PoolSettings, Retries, RetryBudget, RetryOn, RuleTimeouts, UpstreamLimits,
 };
 pub use recording::Recording;
 pub use release::{Bounds, Canary, Course, Mirror, Release, Split, Sticky, WHOLE};
-pub use tracing::{Otlp, Tracing};
+pub use tracing::Tracing;
 
 use crate::types::Network;
 use std::net::SocketAddr;

@@ -16,10 +16,8 @@ pub(crate) fn redact(document: &mut Value) {
             }
         }
     }
-    // Collectors are given keys in fields of any name.
-    let headers = document.get_mut("tracing").and_then(|part| part.get_mut("otlp")?.get_mut("headers"));
-    for value in headers.and_then(Value::as_object_mut).into_iter().flat_map(|headers| headers.values_mut()) {
-        *value = HIDDEN.into();
+    for part in ["tracing", "accessLog"] {
+        document.get_mut(part).into_iter().for_each(redact_collectors);
     }
     let upstreams = document.get_mut("upstreams").and_then(Value::as_object_mut);
     for upstream in upstreams.into_iter().flat_map(|upstreams| upstreams.values_mut()) {
@@ -33,6 +31,17 @@ pub(crate) fn redact(document: &mut Value) {
         if let Some(part) = document.get_mut(part) {
             redact_filters(part);
         }
+    }
+}
+
+/// Collectors are given keys in fields of any name.
+fn redact_collectors(part: &mut Value) {
+    if let Value::Array(parts) = part {
+        return parts.iter_mut().for_each(redact_collectors);
+    }
+    let headers = part.get_mut("otlp").and_then(|otlp| otlp.get_mut("headers"));
+    for value in headers.and_then(Value::as_object_mut).into_iter().flat_map(|headers| headers.values_mut()) {
+        *value = HIDDEN.into();
     }
 }
 

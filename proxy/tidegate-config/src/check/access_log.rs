@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Check;
 use super::names::Kind;
+use super::otlp;
 use super::plugin::Plugins;
 use super::recording::{SECRETS, share};
 use crate::document::{
@@ -24,10 +25,11 @@ pub(super) fn access_logs(
     plugins: &Plugins,
 ) -> (Vec<AccessLog>, Vec<PluginIndex>) {
     let section = Path::ROOT.key("accessLog");
+    let known = Known { plugins, service: otlp::service(document) };
     let (mut logs, mut shown) = (Vec::new(), Vec::new());
     match &document.access_log {
         None => {}
-        Some(AccessLogEntry::One(one)) => logs.push(access_log(check, &section, one, plugins, &mut shown)),
+        Some(AccessLogEntry::One(one)) => logs.push(access_log(check, &section, one, &known, &mut shown)),
         Some(several) => {
             let several = several.all();
             if several.len() > MOST_LOGS {
@@ -35,7 +37,7 @@ pub(super) fn access_logs(
                 check.fault(&section, fault.hint(format!("at most {MOST_LOGS}")));
             }
             for (index, one) in several.iter().enumerate() {
-                logs.push(access_log(check, &section.index(index), one, plugins, &mut shown));
+                logs.push(access_log(check, &section.index(index), one, &known, &mut shown));
             }
         }
     }
@@ -45,17 +47,23 @@ pub(super) fn access_logs(
 /// Which logs a request is for fits into a word.
 const MOST_LOGS: usize = 16;
 
+/// What logs may name, and what the gateway is called.
+struct Known<'a> {
+    plugins: &'a Plugins,
+    service: &'a str,
+}
+
 fn access_log(
     check: &mut Check<'_>,
     path: &Path<'_>,
     log: &AccessLogDocument,
-    all: &Plugins,
+    known: &Known<'_>,
     shown: &mut Vec<PluginIndex>,
 ) -> AccessLog {
     let section = path.key("plugins");
     for (index, name) in log.plugins.iter().flatten().enumerate() {
         let place = section.index(index);
-        match all.find(check, &place, name) {
+        match known.plugins.find(check, &place, name) {
             Some(plugin) if shown.contains(&plugin) => {
                 check.warn(&place, Fault::new(format!("the plugin {name:?} is there twice")));
             }
@@ -64,7 +72,7 @@ fn access_log(
     }
     let redact = log.redact.clone().unwrap_or_default();
     AccessLog {
-        target: target(check, path, log),
+        target: target(check, path, log, known.service),
         format: format(check, path, log),
         only: log
             .only
@@ -79,16 +87,18 @@ fn access_log(
     }
 }
 
-fn target(check: &mut Check<'_>, path: &Path<'_>, log: &AccessLogDocument) -> LogTarget {
-    match &log.syslog {
-        Some(syslog) => {
-            if log.path.is_some() {
-                let fault = Fault::new("\"path\" and \"syslog\" exclude each other");
-                check.fault(&path.key("path"), fault.hint("write two access logs, or keep one of them"));
-            }
-            LogTarget::Syslog(server(check, &path.key("syslog"), syslog))
-        }
-        None => {
+fn target(check: &mut Check<'_>, path: &Path<'_>, log: &AccessLogDocument, service: &str) -> LogTarget {
+    let named =
+        [("path", log.path.is_some()), ("syslog", log.syslog.is_some()), ("otlp", log.otlp.is_some())];
+    let mut named = named.iter().filter(|(_, is_there)| *is_there);
+    if let (Some((one, _)), Some((other, _))) = (named.next(), named.next()) {
+        let fault = Fault::new(format!("{one:?} and {other:?} exclude each other"));
+        check.fault(&path.key(one), fault.hint("write two access logs, or keep one of them"));
+    }
+    match (&log.syslog, &log.otlp) {
+        (Some(syslog), _) => LogTarget::Syslog(server(check, &path.key("syslog"), syslog)),
+        (None, Some(collector)) => LogTarget::Otlp(otlp::otlp(check, &path.key("otlp"), collector, service)),
+        (None, None) => {
             let file = log.path.as_deref().unwrap_or("/dev/stdout");
             LogTarget::File(check.file(&path.key("path"), file))
         }
@@ -126,29 +136,41 @@ fn server(check: &mut Check<'_>, path: &Path<'_>, syslog: &SyslogDocument) -> Sy
 }
 
 fn format(check: &mut Check<'_>, path: &Path<'_>, log: &AccessLogDocument) -> LogFormat {
-    let text = log.format.as_deref().unwrap_or("json");
-    if text == "json" {
-        return LogFormat::Json(fields(check, &path.key("fields"), log.fields.as_deref()));
+    let is_record = log.otlp.is_some();
+    let text = log.format.as_deref().unwrap_or(if is_record { RECORD } else { "json" });
+    let chosen = log.fields.as_deref();
+    if is_record && text == "json" {
+        let fault = Fault::new("\"json\" has no meaning with \"otlp\": fields are attributes of records");
+        check.fault(&path.key("format"), fault.hint("a text such as '%{method} %{path} %{status}'"));
+        return LogFormat::Record(Vec::new(), Vec::new());
     }
-    if log.fields.is_some() {
+    if text == "json" {
+        return LogFormat::Json(fields(check, &path.key("fields"), chosen));
+    }
+    if chosen.is_some() && !is_record {
         let fault = Fault::new("\"fields\" has no meaning with a text as \"format\"");
         check.fault(&path.key("fields"), fault.hint("leave one of them out"));
     }
-    match pieces(text) {
-        Ok(pieces) if pieces.iter().any(|piece| matches!(piece, LogPiece::Field(_))) => {
-            LogFormat::Text(pieces)
-        }
+    let text = match pieces(text) {
+        Ok(pieces) if pieces.iter().any(|piece| matches!(piece, LogPiece::Field(_))) => pieces,
         Ok(_) => {
             let fault = Fault::new(format!("{text:?} has no field in it"));
             check.fault(&path.key("format"), fault.hint("json, or a text such as '%{client} %{status}'"));
-            LogFormat::Text(Vec::new())
+            Vec::new()
         }
         Err(fault) => {
             check.fault(&path.key("format"), fault);
-            LogFormat::Text(Vec::new())
+            Vec::new()
         }
+    };
+    match is_record {
+        true => LogFormat::Record(text, fields(check, &path.key("fields"), chosen)),
+        false => LogFormat::Text(text),
     }
 }
+
+/// What a record says to people.
+const RECORD: &str = "%{protocol} %{method} %{path} %{status}";
 
 fn fields(check: &mut Check<'_>, path: &Path<'_>, names: Option<&[String]>) -> Vec<LogField> {
     let Some(names) = names else {

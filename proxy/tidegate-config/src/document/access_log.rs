@@ -1,5 +1,6 @@
 //! `accessLog`: what is written of each exchange, where, and of which ones.
 
+use super::OtlpDocument;
 use crate::types::Timeout;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -29,15 +30,17 @@ impl AccessLogEntry {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "AccessLog")]
 pub struct AccessLogDocument {
-    /// `json`, or a text with fields as `%{status}`. Default: `json`.
+    /// `json`, or a text with fields as `%{status}`. Default: `json`; with `otlp` a text.
     pub format: Option<String>,
-    /// Fields of a JSON object. Default: all but headers.
+    /// Fields of a JSON object, or attributes of a record. Default: all but headers.
     #[schemars(length(min = 1))]
     pub fields: Option<Vec<String>>,
     /// File to append to. Default: `/dev/stdout`.
     pub path: Option<String>,
     /// A syslog server in place of a file (RFC 5424).
     pub syslog: Option<SyslogDocument>,
+    /// A collector in place of a file: one record for each exchange.
+    pub otlp: Option<OtlpDocument>,
     /// Which exchanges. Default: all.
     pub only: Option<LogOnlyDocument>,
     /// How many of them, in percent. Default: 100.

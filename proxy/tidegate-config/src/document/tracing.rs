@@ -1,9 +1,9 @@
 //! `tracing`: which requests are traced, and where spans go.
 
+use super::OtlpDocument;
 use crate::types::Timeout;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Traces of requests.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -27,30 +27,6 @@ pub struct TracingDocument {
     /// Formats of trace headers that are sent to upstreams. Default: `w3c`.
     #[schemars(length(min = 1))]
     pub send: Option<Vec<TraceFormat>>,
-}
-
-/// A collector that speaks OTLP.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Otlp")]
-pub struct OtlpDocument {
-    /// For instance `http://127.0.0.1:4318`.
-    pub endpoint: String,
-    /// Default: `http`.
-    pub protocol: Option<OtlpProtocol>,
-    /// Fields that are sent with each request.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-}
-
-/// How a collector is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum OtlpProtocol {
-    /// Protobuf over HTTP/1.1.
-    Http,
-    /// gRPC.
-    Grpc,
 }
 
 /// What is kept at the end although it was not chosen at the beginning.

@@ -1,5 +1,6 @@
 //! Which exchanges are logged, how, and where to.
 
+use super::Otlp;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub enum LogTarget {
     File(PathBuf),
     /// A syslog server.
     Syslog(Syslog),
+    /// A collector.
+    Otlp(Otlp),
 }
 
 /// A syslog server.
@@ -57,6 +60,8 @@ pub enum LogFormat {
     Json(Vec<LogField>),
     /// A text; `-` stands for what there is not.
     Text(Vec<LogPiece>),
+    /// A record: a text for people, and these fields as attributes.
+    Record(Vec<LogPiece>, Vec<LogField>),
 }
 
 /// A part of a text.

@@ -1,5 +1,6 @@
 //! Which requests are traced, and where spans go.
 
+use super::Otlp;
 use crate::document::TraceFormat;
 use std::time::Duration;
 
@@ -20,19 +21,4 @@ pub struct Tracing {
     pub accept: Vec<TraceFormat>,
     /// Formats that are sent.
     pub send: Vec<TraceFormat>,
-}
-
-/// A collector.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Otlp {
-    /// Host and port.
-    pub authority: String,
-    /// What comes before the paths of OTLP; empty or from a slash on.
-    pub path: String,
-    /// By gRPC, not by HTTP/1.1.
-    pub grpc: bool,
-    /// Fields that are sent with each request.
-    pub headers: Vec<(String, String)>,
-    /// The name of the service.
-    pub service: String,
 }

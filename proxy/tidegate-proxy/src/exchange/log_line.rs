@@ -46,16 +46,16 @@ fn header(
     value: &mut Value<'_>,
 ) {
     if let (Some(name), Some(found)) = (name, found) {
-        value.text(if log.hides(name) { TAKEN_OUT.as_bytes() } else { found.as_bytes() });
+        value.header(if log.hides(name) { TAKEN_OUT.as_bytes() } else { found.as_bytes() });
     }
 }
 
 fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &mut Value<'_>) {
     let wall = || record.client.local.clock.wall();
     match field {
-        KnownField::TimeMs => value.number(u64::try_from(wall().as_millis()).unwrap_or(0)),
+        KnownField::TimeMs => value.moment(wall()),
         KnownField::Time => value.time(wall()),
-        KnownField::Client => value.shown(record.source()),
+        KnownField::Client => value.client(record.source()),
         KnownField::Listener => {
             if let Some(listener) = record.view.listener(record.listener) {
                 value.text(listener.spec.name.as_bytes());
@@ -66,7 +66,7 @@ fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &
         | KnownField::Path
         | KnownField::RequestId
         | KnownField::UserAgent => of_head(record, log, field, value),
-        KnownField::Protocol => value.shown(format_args!("{:?}", record.version)),
+        KnownField::Protocol => value.version(record.version),
         KnownField::TlsVersion | KnownField::TlsCipher | KnownField::ServerName => {
             of_tls(record.client.session.as_ref(), record.client.server_name.as_deref(), field, value);
         }
@@ -113,12 +113,12 @@ fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &
         KnownField::DurationUs => value.micros(took),
         KnownField::TraceId => {
             if let Some(trace) = &record.trace {
-                value.shown(format_args!("{:032x}", trace.trace));
+                value.trace(trace.trace, trace.sampled);
             }
         }
         KnownField::SpanId => {
             if let Some(trace) = &record.trace {
-                value.shown(format_args!("{:016x}", trace.span));
+                value.span(trace.span);
             }
         }
         KnownField::Versions | KnownField::Details | KnownField::ClosedBy | KnownField::ConnectUs => {}
@@ -134,7 +134,7 @@ fn of_head(record: &Record, log: &Log, field: KnownField, value: &mut Value<'_>)
     };
     match field {
         KnownField::Method => value.text(target.method.as_str().as_bytes()),
-        KnownField::Host => value.text(target.host.as_ref().map_or(&[], |host| host.as_bytes())),
+        KnownField::Host => value.host(target.host.as_ref().map_or(&[], |host| host.as_bytes())),
         KnownField::Path => {
             log.path(target.uri.path_and_query().map_or("/", |path| path.as_str()), value);
         }

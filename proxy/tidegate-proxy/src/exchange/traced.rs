@@ -23,7 +23,7 @@ pub(crate) struct Trace {
     /// The span of the exchange.
     pub(crate) span: u64,
     /// It was chosen when it began; else it is kept only if it turns out to be worth it.
-    sampled: bool,
+    pub(crate) sampled: bool,
     parent: Option<Context>,
     method: Method,
     uri: Uri,

@@ -16,6 +16,7 @@ use crate::shared::durations::{Steps, Sum};
 use crate::shared::traffic::Total;
 use crate::shared::{Counter, Rollout, Shard, TCP_ENDS};
 use crate::snapshot::Snapshot;
+use crate::telemetry::otlp::Counts;
 use crate::telemetry::page::{Kind, Page};
 
 /// Writes everything.
@@ -66,16 +67,35 @@ fn workers(page: &mut Page, shards: &[Arc<Shard>], snapshot: Option<&Snapshot>) 
         }
     }
     if let Some(tracing) = snapshot.and_then(|snapshot| snapshot.tracing.as_ref()) {
-        let (sent, lost) = tracing.exporter.counts();
+        let Counts { sent, lost, .. } = tracing.exporter.counts();
         page.one("tidegate_spans_sent_total", Kind::Counter, "Spans that the collector took.", sent);
         let help = "Spans that were dropped, or that the collector did not take.";
         page.one("tidegate_spans_lost_total", Kind::Counter, help, lost);
     }
+    snapshot.into_iter().for_each(|snapshot| collectors(page, snapshot));
     let mut lag = Sum::default();
     shards.iter().for_each(|shard| lag.add(&shard.lag));
     let name = "tidegate_worker_lag_seconds";
     page.metric(name, Kind::Histogram, "How late workers come back to what they do once a second.");
     page.durations(&[], &Total { took: lag, ..Total::default() }, Steps::Doubling);
+}
+
+/// Of what is sent by OTLP.
+fn collectors(page: &mut Page, snapshot: &Snapshot) {
+    let traces = snapshot.tracing.iter().map(|tracing| tracing.exporter.counts().retries);
+    let logs = snapshot.logs.all.iter().filter_map(|log| log.writer.exported());
+    let mut all = traces.map(|retries| ("traces", retries)).collect::<Vec<_>>();
+    if let Some(retries) = logs.map(|counts| counts.retries).reduce(u64::wrapping_add) {
+        all.push(("logs", retries));
+    }
+    if all.is_empty() {
+        return;
+    }
+    let help = "Requests to collectors that were sent again.";
+    page.metric("tidegate_otlp_retries_total", Kind::Counter, help);
+    for (signal, retries) in all {
+        page.sample(&[("signal", signal)], retries);
+    }
 }
 
 /// Of connections that are forwarded as bytes.

@@ -1,5 +1,7 @@
 //! Access logs as they run: compiled lines, and the writers, which are kept as long as their target is the same.
 
+mod attributes;
+
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +30,17 @@ pub(crate) struct Logs {
 pub(crate) struct Log {
     pub(crate) spec: plan::AccessLog,
     pub(crate) writer: Writer,
+    /// Of a line, or of what people read of a record.
     parts: Vec<Part>,
-    json: bool,
+    shape: Shape,
+}
+
+/// What a line is.
+enum Shape {
+    Json,
+    Text,
+    /// Its attributes.
+    Record(Vec<Part>),
 }
 
 /// A part of a line.
@@ -65,12 +76,15 @@ impl Logs {
                 Some(writer) => writer,
                 None => Writer::start(&spec.target).map_err(BuildError::plan)?,
             };
-            let (json, pieces) = match &spec.format {
-                LogFormat::Json(fields) => (true, fields.iter().cloned().map(LogPiece::Field).collect()),
-                LogFormat::Text(pieces) => (false, pieces.clone()),
+            let (shape, pieces) = match &spec.format {
+                LogFormat::Json(fields) => {
+                    (Shape::Json, fields.iter().cloned().map(LogPiece::Field).collect())
+                }
+                LogFormat::Text(pieces) => (Shape::Text, pieces.clone()),
+                LogFormat::Record(text, fields) => (Shape::Record(logs.attributes(fields)?), text.clone()),
             };
             let parts = pieces.into_iter().map(|piece| logs.part(piece)).collect::<Result<_, _>>()?;
-            logs.all.push(Log { spec: spec.clone(), writer, parts, json });
+            logs.all.push(Log { spec: spec.clone(), writer, parts, shape });
             if spec.share >= MILLION {
                 logs.always |= 1 << index;
             }
@@ -124,7 +138,7 @@ impl Logs {
         let mut dropped = 0;
         for (index, log) in self.all.iter().enumerate() {
             if bits & 1 << index != 0 && log.wants(over) {
-                let entry = Entry { text: log.line(&put), failed: over.failed };
+                let entry = Entry { text: log.line(over.failed, &put), failed: over.failed };
                 dropped += u64::from(!log.writer.write(entry));
             }
         }
@@ -155,15 +169,24 @@ impl Log {
             && only.slower_than.is_none_or(|limit| over.took >= limit)
     }
 
-    fn line(&self, put: &impl Fn(&Self, Field, &mut Value<'_>)) -> Vec<u8> {
-        let mut line = if self.json { Line::json() } else { Line::plain() };
-        for part in &self.parts {
-            match part {
-                Part::Literal(text) => line.literal(text),
-                Part::Field(field, name) => line.field(name, |value| put(self, *field, value)),
+    fn line(&self, failed: bool, put: &impl Fn(&Self, Field, &mut Value<'_>)) -> Vec<u8> {
+        let fill = |mut line: Line, parts: &[Part]| {
+            for part in parts {
+                match part {
+                    Part::Literal(text) => line.literal(text),
+                    Part::Field(field, name) => line.field(name, |value| put(self, *field, value)),
+                }
+            }
+            line.end()
+        };
+        match &self.shape {
+            Shape::Json => fill(Line::json(), &self.parts),
+            Shape::Text => fill(Line::plain(), &self.parts),
+            Shape::Record(attributes) => {
+                let text = fill(Line::plain(), &self.parts);
+                fill(Line::record(failed, &text), attributes)
             }
         }
-        line.end()
     }
 
     /// Whether the values of a head's field are taken out.
@@ -178,9 +201,9 @@ impl Log {
     pub(crate) fn path(&self, path: &str, value: &mut Value<'_>) {
         match path.split_once('?') {
             Some((before, query)) if !self.spec.secret_query.is_empty() => {
-                value.text(self.redacted(before, query).as_bytes());
+                value.target(self.redacted(before, query).as_bytes());
             }
-            _ => value.text(path.as_bytes()),
+            _ => value.target(path.as_bytes()),
         }
     }
 

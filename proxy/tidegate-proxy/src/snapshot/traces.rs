@@ -4,11 +4,12 @@ use tidegate_config::plan::{self, Plan};
 
 use super::build::BuildError;
 use crate::telemetry::otlp::Exporter;
+use crate::telemetry::trace::Finished;
 
 /// See the module.
 pub(crate) struct Tracing {
     pub(crate) spec: plan::Tracing,
-    pub(crate) exporter: Exporter,
+    pub(crate) exporter: Exporter<Finished>,
 }
 
 impl Tracing {

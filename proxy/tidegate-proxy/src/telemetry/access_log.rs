@@ -1,6 +1,7 @@
 //! Access logs: a thread for each place where lines go, which workers never wait for.
 
 pub(crate) mod line;
+mod record;
 mod syslog;
 mod timestamp;
 
@@ -14,6 +15,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tidegate_config::plan::LogTarget;
 
+use crate::telemetry::otlp::records::Record;
+use crate::telemetry::otlp::{Counts, Exporter};
 pub(crate) use line::Line;
 use syslog::Sender;
 pub(crate) use timestamp::Timestamp;
@@ -23,9 +26,9 @@ const WAITING: usize = 8192;
 /// Bytes that are written together at most.
 const TOGETHER: usize = 60 * 1024;
 
-/// A line of a log.
+/// A line of a log, or a record.
 pub(crate) struct Entry {
-    /// Without its end.
+    /// A line without its end; a record as it is encoded.
     pub(crate) text: Vec<u8>,
     /// It is about something that failed.
     pub(crate) failed: bool,
@@ -40,8 +43,14 @@ enum Message {
 /// Sends lines to the thread that writes them. Cheap to clone; the thread ends with the last one.
 #[derive(Clone)]
 pub(crate) struct Writer {
-    sender: SyncSender<Message>,
+    way: Way,
     shared: Arc<Shared>,
+}
+
+#[derive(Clone)]
+enum Way {
+    Lines(SyncSender<Message>),
+    Records(Exporter<Record>),
 }
 
 struct Shared {
@@ -55,12 +64,15 @@ struct Shared {
 impl Writer {
     /// Starts the thread. A file is opened at once, and again after it was renamed.
     pub(crate) fn start(target: &LogTarget) -> io::Result<Self> {
-        let (sender, messages) = sync_channel(WAITING);
         let (reopen, lost) = (AtomicBool::new(false), AtomicU64::new(0));
         let shared = Arc::new(Shared { target: target.clone(), reopen, lost });
+        if let LogTarget::Otlp(otlp) = target {
+            return Ok(Self { way: Way::Records(Exporter::start(otlp)?), shared });
+        }
+        let (sender, messages) = sync_channel(WAITING);
         let of_thread = shared.clone();
         std::thread::Builder::new().name("access-log".into()).spawn(move || run(&messages, &of_thread))?;
-        let writer = Self { sender, shared };
+        let writer = Self { way: Way::Lines(sender), shared };
         // What is wrong with a file shows at the start.
         writer.reopen();
         Ok(writer)
@@ -73,25 +85,43 @@ impl Writer {
 
     /// Hands a line over; false: the writer is behind and the line is lost.
     pub(crate) fn write(&self, entry: Entry) -> bool {
-        self.sender.try_send(Message::Entry(entry)).is_ok()
+        match &self.way {
+            Way::Lines(sender) => sender.try_send(Message::Entry(entry)).is_ok(),
+            Way::Records(exporter) => exporter.offer(Record(entry.text)),
+        }
     }
 
     /// Opens the file again, soon.
     pub(crate) fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
         // One that is behind looks before its next line.
-        drop(self.sender.try_send(Message::Look));
+        if let Way::Lines(sender) = &self.way {
+            drop(sender.try_send(Message::Look));
+        }
     }
 
-    /// Lines that could not be written.
+    /// Lines that could not be written, records that the collector did not take.
     pub(crate) fn lost(&self) -> u64 {
-        self.shared.lost.load(Ordering::Relaxed)
+        match self.exported() {
+            Some(counts) => counts.lost,
+            None => self.shared.lost.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What became of records.
+    pub(crate) fn exported(&self) -> Option<Counts> {
+        match &self.way {
+            Way::Lines(_) => None,
+            Way::Records(exporter) => Some(exporter.counts()),
+        }
     }
 }
 
 fn run(messages: &Receiver<Message>, shared: &Shared) {
     match &shared.target {
         LogTarget::File(path) => Appender::new(path, shared).run(messages),
+        // Records have a thread of another kind.
+        LogTarget::Otlp(_) => {}
         LogTarget::Syslog(server) => {
             let mut sender = Sender::new(server);
             while let Ok(message) = messages.recv() {

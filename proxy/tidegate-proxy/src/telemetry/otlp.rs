@@ -1,61 +1,102 @@
-//! Spans to a collector by OTLP, from a thread of their own. Workers never wait for it: what does not fit into its queue is
-//! dropped and counted.
+//! What is known, to collectors by OTLP: spans, records of logs. Each kind has a thread for each collector, and workers
+//! never wait for it: what does not fit into its queue is dropped and counted. What a collector cannot take now is sent
+//! again, each time after a longer wait.
 
+mod backoff;
 mod client;
 pub mod messages;
+pub(crate) mod records;
+mod resource;
+pub(crate) mod spans;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prost::Message as _;
+use bytes::Bytes;
 use tidegate_config::plan::Otlp;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::telemetry::trace::{Finished, Kind, Span, Value};
-use client::Client;
-use messages::any_value::Value as Any;
-use messages::{
-    AnyValue, ExportTraceServiceRequest, InstrumentationScope, KeyValue, Resource, ResourceSpans, ScopeSpans,
-    Status,
-};
+use backoff::Waits;
+use client::{Client, Failure};
+use messages::Resource;
 
-/// Requests whose spans may wait; those of more are dropped.
-const WAITING: usize = 4096;
-/// Requests whose spans are sent together at most.
-const TOGETHER: usize = 512;
-/// How long spans wait for others.
+/// How long something waits for others.
 const GATHER: Duration = Duration::from_millis(200);
-/// <https://opentelemetry.io/docs/specs/semconv/>
-const SCHEMA: &str = "https://opentelemetry.io/schemas/1.37.0";
 
-/// Hands spans to the thread that sends them. Cheap to clone; the thread ends with the last one, when all are sent.
-#[derive(Clone)]
-pub(crate) struct Exporter {
-    sender: mpsc::Sender<Finished>,
+/// What is sent.
+pub(crate) trait Signal: Sized + Send + 'static {
+    /// Where and how.
+    const WAY: Way;
+    /// So many may wait; more are dropped.
+    const WAITING: usize;
+    /// So many are sent together at most.
+    const TOGETHER: usize;
+
+    /// What is known from one request to the next.
+    type State: Default;
+
+    /// How many it stands for where they are counted.
+    fn count(&self) -> u64;
+
+    /// What they are in one request.
+    fn request(state: &mut Self::State, resource: &Resource, batch: Vec<Self>) -> Vec<u8>;
+}
+
+/// Where a signal goes to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    /// The name of the thread, and of the signal.
+    pub(crate) name: &'static str,
+    /// Behind the path of the endpoint.
+    pub(crate) http: &'static str,
+    /// The method of gRPC.
+    pub(crate) grpc: &'static str,
+}
+
+/// Hands a signal to the thread that sends it. Cheap to clone; the thread ends with the last one, when all is sent.
+pub(crate) struct Exporter<S> {
+    sender: mpsc::Sender<S>,
     shared: Arc<Shared>,
+}
+
+impl<S> Clone for Exporter<S> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), shared: self.shared.clone() }
+    }
 }
 
 struct Shared {
     otlp: Otlp,
     sent: AtomicU64,
-    /// Spans that the collector did not take, or that did not fit into the queue.
     lost: AtomicU64,
+    retries: AtomicU64,
 }
 
-impl Exporter {
-    /// Starts the thread; it connects with the first span.
+/// What became of a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// The collector took them.
+    pub(crate) sent: u64,
+    /// It did not, or they did not fit into the queue.
+    pub(crate) lost: u64,
+    /// Requests that were sent again.
+    pub(crate) retries: u64,
+}
+
+impl<S: Signal> Exporter<S> {
+    /// Starts the thread; it connects when there is something to send.
     pub(crate) fn start(otlp: &Otlp) -> io::Result<Self> {
-        let (sender, waiting) = mpsc::channel(WAITING);
-        let shared =
-            Arc::new(Shared { otlp: otlp.clone(), sent: AtomicU64::new(0), lost: AtomicU64::new(0) });
+        let (sender, waiting) = mpsc::channel(S::WAITING);
+        let [sent, lost, retries] = [(); 3].map(|()| AtomicU64::new(0));
+        let shared = Arc::new(Shared { otlp: otlp.clone(), sent, lost, retries });
         let of_thread = shared.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new()
-            .name("traces".into())
-            .spawn(move || LocalSet::new().block_on(&runtime, run(waiting, &of_thread)))?;
+            .name(S::WAY.name.into())
+            .spawn(move || LocalSet::new().block_on(&runtime, run::<S>(waiting, &of_thread)))?;
         Ok(Self { sender, shared })
     }
 
@@ -64,50 +105,81 @@ impl Exporter {
         self.shared.otlp == *otlp
     }
 
-    /// Hands over what a request left.
-    pub(crate) fn send(&self, finished: Finished) {
-        let spans = finished.spans.len() as u64;
-        if self.sender.try_send(finished).is_err() {
-            self.shared.lost.fetch_add(spans, Ordering::Relaxed);
+    /// Hands something over; false: the thread is behind and it is gone.
+    pub(crate) fn offer(&self, signal: S) -> bool {
+        self.sender.try_send(signal).is_ok()
+    }
+
+    /// Hands something over, and counts what is gone.
+    pub(crate) fn send(&self, signal: S) {
+        let count = signal.count();
+        if !self.offer(signal) {
+            self.shared.lost.fetch_add(count, Ordering::Relaxed);
         }
     }
 
-    /// Spans that the collector took, and spans that it did not get.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.shared.sent.load(Ordering::Relaxed), self.shared.lost.load(Ordering::Relaxed))
+    /// What became of all so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Shared { sent, lost, retries, .. } = &*self.shared;
+        Counts { sent: read(sent), lost: read(lost), retries: read(retries) }
     }
 }
 
-async fn run(mut waiting: mpsc::Receiver<Finished>, shared: &Shared) {
-    let mut client = Client::new(&shared.otlp);
-    let mut told = false;
-    let mut batch = Vec::with_capacity(TOGETHER);
-    while waiting.recv_many(&mut batch, TOGETHER).await > 0 {
-        if batch.len() < TOGETHER && !waiting.is_closed() {
+async fn run<S: Signal>(mut waiting: mpsc::Receiver<S>, shared: &Shared) {
+    let resource = resource::of(&shared.otlp);
+    let mut client = Client::new(&shared.otlp, S::WAY);
+    let mut waits = Waits::new(shared.otlp.retries);
+    let (mut state, mut told) = (S::State::default(), false);
+    let mut batch = Vec::with_capacity(S::TOGETHER);
+    while waiting.recv_many(&mut batch, S::TOGETHER).await > 0 {
+        if batch.len() < S::TOGETHER && !waiting.is_closed() {
             gather(&mut waiting, &mut batch).await;
         }
-        let spans = batch.iter().map(|finished| finished.spans.len() as u64).sum::<u64>();
-        let message = request(&shared.otlp.service, std::mem::take(&mut batch));
-        match client.send(message.encode_to_vec()).await {
-            Ok(()) => {
+        let count = batch.iter().map(S::count).sum::<u64>();
+        let request = Bytes::from(S::request(&mut state, &resource, std::mem::take(&mut batch)));
+        match deliver(&mut client, &mut waits, request, shared).await {
+            Ok(refused) => {
                 told = false;
-                shared.sent.fetch_add(spans, Ordering::Relaxed);
+                let refused = refused.min(count);
+                shared.sent.fetch_add(count - refused, Ordering::Relaxed);
+                shared.lost.fetch_add(refused, Ordering::Relaxed);
             }
-            Err(error) => {
-                shared.lost.fetch_add(spans, Ordering::Relaxed);
+            Err(failure) => {
+                shared.lost.fetch_add(count, Ordering::Relaxed);
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(collector = %shared.otlp.authority, %error, "cannot send spans");
+                    let signal = S::WAY.name;
+                    tracing::warn!(collector = %shared.otlp.authority, error = %failure.why, "cannot send {signal}");
                 }
             }
         }
     }
 }
 
+/// Sends a request, again where that may help; how many of its parts the collector refused.
+async fn deliver(
+    client: &mut Client<'_>,
+    waits: &mut Waits,
+    request: Bytes,
+    shared: &Shared,
+) -> Result<u64, Failure> {
+    waits.begin();
+    loop {
+        let failure = match client.send(&request).await {
+            Ok(refused) => return Ok(refused),
+            Err(failure) => failure,
+        };
+        let Some(wait) = failure.again.and_then(|least| waits.next(least)) else { return Err(failure) };
+        shared.retries.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(wait).await;
+    }
+}
+
 /// Waits a little for more.
-async fn gather(waiting: &mut mpsc::Receiver<Finished>, batch: &mut Vec<Finished>) {
+async fn gather<S: Signal>(waiting: &mut mpsc::Receiver<S>, batch: &mut Vec<S>) {
     let more = async {
-        while batch.len() < TOGETHER {
-            let room = TOGETHER - batch.len();
+        while batch.len() < S::TOGETHER {
+            let room = S::TOGETHER - batch.len();
             if waiting.recv_many(batch, room).await == 0 {
                 return;
             }
@@ -117,60 +189,32 @@ async fn gather(waiting: &mut mpsc::Receiver<Finished>, batch: &mut Vec<Finished
     drop(tokio::time::timeout(GATHER, more).await);
 }
 
-fn request(service: &str, batch: Vec<Finished>) -> ExportTraceServiceRequest {
-    let mut spans = Vec::new();
-    for finished in batch {
-        let state = finished.state.unwrap_or_default();
-        spans.extend(finished.spans.into_iter().map(|one| span(finished.trace, &state, one)));
-    }
-    let scope =
-        InstrumentationScope { name: "tidegate".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let attribute = |key: &str, text: &str| KeyValue {
-        key: key.to_owned(),
-        value: Some(AnyValue { value: Some(Any::StringValue(text.to_owned())) }),
-    };
-    let resource = Resource {
-        attributes: vec![
-            attribute("service.name", service),
-            attribute("service.version", env!("CARGO_PKG_VERSION")),
-        ],
-    };
-    ExportTraceServiceRequest {
-        resource_spans: vec![ResourceSpans {
-            resource: Some(resource),
-            scope_spans: vec![ScopeSpans { scope: Some(scope), spans }],
-            schema_url: SCHEMA.to_owned(),
-        }],
-    }
-}
+#[cfg(test)]
+mod tests {
+    use tidegate_config::plan::OtlpRetries;
 
-fn span(trace: u128, state: &str, span: Span) -> messages::Span {
-    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let id = |id: u64| if id == 0 { Vec::new() } else { id.to_be_bytes().to_vec() };
-    let attributes = span.attributes.into_iter().map(|(key, value)| KeyValue {
-        key: key.into_owned(),
-        value: Some(AnyValue {
-            value: Some(match value {
-                Value::Text(text) => Any::StringValue(text.into_owned()),
-                Value::Whole(number) => Any::IntValue(number),
-                Value::Truth(truth) => Any::BoolValue(truth),
-            }),
-        }),
-    });
-    messages::Span {
-        trace_id: trace.to_be_bytes().to_vec(),
-        span_id: id(span.id),
-        trace_state: state.to_owned(),
-        parent_span_id: id(span.parent),
-        name: span.name.into_owned(),
-        kind: match span.kind {
-            Kind::Internal => 1,
-            Kind::Server => 2,
-            Kind::Client => 3,
-        },
-        start_time_unix_nano: nanos(span.began),
-        end_time_unix_nano: nanos(span.ended),
-        attributes: attributes.collect(),
-        status: span.error.map(|error| Status { message: error.into_owned(), code: 2 }),
+    use super::records::Record;
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_dropped_and_nobody_waits() {
+        // It takes connections and says nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let hour = Duration::from_secs(3600);
+        let exporter = Exporter::<Record>::start(&Otlp {
+            authority: silent.local_addr().expect("it is bound").to_string(),
+            path: String::new(),
+            grpc: false,
+            headers: Vec::new(),
+            timeout: hour,
+            retries: OtlpRetries { attempts: 0, base: hour, max: hour },
+            resource: Vec::new(),
+        });
+        let exporter = exporter.expect("a thread");
+        let taken = (0..50_000).take_while(|_| exporter.offer(Record(Vec::new()))).count();
+        // What is on its way has left the queue.
+        assert!((Record::WAITING..=Record::WAITING + Record::TOGETHER).contains(&taken), "{taken}");
+        exporter.send(Record(Vec::new()));
+        assert_eq!(exporter.counts(), Counts { sent: 0, lost: 1, retries: 0 });
     }
 }

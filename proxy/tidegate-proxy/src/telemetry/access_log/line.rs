@@ -1,15 +1,24 @@
-//! A line in the making: a JSON object or a text with fields in it.
+//! A line in the making: a JSON object, a text with fields in it, or a record of OTLP.
 
 use std::fmt::{self, Display, Write as _};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::record;
 use super::timestamp::Timestamp;
 
 /// See the module. What is not printable ASCII is written as `\u00XX` or `\xXX`, so that no client can break a line or a
 /// terminal.
 pub(crate) struct Line {
     bytes: Vec<u8>,
-    json: bool,
+    form: Form,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Plain,
+    Record,
 }
 
 impl Line {
@@ -17,17 +26,25 @@ impl Line {
     pub(crate) fn json() -> Self {
         let mut bytes = Vec::with_capacity(512);
         bytes.push(b'{');
-        Self { bytes, json: true }
+        Self { bytes, form: Form::Json }
     }
 
     /// An empty text.
     pub(crate) fn plain() -> Self {
-        Self { bytes: Vec::with_capacity(256), json: false }
+        Self { bytes: Vec::with_capacity(256), form: Form::Plain }
+    }
+
+    /// A record with what people read of it; fields are its attributes, by the names of OpenTelemetry.
+    pub(crate) fn record(failed: bool, text: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(1024);
+        record::severity(&mut bytes, failed);
+        record::body(&mut bytes, &String::from_utf8_lossy(text));
+        Self { bytes, form: Form::Record }
     }
 
     /// The whole line, without its end.
     pub(crate) fn end(mut self) -> Vec<u8> {
-        if self.json {
+        if self.form == Form::Json {
             self.bytes.push(b'}');
         }
         self.bytes
@@ -43,14 +60,14 @@ impl Line {
         let before = self.bytes.len();
         let mut value = Value { line: self, name, written: false };
         put(&mut value);
-        if !value.written && !self.json {
+        if !value.written && self.form == Form::Plain {
             self.bytes.truncate(before);
             self.bytes.push(b'-');
         }
     }
 
     fn key(&mut self, name: &str) {
-        if !self.json {
+        if self.form != Form::Json {
             return;
         }
         if self.bytes.len() > 1 {
@@ -68,7 +85,7 @@ impl Line {
                 0x20..0x7f => self.bytes.push(byte),
                 _ => {
                     // Writing to bytes cannot fail.
-                    _ = match self.json {
+                    _ = match self.form == Form::Json {
                         true => write!(Bytes(&mut self.bytes), "\\u{byte:04x}"),
                         false => write!(Bytes(&mut self.bytes), "\\x{byte:02x}"),
                     };
@@ -85,20 +102,38 @@ pub(crate) struct Value<'a> {
     written: bool,
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
     fn begin(&mut self) {
         self.written = true;
         self.line.key(self.name);
     }
 
     fn quote(&mut self) {
-        if self.line.json {
+        if self.line.form == Form::Json {
             self.line.bytes.push(b'"');
         }
     }
 
+    /// The bytes of a record that is being made.
+    #[inline]
+    fn record(&mut self) -> Option<&mut Vec<u8>> {
+        (self.line.form == Form::Record).then_some(&mut self.line.bytes)
+    }
+
+    /// Where OpenTelemetry has another name for this value than for others of the field.
+    pub(crate) fn named(&mut self, name: &'a str) -> &mut Self {
+        if self.line.form == Form::Record {
+            self.name = name;
+        }
+        self
+    }
+
     /// A whole number.
     pub(crate) fn number(&mut self, number: u64) {
+        let name = self.name;
+        if let Some(out) = self.record() {
+            return record::number(out, name, number);
+        }
         self.begin();
         self.line.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
@@ -110,6 +145,10 @@ impl Value<'_> {
 
     /// Any bytes.
     pub(crate) fn text(&mut self, text: &[u8]) {
+        let name = self.name;
+        if let Some(out) = self.record() {
+            return record::text(out, name, &String::from_utf8_lossy(text));
+        }
         self.begin();
         self.quote();
         self.line.escaped(text);
@@ -118,6 +157,10 @@ impl Value<'_> {
 
     /// Something that shows itself as printable ASCII without quotes and backslashes.
     pub(crate) fn shown(&mut self, value: impl Display) {
+        let name = self.name;
+        if let Some(out) = self.record() {
+            return record::text(out, name, &value.to_string());
+        }
         self.begin();
         self.quote();
         _ = write!(Bytes(&mut self.line.bytes), "{value}");
@@ -129,11 +172,96 @@ impl Value<'_> {
         self.shown(Timestamp(at));
     }
 
-    /// A list in JSON, else separated by commas; nothing where there is none.
-    pub(crate) fn list<'a>(&mut self, mut items: impl Iterator<Item = &'a str>) {
+    /// The same in milliseconds; the time of a record.
+    pub(crate) fn moment(&mut self, at: Duration) {
+        match self.record() {
+            Some(out) => record::moment(out, at),
+            None => self.number(u64::try_from(at.as_millis()).unwrap_or(0)),
+        }
+    }
+
+    /// The trace of a record, else its number in hexadecimal.
+    pub(crate) fn trace(&mut self, trace: u128, sampled: bool) {
+        match self.record() {
+            Some(out) => record::trace(out, trace, sampled),
+            None => self.shown(format_args!("{trace:032x}")),
+        }
+    }
+
+    /// The span of a record, else its number in hexadecimal.
+    pub(crate) fn span(&mut self, span: u64) {
+        match self.record() {
+            Some(out) => record::span(out, span),
+            None => self.shown(format_args!("{span:016x}")),
+        }
+    }
+
+    /// The value of a field of a head, of which there may be several.
+    pub(crate) fn header(&mut self, text: &[u8]) {
+        let name = self.name;
+        match self.record() {
+            Some(out) => record::list(out, name, &[&String::from_utf8_lossy(text)]),
+            None => self.text(text),
+        }
+    }
+
+    /// An address; its port is an attribute of its own.
+    pub(crate) fn client(&mut self, client: SocketAddr) {
+        let Some(out) = self.record() else { return self.shown(client) };
+        record::text(out, "client.address", &client.ip().to_string());
+        if client.port() != 0 {
+            record::number(out, "client.port", client.port().into());
+        }
+    }
+
+    /// A host with or without a port, which is an attribute of its own.
+    pub(crate) fn host(&mut self, host: &[u8]) {
+        let Some(out) = self.record() else { return self.text(host) };
+        let host = String::from_utf8_lossy(host);
+        let parts = host.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let (host, port) = parts.map_or((&*host, None), |(host, port): (_, u16)| (host, Some(port)));
+        if !host.is_empty() {
+            record::text(out, "server.address", host.trim_matches(['[', ']']));
+        }
+        if let Some(port) = port {
+            record::number(out, "server.port", port.into());
+        }
+    }
+
+    /// A path with its query, which is an attribute of its own.
+    pub(crate) fn target(&mut self, target: &[u8]) {
+        let Some(out) = self.record() else { return self.text(target) };
+        let target = String::from_utf8_lossy(target);
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        record::text(out, "url.path", path);
+        if !query.is_empty() {
+            record::text(out, "url.query", query);
+        }
+    }
+
+    /// A version of HTTP.
+    pub(crate) fn version(&mut self, version: http::Version) {
+        let Some(out) = self.record() else { return self.shown(format_args!("{version:?}")) };
+        record::text(out, "network.protocol.name", "http");
+        let text = match version {
+            http::Version::HTTP_10 => "1.0",
+            http::Version::HTTP_2 => "2",
+            http::Version::HTTP_3 => "3",
+            _ => "1.1",
+        };
+        record::text(out, "network.protocol.version", text);
+    }
+
+    /// A list in JSON and in a record, else separated by commas; nothing where there is none.
+    pub(crate) fn list<'b>(&mut self, mut items: impl Iterator<Item = &'b str>) {
         let Some(first) = items.next() else { return };
+        let name = self.name;
+        if let Some(out) = self.record() {
+            let all: Vec<&str> = std::iter::once(first).chain(items).collect();
+            return record::list(out, name, &all);
+        }
         self.begin();
-        let json = self.line.json;
+        let json = self.line.form == Form::Json;
         for (index, item) in std::iter::once(first).chain(items).enumerate() {
             self.line.bytes.push(match (index, json) {
                 (0, true) => b'[',

@@ -4,28 +4,53 @@ use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode, header};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http::request::Builder;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
+use prost::Message as _;
 use tidegate_config::plan::Otlp;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
-type Failure = Box<dyn Error>;
+use super::Way;
+use super::messages::ExportResponse;
 
-/// How long one request may take, its connection included.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read.
 const ANSWER: usize = 64 << 10;
-/// Attempts; a connection that idled may be gone.
-const ATTEMPTS: usize = 2;
+/// What a message of gRPC has before it: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// A request that the collector did not take.
+pub(super) struct Failure {
+    pub(super) why: Box<dyn Error>,
+    /// It may take it later, after at least this time; none: never.
+    pub(super) again: Option<Duration>,
+}
+
+impl Failure {
+    fn passing(why: impl Into<Box<dyn Error>>) -> Self {
+        Self { why: why.into(), again: Some(Duration::ZERO) }
+    }
+
+    fn lasting(why: impl Into<Box<dyn Error>>) -> Self {
+        Self { why: why.into(), again: None }
+    }
+}
+
+impl From<hyper::Error> for Failure {
+    fn from(error: hyper::Error) -> Self {
+        Self::passing(error)
+    }
+}
 
 /// Connects when it must, and keeps the connection.
 pub(super) struct Client<'a> {
     otlp: &'a Otlp,
+    way: Way,
     connection: Option<Connection>,
 }
 
@@ -35,73 +60,79 @@ enum Connection {
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(otlp: &'a Otlp) -> Self {
-        Self { otlp, connection: None }
+    pub(super) fn new(otlp: &'a Otlp, way: Way) -> Self {
+        Self { otlp, way, connection: None }
     }
 
-    /// Sends a message; it was taken.
-    pub(super) async fn send(&mut self, message: Vec<u8>) -> Result<(), Failure> {
-        let message = Bytes::from(message);
-        let mut last: Failure = "not sent".into();
-        for _ in 0..ATTEMPTS {
-            match tokio::time::timeout(TIMEOUT, self.try_send(message.clone())).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(failure)) => last = failure,
-                Err(elapsed) => last = elapsed.into(),
-            }
+    /// Sends a request: it was taken, but for so many of its parts.
+    pub(super) async fn send(&mut self, message: &Bytes) -> Result<u64, Failure> {
+        loop {
+            let reused = self.connection.is_some();
+            let sent = tokio::time::timeout(self.otlp.timeout, self.try_send(message.clone()));
+            let failure = match sent.await {
+                Ok(Ok(refused)) => return Ok(refused),
+                Ok(Err(failure)) => failure,
+                Err(elapsed) => Failure::passing(elapsed),
+            };
             self.connection = None;
+            // A connection that idled may be gone; with a new one that is no reason.
+            if !reused || !failure.why.is::<hyper::Error>() {
+                return Err(failure);
+            }
         }
-        Err(last)
     }
 
-    async fn try_send(&mut self, message: Bytes) -> Result<(), Failure> {
+    async fn try_send(&mut self, message: Bytes) -> Result<u64, Failure> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(connect(self.otlp).await?),
+            none => none.insert(connect(self.otlp).await.map_err(Failure::passing)?),
         };
+        let Otlp { authority, path, headers, .. } = self.otlp;
         let mut builder = Request::builder().method(Method::POST);
-        for (name, value) in &self.otlp.headers {
+        for (name, value) in headers {
             builder = builder.header(name, value);
         }
-        let Otlp { authority, path, .. } = self.otlp;
         match connection {
             Connection::Http1(sender) => {
                 sender.ready().await?;
-                let request = builder
-                    .uri(format!("{path}/v1/traces"))
+                let builder = builder
+                    .uri(format!("{path}{}", self.way.http))
                     .header(header::HOST, authority)
-                    .header(header::CONTENT_TYPE, "application/x-protobuf")
-                    .body(Full::new(message))?;
-                let (head, _) = answer(sender.send_request(request)).await?;
-                accepted(&head)
+                    .header(header::CONTENT_TYPE, "application/x-protobuf");
+                let (head, body, _) = answer(sender.send_request(request(builder, message)?)).await?;
+                accepted(&head)?;
+                Ok(refused(&body))
             }
             Connection::Http2(sender) => {
                 sender.ready().await?;
-                let mut framed = BytesMut::with_capacity(message.len() + 5);
-                framed.put_u8(0);
-                framed.put_u32(u32::try_from(message.len())?);
-                framed.put(message);
-                let request = builder
-                    .uri(format!("http://{authority}{path}{GRPC}"))
+                let builder = builder
+                    .uri(format!("http://{authority}{path}{}", self.way.grpc))
                     .header(header::CONTENT_TYPE, "application/grpc")
-                    .header(header::TE, "trailers")
-                    .body(Full::new(framed.freeze()))?;
-                let (head, trailers) = answer(sender.send_request(request)).await?;
+                    .header(header::TE, "trailers");
+                let framed = framed(&message).map_err(Failure::lasting)?;
+                let (head, body, trailers) = answer(sender.send_request(request(builder, framed)?)).await?;
                 accepted(&head)?;
                 let status = trailers.get("grpc-status").or_else(|| head.headers().get("grpc-status"));
-                match status.map(header::HeaderValue::as_bytes) {
-                    Some(b"0") => Ok(()),
-                    other => Err(format!("gRPC status {:?}", other.map(String::from_utf8_lossy)).into()),
-                }
+                grpc_accepted(status.map(header::HeaderValue::as_bytes))?;
+                Ok(body.get(PREFIX..).map_or(0, refused))
             }
         }
     }
 }
 
-/// The method of gRPC.
-const GRPC: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+fn request(builder: Builder, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
+    builder.body(Full::new(body)).map_err(Failure::lasting)
+}
 
-async fn connect(otlp: &Otlp) -> Result<Connection, Failure> {
+fn framed(message: &Bytes) -> Result<Bytes, std::num::TryFromIntError> {
+    let mut framed = BytesMut::with_capacity(message.len() + PREFIX);
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(message.len())?);
+    framed.put(message.chunk());
+    Ok(framed.freeze())
+}
+
+async fn connect(otlp: &Otlp) -> Result<Connection, Box<dyn Error>> {
     let stream = TcpStream::connect(&otlp.authority).await?;
     stream.set_nodelay(true)?;
     let io = TokioIo::new(stream);
@@ -117,21 +148,52 @@ async fn connect(otlp: &Otlp) -> Result<Connection, Failure> {
     }
 }
 
-/// Head and trailers; the body is read to its end, so that the connection can be used again.
+/// Head, body and trailers; read to the end, so that the connection can be used again.
 async fn answer(
     sent: impl Future<Output = hyper::Result<Response<Incoming>>>,
-) -> Result<(Response<()>, http::HeaderMap), Failure> {
+) -> Result<(Response<()>, Bytes, HeaderMap), Failure> {
     let (head, body) = sent.await?.into_parts();
-    let body = Limited::new(body, ANSWER).collect().await.map_err(|error| -> Failure { error })?;
+    let body = Limited::new(body, ANSWER)
+        .collect()
+        .await
+        .map_err(|error| Failure::passing(error as Box<dyn Error>))?;
     let trailers = body.trailers().cloned().unwrap_or_default();
-    Ok((Response::from_parts(head, ()), trailers))
+    Ok((Response::from_parts(head, ()), body.to_bytes(), trailers))
 }
 
+/// <https://opentelemetry.io/docs/specs/otlp/#failures-1>
 fn accepted(head: &Response<()>) -> Result<(), Failure> {
-    match head.status() {
+    let status = head.status();
+    let why = || format!("status {status}");
+    match status {
         StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(()),
-        status => Err(format!("status {status}").into()),
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => {
+            let after = head.headers().get(header::RETRY_AFTER);
+            let seconds = after.and_then(|after| after.to_str().ok()?.trim().parse().ok()).unwrap_or(0);
+            Err(Failure { again: Some(Duration::from_secs(seconds)), ..Failure::passing(why()) })
+        }
+        _ => Err(Failure::lasting(why())),
     }
+}
+
+/// <https://opentelemetry.io/docs/specs/otlp/#failures>
+fn grpc_accepted(status: Option<&[u8]>) -> Result<(), Failure> {
+    let why = || format!("gRPC status {}", status.map_or("none".into(), String::from_utf8_lossy));
+    match status {
+        Some(b"0") => Ok(()),
+        // Cancelled, deadline exceeded, aborted, out of range, unavailable, data loss.
+        Some(b"1" | b"4" | b"10" | b"11" | b"14" | b"15") => Err(Failure::passing(why())),
+        _ => Err(Failure::lasting(why())),
+    }
+}
+
+/// How many parts of a request an answer says were not taken; what it says otherwise does not matter.
+fn refused(answer: &[u8]) -> u64 {
+    let partial = ExportResponse::decode(answer).ok().and_then(|answer| answer.partial_success);
+    partial.and_then(|partial| u64::try_from(partial.rejected).ok()).unwrap_or(0)
 }
 
 /// Runs what a connection spawns on this thread.
@@ -141,5 +203,51 @@ struct Here;
 impl<F: Future + 'static> hyper::rt::Executor<F> for Here {
     fn execute(&self, future: F) {
         spawn_local(async move { drop(future.await) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_lasts() {
+        let again = |result: Result<(), Failure>| result.err().map(|failure| failure.again);
+        let head = |status: u16, after: &str| {
+            let head = Response::builder().status(status).header(header::RETRY_AFTER, after).body(());
+            again(accepted(&head.expect("a head")))
+        };
+        let (now, later) = (Some(Duration::ZERO), Some(Duration::from_secs(7)));
+        for (status, after, expected) in [
+            (200, "7", None),
+            (202, "", None),
+            (400, "7", Some(None)),
+            (401, "", Some(None)),
+            (404, "", Some(None)),
+            (500, "", Some(None)),
+            (429, "7", Some(later)),
+            (503, "", Some(now)),
+            (503, "Fri, 31 Dec 1999 23:59:59 GMT", Some(now)),
+            (502, "-1", Some(now)),
+        ] {
+            assert_eq!(head(status, after), expected, "{status}");
+        }
+        for (status, expected) in [
+            (Some("0"), None),
+            (Some("14"), Some(now)),
+            (Some("4"), Some(now)),
+            (Some("3"), Some(None)),
+            (Some("16"), Some(None)),
+            (None, Some(None)),
+        ] {
+            assert_eq!(again(grpc_accepted(status.map(str::as_bytes))), expected, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_refused_is_read_where_it_is_said() {
+        // partial_success: { rejected: 3, error_message: "no" }
+        assert_eq!(refused(&[0x0a, 6, 0x08, 3, 0x12, 2, b'n', b'o']), 3);
+        assert_eq!((refused(b""), refused(b"ok"), refused(b"{}")), (0, 0, 0));
     }
 }

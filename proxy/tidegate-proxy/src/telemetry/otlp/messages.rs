@@ -1,7 +1,11 @@
 //! The messages of OTLP that the gateway sends, with the numbers of opentelemetry-proto 1.x.
 #![allow(missing_docs, reason = "the fields are those of the standard, under its names")]
 
+mod logs;
+
 use prost::Message;
+
+pub use logs::{ExportLogsServiceRequest, LogRecord, ResourceLogs, ScopeLogs};
 
 #[derive(Clone, PartialEq, Message)]
 pub struct ExportTraceServiceRequest {
@@ -85,13 +89,37 @@ pub struct KeyValue {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct AnyValue {
-    #[prost(oneof = "any_value::Value", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "any_value::Value", tags = "1, 2, 3, 4, 5")]
     pub value: Option<any_value::Value>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ArrayValue {
+    #[prost(message, repeated, tag = "1")]
+    pub values: Vec<AnyValue>,
+}
+
+/// An answer, of whichever signal.
+#[derive(Clone, PartialEq, Message)]
+pub struct ExportResponse {
+    #[prost(message, optional, tag = "1")]
+    pub partial_success: Option<PartialSuccess>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct PartialSuccess {
+    /// Spans, points or records.
+    #[prost(int64, tag = "1")]
+    pub rejected: i64,
+    #[prost(string, tag = "2")]
+    pub error_message: String,
 }
 
 /// What an [`AnyValue`] can be.
 pub mod any_value {
     use prost::Oneof;
+
+    use super::ArrayValue;
 
     #[derive(Clone, PartialEq, Oneof)]
     pub enum Value {
@@ -103,5 +131,7 @@ pub mod any_value {
         IntValue(i64),
         #[prost(double, tag = "4")]
         DoubleValue(f64),
+        #[prost(message, tag = "5")]
+        ArrayValue(ArrayValue),
     }
 }

@@ -52,17 +52,17 @@ fn known(record: &Record, took: Duration, field: KnownField, value: &mut Value<'
         KnownField::TlsVersion | KnownField::TlsCipher | KnownField::ServerName => {
             log_line::of_tls(client.session.as_ref(), client.server_name.as_deref(), field, value);
         }
-        KnownField::Client => value.shown(client.address),
+        KnownField::Client => value.client(client.address),
         KnownField::Server => {
             if let Some((_, server)) = tried {
                 value.shown(server.identity.address);
             }
         }
-        KnownField::TimeMs => value.number(u64::try_from(client.local.clock.wall().as_millis()).unwrap_or(0)),
+        KnownField::TimeMs => value.moment(client.local.clock.wall()),
         KnownField::Time => value.time(client.local.clock.wall()),
         KnownField::Attempts => value.number(u64::from(record.attempts)),
-        KnownField::BytesReceived => value.number(record.received),
-        KnownField::BytesSent => value.number(record.sent),
+        KnownField::BytesReceived => value.named("tidegate.bytes_received").number(record.received),
+        KnownField::BytesSent => value.named("tidegate.bytes_sent").number(record.sent),
         KnownField::ConnectUs => {
             if let Some(at) = record.connected_at {
                 value.micros(at.saturating_sub(record.start));

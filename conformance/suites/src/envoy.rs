@@ -5,6 +5,7 @@ mod cases;
 mod compare;
 mod config;
 mod differences;
+mod login;
 mod observe;
 mod peer;
 mod traffic;
@@ -62,6 +63,9 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
             println!("{}: envoy {theirs:#?}\n{}: tidegate {ours:#?}", case.name, case.name);
         }
         report.add(case, verdict);
+    }
+    if login::is_wanted(&options.only) {
+        login::compare(&envoy, &tidegate, &mut report).iter().for_each(|line| println!("{line}"));
     }
     report.print();
     if let Some(path) = &options.report {

@@ -3,6 +3,7 @@
 
 use std::net::TcpListener;
 
+use tidegate_testkit::grpc_message::field;
 use tidegate_testkit::{
     Answer, GrpcStep, GrpcUpstream, RawClient, Response, ScriptedUpstream, Step, TestGateway,
 };
@@ -101,13 +102,6 @@ fn without_a_decision_requests_are_refused_or_pass_as_configured() {
         text.replace("timeout: 500ms", "timeout: 500ms\n            statusOnFailure: 403")
     });
     assert_eq!(away.send("GET", "/", "", "").status, 403);
-}
-
-/// A field of bytes in protobuf.
-fn field(number: u8, content: &[u8]) -> Vec<u8> {
-    let size = u8::try_from(content.len()).expect("a short field");
-    assert!(size < 0x80, "a short field");
-    [&[number << 3 | 2, size], content].concat()
 }
 
 fn option(name: &str, value: &str) -> Vec<u8> {

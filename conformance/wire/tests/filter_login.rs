@@ -1,13 +1,10 @@
 //! OIDC login by the filter `auth` in the gateway, with the configuration of `examples/login`, a provider that signs with
 //! a real key, and a browser that keeps cookies. `cargo xtask filters` builds the filter.
 
-#[path = "filter_login/provider.rs"]
-mod provider;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use provider::{Provider, parse};
+use tidegate_testkit::provider::{Provider, parse};
 use tidegate_testkit::{RawClient, Response, ScriptedUpstream, TestGateway};
 use tidegate_wire::shipped_example;
 

@@ -3,8 +3,10 @@
 mod api_key;
 pub(super) mod auth;
 mod body;
+mod cache;
 mod calls;
 mod cors;
+pub(super) mod external;
 mod failure;
 mod fault;
 mod heads;
@@ -116,5 +118,7 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(routing::cases());
     cases.extend(cors::cases());
     cases.extend(transform::cases());
+    cases.extend(cache::cases());
+    cases.extend(external::cases());
     cases
 }

@@ -13,6 +13,23 @@ pub(crate) struct Servers {
     pub(crate) up: SocketAddr,
     pub(crate) dead: SocketAddr,
     pub(crate) silent: SocketAddr,
+    /// An OpenID provider.
+    pub(crate) provider: SocketAddr,
+    /// An authorization service that speaks gRPC.
+    pub(crate) grpc: SocketAddr,
+}
+
+impl Servers {
+    /// All of them by name, and whether they speak HTTP/2.
+    fn all(&self) -> [(&'static str, SocketAddr, bool); 5] {
+        [
+            ("up", self.up, false),
+            ("dead", self.dead, false),
+            ("silent", self.silent, false),
+            ("provider", self.provider, false),
+            ("grpc", self.grpc, true),
+        ]
+    }
 }
 
 /// The listener whose guest stops bodies as well when it pauses headers.
@@ -42,6 +59,18 @@ pub(crate) const AUTH: &str = "auth";
 /// The listener of the first-party filter of that name.
 pub(crate) const RATE_LIMIT: &str = "rate-limit";
 
+/// The listener of the first-party filter of that name.
+pub(crate) const CACHE: &str = "cache";
+
+/// The listener of `auth` with an authorization service.
+pub(crate) const EXTERNAL: &str = "external";
+
+/// The same, whose service is asked by gRPC.
+pub(crate) const EXTERNAL_GRPC: &str = "external-grpc";
+
+/// The listener of `auth` with a login.
+pub(crate) const LOGIN: &str = "login";
+
 /// All of [`FILTERS`], and those whose configuration is made.
 static ALL: LazyLock<Vec<(&str, &str, &str)>> = LazyLock::new(|| {
     let auth = (AUTH, "auth.wasm", &*super::cases::auth::config().leak());
@@ -54,7 +83,7 @@ const FILTERS: &[(&str, &str, &str)] = &[
     (
         API_KEY,
         "api_key.wasm",
-        r#"{"keys":["plain-key",{"key":"anns-key","consumer":"ann"}],"consumerHeader":"x-consumer"}"#,
+        r#"{"keys":["plain-key",{"key":"anns-key","consumer":"ann"}],"consumerHeader":"x-t-consumer"}"#,
     ),
     (
         FAULT,
@@ -69,7 +98,23 @@ const FILTERS: &[(&str, &str, &str)] = &[
     (
         RATE_LIMIT,
         "rate_limit.wasm",
-        r#"{"headers":"none","limits":[{"name":"user","rate":"2 per day","key":"header:x-user","missing":"skip"},{"name":"plan","rate":"3/h","key":["header:x-plan","path"],"missing":"skip"},{"name":"watched","rate":"1/h","key":"header:x-watched","missing":"skip","shadow":true}]}"#,
+        r#"{"limits":[{"name":"user","rate":"2 per day","key":"header:x-user","missing":"skip"},{"name":"plan","rate":"3/h","key":["header:x-plan","path"],"missing":"skip"},{"name":"cost","rate":"100 per day","key":"header:x-cost-of","cost":{"response":"x-t-cost"},"missing":"skip"},{"name":"watched","rate":"1/h","key":"header:x-watched","missing":"skip","shadow":true}]}"#,
+    ),
+    (CACHE, "cache.wasm", r#"{"purge":{"token":"0123456789abcdef"},"coalesce":{"wait":"0s"}}"#),
+    (
+        EXTERNAL,
+        "auth.wasm",
+        r#"{"ways":[{"external":{"http":{"upstream":"up","pathPrefix":"/authz","upstreamHeaders":["x-t-user"],"requestHeaders":["x-t-who"]},"subjectHeader":"x-t-user"}}],"headers":{"subject":"x-t-subject"}}"#,
+    ),
+    (
+        EXTERNAL_GRPC,
+        "auth.wasm",
+        r#"{"ways":[{"external":{"grpc":{"upstream":"grpc","requestHeaders":["x-t-who"],"contextExtensions":{"rule":"a"}},"subjectHeader":"x-t-user"}}],"headers":{"subject":"x-t-subject"}}"#,
+    ),
+    (
+        LOGIN,
+        "auth.wasm",
+        r#"{"ways":[{"oidc":{"issuer":"http://idp.test/realm","upstream":"provider","clientId":"tide:gate","clientSecret":"s3cret &more","parameters":{"prompt":"consent"},"cookieKeys":["of-no-secrecy-since-these-are-cases"],"cookie":{"secure":false},"refreshBefore":"30s","afterLogout":"/bye"}}],"headers":{"subject":"x-t-user","claims":{"x-t-email":"email"}}}"#,
     ),
     (
         CORS,
@@ -79,7 +124,7 @@ const FILTERS: &[(&str, &str, &str)] = &[
     (
         TRANSFORM,
         "transform.wasm",
-        r#"{"request":[{"headers":{"copy":{"x-a":"x-copy"},"rename":{"x-old":"x-new"},"remove":["x-secret"],"set":{"x-q":"{query.q|none}","x-m":"{method} {path}"},"add":{"x-a":"3"}},"query":{"remove":["page"],"set":{"a":"{header.x-a}"}}}],"response":[{"when":{"status":["2xx"]},"headers":{"set":{"x-was":"{status} {request.header.x-a|-} {path}"}}}]}"#,
+        r#"{"request":[{"headers":{"copy":{"x-t-a":"x-t-copy"},"rename":{"x-t-old":"x-t-new"},"remove":["x-t-secret"],"set":{"x-t-q":"{query.q|none}","x-t-m":"{method} {path}"},"add":{"x-t-a":"3"}},"query":{"remove":["page"],"set":{"a":"{header.x-t-a}"}}}],"response":[{"when":{"status":["2xx"]},"headers":{"set":{"x-t-was":"{status} {request.header.x-t-a|-} {path}"}}}]}"#,
     ),
 ];
 
@@ -110,10 +155,11 @@ pub(crate) fn tidegate(guest: &Path, servers: &Servers) -> String {
         text += &format!("  - {{ name: {listener}, address: '127.0.0.1:0', protocol: http }}\n");
     }
     text += "plugins:\n";
+    let upstreams = servers.all().map(|(name, ..)| name).join(", ");
     for (plugin, config) in listeners().into_iter().flat_map(|(_, plugins)| plugins) {
         let pause = if plugin == STOPS { "stopAll" } else { "continueBody" };
         text += &format!(
-            "  {plugin}: {{ module: {}, rootId: {plugin}, config: '{config}', onHeadersPause: {pause}, capabilities: {{ upstreams: [up, dead, silent] }}, \
+            "  {plugin}: {{ module: {}, rootId: {plugin}, config: '{config}', onHeadersPause: {pause}, capabilities: {{ upstreams: [{upstreams}] }}, \
              limits: {{ callTime: 2s, requestTime: 5s }} }}\n",
             module(guest, &plugin).display()
         );
@@ -128,8 +174,9 @@ pub(crate) fn tidegate(guest: &Path, servers: &Servers) -> String {
         );
     }
     text += "upstreams:\n";
-    for (name, address) in [("up", servers.up), ("dead", servers.dead), ("silent", servers.silent)] {
-        text += &format!("  {name}: {{ servers: ['{address}'] }}\n");
+    for (name, address, http2) in servers.all() {
+        let protocol = if http2 { "http2" } else { "http1" };
+        text += &format!("  {name}: {{ protocol: {protocol}, servers: ['{address}'] }}\n");
     }
     text
 }
@@ -156,6 +203,7 @@ pub(crate) fn envoy(guest: &Path, servers: &Servers) -> String {
           stat_prefix: {listener}
           codec_type: AUTO
           generate_request_id: false
+          forward_client_cert_details: ALWAYS_FORWARD_ONLY
           http_protocol_options: {{ enable_trailers: true }}
           route_config:
             virtual_hosts:
@@ -166,8 +214,8 @@ pub(crate) fn envoy(guest: &Path, servers: &Servers) -> String {
         );
     }
     text += "  clusters:\n";
-    for (name, address) in [("up", servers.up), ("dead", servers.dead), ("silent", servers.silent)] {
-        text += &envoy_cluster(name, address);
+    for (name, address, http2) in servers.all() {
+        text += &envoy_cluster(name, address, http2);
     }
     text
 }
@@ -195,7 +243,11 @@ fn envoy_filter(guest: &Path, name: &str, config: &str, own_vm: bool) -> String 
     )
 }
 
-fn envoy_cluster(name: &str, address: SocketAddr) -> String {
+fn envoy_cluster(name: &str, address: SocketAddr, http2: bool) -> String {
+    let protocol = match http2 {
+        true => "http2_protocol_options: {}",
+        false => "http_protocol_options: { enable_trailers: true }",
+    };
     format!(
         "  - name: {name}
     type: STATIC
@@ -203,7 +255,7 @@ fn envoy_cluster(name: &str, address: SocketAddr) -> String {
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         \"@type\": {API}upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{ http_protocol_options: {{ enable_trailers: true }} }}
+        explicit_http_config: {{ {protocol} }}
     load_assignment:
       cluster_name: {name}
       endpoints:

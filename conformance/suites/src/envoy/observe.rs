@@ -33,12 +33,46 @@ pub(crate) fn compared(fields: &[(String, String)]) -> Vec<String> {
     let mut kept: Vec<String> = fields
         .iter()
         .filter(|(name, _)| {
-            name.starts_with("x-t-") || matches!(name.as_str(), "content-type" | "location" | "grpc-status")
+            name.starts_with("x-t-")
+                || name.starts_with("access-control-")
+                || OF_FILTERS.contains(&name.as_str())
         })
-        .map(|(name, value)| format!("{name}: {value}"))
+        .map(|(name, value)| format!("{name}: {}", without_time(name, value)))
         .collect();
     kept.sort();
     kept
+}
+
+/// Further fields that only servers and filters write.
+const OF_FILTERS: [&str; 13] = [
+    "allow",
+    "cache-control",
+    "cache-status",
+    "content-range",
+    "content-type",
+    "etag",
+    "grpc-status",
+    "location",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+    "vary",
+    "www-authenticate",
+];
+
+/// A value without how many seconds are left.
+fn without_time(name: &str, value: &str) -> String {
+    let cut = match name {
+        "retry-after" => return "...".to_owned(),
+        "ratelimit" => ";t=",
+        "cache-status" => "ttl=",
+        _ => return value.to_owned(),
+    };
+    let mut parts = value.split(cut);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + cut + "..." + part.trim_start_matches(|c: char| c == '-' || c.is_ascii_digit())
+    })
 }
 
 /// A request as the upstream got it, in one line.

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate_testkit::ScriptedUpstream;
+use tidegate_testkit::provider::Provider;
+use tidegate_testkit::{GrpcUpstream, ScriptedUpstream};
 
 use super::config::{self, Servers};
 use super::traffic;
@@ -26,7 +27,16 @@ pub(crate) struct Peer {
     pub(crate) log: Arc<Log>,
     listeners: HashMap<String, SocketAddr>,
     pub(crate) upstream: ScriptedUpstream,
-    _silent: ScriptedUpstream,
+    pub(crate) provider: Provider,
+    _others: (ScriptedUpstream, GrpcUpstream),
+}
+
+/// The servers behind a proxy.
+struct Behind {
+    upstream: ScriptedUpstream,
+    silent: ScriptedUpstream,
+    provider: Provider,
+    grpc: GrpcUpstream,
 }
 
 /// Starts a proxy from its program and the guest's module.
@@ -36,17 +46,19 @@ impl Peer {
     fn new(
         command: &mut Command,
         (start, program, guest, folder): (Start, &Path, &Path, PathBuf),
-        (upstream, silent): (ScriptedUpstream, ScriptedUpstream),
+        behind: Behind,
     ) -> Self {
         let (child, log) = process::spawn(command);
         let (program, guest) = (program.to_owned(), guest.to_owned());
         let listeners = HashMap::new();
-        Self { child, start, program, guest, folder, log, listeners, upstream, _silent: silent }
+        let Behind { upstream, silent, provider, grpc } = behind;
+        let _others = (silent, grpc);
+        Self { child, start, program, guest, folder, log, listeners, upstream, provider, _others }
     }
 
     /// Starts Envoy and waits until it serves.
     pub(crate) fn envoy(program: &Path, guest: &Path) -> Self {
-        let (upstream, silent, servers) = servers();
+        let (behind, servers) = servers();
         let folder = folder("envoy");
         let file = folder.join("envoy.yaml");
         std::fs::write(&file, config::envoy(guest, &servers)).expect("the folder was made for it");
@@ -55,7 +67,7 @@ impl Peer {
         command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "info", "-c"]);
         command.arg(&file).arg("--admin-address-path").arg(&admin);
         let paths = (Self::envoy as Start, program, guest, folder);
-        let mut peer = Self::new(&mut command, paths, (upstream, silent));
+        let mut peer = Self::new(&mut command, paths, behind);
         peer.ready("starting main dispatch loop");
         let address = std::fs::read_to_string(&admin).expect("Envoy writes its admin address");
         let address = address.trim().parse().expect("an address");
@@ -69,7 +81,7 @@ impl Peer {
 
     /// Starts Tidegate and waits until it serves.
     pub(crate) fn tidegate(program: &Path, guest: &Path) -> Self {
-        let (upstream, silent, servers) = servers();
+        let (behind, servers) = servers();
         let folder = folder("tidegate");
         let file = folder.join("tidegate.yaml");
         std::fs::write(&file, config::tidegate(guest, &servers)).expect("the folder was made for it");
@@ -77,7 +89,7 @@ impl Peer {
         command.arg("run").arg(&file).args(["--log-format", "json"]);
         command.current_dir(&folder).env("TIDEGATE_CACHE", folder.join("cache")).env_remove("TIDEGATE_LOG");
         let paths = (Self::tidegate as Start, program, guest, folder);
-        let mut peer = Self::new(&mut command, paths, (upstream, silent));
+        let mut peer = Self::new(&mut command, paths, behind);
         peer.ready("configuration live on all workers");
         for line in peer.log.having("listening") {
             let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
@@ -125,15 +137,22 @@ impl Drop for Peer {
     }
 }
 
-fn servers() -> (ScriptedUpstream, ScriptedUpstream, Servers) {
-    let up = ScriptedUpstream::start(traffic::answer);
+fn servers() -> (Behind, Servers) {
+    let upstream = ScriptedUpstream::start(traffic::answer);
     let silent =
         ScriptedUpstream::start(|_| tidegate_testkit::Answer::steps([tidegate_testkit::Step::UntilClosed]));
     // Bound and given back: nobody else is told of the port.
     let dead = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let dead = dead.expect("loopback has a free port");
-    let servers = Servers { up: up.address(), dead, silent: silent.address() };
-    (up, silent, servers)
+    let (provider, grpc) = (Provider::elsewhere(), super::cases::external::service());
+    let servers = Servers {
+        up: upstream.address(),
+        dead,
+        silent: silent.address(),
+        provider: provider.address(),
+        grpc: grpc.address(),
+    };
+    (Behind { upstream, silent, provider, grpc }, servers)
 }
 
 fn folder(name: &str) -> PathBuf {

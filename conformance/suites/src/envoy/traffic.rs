@@ -123,8 +123,26 @@ pub(crate) fn answer(call: &Call<'_>) -> Answer {
         steps.push(Step::send(end));
         Answer::steps(steps)
     };
+    if let Some(control) = path.strip_prefix("/keep/") {
+        let kept = format!("cache-control: {control}\r\netag: \"v1\"\r\ncache-tag: kept\r\n");
+        return match call.head.headers.get("if-none-match") {
+            Some("\"v1\"") => Answer::reply(format!("HTTP/1.1 304 Not Modified\r\n{kept}\r\n")),
+            _ => Answer::reply(format!("{head}{kept}content-length: 5\r\n\r\nhello")),
+        };
+    }
+    if let Some(path) = path.strip_prefix("/authz") {
+        return match path {
+            "/denied" => {
+                Answer::reply("HTTP/1.1 403 Forbidden\r\nx-t-why: so\r\ncontent-length: 2\r\n\r\nno")
+            }
+            "/login" => Answer::reply("HTTP/1.1 302 Found\r\nlocation: /in\r\ncontent-length: 0\r\n\r\n"),
+            "/broken" => Answer::reply("HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n"),
+            _ => Answer::reply("HTTP/1.1 200 OK\r\nx-t-user: ann\r\ncontent-length: 0\r\n\r\n"),
+        };
+    }
     match path {
         "/body" => Answer::reply(format!("{head}content-length: 5\r\n\r\nhello")),
+        "/costly" => Answer::reply(format!("{head}x-t-cost: 60\r\ncontent-length: 0\r\n\r\n")),
         "/204" => Answer::reply("HTTP/1.1 204 No Content\r\nx-t-up: yes\r\n\r\n"),
         "/304" => Answer::reply("HTTP/1.1 304 Not Modified\r\nx-t-up: yes\r\n\r\n"),
         "/chunks" => chunks("0\r\n\r\n", ""),

@@ -15,7 +15,11 @@ pub(crate) fn cases() -> Vec<Case> {
         of("unknown", &[("x-api-key", "other")], get("", "")),
         of("empty", &[("x-api-key", "")], get("", "")),
         of("known", &[("x-api-key", "plain-key")], get("", "")),
-        of("known, claims to be somebody", &[("x-api-key", "plain-key"), ("x-consumer", "bob")], get("", "")),
+        of(
+            "known, claims to be somebody",
+            &[("x-api-key", "plain-key"), ("x-t-consumer", "bob")],
+            get("", ""),
+        ),
         of("of a consumer", &[("X-Api-Key", "anns-key")], get("", "")),
         of("two keys", &[("x-api-key", "other"), ("x-api-key", "plain-key")], get("", "")),
         of("known, with a body", &[("x-api-key", "plain-key")], post("", "")),

@@ -1,5 +1,6 @@
 //! The first-party filter `rate-limit`, as it is shipped: limits whose time does not come round while the suite runs. Envoy
-//! counts in shared data, Tidegate in limits of the host.
+//! counts in shared data, Tidegate in limits of the host. How long
+//! is left is not compared (`observe.rs`).
 
 use super::{Case, get, post};
 use crate::envoy::config::RATE_LIMIT;
@@ -18,6 +19,10 @@ pub(crate) fn cases() -> Vec<Case> {
         cases.push(of(format!("another's with a body, {nth}"), &[("x-user", "bob")], post("", "").sized()));
         cases.push(of(format!("by two parts, {nth}"), &[("x-plan", "free")], get("", "").to("/body")));
         cases.push(of(format!("watched, {nth}"), &[("x-watched", "eve")], get("", "")));
+    }
+    for nth in 1..=3 {
+        let case = get("", "").to("/costly");
+        cases.push(of(format!("by what it has cost, {nth}"), &[("x-cost-of", "dan")], case));
     }
     let again = |case: &Case| Case { name: format!("{}, h2", case.name), http2: true, ..case.clone() };
     cases.extend(cases.iter().map(again).collect::<Vec<_>>());

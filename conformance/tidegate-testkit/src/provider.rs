@@ -6,49 +6,53 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::client::PATIENCE;
+use crate::message::{read_body, read_request_head};
+use crate::wire::{Transport, Wire};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use tidegate_testkit::message::{read_body, read_request_head};
-use tidegate_testkit::{PATIENCE, Transport, Wire};
 
-pub(crate) const CLIENT: &str = "tide:gate";
+/// The name by which it knows the gateway.
+pub const CLIENT: &str = "tide:gate";
 
 /// What the provider does otherwise than it should, and what it has seen.
 #[derive(Debug)]
-pub(crate) struct Behaviour {
+pub struct Behaviour {
     /// Put into ID tokens in place of the nonce that was sent.
-    pub(crate) nonce: Option<String>,
+    pub nonce: Option<String>,
     /// Signs with a key that is not published.
-    pub(crate) foreign_key: bool,
+    pub foreign_key: bool,
     /// How long tokens are good, in seconds.
-    pub(crate) expires_in: u64,
+    pub expires_in: u64,
     /// Status of all token answers, in place of tokens.
-    pub(crate) token_status: Option<u16>,
+    pub token_status: Option<u16>,
     /// The connection to the token endpoint is closed without an answer.
-    pub(crate) mute: bool,
+    pub mute: bool,
     /// Gives refresh tokens.
-    pub(crate) refresh: bool,
+    pub refresh: bool,
     /// Characters of a claim that makes the ID token long.
-    pub(crate) padding: usize,
+    pub padding: usize,
     /// Token requests: grant type and status of the answer.
-    pub(crate) granted: Vec<(String, u16)>,
+    pub granted: Vec<(String, u16)>,
     /// Queries of the logout endpoint.
-    pub(crate) logouts: Vec<String>,
+    pub logouts: Vec<String>,
     codes: BTreeMap<String, BTreeMap<String, String>>,
     refresh_tokens: Vec<String>,
     count: usize,
 }
 
 /// The provider. Its thread ends with the test's process.
-pub(crate) struct Provider {
+#[derive(Debug)]
+pub struct Provider {
     address: SocketAddr,
     inner: Arc<Inner>,
 }
 
+#[derive(Debug)]
 struct Inner {
     issuer: String,
     behaviour: Mutex<Behaviour>,
@@ -71,7 +75,26 @@ struct Answer {
 }
 
 impl Provider {
-    pub(crate) fn start() -> Self {
+    /// Where it says that it is when it is started by [`Provider::elsewhere`].
+    pub const ORIGIN: &str = "http://idp.test";
+
+    /// Starts one whose name is its address.
+    ///
+    /// # Panics
+    /// If loopback has no free port.
+    pub fn start() -> Self {
+        Self::begin(None)
+    }
+
+    /// Starts one whose name is below [`Provider::ORIGIN`], so that it is known before it is started.
+    ///
+    /// # Panics
+    /// If loopback has no free port.
+    pub fn elsewhere() -> Self {
+        Self::begin(Some(Self::ORIGIN))
+    }
+
+    fn begin(origin: Option<&str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
         let key = || EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
@@ -90,7 +113,7 @@ impl Provider {
             count: 0,
         };
         let inner = Arc::new(Inner {
-            issuer: format!("http://{address}/realm"),
+            issuer: format!("{}/realm", origin.map_or(format!("http://{address}"), str::to_owned)),
             behaviour: Mutex::new(behaviour),
             key: key(),
             foreign: key(),
@@ -105,15 +128,18 @@ impl Provider {
         Provider { address, inner }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(crate) fn issuer(&self) -> &str {
+    /// Its name.
+    pub fn issuer(&self) -> &str {
         &self.inner.issuer
     }
 
-    pub(crate) fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
+    /// What it does, to be changed.
+    pub fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
         self.inner.behaviour.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -278,7 +304,10 @@ fn of_json(status: u16, value: &Value) -> Answer {
 }
 
 /// A query or form, unescaped.
-pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
+///
+/// # Panics
+/// If it is none.
+pub fn parse(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (unescape(name), unescape(value))).collect()
 }

@@ -1,12 +1,17 @@
 //! A collector: takes what gateways send by OTLP, and decodes it.
 
+mod series;
+
 use std::net::SocketAddr;
 
 use prost::Message as _;
 use tidegate_proxy::otlp::any_value::Value;
 use tidegate_proxy::otlp::{
-    ExportLogsServiceRequest, ExportTraceServiceRequest, KeyValue, LogRecord, Resource, Span,
+    ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest, KeyValue, LogRecord,
+    Resource, Span,
 };
+
+pub use series::Series;
 
 use crate::{GrpcStep, GrpcUpstream, ScriptedUpstream, State};
 
@@ -77,6 +82,16 @@ impl Collector {
             }
         }
         records
+    }
+
+    /// The metrics of each request so far.
+    ///
+    /// # Panics
+    /// If what came is no request of OTLP.
+    pub fn series(&self) -> Vec<Series> {
+        let requests = self.messages("/v1/metrics", "metrics.v1.MetricsService").into_iter();
+        let decode = |message: Vec<u8>| ExportMetricsServiceRequest::decode(&*message);
+        requests.map(|message| Series::of(decode(message).expect("a request of OTLP"))).collect()
     }
 
     /// Who sent records of logs, for each request.

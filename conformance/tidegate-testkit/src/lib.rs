@@ -20,7 +20,7 @@ mod wire;
 
 pub use bytes::{ByteServer, LogFile};
 pub use client::{PATIENCE, RawClient};
-pub use collector::{Collector, among, attribute};
+pub use collector::{Collector, Series, among, attribute};
 pub use dns::{NameServer, Service};
 pub use frames::{Fate, Frame, Frames, flag, kind, literals};
 pub use gateway::{TestGateway, fill};
@@ -29,7 +29,7 @@ pub use http2::{Http2Connection, Http2Options, Http2Upstream};
 pub use load::{Load, LoadOptions};
 pub use message::{Body, Fields, Framing, ReadError, RequestHead, Response};
 pub use tidegate_proxy::Form;
-pub use tidegate_proxy::otlp::{KeyValue, LogRecord, Resource, Span};
+pub use tidegate_proxy::otlp::{KeyValue, LogRecord, MetricData, Resource, Span};
 pub use tidegate_proxy::{Cause, Circuit, ReleaseOrder, ReleaseState, ReleaseUse, Server};
 pub use tls::{Authority, Certificate};
 pub use upstream::{Answer, Call, Connection, Gate, Received, ScriptedUpstream, State, Step};

@@ -10,6 +10,7 @@ mod health;
 mod listener;
 mod loading;
 mod matching;
+mod metrics;
 mod names;
 mod otlp;
 mod outliers;
@@ -64,6 +65,8 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
     let routes = route::routes(&mut check, document, &listeners, &upstreams, &mut plugins);
     let (access_logs, log_plugins) = access_log::access_logs(&mut check, document, &plugins);
     let tracing = document.tracing.as_ref().map(|written| tracing::tracing(&mut check, document, written));
+    let service = otlp::service(document);
+    let metrics = document.metrics.as_ref().map(|written| metrics::metrics(&mut check, written, service));
     // Where parts were taken out, what cannot be reached may only seem so.
     if !check.report.has_errors() {
         if document.listeners.is_empty() {
@@ -84,6 +87,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
         upstreams: upstreams.into_inner(),
         access_logs,
         log_plugins,
+        metrics,
         tracing,
     }
 }

@@ -11,6 +11,7 @@ mod discover;
 mod health;
 mod listener;
 mod loading;
+mod metrics;
 mod otlp;
 mod outliers;
 mod plugin;
@@ -46,6 +47,7 @@ pub use listener::{
 pub use loading::{
     ExpectDocument, FetchDocument, PluginTestDocument, PullPolicy, SignatureDocument, TestRequestDocument,
 };
+pub use metrics::{HistogramsDocument, MetricsDocument, MetricsOtlpDocument};
 pub use otlp::{OtlpBackoffDocument, OtlpDocument, OtlpProtocol, OtlpRetriesDocument};
 pub use outliers::{LatencyDocument, LatencyEntry, SuccessRateDocument, SuccessRateEntry};
 pub use plugin::{
@@ -103,6 +105,8 @@ pub struct Document {
     pub upstreams: BTreeMap<String, UpstreamDocument>,
     /// One line for each exchange; a list for several logs. Left out: no access log.
     pub access_log: Option<AccessLogEntry>,
+    /// Metrics beside those of the admin API. Left out: only there.
+    pub metrics: Option<MetricsDocument>,
     /// Traces of requests. Left out: none, and trace headers are passed on as they are.
     pub tracing: Option<TracingDocument>,
 }

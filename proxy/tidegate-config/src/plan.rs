@@ -10,6 +10,7 @@ mod discover;
 mod limits;
 mod loading;
 mod login;
+mod metrics;
 mod otlp;
 mod policy;
 mod recording;
@@ -30,6 +31,7 @@ pub use discover::{
 pub use limits::{OnFailure, PluginLimits};
 pub use loading::{Expect, Fetch, Loading, OciReference, PluginTest, Pull};
 pub use login::RedisLogin;
+pub use metrics::MetricsPush;
 pub use otlp::{Otlp, OtlpRetries};
 pub use policy::{
     Adaptive, Deadlines, Hedge, PoolSettings, Retries, RetryBudget, RetryOn, RuleTimeouts, UpstreamLimits,
@@ -65,6 +67,8 @@ pub struct Plan {
     pub access_logs: Vec<AccessLog>,
     /// Plugins that are shown each exchange when it is over.
     pub log_plugins: Vec<PluginIndex>,
+    /// Where metrics are pushed to.
+    pub metrics: Option<MetricsPush>,
     /// Traces of requests.
     pub tracing: Option<Tracing>,
 }

@@ -16,7 +16,7 @@ pub(crate) fn redact(document: &mut Value) {
             }
         }
     }
-    for part in ["tracing", "accessLog"] {
+    for part in ["tracing", "metrics", "accessLog"] {
         document.get_mut(part).into_iter().for_each(redact_collectors);
     }
     let upstreams = document.get_mut("upstreams").and_then(Value::as_object_mut);

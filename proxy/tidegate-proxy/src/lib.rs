@@ -25,9 +25,9 @@ pub use gateway::{
     ReleaseOrder, ReleaseState, ReleaseUse, ServerState, ServersError, Stats, SteerError,
 };
 pub use route::{Choice, ExplainRequest, Explanation, Loser, RuleFinder, explain};
-pub use snapshot::{Assets, BuildError, Snapshot, plugin_spec};
+pub use snapshot::{Assets, BuildError, MetricsPush, Snapshot, plugin_spec};
 pub use telemetry::otlp::messages as otlp;
-pub use telemetry::page::{Buckets, Family, Form, Kind, Number, Page, Point, Value};
+pub use telemetry::page::{Buckets, Durations, Family, Form, Kind, Number, Page, Point, Value};
 pub use telemetry::recorder::{RecordSink, Recorded};
 pub use time::thread_time;
 pub use upstream::server::{Cause, Circuit, Server};

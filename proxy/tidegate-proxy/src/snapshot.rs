@@ -5,6 +5,7 @@ pub(crate) mod destinations;
 pub(crate) mod logs;
 mod mirrors;
 mod plugin;
+mod pushes;
 mod rollouts;
 mod targets;
 pub(crate) mod tls;
@@ -34,6 +35,7 @@ use traces::Tracing;
 pub use build::BuildError;
 pub(crate) use mirrors::Mirror;
 pub use plugin::plugin_spec;
+pub use pushes::MetricsPush;
 pub(crate) use rollouts::Canary;
 pub(crate) use targets::Targets;
 
@@ -65,12 +67,18 @@ pub struct Snapshot {
     pub(crate) rollouts: Vec<Arc<Rollout>>,
     pub(crate) logs: Logs,
     pub(crate) tracing: Option<Tracing>,
+    pub(crate) push: Option<MetricsPush>,
 }
 
 impl Snapshot {
     /// The plan that it was built from.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Where metrics are to be pushed to.
+    pub fn metrics_push(&self) -> Option<&MetricsPush> {
+        self.push.as_ref()
     }
 }
 

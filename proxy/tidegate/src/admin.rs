@@ -9,6 +9,7 @@ mod candidate;
 mod levels;
 mod metrics;
 mod peers;
+mod push;
 mod releases;
 mod servers;
 mod shared;
@@ -27,7 +28,7 @@ use anyhow::Result;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_config::plan;
-use tidegate_proxy::Gateway;
+use tidegate_proxy::{Gateway, MetricsPush};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
@@ -37,11 +38,13 @@ use crate::status::Status;
 use access::Access;
 pub(crate) use levels::Levels;
 use peers::Peers;
+use push::Pushing;
 use sockets::{Change, Sockets};
 
 /// The admin API's server.
 pub(crate) struct Admin {
     shown: Rc<Shown>,
+    pushing: Pushing,
     sockets: Sockets,
 }
 
@@ -76,6 +79,7 @@ impl Admin {
         let (access, peers) = (RefCell::default(), Peers::default());
         Self {
             shown: Rc::new(Shown { status, gateway, workshop, main, access, peers, sources }),
+            pushing: Pushing::default(),
             sockets: Sockets::default(),
         }
     }
@@ -92,6 +96,11 @@ impl Admin {
         *self.shown.access.borrow_mut() = change.access;
         self.shown.peers.follow(&change.settings, &self.shown);
         self.sockets.switch(change.sockets, &self.shown);
+    }
+
+    /// Pushes the metrics that it shows where this configuration says so.
+    pub(crate) fn push(&self, push: Option<&MetricsPush>) {
+        self.pushing.follow(push, &self.shown);
     }
 
     /// Where it listens.

@@ -255,6 +255,7 @@ impl Control {
     fn on_published(&mut self, generation: u64) {
         let live = Arc::clone(&self.live);
         self.discovery.follow(live.snapshot.plan());
+        self.admin.push(live.snapshot.metrics_push());
         for warning in &live.warnings {
             warn!("{warning}");
         }

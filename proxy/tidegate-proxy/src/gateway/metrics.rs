@@ -88,6 +88,13 @@ fn collectors(page: &mut Page, snapshot: &Snapshot) {
     if let Some(retries) = logs.map(|counts| counts.retries).reduce(u64::wrapping_add) {
         all.push(("logs", retries));
     }
+    if let Some(push) = &snapshot.push {
+        let Counts { sent, lost, .. } = push.counts();
+        let help = "Pushes of metrics that the collector took.";
+        page.one("tidegate_metrics_pushes_total", Kind::Counter, help, sent);
+        let help = "Pushes of metrics that it did not take, or that came while another one waited.";
+        page.one("tidegate_metrics_pushes_lost_total", Kind::Counter, help, lost);
+    }
     if all.is_empty() {
         return;
     }

@@ -17,6 +17,7 @@ use crate::http::headers::CompiledChanges;
 use crate::route::{RouteTable, StreamTable};
 use crate::shared::{PerWorker, Rollout};
 use crate::snapshot::logs::Logs;
+use crate::snapshot::pushes::MetricsPush;
 use crate::snapshot::rollouts::Known;
 use crate::snapshot::traces::Tracing;
 use crate::snapshot::{Action, Assets, Canary, Listener, Mirror, Redirect, Rule, Snapshot, Targets, tls};
@@ -119,7 +120,20 @@ impl Snapshot {
         let rollouts = rollouts(&rules, &canaries);
         let tracing = Tracing::build(&plan, previous.and_then(|previous| previous.tracing.as_ref()))?;
         let logs = Logs::build(&plan, previous.map(|previous| &previous.logs))?;
-        Ok(Self { listeners, rules, clusters, servers, plugins, canaries, rollouts, logs, tracing, plan })
+        let push = MetricsPush::build(&plan, previous.and_then(|previous| previous.push.as_ref()))?;
+        Ok(Self {
+            listeners,
+            rules,
+            clusters,
+            servers,
+            plugins,
+            canaries,
+            rollouts,
+            logs,
+            tracing,
+            push,
+            plan,
+        })
     }
 }
 

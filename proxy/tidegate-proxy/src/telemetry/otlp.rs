@@ -1,10 +1,11 @@
-//! What is known, to collectors by OTLP: spans, records of logs. Each kind has a thread for each collector, and workers
+//! What is known, to collectors by OTLP: spans, metrics, records of logs. Each kind has a thread for each collector, and workers
 //! never wait for it: what does not fit into its queue is dropped and counted. What a collector cannot take now is sent
 //! again, each time after a longer wait.
 
 mod backoff;
 mod client;
 pub mod messages;
+pub(crate) mod metrics;
 pub(crate) mod records;
 mod resource;
 pub(crate) mod spans;
@@ -103,6 +104,11 @@ impl<S: Signal> Exporter<S> {
     /// Whether it sends there.
     pub(crate) fn is_of(&self, otlp: &Otlp) -> bool {
         self.shared.otlp == *otlp
+    }
+
+    /// Whether both hand over to the same thread.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Hands something over; false: the thread is behind and it is gone.

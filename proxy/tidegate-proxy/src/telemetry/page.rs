@@ -1,9 +1,10 @@
 //! A page of metrics: as Prometheus reads it, as OpenMetrics has it, or taken apart for OpenTelemetry.
 
 use std::fmt::{self, Display, Write as _};
+use std::time::Duration;
 
 use crate::shared::durations::Steps;
-use crate::shared::traffic::Total;
+use crate::shared::traffic::{Exemplar, Total};
 
 /// What a page is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +70,21 @@ pub enum Value {
     Number(Number),
     /// Of a histogram or a summary, which has no buckets.
     Buckets(Buckets),
-    /// Of a histogram with four buckets to a doubling: the index of the first one at OpenTelemetry's scale 2, the counts.
-    Exponential(i32, Vec<u64>, f64),
+    /// Of a histogram of durations.
+    Durations(Durations),
+}
+
+/// Durations in both ways, and requests that stand for others.
+#[derive(Debug, Clone, Default)]
+pub struct Durations {
+    /// As they are shown.
+    pub buckets: Buckets,
+    /// The index of the first of [`Durations::counts`] at OpenTelemetry's scale 2.
+    pub first: i32,
+    /// Four to a doubling.
+    pub counts: Vec<u64>,
+    /// A trace, how long it took, and when; since the Unix epoch.
+    pub exemplars: Vec<(u128, Duration, Duration)>,
 }
 
 /// Counts by size.
@@ -231,7 +245,15 @@ impl Page {
         let took = &total.took;
         if self.form == Form::Points {
             let (first, counts) = took.exponential();
-            return self.point(labels, Value::Exponential(first, counts.to_vec(), took.seconds()));
+            let below = took.cumulative(steps).collect();
+            let exemplar = |one: &Exemplar| (one.trace.trace, one.took, one.trace.noted);
+            let durations = Durations {
+                buckets: Buckets { below, count: took.count(), sum: took.seconds() },
+                first,
+                counts: counts.to_vec(),
+                exemplars: total.exemplars.iter().map(exemplar).collect(),
+            };
+            return self.point(labels, Value::Durations(durations));
         }
         let all = took.cumulative(steps).chain([(f64::INFINITY, took.count())]);
         let mut before = 0.0;
@@ -310,8 +332,6 @@ fn escape(out: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::shared::PerWorker;
     use crate::shared::traffic::{End, TraceId, Traffic};

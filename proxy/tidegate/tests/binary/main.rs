@@ -10,6 +10,7 @@ mod filters;
 mod metrics;
 mod plugins;
 mod process;
+mod push;
 mod registry;
 mod releases;
 mod reload;

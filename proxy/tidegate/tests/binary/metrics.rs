@@ -28,6 +28,7 @@ admin: { address: 127.0.0.1:0 }
 workers: 2
 accessLog: { path: access.log }
 tracing: { otlp: { endpoint: 'http://127.0.0.1:1' }, percent: 0 }
+metrics: { otlp: { endpoint: 'http://127.0.0.1:1' } }
 listeners:
   - { name: web, address: 127.0.0.1:0, protocol: http }
   - { name: bytes, address: 127.0.0.1:0, protocol: tcp }

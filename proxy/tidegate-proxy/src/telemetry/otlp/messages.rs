@@ -2,10 +2,16 @@
 #![allow(missing_docs, reason = "the fields are those of the standard, under its names")]
 
 mod logs;
+mod metrics;
 
 use prost::Message;
 
 pub use logs::{ExportLogsServiceRequest, LogRecord, ResourceLogs, ScopeLogs};
+pub use metrics::{
+    Exemplar, ExponentialBuckets, ExponentialHistogram, ExponentialHistogramDataPoint,
+    ExportMetricsServiceRequest, Gauge, Histogram, HistogramDataPoint, Metric, MetricData, NumberDataPoint,
+    NumberValue, ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint,
+};
 
 #[derive(Clone, PartialEq, Message)]
 pub struct ExportTraceServiceRequest {

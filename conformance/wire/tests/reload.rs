@@ -237,3 +237,47 @@ fn draining() {
     assert!(idle.rest().0.is_empty());
     assert!(std::net::TcpStream::connect(address).is_err(), "the listener is closed");
 }
+
+/// Another gateway takes the address over from one that drains: who connects meanwhile is answered by either.
+#[test]
+fn a_restart_fails_no_request() {
+    let upstream = ScriptedUpstream::plain();
+    let site = |address: &str| {
+        TestGateway::start(&fill(
+            "
+workers: 2
+listeners: [{ name: web, address: '${at}' }]
+routes: [{ name: main, rules: [{ forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${up}'] } }
+",
+            &[("at", &address), ("up", &upstream.address())],
+        ))
+    };
+    let mut gateway = site("127.0.0.1:0");
+    let address = gateway.address("web");
+    let load = Load::start(&LoadOptions { connections: 4, reconnect: 1, ..LoadOptions::new(address) });
+    for _ in 0..20 {
+        load.wait_for(40);
+        let next = site(&address.to_string());
+        load.wait_for(40);
+        assert!(gateway.drain(tidegate_testkit::PATIENCE), "all ended in time");
+        gateway = next;
+    }
+    let (answered, failures) = load.finish();
+    assert_eq!(failures, Vec::<String>::new(), "of {answered}");
+}
+
+/// A client that connects just before the end, and asks just after it, is answered.
+#[test]
+fn a_connection_that_was_made_is_served() {
+    let site = Site::new(false);
+    let address = site.gateway.address("web");
+    let mut fresh = RawClient::connect(address);
+    std::thread::scope(|scope| {
+        let draining = scope.spawn(|| site.gateway.drain(tidegate_testkit::PATIENCE));
+        site.gateway.wait("the listener to be closed", |_| std::net::TcpStream::connect(address).is_err());
+        let answer = fresh.exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        assert!(draining.join().expect("no panic"), "all ended in time");
+    });
+}

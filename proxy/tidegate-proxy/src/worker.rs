@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, LocalSet, spawn_local};
 
 use crate::drain::Drain;
 use crate::http::headers;
-use crate::listen::tcp;
+use crate::listen::tcp::{self, Door};
 use crate::local::{Local, Site, View};
 use crate::shared::{Generation, Shard};
 use crate::snapshot::Snapshot;
@@ -61,6 +61,7 @@ pub(crate) struct Start {
 /// An address that this worker accepts at.
 struct Bound {
     site: Rc<Site>,
+    door: Rc<Door>,
     accepting: AbortHandle,
 }
 
@@ -183,7 +184,7 @@ impl Worker {
     }
 
     fn open(&self, view: &Rc<View>, listener: usize, socket: TcpListener) -> std::io::Result<Bound> {
-        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let door = Rc::new(Door::new(socket)?);
         let site = Rc::new(Site {
             view: RefCell::new(view.clone()),
             listener: Cell::new(listener),
@@ -191,12 +192,14 @@ impl Worker {
             emptied: Notify::new(),
             drain: Drain::default(),
         });
-        let accepting = spawn_local(tcp::accept(self.local.clone(), site.clone(), socket)).abort_handle();
-        Ok(Bound { site, accepting })
+        let accepting =
+            spawn_local(tcp::accept(self.local.clone(), site.clone(), door.clone())).abort_handle();
+        Ok(Bound { site, door, accepting })
     }
 
     fn close(&mut self, bound: Bound) {
         bound.accepting.abort();
+        bound.door.close(&self.local, &bound.site);
         bound.site.drain.pull();
         self.leaving.push(Rc::downgrade(&bound.site));
     }

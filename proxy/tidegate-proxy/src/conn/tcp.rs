@@ -1,5 +1,6 @@
 //! HTTP/1 and HTTP/2 over one TCP connection of a client, from its first byte to its end.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -18,7 +19,7 @@ use tokio::task::spawn_local;
 
 use crate::conn::http1;
 use crate::conn::http1::wire::Wire;
-use crate::conn::watch::{GOODBYE, Over, Phase, Watch};
+use crate::conn::watch::{FIRST, GOODBYE, Over, Phase, Watch};
 use crate::exchange::outgoing::Outgoing;
 use crate::exchange::{BrokenOff, Exchange};
 use crate::http::body::Body;
@@ -121,7 +122,7 @@ async fn serve_http1(mut stream: Stream, mut watch: Watch, limits: plan::Listene
         }
         watch.deadline.set(Some(watch.timeouts.idle));
         let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
-        if !matches!(within(&watch.deadline, &watch.client, readable).await, Some(Ok(()))) {
+        if !matches!(within(&watch.deadline, &watch.client, || true, readable).await, Some(Ok(()))) {
             return;
         }
     }
@@ -145,8 +146,15 @@ async fn begin(mut transport: Transport, deadline: &Deadline, client: &Client) -
     let Transport::Plain(tcp) = &mut transport else {
         return Some((Stream::new(transport, Vec::new()), false));
     };
+    let told = Cell::new(false);
+    let patient = || {
+        if !told.replace(true) {
+            deadline.set(Some(FIRST));
+        }
+        false
+    };
     let mut first = [0; PREFACE.len()];
-    let peeked = within(deadline, client, tcp.peek(&mut first)).await?.ok()?;
+    let peeked = within(deadline, client, &patient, tcp.peek(&mut first)).await?.ok()?;
     let seen = first.get(..peeked).unwrap_or_default();
     if seen.is_empty() {
         return None;
@@ -161,7 +169,7 @@ async fn begin(mut transport: Transport, deadline: &Deadline, client: &Client) -
     let mut ahead = Vec::with_capacity(PREFACE.len());
     while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
         let mut byte = [0];
-        match within(deadline, client, tcp.read(&mut byte)).await {
+        match within(deadline, client, &patient, tcp.read(&mut byte)).await {
             // Too slow, which is for the codec to answer.
             None | Some(Ok(0)) => break,
             Some(read) => {
@@ -174,10 +182,11 @@ async fn begin(mut transport: Transport, deadline: &Deadline, client: &Client) -
     Some((Stream::new(transport, ahead), http2))
 }
 
-/// None: the deadline passed or the gateway drains.
+/// None: the deadline passed, or the gateway drains and `leave` says that this ends it.
 async fn within<T>(
     deadline: &Deadline,
     client: &Client,
+    leave: impl Fn() -> bool,
     future: impl Future<Output = io::Result<T>>,
 ) -> Option<io::Result<T>> {
     let drain = &client.site.drain;
@@ -187,7 +196,7 @@ async fn within<T>(
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        if drain.is_pulled() {
+        if drain.is_pulled() && leave() {
             return Poll::Ready(None);
         }
         drain.wait(place, cx);

@@ -14,6 +14,9 @@ use crate::transport::Pulse;
 
 /// How long an ended connection may take to say goodbye.
 pub(super) const GOODBYE: Duration = Duration::from_secs(5);
+/// How long a connection that has just been made may wait for its first byte once the gateway drains: its client knows
+/// nothing of that, and its request is on the way.
+pub(super) const FIRST: Duration = Duration::from_secs(1);
 /// An HTTP/1 connection that is idle for longer is taken apart: only its socket stays, without buffers.
 const PARK: Duration = Duration::from_millis(16);
 
@@ -116,6 +119,8 @@ impl Watch {
                     self.told = true;
                     if !self.parks {
                         self.deadline.set(None);
+                    } else if doing() == Phase::Fresh {
+                        self.deadline.set(Some(FIRST.min(self.timeouts.headers)));
                     }
                     end(connection.as_mut(), Told::Leave);
                     continue;

@@ -1,10 +1,12 @@
 //! Accepts connections on a worker's own socket, and shakes hands where TLS is spoken.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -22,10 +24,45 @@ use crate::transport::Transport;
 /// The wait after the system had no descriptor or no memory for a connection: trying at once would only spin.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Accepts until the task is aborted.
-pub(crate) async fn accept(local: Rc<Local>, site: Rc<Site>, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
+/// A worker's socket for an address, until it is closed.
+pub(crate) struct Door(RefCell<Option<TcpListener>>);
+
+impl Door {
+    /// Listens there.
+    pub(crate) fn new(socket: std::net::TcpListener) -> io::Result<Self> {
+        TcpListener::from_std(socket).map(|listener| Self(RefCell::new(Some(listener))))
+    }
+
+    /// The next connection; none: the door is closed.
+    async fn next(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        poll_fn(|cx| match &*self.0.borrow() {
+            Some(listener) => listener.poll_accept(cx).map(Some),
+            None => Poll::Ready(None),
+        })
+        .await
+    }
+
+    /// Closes the socket. Connections that the system has made already are served: their clients know nothing of a
+    /// close, and would be reset.
+    pub(crate) fn close(&self, local: &Rc<Local>, site: &Rc<Site>) {
+        let Some(Ok(listener)) = self.0.take().map(TcpListener::into_std) else { return };
+        loop {
+            match listener.accept() {
+                Ok((stream, address)) => {
+                    let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                    stream.into_iter().for_each(|stream| take(local, site, stream, address));
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Accepts until the door is closed or the task is aborted.
+pub(crate) async fn accept(local: Rc<Local>, site: Rc<Site>, door: Rc<Door>) {
+    while let Some(accepted) = door.next().await {
+        match accepted {
             Ok((stream, address)) => take(&local, &site, stream, address),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {

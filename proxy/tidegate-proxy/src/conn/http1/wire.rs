@@ -125,8 +125,12 @@ impl Wire {
             match io.poll_read(cx, 0) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(_)) => {}
-                // Nobody has asked for anything.
-                Poll::Pending if self.ending.get() && io.buffer.is_empty() => return Poll::Ready(Ok(None)),
+                // Nobody has asked for anything, nor is about to.
+                Poll::Pending
+                    if self.ending.get() && io.buffer.is_empty() && self.phase.get() != Phase::Fresh =>
+                {
+                    return Poll::Ready(Ok(None));
+                }
                 Poll::Pending if self.late.get() => {
                     let refused = head::refused(&io.buffer, Garbage::Late);
                     return Poll::Ready(Err(Box::new(refused)));

@@ -74,7 +74,7 @@ pub(crate) struct Deadlines {
     armed: Cell<Millis>,
     /// The time when it was last read: not long ago on a busy worker, never ahead.
     recent: Cell<Duration>,
-    /// The same as guests are told it.
+    /// What guests were told last.
     told: Cell<tidegate_wasm::Now>,
     /// How far the wall clock is ahead, and when that was looked at.
     wall: Cell<(Duration, Duration)>,
@@ -100,9 +100,6 @@ impl Deadlines {
     pub(crate) fn now(&self) -> Duration {
         let now = self.clock.now();
         self.recent.set(now);
-        let (ahead, looked) = self.wall.get();
-        let ahead = if now.saturating_sub(looked) < WALL { ahead } else { self.look_at_the_wall(now) };
-        self.told.set(tidegate_wasm::Now { monotonic: now, wall: ahead + now });
         now
     }
 
@@ -114,11 +111,21 @@ impl Deadlines {
     /// [`Deadlines::recent`] as a guest is told. A step of the wall clock shows within a tenth of a second.
     #[inline]
     pub(crate) fn guest(&self) -> tidegate_wasm::Now {
-        self.told.get()
+        let (told, now) = (self.told.get(), self.recent.get());
+        if told.monotonic == now { told } else { self.tell(now) }
+    }
+
+    fn tell(&self, now: Duration) -> tidegate_wasm::Now {
+        let (ahead, looked) = self.wall.get();
+        let ahead = if now.saturating_sub(looked) < WALL { ahead } else { self.look_at_the_wall() };
+        let told = tidegate_wasm::Now { monotonic: now, wall: ahead + now };
+        self.told.set(told);
+        told
     }
 
     #[cold]
-    fn look_at_the_wall(&self, now: Duration) -> Duration {
+    fn look_at_the_wall(&self) -> Duration {
+        let now = self.clock.now();
         let ahead = self.clock.wall().saturating_sub(now);
         self.wall.set((ahead, now));
         ahead

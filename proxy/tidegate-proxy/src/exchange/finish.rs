@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use smallvec::SmallVec;
 use tidegate_config::plan::{PluginIndex, UpstreamIndex};
 use tidegate_wasm::{Facts, UpstreamConnection};
 
@@ -44,7 +45,7 @@ pub(crate) struct Record {
     /// The request's head and the upstream that it went to, which guests may still read.
     pub(crate) gone: Option<(usize, Rc<Parts>)>,
     /// Guests that the request has met; their streams end with the record.
-    pub(crate) guests: Vec<Passed>,
+    pub(crate) guests: SmallVec<[Passed; 2]>,
     /// What the walk waits with; one for the whole exchange.
     pub(crate) deadline: Deadline,
     pub(crate) start: Duration,
@@ -133,13 +134,15 @@ impl Record {
         client.active.set(client.active.get() + 1);
         let view = client.site.view.borrow().clone();
         view.generation.requests.of(local.shard.worker).add(1);
-        Box::new(Self {
+        // The place comes first, so that all of it is made there and not copied.
+        let place = Box::new_uninit();
+        let record = Self {
             view,
             listener: client.site.listener.get(),
             added: None,
             gone: None,
             behind: None,
-            guests: Vec::new(),
+            guests: SmallVec::new(),
             deadline: Deadline::new(&local.deadlines),
             start: local.deadlines.now(),
             head_only: head.method == Method::HEAD,
@@ -178,7 +181,8 @@ impl Record {
             told: None,
             connection: None,
             client,
-        })
+        };
+        Box::write(place, record)
     }
 
     /// Keeps what access logs will say, where there are any.

@@ -14,10 +14,12 @@ const LEAST: i32 = -14;
 const MOST: i32 = 7;
 /// Those between, the first and the last.
 const CELLS: usize = ((MOST - LEAST) * PER_DOUBLING) as usize + 2;
-/// The fractions of 2^(1/4), 2^(1/2) and 2^(3/4) as a double has them.
-const QUARTERS: [u64; 3] = [0x0003_06fe_0a31_b715, 0x0006_a09e_667f_3bcd, 0x000a_e89f_995a_d3ad];
-/// The bits of a double's fraction.
-const FRACTION: u32 = 52;
+/// The first 64 bits of 2^(1/4), 2^(1/2) and 2^(3/4).
+const QUARTERS: [u64; 3] = [0x9837_f051_8db8_a96f, 0xb504_f333_f9de_6484, 0xd744_fcca_d69d_6af4];
+/// Bits behind the point of a time in seconds, as many as the factor below leaves room for.
+const POINT: i32 = 93;
+/// A nanosecond in seconds, rounded down.
+const PER_NANO: u128 = (1 << POINT) / 1_000_000_000;
 
 /// Counts by duration; one worker writes it.
 #[derive(Debug)]
@@ -53,11 +55,13 @@ impl Durations {
 /// Where a duration is counted. A bound belongs to the bucket below it.
 #[inline]
 pub(crate) fn place(took: Duration) -> usize {
-    let bits = took.as_secs_f64().to_bits();
-    let fraction = bits & ((1 << FRACTION) - 1);
-    let power = i32::try_from(bits >> FRACTION).unwrap_or(0) - 1023;
-    let quarter: i32 = QUARTERS.iter().map(|bound| i32::from(fraction > *bound)).sum();
-    let index = power * PER_DOUBLING + quarter - i32::from(fraction == 0);
+    let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    // Seconds in binary, a trace less than they are, so that what is on a bound falls below it.
+    let seconds = u128::from(nanos) * PER_NANO;
+    let power = 127 - i32::try_from(seconds.leading_zeros()).unwrap_or(128) - POINT;
+    let leading = (seconds << (seconds.leading_zeros() & 127) >> 64) as u64;
+    let quarter: i32 = QUARTERS.iter().map(|bound| i32::from(leading >= *bound)).sum();
+    let index = power * PER_DOUBLING + quarter;
     usize::try_from(index - LEAST * PER_DOUBLING + 1).unwrap_or(0).min(CELLS - 1)
 }
 

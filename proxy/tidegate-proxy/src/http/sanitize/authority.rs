@@ -45,17 +45,41 @@ fn is_host(host: &[u8]) -> bool {
         return false;
     }
     // A label is never empty, but the last one when a dot ends the name.
-    let mut before = b'.';
+    let mut before = Kind::Dot;
     for &byte in host {
-        let allowed =
-            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (byte == b'.' && before != b'.');
-        if !allowed {
+        let kind = KINDS[usize::from(byte)];
+        if kind == Kind::Other || (kind == Kind::Dot && before == Kind::Dot) {
             return false;
         }
-        before = byte;
+        before = kind;
     }
     true
 }
+
+/// What a byte is in the name of a host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Part of a label.
+    Label,
+    Dot,
+    /// Nothing that stands there.
+    Other,
+}
+
+static KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Other; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        kinds[byte] = match byte as u8 {
+            b'.' => Kind::Dot,
+            b'-' | b'_' => Kind::Label,
+            byte if byte.is_ascii_alphanumeric() => Kind::Label,
+            _ => Kind::Other,
+        };
+        byte += 1;
+    }
+    kinds
+};
 
 fn is_port(port: &[u8]) -> bool {
     matches!(port.len(), 1..=5)

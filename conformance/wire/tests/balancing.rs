@@ -222,8 +222,15 @@ fn the_example_does_what_it_says() {
     let reports: Vec<_> = (0..40).map(|_| ask("/reports", 0)).collect();
     assert_eq!(reports.iter().filter(|server| *server == "3").count(), 4, "{reports:?}");
     assert_eq!(reports.iter().filter(|server| *server == "2").count(), 0, "{reports:?}");
+    let mut client = RawClient::connect(gateway.address("web"));
+    let mut order = |cookie: &str| {
+        client.exchange(format!("GET /order HTTP/1.1\r\nhost: a.test\r\ncookie: {cookie}\r\n\r\n"))
+    };
+    let first = order("a=b");
+    let cookie = first.header("set-cookie").and_then(|cookie| cookie.split(';').next()).expect("a session");
+    assert_eq!(order(cookie).text(), first.text());
     let text = || std::fs::read_to_string(log.path()).unwrap_or_default();
-    for picked in ["maglev, key", "peakEwma, own zone", "peakEwma, other zone"] {
+    for picked in ["maglev, key", "peakEwma, own zone", "peakEwma, other zone", "session"] {
         gateway.wait(picked, |_| text().contains(&format!("\"picked\":\"{picked}\"")));
     }
 }

@@ -21,6 +21,7 @@ mod reach;
 mod recording;
 mod release;
 mod route;
+mod session;
 mod stream;
 mod tracing;
 mod upstream;

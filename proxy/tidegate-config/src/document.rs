@@ -19,6 +19,7 @@ mod policy;
 mod recording;
 mod release;
 mod route;
+mod session;
 mod tls;
 mod tracing;
 mod traffic;
@@ -29,10 +30,7 @@ pub use access_log::{
     SyslogFacility,
 };
 pub use admin::{AdminDocument, PushDocument};
-pub use balance::{
-    BalanceDocument, BalanceEntry, BalanceMethod, HashDocument, HashEntry, HashWord, SessionDocument,
-    SessionLifetime,
-};
+pub use balance::{BalanceDocument, BalanceEntry, BalanceMethod, HashDocument, HashEntry, HashWord};
 pub use discover::{
     AddressFamily, ConsulDocument, ConsulEntry, DiscoverDocument, DnsDocument, DnsEntry, HttpSourceDocument,
     HttpSourceEntry, ResolverDocument, ResolverEntry, SrvDocument, SrvEntry,
@@ -65,6 +63,7 @@ pub use route::{
     RedirectDocument, RedirectScheme, RegexMatch, RespondDocument, RewriteDocument, RouteDocument,
     RuleDocument, ValueMatch,
 };
+pub use session::{SameSiteWord, SessionDocument, SessionLifetime};
 pub use tls::{Certificate, ClientAuthDocument, ClientAuthMode, ListenerTls, UpstreamTls};
 pub use tracing::{KeepDocument, TraceFormat, TracingDocument};
 pub use traffic::{AdaptiveDocument, HedgeDocument, PoolAddresses, PoolDocument, RetryBudgetDocument};

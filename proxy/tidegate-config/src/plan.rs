@@ -15,6 +15,7 @@ mod otlp;
 mod policy;
 mod recording;
 mod release;
+mod session;
 mod tracing;
 
 pub use crate::document::TraceFormat;
@@ -22,7 +23,7 @@ pub use access_log::{
     AccessLog, KnownField, LogField, LogFormat, LogOnly, LogPiece, LogTarget, Syslog, SyslogAddress,
 };
 pub use admin::{Admin, Push};
-pub use balance::{Balance, Balancing, HashOn, Session, Subset};
+pub use balance::{Balance, Balancing, HashOn, Subset};
 pub use capability::{BodyAccess, Capabilities, FOREIGN_FUNCTIONS, FieldAccess};
 pub use discover::{
     ConsulSource, Discover, DnsRecords, DnsSource, Health, HttpSource, Latency, Outliers, Probe, Resolver,
@@ -38,6 +39,7 @@ pub use policy::{
 };
 pub use recording::Recording;
 pub use release::{Bounds, Canary, Course, Mirror, Release, Split, Sticky, WHOLE};
+pub use session::{SameSite, Session, SessionCarrier, SessionCookie, SessionKey};
 pub use tracing::Tracing;
 
 use crate::types::Network;

@@ -53,7 +53,7 @@ fn redact_filters(value: &mut Value) {
             for (key, value) in entries {
                 match key.as_str() {
                     "config" => redact_config(value),
-                    "headers" | "set" | "add" | "query" => redact_keys(value),
+                    "headers" | "set" | "add" | "query" | "session" => redact_keys(value),
                     _ => redact_filters(value),
                 }
             }

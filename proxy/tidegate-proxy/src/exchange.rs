@@ -16,6 +16,7 @@ pub(crate) mod mirror;
 pub(crate) mod outgoing;
 pub(crate) mod reroute;
 pub(crate) mod retry;
+pub(crate) mod session;
 pub(crate) mod steps;
 pub(crate) mod traced;
 pub(crate) mod tunnel;

@@ -154,6 +154,23 @@ pub(crate) struct UpstreamCells {
     pub(crate) hedges_won: Counter,
     /// The limit that follows latency, as it is now.
     pub(crate) concurrency: Counter,
+    /// Of clients that stay at their servers.
+    pub(crate) sessions: SessionCells,
+}
+
+/// Counters of requests with a session.
+#[derive(Debug, Default)]
+pub(crate) struct SessionCells {
+    /// It began.
+    pub(crate) began: Counter,
+    /// It went on at its server.
+    pub(crate) kept: Counter,
+    /// It went on at another one.
+    pub(crate) moved: Counter,
+    /// What the client brought was broken, or none of ours.
+    pub(crate) forged: Counter,
+    /// Its time was over.
+    pub(crate) ended: Counter,
 }
 
 /// Counters of copies of requests for one upstream.

@@ -7,6 +7,7 @@ mod mirrors;
 mod plugin;
 mod pushes;
 mod rollouts;
+mod sessions;
 mod targets;
 pub(crate) mod tls;
 pub(crate) mod traces;
@@ -29,6 +30,7 @@ use crate::shared::{ListenerCounters, Rollout, RouteCounters};
 use crate::telemetry::recorder::RecordSink;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::server::Server;
+use crate::upstream::session::OwnKey;
 use logs::Logs;
 use traces::Tracing;
 
@@ -66,6 +68,8 @@ pub struct Snapshot {
     /// New versions that are on their way, each once.
     pub(crate) rollouts: Vec<Arc<Rollout>>,
     pub(crate) logs: Logs,
+    /// What sessions without a key of their own are sealed with, from the first snapshot on.
+    session_key: OwnKey,
     pub(crate) tracing: Option<Tracing>,
     pub(crate) push: Option<MetricsPush>,
 }

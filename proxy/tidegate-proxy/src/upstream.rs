@@ -20,4 +20,5 @@ pub(crate) mod replay;
 pub(crate) mod roster;
 pub(crate) mod send;
 pub(crate) mod server;
+pub(crate) mod session;
 pub(crate) mod table;

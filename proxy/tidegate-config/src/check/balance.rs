@@ -1,15 +1,11 @@
 //! `balance`, `session`, `slowStart` and `panicThreshold` of an upstream.
 
 use super::Check;
-use crate::document::{
-    BalanceDocument, BalanceEntry, BalanceMethod, HashEntry, SessionDocument, SessionLifetime,
-    UpstreamDocument,
-};
+use crate::document::{BalanceDocument, BalanceEntry, BalanceMethod, HashEntry, UpstreamDocument};
 use crate::node::Path;
-use crate::plan::{Balance, Balancing, HashOn, Session};
+use crate::plan::{Balance, Balancing, HashOn};
 use crate::problem::Fault;
 use crate::types::parse_header_name;
-use std::time::Duration;
 
 pub(super) fn balance(
     check: &mut Check<'_>,
@@ -18,11 +14,9 @@ pub(super) fn balance(
     zone: Option<&String>,
 ) -> (Balance, Balancing) {
     let defaults = Balancing::default();
-    if written.session.is_some() {
-        check.unsupported(&path.key("session"), "session", "leave it out");
-    }
     let threshold = written.panic_threshold.unwrap_or(defaults.panic_threshold);
-    let session = written.session.as_ref().map(|session| self::session(check, &path.key("session"), session));
+    let session = written.session.as_ref();
+    let session = session.and_then(|session| super::session::session(check, &path.key("session"), session));
     let mut balancing = Balancing {
         slow_start: written.slow_start.map(|time| time.0).filter(|time| !time.is_zero()),
         panic_threshold: threshold,
@@ -101,30 +95,4 @@ fn hash_on(check: &mut Check<'_>, path: &Path<'_>, written: &[HashEntry]) -> Vec
         }
     }
     hash
-}
-
-fn session(check: &mut Check<'_>, path: &Path<'_>, written: &SessionDocument) -> Session {
-    check.take(&path.key("cookie"), parse_header_name(&written.cookie));
-    let permanent = written.lifetime == Some(SessionLifetime::Permanent);
-    let time = |check: &mut Check<'_>, key: &str, time| -> Option<Duration> {
-        let time: Option<crate::types::Timeout> = time;
-        time.map(|time| check.positive(&path.key(key), Some(time), time.0))
-    };
-    let absolute_timeout = time(check, "absoluteTimeout", written.absolute_timeout);
-    let idle_timeout = time(check, "idleTimeout", written.idle_timeout);
-    if permanent && absolute_timeout.is_none() {
-        let fault = Fault::new("a permanent cookie needs a time after which it ends");
-        check.fault(&path.key("lifetime"), fault.hint("absoluteTimeout: 24h"));
-    }
-    if written.key.as_ref().is_some_and(|key| key.len() < 16) {
-        let fault = Fault::new("the key is shorter than 16 bytes");
-        check.fault(&path.key("key"), fault.hint("a random one of 32 bytes, by ${env:NAME} or ${file:path}"));
-    }
-    Session {
-        cookie: written.cookie.clone(),
-        permanent,
-        absolute_timeout,
-        idle_timeout,
-        key: written.key.clone(),
-    }
 }

@@ -1,4 +1,4 @@
-//! `stickyBy`, `release` and `mirror` of a rule, and `plugins.NAME.canary`.
+//! `stickyBy`, `session`, `release` and `mirror` of a rule, and `plugins.NAME.canary`.
 
 use super::Check;
 use super::upstream::Upstreams;
@@ -30,6 +30,10 @@ pub(super) fn split(
             .sticky_by
             .as_ref()
             .and_then(|sticky| self::sticky(check, &path.key("stickyBy"), sticky)),
+        session: written
+            .session
+            .as_ref()
+            .and_then(|session| super::session::session(check, &path.key("session"), session)),
         release: release.and_then(|own| self::release(check, path, (own, written), (action, upstreams))),
         mirrors: written
             .mirror

@@ -131,6 +131,7 @@ pub(super) fn rule(
     let keys = [
         ("mirror", "mirrored", written.mirror.is_some()),
         ("stickyBy", "kept with an upstream", written.sticky_by.is_some()),
+        ("session", "kept at a server", written.session.is_some()),
         ("release", "counted as failed or not", written.release.is_some()),
     ];
     for (key, what, _) in keys.into_iter().filter(|(_, _, there)| *there) {

@@ -88,31 +88,3 @@ pub struct HashDocument {
     /// The value of a query parameter.
     pub query: Option<String>,
 }
-
-/// Requests of one client stay at one server.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Session")]
-pub struct SessionDocument {
-    /// Name of the cookie.
-    pub cookie: String,
-    /// How long clients keep the cookie. Default: `session`.
-    pub lifetime: Option<SessionLifetime>,
-    /// A session ends this long after it began. Default: never; a permanent cookie needs one.
-    pub absolute_timeout: Option<Timeout>,
-    /// A session ends after so long without a request. Default: never.
-    pub idle_timeout: Option<Timeout>,
-    /// What cookies are signed with; by `${env:NAME}` or `${file:path}`. Gateways with the same key know each other's
-    /// sessions, and theirs from before a restart. Default: a random one for each start.
-    pub key: Option<String>,
-}
-
-/// How long clients keep a cookie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum SessionLifetime {
-    /// Until they are closed.
-    Session,
-    /// For `absoluteTimeout`.
-    Permanent,
-}

@@ -1,7 +1,8 @@
 //! `routes`: which requests there are and what is done with them.
 
 use super::{
-    MirrorEntry, PluginLimitsDocument, ReleaseDocument, RetriesDocument, RuleTimeoutsDocument, StickyEntry,
+    MirrorEntry, PluginLimitsDocument, ReleaseDocument, RetriesDocument, RuleTimeoutsDocument,
+    SessionDocument, StickyEntry,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -32,7 +33,9 @@ pub struct RouteDocument {
     rename = "Rule",
     extend(
         "oneOf" = [{ "required": ["forward"] }, { "required": ["redirect"] }, { "required": ["respond"] }],
-        "dependentRequired" = { "stickyBy": ["forward"], "release": ["forward"], "mirror": ["forward"] }
+        "dependentRequired" = {
+            "stickyBy": ["forward"], "session": ["forward"], "release": ["forward"], "mirror": ["forward"]
+        }
     )
 )]
 pub struct RuleDocument {
@@ -49,6 +52,8 @@ pub struct RuleDocument {
     pub forward: Option<Vec<ForwardDocument>>,
     /// What keeps a client with one of the upstreams. Default: nothing.
     pub sticky_by: Option<StickyEntry>,
+    /// Requests of one client stay at one server, whatever its upstream says. Left out: as the upstream says.
+    pub session: Option<SessionDocument>,
     /// One of the upstreams takes over step by step.
     pub release: Option<ReleaseDocument>,
     /// Sends the client elsewhere.

@@ -25,7 +25,7 @@ pub struct UpstreamDocument {
     pub login: Option<RedisLoginDocument>,
     /// How a server is chosen. Default: `leastRequest`.
     pub balance: Option<BalanceEntry>,
-    /// Requests of one client stay at one server, known by a cookie. Left out: they do not.
+    /// Requests of one client stay at one server. Left out: they do not.
     pub session: Option<SessionDocument>,
     /// The time in which a new server comes to its whole share of requests. Default: at once.
     pub slow_start: Option<Timeout>,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Session;
+
 /// How a server is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Balance {
@@ -99,21 +101,6 @@ impl std::fmt::Display for HashOn {
             Self::Query(name) => write!(f, "query {name}"),
         }
     }
-}
-
-/// Requests of a client stay at one server, known by a cookie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
-    /// The cookie's name.
-    pub cookie: String,
-    /// Clients keep it for `absolute_timeout` and not only until they are closed.
-    pub permanent: bool,
-    /// It ends this long after it began.
-    pub absolute_timeout: Option<Duration>,
-    /// It ends after so long without a request.
-    pub idle_timeout: Option<Duration>,
-    /// What cookies are signed with; none: a random key.
-    pub key: Option<String>,
 }
 
 /// An upstream that is a part of another one's servers.

@@ -1,6 +1,6 @@
 //! How a new version takes over, and where requests are copied to.
 
-use super::{Plan, PluginIndex, UpstreamIndex};
+use super::{Plan, PluginIndex, Session, UpstreamIndex};
 use std::time::Duration;
 
 /// One hundred percent, where shares are told in millionths.
@@ -11,6 +11,8 @@ pub const WHOLE: u32 = 1_000_000;
 pub struct Split {
     /// What keeps a client with one upstream; none: nothing.
     pub sticky: Option<Sticky>,
+    /// What keeps a client at one server; none: as the upstreams say.
+    pub session: Option<Session>,
     /// An upstream that takes over step by step.
     pub release: Option<Release>,
     /// Where requests are copied to.

@@ -25,6 +25,16 @@ impl Exchange {
     #[cold]
     fn choose_arm(&mut self, targets: &Targets, head: &Parts) -> Option<usize> {
         let worker = self.record.client.local.shard.worker;
+        if targets.sessions.is_empty() {
+            return self.choose_anew(targets, head, worker);
+        }
+        let (kept, brought) = self.resume(targets, head);
+        let index = kept.or_else(|| self.choose_anew(targets, head, worker))?;
+        self.hold(targets, index, brought);
+        Some(index)
+    }
+
+    fn choose_anew(&mut self, targets: &Targets, head: &Parts, worker: usize) -> Option<usize> {
         let key = self.key(targets.sticky.as_ref(), head);
         if let Some((to, rollout)) = &targets.release {
             let arm = rollout.takes(worker, key);

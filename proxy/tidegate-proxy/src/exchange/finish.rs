@@ -18,6 +18,7 @@ use crate::exchange::log_line;
 use crate::exchange::logged::{self, Heads};
 use crate::exchange::reroute::Reroute;
 use crate::exchange::retry::Tries;
+use crate::exchange::session::Held;
 use crate::exchange::steps::Passed;
 use crate::exchange::traced::Trace;
 use crate::exchange::tunnel::Switched;
@@ -66,6 +67,8 @@ pub(crate) struct Record {
     pub(crate) upstream: Option<(usize, Rc<Member>)>,
     /// Why that server.
     pub(crate) picked: Why,
+    /// The server that the client is to stay at.
+    pub(crate) session: Option<Box<Held>>,
     /// The upstream that a filter has chosen, and which did.
     pub(crate) chosen: Option<(UpstreamIndex, PluginIndex)>,
     /// Versions that the request has had, of those that are on their way to take over.
@@ -156,6 +159,7 @@ impl Record {
             reroute: Reroute::default(),
             upstream: None,
             picked: Why::default(),
+            session: None,
             chosen: None,
             arms: Vec::new(),
             attempts: 0,

@@ -39,9 +39,14 @@ impl Exchange {
         mut message: Message,
     ) -> Result<Response<Body>, Fail> {
         let chosen = self.record.chosen.map(|(index, _)| index);
-        let index = chosen
-            .or_else(|| self.choose(targets, &message.head))
-            .ok_or_else(|| Fail::gateway(Reason::NoUpstream))?;
+        let index = match chosen {
+            None => self.choose(targets, &message.head),
+            Some(index) => {
+                self.hold_chosen(targets, index, &message.head);
+                Some(index)
+            }
+        };
+        let index = index.ok_or_else(|| Fail::gateway(Reason::NoUpstream))?;
         let pool = view.pools.get(index).ok_or_else(|| Fail::gateway(Reason::Internal))?;
         let asks_upgrade =
             forward.known.upgrade.is_some() && pool.cluster.spec.protocol != UpstreamProtocol::Http2;
@@ -87,7 +92,11 @@ impl Exchange {
             self.limit_stream(limit, answer.tunnel.is_some());
         }
         let until = rule.timeouts.stream.and(self.record.until);
-        self.passed_on(answer, (asks_upgrade, until))
+        let mut response = self.passed_on(answer, (asks_upgrade, until))?;
+        if self.record.session.is_some() {
+            self.tell_session(view, &mut response);
+        }
+        Ok(response)
     }
 
     /// One attempt.

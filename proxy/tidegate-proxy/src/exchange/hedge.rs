@@ -11,7 +11,7 @@ use crate::exchange::Exchange;
 use crate::exchange::deadline::Told;
 use crate::exchange::retry::{Attempts, Next};
 use crate::http::fail::{Fail, Reason, Retry};
-use crate::upstream::balance::Wish;
+use crate::upstream::balance::{Why, Wish};
 use crate::upstream::member::Member;
 use crate::upstream::pool::{Permit, Pool};
 use crate::upstream::send::{self, Answer, Message};
@@ -28,7 +28,7 @@ pub(super) struct Hedged<'a> {
 /// An attempt that knows nothing of its exchange, so that others can be beside it. Dropping it cancels it at the server.
 struct Alone {
     /// The server, once there is one.
-    at: Rc<OnceCell<Rc<Member>>>,
+    at: Rc<OnceCell<(Rc<Member>, Why)>>,
     begun: Option<Duration>,
     work: Pin<Box<dyn Future<Output = Result<Answer, Fail>>>>,
     /// It is beside another one.
@@ -37,7 +37,7 @@ struct Alone {
 
 impl Alone {
     fn server(&self) -> Option<&Member> {
-        self.at.get().map(|member| &**member)
+        self.at.get().map(|(member, _)| &**member)
     }
 }
 
@@ -140,9 +140,9 @@ impl Exchange {
         if self.record.trace.is_some() {
             self.record.trace_attempt(&mut message.head);
         }
-        let at = Rc::<OnceCell<Rc<Member>>>::default();
-        let key = self.wish(hedged.pool, &message.head, &[]).key;
-        let work = Work { pool: hedged.pool.clone(), limit: hedged.limit, key, at: at.clone(), message };
+        let at = Rc::<OnceCell<(Rc<Member>, Why)>>::default();
+        let wish = Wish { tried: &[], ..self.wish(hedged.pool, &message.head, &[]) };
+        let work = Work { pool: hedged.pool.clone(), limit: hedged.limit, wish, at: at.clone(), message };
         Alone { at, begun: self.record.sent_at, work: Box::pin(work.run(tried.to_vec())), hedge: None }
     }
 
@@ -153,8 +153,9 @@ impl Exchange {
         alone: &Alone,
         outcome: Result<Answer, Fail>,
     ) -> Result<Answer, Fail> {
-        if let Some(server) = alone.at.get() {
+        if let Some((server, why)) = alone.at.get() {
             self.record.upstream = Some((hedged.index, server.clone()));
+            self.record.picked = *why;
         }
         if alone.hedge.is_some() && outcome.is_ok() {
             self.tries().won = true;
@@ -172,18 +173,19 @@ impl Exchange {
 struct Work {
     pool: Rc<Pool>,
     limit: Option<Duration>,
-    /// What a hash decides by.
-    key: Option<u64>,
-    at: Rc<OnceCell<Rc<Member>>>,
+    /// But for the servers that were tried.
+    wish: Wish<'static>,
+    at: Rc<OnceCell<(Rc<Member>, Why)>>,
     message: Message,
 }
 
 impl Work {
     async fn run(self, tried: Vec<usize>) -> Result<Answer, Fail> {
-        let Self { pool, limit, key, at, mut message } = self;
-        let wish = Wish { key, ..Wish::other_than(&tried) };
+        let Self { pool, limit, wish, at, mut message } = self;
+        let wish = Wish { tried: &tried, ..wish };
         let place = if pool.has_place() { pool.place(&wish)? } else { pool.wait_for_place(&wish).await? };
-        let (begun, server) = (pool.begun(), at.get_or_init(|| place.member.clone()));
+        let begun = pool.begun();
+        let (server, _) = at.get_or_init(|| (place.member.clone(), place.why));
         let sending = async {
             let lease = match place.idle_at_once() {
                 Some(lease) => lease,

@@ -1,4 +1,4 @@
-//! What a request wants of the server that it goes to: what it is known by, where a hash decides.
+//! What a request wants of the server that it goes to: what it is known by, where a hash decides, and its session.
 
 use http::header::COOKIE;
 use http::request::Parts;
@@ -13,8 +13,11 @@ impl Exchange {
     #[inline]
     pub(crate) fn wish<'a>(&self, pool: &Pool, head: &Parts, tried: &'a [usize]) -> Wish<'a> {
         let mut wish = Wish::other_than(tried);
-        if pool.cluster.asks() {
-            wish.key = self.hash_key(&pool.cluster.spec.balancing.hash, head);
+        if pool.asks() {
+            if pool.cluster.spec.balance.is_by_key() {
+                wish.key = self.hash_key(&pool.cluster.spec.balancing.hash, head);
+            }
+            wish.home = self.record.session.as_ref().and_then(|held| held.server());
         }
         wish
     }

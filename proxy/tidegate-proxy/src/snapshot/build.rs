@@ -19,12 +19,14 @@ use crate::shared::{PerWorker, Rollout};
 use crate::snapshot::logs::Logs;
 use crate::snapshot::pushes::MetricsPush;
 use crate::snapshot::rollouts::Known;
+use crate::snapshot::sessions::Sessions;
 use crate::snapshot::traces::Tracing;
 use crate::snapshot::{Action, Assets, Canary, Listener, Mirror, Redirect, Rule, Snapshot, Targets, tls};
 use crate::telemetry::recorder::Recorder;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::roster::{self, Roster};
 use crate::upstream::server::Server;
+use crate::upstream::session::{OwnKey, Session};
 
 /// Why a plan cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -104,8 +106,9 @@ impl Snapshot {
             });
         }
         let mut clusters = Vec::with_capacity(plan.upstreams.len());
+        let session_key = session_key(previous)?;
         for spec in &plan.upstreams {
-            clusters.push(cluster((spec, &clusters), assets, previous)?);
+            clusters.push(cluster((spec, &clusters), (assets, &session_key), previous)?);
         }
         let servers = plan.upstreams.iter().map(|spec| servers(spec, assets)).collect::<Result<_, _>>()?;
         let mut plugins: Vec<Plugin> = Vec::with_capacity(plan.plugins.len());
@@ -116,7 +119,7 @@ impl Snapshot {
         }
         let known = Known::new(previous, WORKERS);
         let canaries = known.canaries(&plan, &plugins);
-        let rules = rules(&plan, previous, &known)?;
+        let rules = rules(&plan, previous, &known, (&clusters, &session_key))?;
         let rollouts = rollouts(&rules, &canaries);
         let tracing = Tracing::build(&plan, previous.and_then(|previous| previous.tracing.as_ref()))?;
         let logs = Logs::build(&plan, previous.map(|previous| &previous.logs))?;
@@ -130,6 +133,7 @@ impl Snapshot {
             canaries,
             rollouts,
             logs,
+            session_key,
             tracing,
             push,
             plan,
@@ -152,7 +156,22 @@ fn rollouts(rules: &[Rule], canaries: &[Option<Canary>]) -> Vec<Arc<Rollout>> {
     all
 }
 
-fn rules(plan: &Plan, previous: Option<&Snapshot>, rollouts: &Known<'_>) -> Result<Vec<Rule>, BuildError> {
+/// The key that the first snapshot has drawn.
+fn session_key(previous: Option<&Snapshot>) -> Result<OwnKey, BuildError> {
+    let mut key = OwnKey::default();
+    match previous {
+        Some(previous) => key = previous.session_key,
+        None => getrandom::fill(&mut key).map_err(BuildError::plan)?,
+    }
+    Ok(key)
+}
+
+fn rules(
+    plan: &Plan,
+    previous: Option<&Snapshot>,
+    rollouts: &Known<'_>,
+    sessions: (&[Arc<Cluster>], &OwnKey),
+) -> Result<Vec<Rule>, BuildError> {
     let known: HashMap<&str, _> =
         previous.iter().flat_map(|p| &p.rules).map(|rule| (&*rule.route, &rule.counters)).collect();
     let named = |rule: &'_ Rule| (rule.route.clone(), rule.name.clone());
@@ -174,7 +193,7 @@ fn rules(plan: &Plan, previous: Option<&Snapshot>, rollouts: &Known<'_>) -> Resu
                 route: name.clone(),
                 name: own,
                 steps: steps(&rule.filters)?,
-                action: action(rule, before.map(|before| &before.action), release)?,
+                action: action(rule, before.map(|before| &before.action), release, sessions)?,
                 mirrors,
                 timeouts: rule.timeouts,
                 retries: rule.retries.clone(),
@@ -215,6 +234,7 @@ fn action(
     rule: &plan::Rule,
     before: Option<&Action>,
     release: Option<(plan::UpstreamIndex, Arc<Rollout>)>,
+    (clusters, session_key): (&[Arc<Cluster>], &OwnKey),
 ) -> Result<Action, BuildError> {
     Ok(match &rule.action {
         plan::Action::Forward(upstreams) => {
@@ -226,7 +246,13 @@ fn action(
             let others: Vec<_> =
                 upstreams.iter().filter(|target| Some(target.upstream) != to).copied().collect();
             let targets = Targets::new(&others, WORKERS, before);
-            Action::Forward(targets.with(rule.split.sticky.clone(), release))
+            let session = rule.split.session.as_ref();
+            let session = session.map(|session| Session::build(session, session_key)).transpose();
+            let session = session.map_err(BuildError::plan)?.map(Arc::new);
+            let named = upstreams.iter();
+            let named = named.filter_map(|target| Some((target.upstream, clusters.get(target.upstream)?)));
+            let sessions = Sessions::new(session, named);
+            Action::Forward(targets.with(rule.split.sticky.clone(), release, sessions))
         }
         plan::Action::Redirect(redirect) => Action::Redirect(Redirect {
             scheme: redirect.scheme.as_deref().map(Scheme::from_str).transpose().map_err(BuildError::plan)?,
@@ -338,7 +364,7 @@ fn servers(spec: &plan::Upstream, assets: &Assets) -> Result<Vec<Server>, BuildE
 
 fn cluster(
     (spec, others): (&plan::Upstream, &[Arc<Cluster>]),
-    assets: &Assets,
+    (assets, session_key): (&Assets, &OwnKey),
     previous: Option<&Snapshot>,
 ) -> Result<Arc<Cluster>, BuildError> {
     let spec = plan::Upstream { servers: Vec::new(), ..spec.clone() };
@@ -360,5 +386,8 @@ fn cluster(
     let tls_for_bytes = tls.as_deref().map(tls::client_for_bytes);
     let roster = whole.unwrap_or_else(|| Arc::new(Roster::new(spec.health.as_ref())));
     let table = (spec.balance == plan::Balance::Maglev).then(Default::default);
-    Ok(Arc::new(Cluster { spec, roster, table, tls, tls_for_bytes, identity, made_of, counters }))
+    let session = spec.balancing.session.as_ref();
+    let session = session.map(|session| Session::build(session, session_key)).transpose();
+    let session = session.map_err(BuildError::plan)?.map(Arc::new);
+    Ok(Arc::new(Cluster { spec, roster, table, session, tls, tls_for_bytes, identity, made_of, counters }))
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tidegate_config::plan::{Sticky, UpstreamIndex, WeightedUpstream};
+use tidegate_config::plan::{Sticky, UpstreamIndex, WHOLE, WeightedUpstream};
 
-use crate::shared::{Rollout, Turns};
+use super::sessions::Sessions;
+use crate::shared::{Arm, Rollout, Turns};
 
 /// Upstreams by weight.
 pub(crate) struct Targets {
@@ -16,6 +17,10 @@ pub(crate) struct Targets {
     pub(crate) sticky: Option<Sticky>,
     /// The one that takes over.
     pub(crate) release: Option<(UpstreamIndex, Arc<Rollout>)>,
+    /// What keeps a client at one server.
+    pub(crate) sessions: Sessions,
+    /// None of all that.
+    plain: bool,
 }
 
 impl Targets {
@@ -34,17 +39,23 @@ impl Targets {
             Some(same) if same.length() == total => same.clone(),
             _ => Turns::new(total, workers),
         });
-        Self { until, turns, sticky: None, release: None }
+        Self { until, turns, sticky: None, release: None, sessions: Sessions::default(), plain: true }
     }
 
-    /// The same where a client stays with one upstream, and where one takes over.
-    pub(crate) fn with(self, sticky: Option<Sticky>, release: Option<(UpstreamIndex, Arc<Rollout>)>) -> Self {
-        Self { sticky, release, ..self }
+    /// The same where a client stays with one upstream or server, and where one takes over.
+    pub(super) fn with(
+        self,
+        sticky: Option<Sticky>,
+        release: Option<(UpstreamIndex, Arc<Rollout>)>,
+        sessions: Sessions,
+    ) -> Self {
+        let plain = sticky.is_none() && release.is_none() && sessions.is_empty();
+        Self { sticky, release, sessions, plain, ..self }
     }
 
     /// Whether weights alone decide.
     pub(crate) fn is_by_weight(&self) -> bool {
-        self.sticky.is_none() && self.release.is_none()
+        self.plain
     }
 
     /// The upstream for a request that comes to this worker.
@@ -60,6 +71,20 @@ impl Targets {
         match &self.turns {
             None => self.until.first().map(|(only, _)| *only),
             Some(turns) => self.at(turns.of(key)),
+        }
+    }
+
+    /// The upstream that a session is with, as its ticket names it, and which of two versions that is; none: it is not to
+    /// have requests now.
+    pub(crate) fn kept(&self, upstream: u32) -> Option<(UpstreamIndex, Option<Arm>)> {
+        let index = self.sessions.named(upstream)?;
+        let has_weight = || self.until.iter().any(|(own, _)| *own == index);
+        match &self.release {
+            None => has_weight().then_some((index, None)),
+            Some((to, rollout)) if *to == index => (rollout.share() > 0).then_some((index, Some(Arm::New))),
+            Some((_, rollout)) => {
+                (rollout.share() < WHOLE && has_weight()).then_some((index, Some(Arm::Old)))
+            }
         }
     }
 

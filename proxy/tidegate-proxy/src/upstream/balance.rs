@@ -40,6 +40,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) tried: &'a [usize],
     /// What it is known by, where a hash decides.
     pub(crate) key: Option<u64>,
+    /// The server of its session.
+    pub(crate) home: Option<u64>,
 }
 
 impl<'a> Wish<'a> {

@@ -9,6 +9,7 @@ use tidegate_wasm::CertificateDetails;
 use crate::shared::UpstreamCounters;
 use crate::upstream::roster::Roster;
 use crate::upstream::server::Server;
+use crate::upstream::session::Session;
 use crate::upstream::table;
 
 /// One upstream.
@@ -20,6 +21,8 @@ pub(crate) struct Cluster {
     pub(crate) roster: Arc<Roster>,
     /// What keys they have, where a table says that.
     pub(crate) table: Option<table::Shared>,
+    /// What keeps a client at one server.
+    pub(crate) session: Option<Arc<Session>>,
     /// TLS towards the servers.
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// The same for clients' bytes, of which nobody knows what they speak.
@@ -44,11 +47,5 @@ impl Cluster {
     pub(crate) fn has(&self, server: &Server) -> bool {
         let Some(subset) = &self.spec.subset else { return true };
         subset.labels.iter().all(|(label, value)| server.labels.get(label) == Some(value))
-    }
-
-    /// Whether it matters which request a server is for.
-    #[inline]
-    pub(crate) fn asks(&self) -> bool {
-        self.spec.balance.is_by_key()
     }
 }

@@ -6,6 +6,7 @@ mod http2;
 mod lifetime;
 mod members;
 mod repeats;
+mod sessions;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use rustc_hash::FxHashMap;
 use tokio::task::spawn_local;
 
 use crate::shared::Shard;
@@ -59,6 +61,11 @@ pub(crate) struct Pool {
     adaptive: Option<Box<Adaptive>>,
     random: Random,
     shard: usize,
+    /// Whether it matters which request a server is for.
+    asks: Cell<bool>,
+    /// Whether there are sessions; then the servers by their keys.
+    keeps: Cell<bool>,
+    homes: RefCell<FxHashMap<u64, Rc<Member>>>,
     /// An empty map with room, for the head of the next answer.
     fields: Cell<HeaderMap>,
     /// The connection to Redis, where the servers speak that.
@@ -116,6 +123,9 @@ impl Pool {
             adaptive: limits.adaptive.map(|rule| Box::new(Adaptive::new(rule))),
             random: Random::new(seed.rotate_left(32)),
             shard: shard.worker,
+            asks: Cell::new(cluster.spec.balance.is_by_key()),
+            keeps: Cell::default(),
+            homes: RefCell::default(),
             fields: Cell::default(),
             redis: Rc::default(),
             name: cluster.spec.name.as_str().into(),

@@ -11,7 +11,8 @@ use crate::http::fail::Reason;
 use crate::shared::durations::Steps;
 use crate::shared::traffic::{CLASSES, Total};
 use crate::shared::{
-    Counter, ListenerCells, PROTOCOLS, PerWorker, RouteCells, TLS_FAILURES, TLS_VERSIONS, UpstreamCells,
+    Counter, ListenerCells, PROTOCOLS, PerWorker, RouteCells, SessionCells, TLS_FAILURES, TLS_VERSIONS,
+    UpstreamCells,
 };
 use crate::snapshot::{Listener, Rule, Snapshot};
 use crate::telemetry::page::{Kind, Page};
@@ -274,6 +275,36 @@ fn repetitions(page: &mut Page, snapshot: &Snapshot) {
     }
 }
 
+/// Of clients that stay at their servers.
+fn sessions(page: &mut Page, snapshot: &Snapshot) {
+    let counted: Vec<_> = snapshot
+        .clusters
+        .iter()
+        .map(|cluster| {
+            let sum = |of: fn(&SessionCells) -> &Counter| cluster.counters.sum(move |c| of(&c.sessions));
+            let counts = [
+                sum(|c| &c.began),
+                sum(|c| &c.kept),
+                sum(|c| &c.moved),
+                sum(|c| &c.forged),
+                sum(|c| &c.ended),
+            ];
+            (cluster, counts)
+        })
+        .filter(|(cluster, counts)| cluster.session.is_some() || counts.iter().any(|count| *count > 0))
+        .collect();
+    if counted.is_empty() {
+        return;
+    }
+    let name = "tidegate_upstream_sessions_total";
+    page.metric(name, Kind::Counter, "Requests of clients that stay at their servers, by how that went.");
+    for (cluster, counts) in counted {
+        for (outcome, count) in ["began", "kept", "moved", "forged", "ended"].into_iter().zip(counts) {
+            page.sample(&[("upstream", &cluster.spec.name), ("outcome", outcome)], count);
+        }
+    }
+}
+
 /// Of upstreams.
 pub(super) fn upstreams(page: &mut Page, snapshot: &Snapshot) {
     for (name, kind, help, of) in UPSTREAMS {
@@ -283,6 +314,7 @@ pub(super) fn upstreams(page: &mut Page, snapshot: &Snapshot) {
         }
     }
     repetitions(page, snapshot);
+    sessions(page, snapshot);
     let total = |cells: &PerWorker<UpstreamCells>| Total::of(cells, |cells| &cells.attempts);
     let totals: Vec<_> =
         snapshot.clusters.iter().map(|c| (c.spec.name.as_str(), total(&c.counters))).collect();

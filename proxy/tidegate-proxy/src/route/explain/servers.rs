@@ -1,6 +1,6 @@
 //! Which servers an upstream has, and how one is chosen.
 
-use tidegate_config::plan::{Balance, Plan, Upstream};
+use tidegate_config::plan::{Balance, Plan, Session, Upstream};
 
 use super::text::join;
 
@@ -24,9 +24,12 @@ pub(super) fn of<'a>(plan: &'a Plan, upstream: &'a Upstream) -> impl Iterator<It
 }
 
 /// How a server of each upstream is chosen, each once.
-pub(super) fn all_chosen<'a>(upstreams: impl Iterator<Item = &'a Upstream>) -> Vec<String> {
+pub(super) fn all_chosen<'a>(
+    upstreams: impl Iterator<Item = &'a Upstream>,
+    of_rule: Option<&Session>,
+) -> Vec<String> {
     let mut told: Vec<String> = Vec::new();
-    for chosen in upstreams.map(chosen) {
+    for chosen in upstreams.map(|upstream| chosen(upstream, of_rule)) {
         if !chosen.is_empty() && !told.contains(&chosen) {
             told.push(chosen);
         }
@@ -35,7 +38,7 @@ pub(super) fn all_chosen<'a>(upstreams: impl Iterator<Item = &'a Upstream>) -> V
 }
 
 /// How one of them is chosen, where that is not the usual way.
-fn chosen(upstream: &Upstream) -> String {
+fn chosen(upstream: &Upstream, of_rule: Option<&Session>) -> String {
     let rules = &upstream.balancing;
     let mut parts = Vec::new();
     if upstream.balance != Balance::LeastRequest || rules.choices != 2 {
@@ -52,8 +55,8 @@ fn chosen(upstream: &Upstream) -> String {
     if let Some(percent) = rules.bounded_load {
         parts.push(format!("at most {percent} % of the mean load"));
     }
-    if let Some(session) = &rules.session {
-        parts.push(format!("the one of the session in the cookie {}", session.cookie));
+    if let Some(session) = of_rule.or(rules.session.as_ref()) {
+        parts.push(format!("the one that {} names", session.carrier));
     }
     if let Some(zone) = &rules.zone {
         parts.push(format!("in the zone {zone} first"));

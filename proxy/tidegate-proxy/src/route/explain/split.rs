@@ -30,7 +30,7 @@ pub(super) fn forward(plan: &Plan, rule: &Rule, upstreams: &[WeightedUpstream]) 
     };
     let sticky = rule.split.sticky.as_ref().map(sticky);
     let named = upstreams.iter().filter_map(|own| plan.upstreams.get(own.upstream));
-    let chosen = servers::all_chosen(named);
+    let chosen = servers::all_chosen(named, rule.split.session.as_ref());
     upstreams.iter().map(line).chain(sticky).chain(chosen).collect()
 }
 

@@ -10,10 +10,12 @@ pub(crate) struct Why {
 }
 
 const KEY: u8 = 1;
+const SESSION: u8 = 2;
 const OWN_ZONE: u8 = 4;
 const OTHER_ZONE: u8 = 8;
 const PANIC: u8 = 16;
 const ANYONE: u8 = 32;
+const MOVED: u8 = 64;
 
 impl Why {
     #[inline]
@@ -26,6 +28,16 @@ impl Why {
         };
         let bits = bit(wish.key.is_some(), KEY) | bit(part.panic, PANIC);
         Self { bits: bits | zone, priority: u8::try_from(part.priority).unwrap_or(u8::MAX) }
+    }
+
+    /// It is the server of the request's session.
+    pub(crate) fn session() -> Self {
+        Self { bits: SESSION, priority: 0 }
+    }
+
+    /// The server of the request's session cannot be used, or has failed it.
+    pub(crate) fn moved(self) -> Self {
+        Self { bits: self.bits | MOVED, ..self }
     }
 
     /// Nobody was left whom the rules would have picked.
@@ -41,7 +53,11 @@ impl Why {
             (OTHER_ZONE, "other zone"),
             (PANIC, "panic"),
             (ANYONE, "anyone"),
+            (MOVED, "session moved"),
         ];
+        if self.bits & SESSION != 0 {
+            return "session".to_owned();
+        }
         let mut text = method.to_owned();
         for (_, word) in words.into_iter().filter(|(bit, _)| self.bits & bit != 0) {
             text.push_str(", ");

@@ -47,6 +47,7 @@ impl Pool {
                     self.servers.set(self.servers.get() + 1);
                     self.ejection.joins();
                     self.balancer.add(member, since);
+                    self.is_home(member);
                 }
             }
         }
@@ -61,6 +62,7 @@ impl Pool {
         let Some(member) = place.take() else { return };
         self.servers.set(self.servers.get() - 1);
         self.balancer.remove(&member);
+        self.is_no_home(&member);
         if self.ejection.leaves(&member.ejection) {
             member.identity.leave_out(false);
             self.left_out();
@@ -124,7 +126,11 @@ impl Pool {
         let slots = self.members.borrow();
         let moment = Moment { now, requests: self.requests.get(), slots: &slots };
         let allowed = |m: &Member| m.identity.is_usable() && !m.ejection.leaves_out(now);
-        let Picked { member, well, why } = self.balancer.pick(wish, &moment, allowed)?;
+        let picked = match wish.home {
+            None => self.balancer.pick(wish, &moment, allowed)?,
+            Some(_) => self.at_home(wish, &moment, allowed)?,
+        };
+        let Picked { member, well, why } = picked;
         let trial = self.ejection.out() > 0 && well && member.ejection.begins();
         if trial {
             member.identity.attempt(true);

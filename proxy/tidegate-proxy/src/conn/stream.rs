@@ -85,9 +85,9 @@ async fn connect(record: &mut Record, rule: &Rule) -> Result<Connected, Fail> {
     let view = record.view.clone();
     let pool = view.pools.get(index).ok_or_else(|| Fail::gateway(Reason::Internal))?;
     let allowed = rule.retries.attempts.min(ATTEMPTS);
-    let mut tried = Vec::new();
+    let (mut tried, mut permit) = (Vec::new(), None);
     let address = || key::of_bytes(record.client.address.ip().to_canonical().to_string().as_bytes());
-    let key = pool.cluster.asks().then(address);
+    let key = pool.cluster.spec.balance.is_by_key().then(address);
     loop {
         let place = pool.place(&Wish { key, ..Wish::other_than(&tried) })?;
         record.attempt(index, place.member.clone());
@@ -102,8 +102,11 @@ async fn connect(record: &mut Record, rule: &Rule) -> Result<Connected, Fail> {
                 if !again || record.attempts > allowed {
                     return Err(fail);
                 }
+                // The repetition before, if there was one, is over.
+                drop(permit.take());
+                let Ok(next) = pool.may_repeat() else { return Err(fail) };
+                permit = Some(next);
                 tried.push(place.member.id());
-                pool.cluster.counters.of(record.client.local.shard.worker).retries.add(1);
                 let random = &record.client.local.random;
                 if let Some(wait) = backoff::before_retry(&rule.retries, tried.len(), random) {
                     tokio::time::sleep(wait).await;

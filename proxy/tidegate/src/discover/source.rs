@@ -78,7 +78,7 @@ impl From<String> for Trouble {
 
 /// A source that is being followed.
 pub(super) enum Source {
-    Dns(Dns),
+    Dns(Box<Dns>),
     File(ListFile),
     Http(Endpoint),
     Consul(Catalog),
@@ -88,11 +88,11 @@ impl Source {
     /// Nothing is asked yet.
     pub(super) fn new(spec: &Discover) -> Result<Self, String> {
         Ok(match spec {
-            Discover::Dns(spec) => Self::Dns(Dns {
+            Discover::Dns(spec) => Self::Dns(Box::new(Dns {
                 servers: NameServers::new(spec.resolver)?,
                 spec: spec.clone(),
                 before: Vec::new(),
-            }),
+            })),
             Discover::File(path) => Self::File(ListFile::new(path)),
             Discover::Http(spec) => Self::Http(Endpoint::new(spec)?),
             Discover::Consul(spec) => Self::Consul(Catalog::new(spec)?),

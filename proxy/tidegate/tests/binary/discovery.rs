@@ -2,6 +2,7 @@
 
 mod names;
 mod registry;
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};

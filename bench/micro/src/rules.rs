@@ -34,7 +34,8 @@ pub(crate) struct Running {
     next: usize,
 }
 
-struct Nothing;
+/// No secrets.
+pub(crate) struct Nothing;
 
 impl Secrets for Nothing {
     fn env(&self, name: &str) -> Result<String, String> {

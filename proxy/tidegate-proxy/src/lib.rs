@@ -22,7 +22,7 @@ mod worker;
 
 pub use gateway::{
     ArmUse, CertificateUse, CheckState, Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError,
-    ReleaseOrder, ReleaseState, ReleaseUse, ServerState, ServersError, Stats, SteerError,
+    ReleaseOrder, ReleaseState, ReleaseUse, ServerPicker, ServerState, ServersError, Stats, SteerError,
 };
 pub use route::{Choice, ExplainRequest, Explanation, Loser, RuleFinder, explain};
 pub use snapshot::{Assets, BuildError, MetricsPush, Snapshot, plugin_spec};

@@ -13,7 +13,7 @@ use tidegate_proxy::otlp::{
 
 pub use series::Series;
 
-use crate::{GrpcStep, GrpcUpstream, ScriptedUpstream, State};
+use crate::{Answer, Certificate, GrpcStep, GrpcUpstream, ScriptedUpstream, State};
 
 /// A collector by HTTP or gRPC.
 #[derive(Debug)]
@@ -32,14 +32,20 @@ impl Collector {
 
     /// One that is sent to by gRPC.
     pub fn grpc() -> Self {
-        Self::Grpc(GrpcUpstream::start(|_| {
-            vec![
-                GrpcStep::Receive,
-                GrpcStep::Head(Vec::new()),
-                GrpcStep::Message(Vec::new()),
-                GrpcStep::Trailers(vec![("grpc-status", "0")]),
-            ]
+        Self::Grpc(GrpcUpstream::start(|_| taken()))
+    }
+
+    /// [`Collector::http`] over TLS.
+    pub fn https(certificate: &Certificate) -> Self {
+        let config = certificate.server_config(&["http/1.1"]);
+        Self::Http(ScriptedUpstream::start_tls(config, |_| {
+            Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         }))
+    }
+
+    /// [`Collector::grpc`] over TLS.
+    pub fn grpc_tls(certificate: &Certificate) -> Self {
+        Self::Grpc(GrpcUpstream::start_tls(certificate.server_config(&["h2"]), |_| taken()))
     }
 
     /// Where it is.
@@ -120,6 +126,15 @@ impl Collector {
             }
         }
     }
+}
+
+fn taken() -> Vec<GrpcStep> {
+    vec![
+        GrpcStep::Receive,
+        GrpcStep::Head(Vec::new()),
+        GrpcStep::Message(Vec::new()),
+        GrpcStep::Trailers(vec![("grpc-status", "0")]),
+    ]
 }
 
 fn service(resource: Option<Resource>) -> String {

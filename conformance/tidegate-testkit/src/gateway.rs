@@ -140,6 +140,18 @@ impl TestGateway {
         page.into_text()
     }
 
+    /// Pushes the data plane's metrics where the configuration says.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn push_metrics(&self) {
+        let mut page = Page::new(Form::Points);
+        self.gateway.metrics(&mut page);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let live = self.state().live.clone().expect("it serves something");
+        live.metrics_push().expect("it has a collector").push(page, now - self.started.elapsed(), now);
+    }
+
     /// The sum of a metric's series, or of those that contain `label`.
     pub fn metric(&self, name: &str, label: &str) -> f64 {
         let text = self.metrics();

@@ -9,7 +9,10 @@ pub use h2::Reason as GrpcReason;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
 use crate::client::PATIENCE;
 
@@ -76,19 +79,34 @@ impl GrpcUpstream {
     /// # Panics
     /// If the machine has no port or thread left.
     pub fn start(script: impl Fn(&str) -> Vec<GrpcStep> + Send + Sync + 'static) -> Self {
+        Self::listen(Arc::new(script), None)
+    }
+
+    /// The same over TLS.
+    ///
+    /// # Panics
+    /// If the machine has no port or thread left.
+    pub fn start_tls(
+        config: ServerConfig,
+        script: impl Fn(&str) -> Vec<GrpcStep> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(Arc::new(script), Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    fn listen(script: Arc<Script>, tls: Option<TlsAcceptor>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         listener.set_nonblocking(true).expect("it is a socket");
         let address = listener.local_addr().expect("it is bound");
         let book = Arc::new(Book::default());
         let (stop, stopped) = oneshot::channel();
-        let (script, kept): (Arc<Script>, _) = (Arc::new(script), Arc::clone(&book));
+        let kept = Arc::clone(&book);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime.expect("a runtime needs a few descriptors only"), async move {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("it listens");
                 tokio::select! {
-                    () = accept(listener, script, kept) => {}
+                    () = accept(listener, tls, script, kept) => {}
                     _ = stopped => {}
                 }
             });
@@ -158,22 +176,38 @@ impl Book {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, script: Arc<Script>, book: Arc<Book>) {
+async fn accept(
+    listener: tokio::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+    script: Arc<Script>,
+    book: Arc<Book>,
+) {
     while let Ok((socket, _)) = listener.accept().await {
-        let (script, book) = (Arc::clone(&script), Arc::clone(&book));
+        let (script, book, tls) = (Arc::clone(&script), Arc::clone(&book), tls.clone());
         tokio::task::spawn_local(async move {
-            let Ok(mut connection) = h2::server::handshake(socket).await else { return };
-            while let Some(Ok((request, respond))) = connection.accept().await {
-                let nth = book.begin(&request);
-                let steps = script(request.uri().path());
-                let book = Arc::clone(&book);
-                tokio::task::spawn_local(async move {
-                    let mut call =
-                        Call { nth, book, respond, inbound: Inbound::new(request.into_body()), send: None };
-                    if let Err(error) = call.play(steps).await {
-                        call.book.note(nth, |call| call.reset = error.reason());
+            match tls {
+                None => serve(socket, script, book).await,
+                Some(tls) => {
+                    if let Ok(socket) = tls.accept(socket).await {
+                        serve(socket, script, book).await;
                     }
-                });
+                }
+            }
+        });
+    }
+}
+
+async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin, script: Arc<Script>, book: Arc<Book>) {
+    let Ok(mut connection) = h2::server::handshake(socket).await else { return };
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        let nth = book.begin(&request);
+        let steps = script(request.uri().path());
+        let book = Arc::clone(&book);
+        tokio::task::spawn_local(async move {
+            let mut call =
+                Call { nth, book, respond, inbound: Inbound::new(request.into_body()), send: None };
+            if let Err(error) = call.play(steps).await {
+                call.book.note(nth, |call| call.reset = error.reason());
             }
         });
     }

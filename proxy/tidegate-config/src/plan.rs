@@ -539,7 +539,7 @@ pub struct Ejection {
 }
 
 /// TLS towards servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ClientTls {
     /// Name that is asked for and verified; none: the host of the server's address.
     pub server_name: Option<String>,

@@ -1,6 +1,7 @@
 //! What runs: the immutable form of a plan together with what it names. Workers share it; requests keep it to their end.
 
 pub(crate) mod build;
+mod collectors;
 pub(crate) mod destinations;
 pub(crate) mod logs;
 mod mirrors;

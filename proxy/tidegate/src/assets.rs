@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tidegate_config::plan::{ModuleSource, Plan};
+use tidegate_config::plan::{ClientTls, LogTarget, ModuleSource, Plan};
 use tidegate_config::{Problem, Severity};
 
 use crate::builtin;
@@ -82,12 +82,28 @@ fn named_files(plan: &Plan) -> Vec<(String, &Path)> {
     }
     for upstream in &plan.upstreams {
         let Some(tls) = &upstream.tls else { continue };
-        let at = format!("upstreams.{}.tls", upstream.name);
-        named.extend(tls.ca.iter().map(|ca| (format!("{at}.ca"), ca.as_path())));
-        if let Some(certificate) = &tls.certificate {
-            named.push((format!("{at}.clientCertificate.cert"), &certificate.cert));
-            named.push((format!("{at}.clientCertificate.key"), &certificate.key));
-        }
+        named.extend(named_by_client(&format!("upstreams.{}", upstream.name), tls));
+    }
+    let logs = plan.access_logs.iter().filter_map(|log| match &log.target {
+        LogTarget::Otlp(otlp) => Some(("accessLog", otlp)),
+        LogTarget::File(_) | LogTarget::Syslog(_) => None,
+    });
+    let traces = plan.tracing.iter().map(|tracing| ("tracing", &tracing.otlp));
+    let metrics = plan.metrics.iter().map(|metrics| ("metrics", &metrics.otlp));
+    for (at, otlp) in logs.chain(traces).chain(metrics) {
+        let Some(tls) = &otlp.tls else { continue };
+        named.extend(named_by_client(&format!("{at}.otlp"), tls));
+    }
+    named
+}
+
+/// Those of TLS towards servers.
+fn named_by_client<'a>(at: &str, tls: &'a ClientTls) -> Vec<(String, &'a Path)> {
+    let mut named: Vec<(String, &Path)> = Vec::new();
+    named.extend(tls.ca.iter().map(|ca| (format!("{at}.tls.ca"), ca.as_path())));
+    if let Some(certificate) = &tls.certificate {
+        named.push((format!("{at}.tls.clientCertificate.cert"), &certificate.cert));
+        named.push((format!("{at}.tls.clientCertificate.key"), &certificate.key));
     }
     named
 }

@@ -12,11 +12,11 @@ use std::time::Duration;
 pub(super) fn metrics(check: &mut Check<'_>, written: &MetricsDocument, service: &str) -> MetricsPush {
     let place = Path::ROOT.key("metrics");
     let place = place.key("otlp");
-    let MetricsOtlpDocument { endpoint, protocol, interval, headers, timeout, resource, histograms } =
+    let MetricsOtlpDocument { endpoint, tls, protocol, interval, headers, timeout, resource, histograms } =
         written.otlp.clone();
     // The next push says everything that this one does.
     let retries = Some(OtlpRetriesDocument { attempts: Some(0), backoff: None });
-    let collector = OtlpDocument { endpoint, protocol, headers, timeout, retries, resource };
+    let collector = OtlpDocument { endpoint, tls, protocol, headers, timeout, retries, resource };
     MetricsPush {
         otlp: otlp(check, &place, &collector, service),
         interval: check.positive(&place.key("interval"), interval, Duration::from_secs(60)),

@@ -242,7 +242,7 @@ fn ejection(check: &mut Check<'_>, path: &Path<'_>, written: Option<&EjectionEnt
     })
 }
 
-fn client_tls(check: &mut Check<'_>, path: &Path<'_>, written: &UpstreamTls) -> ClientTls {
+pub(super) fn client_tls(check: &mut Check<'_>, path: &Path<'_>, written: &UpstreamTls) -> ClientTls {
     if let Some(name) = &written.server_name {
         check.take(&path.key("serverName"), check_server_name(name));
     }

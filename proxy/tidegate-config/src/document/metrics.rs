@@ -1,6 +1,6 @@
 //! `metrics`: where metrics are pushed to; they are at the admin address in any case.
 
-use super::OtlpProtocol;
+use super::{OtlpProtocol, UpstreamTls};
 use crate::types::Timeout;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,8 +20,10 @@ pub struct MetricsDocument {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "MetricsOtlp")]
 pub struct MetricsOtlpDocument {
-    /// For instance `http://127.0.0.1:4318`.
+    /// For instance `http://127.0.0.1:4318` or `https://otlp.example.com`.
     pub endpoint: String,
+    /// TLS for an endpoint with `https`. Default: the authorities of the system.
+    pub tls: Option<UpstreamTls>,
     /// Default: `http`.
     pub protocol: Option<OtlpProtocol>,
     /// How often. Default: `60s`.

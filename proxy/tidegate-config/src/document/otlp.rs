@@ -1,5 +1,6 @@
 //! `otlp`: where spans, metrics and records of logs go.
 
+use super::UpstreamTls;
 use crate::types::Timeout;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,8 +11,10 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Otlp")]
 pub struct OtlpDocument {
-    /// For instance `http://127.0.0.1:4318`.
+    /// For instance `http://127.0.0.1:4318` or `https://otlp.example.com`.
     pub endpoint: String,
+    /// TLS for an endpoint with `https`. Default: the authorities of the system.
+    pub tls: Option<UpstreamTls>,
     /// Default: `http`.
     pub protocol: Option<OtlpProtocol>,
     /// Fields that are sent with each request.

@@ -1,5 +1,6 @@
 //! Collectors that speak OTLP.
 
+use super::ClientTls;
 use std::time::Duration;
 
 /// A collector.
@@ -7,6 +8,8 @@ use std::time::Duration;
 pub struct Otlp {
     /// Host and port.
     pub authority: String,
+    /// By TLS; none: in clear text.
+    pub tls: Option<ClientTls>,
     /// What comes before the paths of OTLP; empty or from a slash on.
     pub path: String,
     /// By gRPC, not by HTTP/1.1.

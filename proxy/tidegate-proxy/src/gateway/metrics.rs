@@ -83,9 +83,9 @@ fn workers(page: &mut Page, shards: &[Arc<Shard>], snapshot: Option<&Snapshot>) 
 /// Of what is sent by OTLP.
 fn collectors(page: &mut Page, snapshot: &Snapshot) {
     let traces = snapshot.tracing.iter().map(|tracing| tracing.exporter.counts().retries);
-    let logs = snapshot.logs.all.iter().filter_map(|log| log.writer.exported());
+    let logs = snapshot.logs.all.iter().filter_map(|log| log.writer.exporter());
     let mut all = traces.map(|retries| ("traces", retries)).collect::<Vec<_>>();
-    if let Some(retries) = logs.map(|counts| counts.retries).reduce(u64::wrapping_add) {
+    if let Some(retries) = logs.map(|exporter| exporter.counts().retries).reduce(u64::wrapping_add) {
         all.push(("logs", retries));
     }
     if let Some(push) = &snapshot.push {

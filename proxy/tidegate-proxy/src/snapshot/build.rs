@@ -121,9 +121,9 @@ impl Snapshot {
         let canaries = known.canaries(&plan, &plugins);
         let rules = rules(&plan, previous, &known, (&clusters, &session_key))?;
         let rollouts = rollouts(&rules, &canaries);
-        let tracing = Tracing::build(&plan, previous.and_then(|previous| previous.tracing.as_ref()))?;
-        let logs = Logs::build(&plan, previous.map(|previous| &previous.logs))?;
-        let push = MetricsPush::build(&plan, previous.and_then(|previous| previous.push.as_ref()))?;
+        let tracing = Tracing::build(&plan, assets, previous.and_then(|previous| previous.tracing.as_ref()))?;
+        let logs = Logs::build(&plan, assets, previous.map(|previous| &previous.logs))?;
+        let push = MetricsPush::build(&plan, assets, previous.and_then(|previous| previous.push.as_ref()))?;
         Ok(Self {
             listeners,
             rules,

@@ -10,6 +10,7 @@ use http::header::HeaderName;
 use tidegate_config::plan::{self, KnownField, LogField, LogFormat, LogPiece, LogTarget, PluginIndex};
 
 use super::build::BuildError;
+use super::{Assets, collectors};
 use crate::telemetry::access_log::line::Value;
 use crate::telemetry::access_log::{Entry, Line, Writer};
 
@@ -67,14 +68,22 @@ pub(crate) struct Over<'a> {
 
 impl Logs {
     /// Starts the writers that `previous` does not have.
-    pub(crate) fn build(plan: &plan::Plan, previous: Option<&Self>) -> Result<Self, BuildError> {
+    pub(crate) fn build(
+        plan: &plan::Plan,
+        assets: &Assets,
+        previous: Option<&Self>,
+    ) -> Result<Self, BuildError> {
         let mut logs = Self { plugins: plan.log_plugins.clone(), ..Self::default() };
         for (index, spec) in plan.access_logs.iter().enumerate() {
             let known = || logs.all.iter().chain(previous.iter().flat_map(|logs| &logs.all));
             let same = known().find(|log| log.writer.is_of(&spec.target)).map(|log| log.writer.clone());
-            let writer = match same {
-                Some(writer) => writer,
-                None => Writer::start(&spec.target).map_err(BuildError::plan)?,
+            let writer = match (&spec.target, same) {
+                (LogTarget::Otlp(otlp), _) => {
+                    let known = known().filter_map(|log| log.writer.exporter());
+                    Writer::Records(collectors::exporter(otlp, assets, known)?)
+                }
+                (_, Some(writer)) => writer,
+                (target, None) => Writer::start(target).map_err(BuildError::plan)?,
             };
             let (shape, pieces) = match &spec.format {
                 LogFormat::Json(fields) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidegate_config::plan::Plan;
 
 use super::build::BuildError;
+use super::{Assets, collectors};
 use crate::telemetry::otlp::metrics::Reading;
 use crate::telemetry::otlp::{Counts, Exporter};
 use crate::telemetry::page::Page;
@@ -20,13 +21,14 @@ pub struct MetricsPush {
 
 impl MetricsPush {
     /// None: nothing is pushed.
-    pub(super) fn build(plan: &Plan, previous: Option<&Self>) -> Result<Option<Self>, BuildError> {
+    pub(super) fn build(
+        plan: &Plan,
+        assets: &Assets,
+        previous: Option<&Self>,
+    ) -> Result<Option<Self>, BuildError> {
         let Some(spec) = &plan.metrics else { return Ok(None) };
-        let same = previous.filter(|push| push.exporter.is_of(&spec.otlp));
-        let exporter = match same {
-            Some(push) => push.exporter.clone(),
-            None => Exporter::start(&spec.otlp).map_err(BuildError::plan)?,
-        };
+        let known = previous.iter().map(|push| &push.exporter);
+        let exporter = collectors::exporter(&spec.otlp, assets, known)?;
         Ok(Some(Self { exporter, interval: spec.interval, exponential: spec.exponential }))
     }
 

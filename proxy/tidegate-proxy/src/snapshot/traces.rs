@@ -3,6 +3,7 @@
 use tidegate_config::plan::{self, Plan};
 
 use super::build::BuildError;
+use super::{Assets, collectors};
 use crate::telemetry::otlp::Exporter;
 use crate::telemetry::trace::Finished;
 
@@ -14,13 +15,14 @@ pub(crate) struct Tracing {
 
 impl Tracing {
     /// None: nothing is traced.
-    pub(crate) fn build(plan: &Plan, previous: Option<&Self>) -> Result<Option<Self>, BuildError> {
+    pub(crate) fn build(
+        plan: &Plan,
+        assets: &Assets,
+        previous: Option<&Self>,
+    ) -> Result<Option<Self>, BuildError> {
         let Some(spec) = &plan.tracing else { return Ok(None) };
-        let same = previous.filter(|tracing| tracing.exporter.is_of(&spec.otlp));
-        let exporter = match same {
-            Some(tracing) => tracing.exporter.clone(),
-            None => Exporter::start(&spec.otlp).map_err(BuildError::plan)?,
-        };
+        let known = previous.iter().map(|tracing| &tracing.exporter);
+        let exporter = collectors::exporter(&spec.otlp, assets, known)?;
         Ok(Some(Self { spec: spec.clone(), exporter }))
     }
 }

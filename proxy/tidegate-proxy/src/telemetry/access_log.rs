@@ -15,8 +15,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tidegate_config::plan::LogTarget;
 
+use crate::telemetry::otlp::Exporter;
 use crate::telemetry::otlp::records::Record;
-use crate::telemetry::otlp::{Counts, Exporter};
 pub(crate) use line::Line;
 use syslog::Sender;
 pub(crate) use timestamp::Timestamp;
@@ -40,17 +40,19 @@ enum Message {
     Look,
 }
 
-/// Sends lines to the thread that writes them. Cheap to clone; the thread ends with the last one.
+/// Sends lines to the thread that writes them, or records to the one that sends them. Cheap to clone; the thread ends with
+/// the last one.
 #[derive(Clone)]
-pub(crate) struct Writer {
-    way: Way,
-    shared: Arc<Shared>,
+pub(crate) enum Writer {
+    Lines(Lines),
+    Records(Exporter<Record>),
 }
 
+/// Lines to a file or a syslog server.
 #[derive(Clone)]
-enum Way {
-    Lines(SyncSender<Message>),
-    Records(Exporter<Record>),
+pub(crate) struct Lines {
+    sender: SyncSender<Message>,
+    shared: Arc<Shared>,
 }
 
 struct Shared {
@@ -62,57 +64,53 @@ struct Shared {
 }
 
 impl Writer {
-    /// Starts the thread. A file is opened at once, and again after it was renamed.
+    /// Starts the thread that writes lines. A file is opened at once, and again after it was renamed.
     pub(crate) fn start(target: &LogTarget) -> io::Result<Self> {
+        let (sender, messages) = sync_channel(WAITING);
         let (reopen, lost) = (AtomicBool::new(false), AtomicU64::new(0));
         let shared = Arc::new(Shared { target: target.clone(), reopen, lost });
-        if let LogTarget::Otlp(otlp) = target {
-            return Ok(Self { way: Way::Records(Exporter::start(otlp)?), shared });
-        }
-        let (sender, messages) = sync_channel(WAITING);
         let of_thread = shared.clone();
         std::thread::Builder::new().name("access-log".into()).spawn(move || run(&messages, &of_thread))?;
-        let writer = Self { way: Way::Lines(sender), shared };
+        let writer = Self::Lines(Lines { sender, shared });
         // What is wrong with a file shows at the start.
         writer.reopen();
         Ok(writer)
     }
 
-    /// Whether it writes there.
+    /// Whether it writes lines there.
     pub(crate) fn is_of(&self, target: &LogTarget) -> bool {
-        self.shared.target == *target
+        matches!(self, Self::Lines(lines) if lines.shared.target == *target)
+    }
+
+    /// What sends records.
+    pub(crate) fn exporter(&self) -> Option<&Exporter<Record>> {
+        match self {
+            Self::Lines(_) => None,
+            Self::Records(exporter) => Some(exporter),
+        }
     }
 
     /// Hands a line over; false: the writer is behind and the line is lost.
     pub(crate) fn write(&self, entry: Entry) -> bool {
-        match &self.way {
-            Way::Lines(sender) => sender.try_send(Message::Entry(entry)).is_ok(),
-            Way::Records(exporter) => exporter.offer(Record(entry.text)),
+        match self {
+            Self::Lines(lines) => lines.sender.try_send(Message::Entry(entry)).is_ok(),
+            Self::Records(exporter) => exporter.offer(Record(entry.text)),
         }
     }
 
     /// Opens the file again, soon.
     pub(crate) fn reopen(&self) {
-        self.shared.reopen.store(true, Ordering::Release);
+        let Self::Lines(lines) = self else { return };
+        lines.shared.reopen.store(true, Ordering::Release);
         // One that is behind looks before its next line.
-        if let Way::Lines(sender) = &self.way {
-            drop(sender.try_send(Message::Look));
-        }
+        drop(lines.sender.try_send(Message::Look));
     }
 
     /// Lines that could not be written, records that the collector did not take.
     pub(crate) fn lost(&self) -> u64 {
-        match self.exported() {
-            Some(counts) => counts.lost,
-            None => self.shared.lost.load(Ordering::Relaxed),
-        }
-    }
-
-    /// What became of records.
-    pub(crate) fn exported(&self) -> Option<Counts> {
-        match &self.way {
-            Way::Lines(_) => None,
-            Way::Records(exporter) => Some(exporter.counts()),
+        match self {
+            Self::Lines(lines) => lines.shared.lost.load(Ordering::Relaxed),
+            Self::Records(exporter) => exporter.counts().lost,
         }
     }
 }

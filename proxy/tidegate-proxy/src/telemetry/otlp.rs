@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tidegate_config::plan::Otlp;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -71,9 +73,19 @@ impl<S> Clone for Exporter<S> {
 
 struct Shared {
     otlp: Otlp,
+    tls: Option<Secured>,
     sent: AtomicU64,
     lost: AtomicU64,
     retries: AtomicU64,
+}
+
+/// How a collector is spoken to by TLS.
+pub(crate) struct Secured {
+    pub(crate) config: Arc<ClientConfig>,
+    /// Who it must be.
+    pub(crate) name: ServerName<'static>,
+    /// The files that this was made of: with other ones it is another one.
+    pub(crate) made_of: Vec<Arc<[u8]>>,
 }
 
 /// What became of a signal.
@@ -89,10 +101,10 @@ pub(crate) struct Counts {
 
 impl<S: Signal> Exporter<S> {
     /// Starts the thread; it connects when there is something to send.
-    pub(crate) fn start(otlp: &Otlp) -> io::Result<Self> {
+    pub(crate) fn start(otlp: &Otlp, tls: Option<Secured>) -> io::Result<Self> {
         let (sender, waiting) = mpsc::channel(S::WAITING);
         let [sent, lost, retries] = [(); 3].map(|()| AtomicU64::new(0));
-        let shared = Arc::new(Shared { otlp: otlp.clone(), sent, lost, retries });
+        let shared = Arc::new(Shared { otlp: otlp.clone(), tls, sent, lost, retries });
         let of_thread = shared.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new()
@@ -101,9 +113,10 @@ impl<S: Signal> Exporter<S> {
         Ok(Self { sender, shared })
     }
 
-    /// Whether it sends there.
-    pub(crate) fn is_of(&self, otlp: &Otlp) -> bool {
-        self.shared.otlp == *otlp
+    /// Whether it sends there, with what these files say.
+    pub(crate) fn is_of(&self, otlp: &Otlp, made_of: &[Arc<[u8]>]) -> bool {
+        let own = self.shared.tls.as_ref().map_or(&[][..], |tls| &tls.made_of);
+        self.shared.otlp == *otlp && own == made_of
     }
 
     /// Whether both hand over to the same thread.
@@ -134,7 +147,7 @@ impl<S: Signal> Exporter<S> {
 
 async fn run<S: Signal>(mut waiting: mpsc::Receiver<S>, shared: &Shared) {
     let resource = resource::of(&shared.otlp);
-    let mut client = Client::new(&shared.otlp, S::WAY);
+    let mut client = Client::new(&shared.otlp, shared.tls.as_ref(), S::WAY);
     let mut waits = Waits::new(shared.otlp.retries);
     let (mut state, mut told) = (S::State::default(), false);
     let mut batch = Vec::with_capacity(S::TOGETHER);
@@ -207,16 +220,17 @@ mod tests {
         // It takes connections and says nothing.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let hour = Duration::from_secs(3600);
-        let exporter = Exporter::<Record>::start(&Otlp {
+        let otlp = Otlp {
             authority: silent.local_addr().expect("it is bound").to_string(),
+            tls: None,
             path: String::new(),
             grpc: false,
             headers: Vec::new(),
             timeout: hour,
             retries: OtlpRetries { attempts: 0, base: hour, max: hour },
             resource: Vec::new(),
-        });
-        let exporter = exporter.expect("a thread");
+        };
+        let exporter = Exporter::<Record>::start(&otlp, None).expect("a thread");
         let taken = (0..50_000).take_while(|_| exporter.offer(Record(Vec::new()))).count();
         // What is on its way has left the queue.
         assert!((Record::WAITING..=Record::WAITING + Record::TOGETHER).contains(&taken), "{taken}");

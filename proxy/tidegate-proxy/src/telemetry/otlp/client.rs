@@ -13,11 +13,13 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use tidegate_config::plan::Otlp;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
+use tokio_rustls::TlsConnector;
 
-use super::Way;
 use super::messages::ExportResponse;
+use super::{Secured, Way};
 
 /// The largest answer that is read.
 const ANSWER: usize = 64 << 10;
@@ -50,6 +52,7 @@ impl From<hyper::Error> for Failure {
 /// Connects when it must, and keeps the connection.
 pub(super) struct Client<'a> {
     otlp: &'a Otlp,
+    tls: Option<&'a Secured>,
     way: Way,
     connection: Option<Connection>,
 }
@@ -60,8 +63,8 @@ enum Connection {
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(otlp: &'a Otlp, way: Way) -> Self {
-        Self { otlp, way, connection: None }
+    pub(super) fn new(otlp: &'a Otlp, tls: Option<&'a Secured>, way: Way) -> Self {
+        Self { otlp, tls, way, connection: None }
     }
 
     /// Sends a request: it was taken, but for so many of its parts.
@@ -85,7 +88,7 @@ impl<'a> Client<'a> {
     async fn try_send(&mut self, message: Bytes) -> Result<u64, Failure> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(connect(self.otlp).await.map_err(Failure::passing)?),
+            none => none.insert(connect(self.otlp, self.tls).await.map_err(Failure::passing)?),
         };
         let Otlp { authority, path, headers, .. } = self.otlp;
         let mut builder = Request::builder().method(Method::POST);
@@ -105,8 +108,9 @@ impl<'a> Client<'a> {
             }
             Connection::Http2(sender) => {
                 sender.ready().await?;
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
                 let builder = builder
-                    .uri(format!("http://{authority}{path}{}", self.way.grpc))
+                    .uri(format!("{scheme}://{authority}{path}{}", self.way.grpc))
                     .header(header::CONTENT_TYPE, "application/grpc")
                     .header(header::TE, "trailers");
                 let framed = framed(&message).map_err(Failure::lasting)?;
@@ -132,12 +136,25 @@ fn framed(message: &Bytes) -> Result<Bytes, std::num::TryFromIntError> {
     Ok(framed.freeze())
 }
 
-async fn connect(otlp: &Otlp) -> Result<Connection, Box<dyn Error>> {
+async fn connect(otlp: &Otlp, tls: Option<&Secured>) -> Result<Connection, Box<dyn Error>> {
     let stream = TcpStream::connect(&otlp.authority).await?;
     stream.set_nodelay(true)?;
+    match tls {
+        None => speak(stream, otlp.grpc).await,
+        Some(Secured { config, name, .. }) => {
+            let stream = TlsConnector::from(config.clone()).connect(name.clone(), stream).await?;
+            speak(stream, otlp.grpc).await
+        }
+    }
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    grpc: bool,
+) -> Result<Connection, Box<dyn Error>> {
     let io = TokioIo::new(stream);
     // How a connection ends shows in the request that is on it.
-    if otlp.grpc {
+    if grpc {
         let (sender, driver) = http2::handshake(Here, io).await?;
         spawn_local(async move { drop(driver.await) });
         Ok(Connection::Http2(sender))

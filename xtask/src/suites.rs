@@ -20,7 +20,7 @@ struct Suite {
 const SUITES: &[Suite] = &[
     Suite {
         name: "dashboard",
-        about: "the dashboard in Chromium: numbers under load, the graph, a fault in red, problems, explain; pictures of all views",
+        about: "the dashboard in Chromium: numbers under load, the graph, a fault in red, problems, explain, a tap; pictures of all views",
         run: dashboard::run,
     },
     Suite {

@@ -182,11 +182,42 @@ try {
     await page.waitForSelector("h1:has-text('Upstreams')");
     await page.waitForSelector(`text=${catalogue.address}`);
   });
+  await check("a tap shows live requests with the path that they took", async () => {
+    orders.state.status = 503;
+    await page.goto(`${address}/dashboard/#/tap`);
+    await page.fill("#tap-route", "shop/orders");
+    await page.fill("#tap-status", "5xx");
+    await page.fill("#tap-limit", "3");
+    await page.locator("#tap-limit").press("Enter");
+    await page.waitForSelector("text=3 shown, as many as asked for");
+    equal(await page.locator(".request").count(), 3, "requests");
+    const first = page.locator(".request").first();
+    // By the keyboard, as a person without a mouse.
+    await first.locator("summary").first().focus();
+    await page.keyboard.press("Enter");
+    const text = await first.innerText();
+    for (const part of ["503", "/orders/", "shop/orders", "Why 1 other lost", orders.address]) if (!text.includes(part)) throw new Error(`${part} is not in ${text}`);
+    await first.locator("summary", { hasText: "Why 1 other lost" }).click();
+    await page.waitForSelector("text=shop/rest");
+    orders.state.status = 200;
+    for (const [width, scheme] of [[1440, "light"], [390, "light"], [1440, "dark"]]) {
+      await page.setViewportSize({ width, height: 900 });
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.screenshot({ path: join(options.shots, `tap-open-${width}-${scheme}.png`), fullPage: true });
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (wide > 0) throw new Error(`it is ${wide} pixels too wide`);
+    }
+    await page.fill("#tap-status", "");
+    await page.getByRole("button", { name: "Start" }).click();
+    await page.waitForFunction(() => document.querySelectorAll(".status.s2").length > 0);
+    await page.getByRole("button", { name: "Stop" }).click();
+    await page.waitForSelector("text=stopped");
+  });
   for (const [width, scheme] of [[1440, "light"], [390, "light"], [1440, "dark"]]) {
     await check(`all views at ${width} pixels, ${scheme}`, async () => {
       await page.setViewportSize({ width, height: 900 });
       await page.emulateMedia({ colorScheme: scheme });
-      for (const view of ["overview", "graph", "routes", "upstreams", "plugins", "configuration", "certificates"]) {
+      for (const view of ["overview", "graph", "routes", "upstreams", "plugins", "configuration", "certificates", "tap"]) {
         await page.goto(`${address}/dashboard/#/${view}`);
         await page.waitForSelector("main h1");
         await page.screenshot({ path: join(options.shots, `${view}-${width}-${scheme}.png`), fullPage: true });

@@ -381,7 +381,7 @@ fn load(yaml: &str) -> Result<Plan, String> {
     loaded.map(|loaded| loaded.plan).map_err(|problems| problems.to_string())
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime needs a few descriptors only").block_on(future)
 }

@@ -29,7 +29,7 @@ pub use access_log::{
     AccessLogDocument, AccessLogEntry, LogOnlyDocument, LogRedactDocument, StatusEntry, SyslogDocument,
     SyslogFacility,
 };
-pub use admin::{AdminDocument, PushDocument};
+pub use admin::{AdminDocument, PushDocument, TapDocument};
 pub use balance::{BalanceDocument, BalanceEntry, BalanceMethod, HashDocument, HashEntry, HashWord};
 pub use discover::{
     AddressFamily, ConsulDocument, ConsulEntry, DiscoverDocument, DnsDocument, DnsEntry, HttpSourceDocument,

@@ -22,7 +22,8 @@ pub use crate::document::TraceFormat;
 pub use access_log::{
     AccessLog, KnownField, LogField, LogFormat, LogOnly, LogPiece, LogTarget, Syslog, SyslogAddress,
 };
-pub use admin::{Admin, Push};
+pub(crate) use admin::SECRETS;
+pub use admin::{Admin, Push, TapSettings};
 pub use balance::{Balance, Balancing, HashOn, Subset};
 pub use capability::{BodyAccess, Capabilities, FOREIGN_FUNCTIONS, FieldAccess};
 pub use discover::{

@@ -141,7 +141,7 @@ impl Fault {
 }
 
 /// The name that was probably meant: at most every third character differs, upper and lower case are the same.
-pub(crate) fn guess<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn guess<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = wrong.to_lowercase();
     let most = wanted.chars().count().div_ceil(3).min(4);
     names

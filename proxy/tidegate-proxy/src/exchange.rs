@@ -18,6 +18,7 @@ pub(crate) mod reroute;
 pub(crate) mod retry;
 pub(crate) mod session;
 pub(crate) mod steps;
+pub(crate) mod tapped;
 pub(crate) mod traced;
 pub(crate) mod tunnel;
 pub(crate) mod uplink;

@@ -9,6 +9,7 @@ mod picker;
 mod rollouts;
 mod servers;
 mod stats;
+mod taps;
 
 use std::collections::HashMap;
 use std::io;
@@ -30,6 +31,10 @@ use rollouts::Rollouts;
 pub use rollouts::{ArmUse, ReleaseOrder, ReleaseState, ReleaseUse, SteerError};
 pub use servers::{ServerState, ServersError};
 pub use stats::Stats;
+pub use taps::{
+    BodyPassed, TapDropped, TapError, TapHandle, TapStream, TappedAttempt, TappedCall, TappedChange,
+    TappedFilter, TappedLog, TappedRequest,
+};
 
 use crate::listen::bind;
 use crate::shared::{Generation, PerWorker, Shard};
@@ -86,6 +91,7 @@ struct Inner {
     checked: checks::Checked,
     /// What comparisons of servers came to.
     compared: comparisons::Compared,
+    taps: taps::OpenTaps,
     state: Mutex<Published>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     ticking: Arc<AtomicBool>,
@@ -142,6 +148,7 @@ impl Gateway {
             changes,
             checked: checks::Checked::default(),
             compared: comparisons::Compared::default(),
+            taps: taps::OpenTaps::default(),
             state: Mutex::default(),
             threads: Mutex::new(threads),
             ticking,
@@ -275,6 +282,7 @@ impl Gateway {
         if let Some(snapshot) = &snapshot {
             metrics::servers::write(page, snapshot, &self.0.checked, &self.0.compared);
         }
+        self.0.taps.write(page);
         metrics::write_ledger(page, &generations, &modules);
     }
 

@@ -21,9 +21,12 @@ mod upstream;
 mod worker;
 
 pub use gateway::{
-    ArmUse, CertificateUse, CheckState, Gateway, GatewayOptions, GenerationUse, ModuleUse, PublishError,
-    ReleaseOrder, ReleaseState, ReleaseUse, ServerPicker, ServerState, ServersError, Stats, SteerError,
+    ArmUse, BodyPassed, CertificateUse, CheckState, Gateway, GatewayOptions, GenerationUse, ModuleUse,
+    PublishError, ReleaseOrder, ReleaseState, ReleaseUse, ServerPicker, ServerState, ServersError, Stats,
+    SteerError, TapDropped, TapError, TapHandle, TapStream, TappedAttempt, TappedCall, TappedChange,
+    TappedFilter, TappedLog, TappedRequest,
 };
+pub use local::tap::{TapFilter, TapLimits};
 pub use route::{Choice, ExplainRequest, Explanation, Loser, RuleFinder, explain};
 pub use snapshot::{Assets, BuildError, MetricsPush, Snapshot, plugin_spec};
 pub use telemetry::otlp::messages as otlp;

@@ -1,6 +1,8 @@
 //! What a worker lends to its exchanges: the snapshot in this worker's form, connections to upstreams, plugin instances,
 //! deadlines and counters.
 
+pub(crate) mod tap;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -26,6 +28,7 @@ use crate::snapshot::{Listener, Rule, Snapshot};
 use crate::time::{Clock, Deadlines};
 use crate::upstream::balance::Random;
 use crate::upstream::pool::Pool;
+use tap::Taps;
 
 /// A worker's own.
 pub(crate) struct Local {
@@ -41,6 +44,8 @@ pub(crate) struct Local {
     pub(crate) date: Date,
     /// Plugins on their way out.
     pub(crate) leaving: Rc<Leaving>,
+    /// Who wants to see requests.
+    pub(crate) taps: Taps,
 }
 
 /// A snapshot on one worker. Requests keep it to their end.

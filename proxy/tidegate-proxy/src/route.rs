@@ -20,6 +20,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::explain::candidates;
 pub use self::explain::{Choice, ExplainRequest, Explanation, Loser, explain};
 pub use self::finder::RuleFinder;
 pub(crate) use self::named::NamedRules;

@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use crate::drain::Drain;
 use crate::http::headers;
 use crate::listen::tcp::{self, Door};
+use crate::local::tap::{Tap, Taps};
 use crate::local::{Local, Site, View};
 use crate::shared::{Generation, Shard};
 use crate::snapshot::Snapshot;
@@ -26,6 +27,8 @@ pub(crate) enum Order {
     Serve(Serve),
     /// Close the listeners and let what is in flight end; answered when it has.
     Drain(oneshot::Sender<()>),
+    /// Requests are to be shown there; none: those that are closed are to be forgotten. Answered when it is so.
+    Tap(Option<Arc<Tap>>, Option<oneshot::Sender<()>>),
     /// End at once.
     Stop,
 }
@@ -101,6 +104,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
         connections: Cell::new(0),
         date: Default::default(),
         leaving: Rc::default(),
+        taps: Taps::default(),
     });
     let view = Rc::new(RefCell::new(None));
     spawn_local(tidy(Rc::downgrade(&view), local.clone()));
@@ -126,6 +130,11 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
                 start.live.send_modify(|_| {});
             }
             Order::Drain(done) => worker.drain(done),
+            Order::Tap(tap, heard) => {
+                worker.local.taps.put(tap);
+                // Whoever asked may have given up.
+                heard.map(|heard| heard.send(()));
+            }
             Order::Stop => break,
         }
     }

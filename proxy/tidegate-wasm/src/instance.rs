@@ -273,7 +273,7 @@ impl Instance {
         if self.over {
             return Ok(());
         }
-        if self.store.data().tapes {
+        if self.store.data().tapes > 0 {
             self.note_answer(token, response.as_ref(), now);
         }
         let state = self.store.data_mut();
@@ -358,7 +358,7 @@ impl Instance {
     /// The next thing that the guest wishes for, oldest first.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         let effect = self.store.data_mut().effects.pop_front()?;
-        if self.store.data().tapes {
+        if self.store.data().tapes > 0 {
             self.note_effect(&effect);
         }
         Some(effect)

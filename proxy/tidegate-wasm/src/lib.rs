@@ -46,7 +46,7 @@ pub use stream::destinations::Destinations;
 pub use stream::facts::{Facts, Outcome, UpstreamConnection, UpstreamFacts};
 pub use stream::pending::{AddFields, Pending};
 pub use stream::{CertificateDetails, StreamId, StreamInfo, TlsDetails};
-pub use tape::{Content, Event, Field, Note, Tape, TapeSide};
+pub use tape::{BodyUse, Content, Event, Field, Note, Tape, TapeSide};
 pub use tidegate_abi::{AbiVersion, GrpcStatus, LogLevel, Peer, Status};
 pub use time::Now;
 pub use usage::Usage;

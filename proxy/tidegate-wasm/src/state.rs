@@ -89,8 +89,8 @@ pub(crate) struct State {
     pub(crate) budget: Budget,
     /// Counted for engines that measure.
     pub(crate) usage: Usage,
-    /// A stream has, or had, a tape.
-    pub(crate) tapes: bool,
+    /// Streams that have a tape.
+    pub(crate) tapes: usize,
     /// That of the stream that was closed last, if it had one.
     pub(crate) closed_tape: Option<(u32, Box<Tape>)>,
     pub(crate) measured: Measured,
@@ -148,7 +148,7 @@ impl State {
             lines,
             budget: Budget::default(),
             usage: Usage::default(),
-            tapes: false,
+            tapes: 0,
             closed_tape: None,
             measured: Measured::default(),
             now,

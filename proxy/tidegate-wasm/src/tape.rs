@@ -1,9 +1,11 @@
 //! A tape: what a guest was told about one request, in order, and what it made of it. Notes are taken only for streams
 //! that have one; [`Tape::play`] tells another instance the same.
 
+mod brief;
 mod content;
 mod play;
 
+pub use brief::BodyUse;
 pub use content::{Content, Field};
 
 use crate::{Effect, Now, Side, Step, StreamId, StreamInfo};
@@ -37,6 +39,9 @@ pub struct Tape {
     /// Tokens of the calls so far.
     #[serde(skip)]
     calls: Vec<u32>,
+    /// Bodies are counted only.
+    #[serde(skip)]
+    brief: Option<brief::Bodies>,
 }
 
 /// Something that happened.
@@ -240,6 +245,7 @@ impl Tape {
             incomplete: None,
             left: room,
             calls: Vec::new(),
+            brief: None,
         }
     }
 
@@ -272,7 +278,9 @@ impl Tape {
             Step::Pause => Event::Pause,
             Step::Wait => Event::Wait,
         };
-        self.note(opened, now, event);
+        if self.is_worth(&event) {
+            self.note(opened, now, event);
+        }
     }
 
     /// Notes what a guest asked for.
@@ -284,7 +292,7 @@ impl Tape {
                     .iter()
                     .map(|(name, value)| Field::new(name.as_str(), value.as_bytes()))
                     .collect(),
-                body: Content::of(body),
+                body: self.content(body),
             },
             Effect::Resume { side, .. } => Event::Resume { side: (*side).into() },
             Effect::Reset { .. } | Effect::BreakOff { .. } => Event::Reset,
@@ -300,7 +308,15 @@ impl Tape {
                 Event::Call {
                     upstream: upstream.clone(),
                     headers: request_fields(head),
-                    body: Content::of(body),
+                    body: self.content(body),
+                }
+            }
+            Effect::GrpcCall(call) if self.brief.is_some() => {
+                self.calls.push(call.token);
+                Event::Call {
+                    upstream: call.upstream.clone(),
+                    headers: request_fields(&call.head),
+                    body: self.content(&[]),
                 }
             }
             Effect::GrpcCall(_) => {

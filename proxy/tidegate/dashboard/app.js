@@ -9,11 +9,13 @@ import { upstreams } from "./views/upstreams.js";
 import { plugins } from "./views/plugins.js";
 import { configuration } from "./views/configuration.js";
 import { certificates } from "./views/certificates.js";
+import { tap } from "./views/tap.js";
 
 const VIEWS = [
   ["overview", "Overview", overview], ["graph", "Graph", graph], ["routes", "Routes", routes],
   ["upstreams", "Upstreams", upstreams], ["plugins", "Plugins", plugins],
   ["configuration", "Configuration", configuration], ["certificates", "Certificates", certificates],
+  ["tap", "Tap", tap],
 ];
 
 const main = document.getElementById("main");

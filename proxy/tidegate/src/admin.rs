@@ -15,6 +15,7 @@ mod servers;
 mod shared;
 mod sockets;
 mod stats;
+mod tap;
 
 use std::cell::RefCell;
 use std::convert::Infallible;

@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::filter::{self, FilterCommand};
+use crate::tap::{self, TapArgs};
 use crate::{demo, inspect, run, top, trace};
 
 /// A gateway that routes HTTP and is extended by WebAssembly filters.
@@ -34,6 +35,8 @@ enum Command {
     Demo(DemoArgs),
     /// Show what a running gateway does, in the terminal.
     Top(TopArgs),
+    /// Show live requests of a running gateway with the path that each took.
+    Tap(Box<TapArgs>),
     /// Write, try and publish filters; look at, sign and verify modules.
     #[command(subcommand)]
     Filter(FilterCommand),
@@ -129,6 +132,7 @@ impl Cli {
             Command::Check { file } => inspect::check(&file),
             Command::Explain(args) => inspect::explain(&args),
             Command::Top(args) => top::run(&args),
+            Command::Tap(args) => tap::run(&args),
             Command::Demo(args) => {
                 // The demo speaks for itself; the check shows nothing but its results.
                 trace::start(LogFormat::Text, if args.check { "off" } else { "warn,tidegate::run=info" })?;

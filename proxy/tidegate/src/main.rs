@@ -18,6 +18,7 @@ mod run;
 mod scratch;
 mod signals;
 mod status;
+mod tap;
 mod top;
 mod trace;
 

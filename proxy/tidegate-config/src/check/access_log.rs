@@ -6,13 +6,13 @@ use super::Check;
 use super::names::Kind;
 use super::otlp;
 use super::plugin::Plugins;
-use super::recording::{SECRETS, share};
+use super::recording::share;
 use crate::document::{
     AccessLogDocument, AccessLogEntry, Document, LogOnlyDocument, StatusEntry, SyslogDocument, SyslogFacility,
 };
 use crate::node::Path;
 use crate::plan::{
-    AccessLog, KnownField, LogField, LogFormat, LogOnly, LogPiece, LogTarget, PluginIndex, Syslog,
+    AccessLog, KnownField, LogField, LogFormat, LogOnly, LogPiece, LogTarget, PluginIndex, SECRETS, Syslog,
     SyslogAddress,
 };
 use crate::problem::Fault;

@@ -2,9 +2,9 @@
 
 use super::Check;
 use super::names::Kind;
-use crate::document::{AdminDocument, Document};
+use crate::document::{AccessLogEntry, AdminDocument, Document, TapDocument};
 use crate::node::Path;
-use crate::plan::{Admin, Push};
+use crate::plan::{Admin, Push, TapSettings};
 use crate::problem::Fault;
 use crate::types::parse_socket;
 
@@ -55,7 +55,23 @@ pub(super) fn admin(check: &mut Check<'_>, document: &Document, written: &AdminD
         shared_data: written.shared_data.clone(),
         steers: written.steer_releases == Some(true),
         operates: written.operate == Some(true),
+        tap: tap(document, written.tap.as_ref()),
     }
+}
+
+/// What no access log shows is not shown by a tap either.
+fn tap(document: &Document, written: Option<&TapDocument>) -> TapSettings {
+    let logs = document.access_log.as_ref().map_or(&[][..], AccessLogEntry::all);
+    let redact = logs.iter().filter_map(|log| log.redact.as_ref());
+    let redact = redact.chain(written.and_then(|tap| tap.redact.as_ref()));
+    let mut tap =
+        TapSettings { bodies: written.is_some_and(|tap| tap.bodies == Some(true)), ..TapSettings::default() };
+    for redact in redact {
+        let headers = redact.headers.iter().flatten().map(|name| name.to_ascii_lowercase());
+        tap.secret_headers.extend(headers);
+        tap.secret_query.extend(redact.query.iter().flatten().cloned());
+    }
+    tap
 }
 
 /// The address of an admin API.

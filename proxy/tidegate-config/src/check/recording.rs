@@ -3,7 +3,7 @@
 use super::Check;
 use crate::document::{PluginDocument, RecordedRequests, RecordingDocument};
 use crate::node::Path;
-use crate::plan::{Plugin, Recording};
+use crate::plan::{Plugin, Recording, SECRETS};
 use crate::problem::Fault;
 
 pub(super) fn recording(
@@ -59,9 +59,6 @@ pub(super) fn share(check: &mut Check<'_>, path: &Path<'_>, percent: f64) -> u32
     let share = (percent * 10_000.0).round() as u32;
     share.max(1)
 }
-
-/// Fields that nearly always hold secrets.
-pub(super) const SECRETS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
 /// The smallest file: the largest request has room in it.
 const LEAST: u64 = 1 << 20;

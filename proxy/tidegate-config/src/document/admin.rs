@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::LogRedactDocument;
+
 /// The admin API with its dashboard.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -29,6 +31,20 @@ pub struct AdminDocument {
     pub steer_releases: Option<bool>,
     /// Whether it can set log levels, reload the configuration and end the process. Default: `false`.
     pub operate: Option<bool>,
+    /// What `/tap` may show of live requests. Default: all but bodies, and what access logs take out.
+    pub tap: Option<TapDocument>,
+}
+
+/// What taps may show.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Tap")]
+pub struct TapDocument {
+    /// Whether the first bytes of bodies may be asked for. Default: `false`.
+    pub bodies: Option<bool>,
+    /// What is taken out besides: what any access log takes out, and `authorization`, `proxy-authorization`, `cookie` and
+    /// `set-cookie`, is never shown. Default: nothing.
+    pub redact: Option<LogRedactDocument>,
 }
 
 /// Where a gateway pushes what it counts.

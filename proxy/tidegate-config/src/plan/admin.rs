@@ -23,11 +23,13 @@ pub struct Admin {
     pub steers: bool,
     /// Whether it sets log levels, reloads and ends the process.
     pub operates: bool,
+    /// What taps may show.
+    pub tap: TapSettings,
 }
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Admin { address, socket, token, name, push, shared_data, steers, operates } = self;
+        let Admin { address, socket, token, name, push, shared_data, steers, operates, tap } = self;
         f.debug_struct("Admin")
             .field("address", address)
             .field("socket", socket)
@@ -36,6 +38,7 @@ impl fmt::Debug for Admin {
             .field("shared_data", shared_data)
             .field("steers", steers)
             .field("operates", operates)
+            .field("tap", tap)
             .field("has_token", &token.is_some())
             .finish()
     }
@@ -49,3 +52,24 @@ pub struct Push {
     /// What it wants to be told.
     pub token: Option<String>,
 }
+
+/// What taps may show of live requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapSettings {
+    /// Whether first bytes of bodies may be asked for.
+    pub bodies: bool,
+    /// Names, in lower case, of fields whose values are taken out; one that ends in `*` stands for all that begin so.
+    pub secret_headers: Vec<String>,
+    /// Names of query parameters whose values are taken out.
+    pub secret_query: Vec<String>,
+}
+
+impl Default for TapSettings {
+    fn default() -> Self {
+        let secret_headers = SECRETS.map(str::to_owned).to_vec();
+        Self { bodies: false, secret_headers, secret_query: Vec::new() }
+    }
+}
+
+/// Fields whose values are taken out unless something else is said.
+pub(crate) const SECRETS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];

@@ -65,8 +65,8 @@ impl Record {
             trace: self.exemplar(),
         };
         pool.cluster.counters.of(local.shard.worker).attempts.note(&end);
-        if self.trace.is_some() {
-            self.trace_outcome(outcome);
+        if self.watched {
+            self.watch_outcome(outcome, took);
         }
         self.latency = outcome.is_ok().then_some(end.took);
         if let Some((_, member)) = &self.upstream

@@ -69,6 +69,9 @@ impl Record {
                 sent => sent.and(Some(Duration::ZERO)),
             };
             self.connection = self.facts.is_some().then(|| lease.peer().details());
+            if self.tap.is_some() {
+                self.tap_connection(!waited);
+            }
         }
     }
 

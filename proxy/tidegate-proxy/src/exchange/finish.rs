@@ -20,10 +20,12 @@ use crate::exchange::reroute::Reroute;
 use crate::exchange::retry::Tries;
 use crate::exchange::session::Held;
 use crate::exchange::steps::Passed;
+use crate::exchange::tapped::Tapped;
 use crate::exchange::traced::Trace;
 use crate::exchange::tunnel::Switched;
 use crate::exchange::uplink::Progress;
 use crate::http::added::Added;
+use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason};
 use crate::http::headers;
 use crate::http::reply::Reply;
@@ -54,11 +56,17 @@ pub(crate) struct Record {
     pub(crate) version: http::Version,
     /// Kept for access logs only.
     pub(crate) target: Option<Target>,
-    /// Bits of the access logs that it is for, once that was drawn.
+    /// Bits of the access logs that it is for, once that was drawn, and that of taps.
     pub(crate) logs: u32,
     drawn: bool,
+    /// Somebody wants to be told of its heads.
+    pub(crate) noted: bool,
     /// Of an exchange that is traced, or may turn out to be.
     pub(crate) trace: Option<Box<Trace>>,
+    /// Of an exchange that a tap may show.
+    pub(crate) tap: Option<Box<Tapped>>,
+    /// There is one of these two.
+    pub(crate) watched: bool,
     /// Kept for plugins of the access log only.
     pub(crate) heads: Option<Box<Heads>>,
     pub(crate) rule: Option<usize>,
@@ -129,7 +137,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 impl Record {
     /// A request has come.
-    pub(crate) fn begin(client: Rc<Client>, head: &Parts) -> Box<Self> {
+    pub(crate) fn begin(client: Rc<Client>, head: &Rc<Parts>) -> Box<Self> {
         let local = &client.local;
         let cells = client.cells();
         cells.started.add(1);
@@ -137,6 +145,7 @@ impl Record {
         client.active.set(client.active.get() + 1);
         let view = client.site.view.borrow().clone();
         view.generation.requests.of(local.shard.worker).add(1);
+        let (noted, tapped) = (!view.snapshot.logs.is_empty(), local.taps.are_open());
         // The place comes first, so that all of it is made there and not copied.
         let place = Box::new_uninit();
         let record = Self {
@@ -153,7 +162,10 @@ impl Record {
             target: None,
             logs: 0,
             drawn: false,
+            noted,
             trace: None,
+            tap: None,
+            watched: false,
             heads: None,
             rule: None,
             reroute: Reroute::default(),
@@ -186,18 +198,25 @@ impl Record {
             connection: None,
             client,
         };
-        Box::write(place, record)
+        let mut record = Box::write(place, record);
+        if tapped {
+            record.begin_tap(head);
+        }
+        record
     }
 
-    /// Keeps what access logs will say, where there are any.
+    /// Keeps what access logs and taps will say, where there are any.
     #[inline]
     pub(crate) fn note_target(&mut self, head: &Rc<Parts>) {
-        if !self.view.snapshot.logs.is_empty() {
+        if self.noted {
             self.note_for_logs(head);
         }
     }
 
     fn note_for_logs(&mut self, head: &Rc<Parts>) {
+        if self.target.is_some() {
+            self.tap_canonical(head);
+        }
         let logs = &self.view.snapshot.logs;
         if !logs.plugins.is_empty() {
             self.heads.get_or_insert_default().note_request(head);
@@ -205,7 +224,7 @@ impl Record {
         if !self.drawn {
             self.drawn = true;
             let random = &self.client.local.random;
-            self.logs = logs.draw(|| random.below(u64::from(MILLION)));
+            self.logs |= logs.draw(|| random.below(u64::from(MILLION)));
         }
         // The request's number is told to plugins as well.
         if self.logs != 0 || !logs.plugins.is_empty() {
@@ -222,8 +241,16 @@ impl Record {
         }
     }
 
-    /// Keeps what access logs will say of the answer.
-    pub(crate) fn note_answer(&mut self, headers: &HeaderMap) {
+    /// Keeps what access logs and taps will say of the answer.
+    #[inline]
+    pub(crate) fn note_answer(&mut self, headers: &HeaderMap, body: &mut Body) {
+        if self.target.is_some() {
+            self.note_answer_for_logs(headers);
+            self.tap_answer(headers, body);
+        }
+    }
+
+    fn note_answer_for_logs(&mut self, headers: &HeaderMap) {
         let names = &self.view.snapshot.logs.response_headers;
         if let Some(target) = self.target.as_mut().filter(|_| !names.is_empty()) {
             target.answered = names.iter().map(|name| headers.get(name).cloned()).collect();
@@ -338,6 +365,7 @@ impl Drop for Record {
         }
         if self.logs != 0 {
             log_line::write(self, took);
+            self.end_tap(took);
         }
         if self.trace.is_some() {
             self.end_trace(took);

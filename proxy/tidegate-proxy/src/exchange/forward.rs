@@ -127,8 +127,8 @@ impl Exchange {
         self.record.note_attempt();
         self.record.upstream = Some((index, member.clone()));
         self.record.picked = place.why;
-        if self.record.trace.is_some() {
-            self.record.trace_attempt(&mut message.head);
+        if self.record.watched {
+            self.record.watch_attempt(&mut message.head);
         }
         let lease = match place.idle_at_once() {
             Some(lease) => {

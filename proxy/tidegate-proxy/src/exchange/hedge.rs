@@ -69,6 +69,9 @@ impl Exchange {
                 }
                 Some((alone, outcome)) => {
                     self.record.sent_at = alone.begun;
+                    if self.record.watched {
+                        self.record.tap_hedge(alone.begun, &hedged.pool.name, alone.server());
+                    }
                     self.record.attempt_over(hedged.pool, &outcome);
                     let cause = attempts.cause(&outcome);
                     if cause.is_none() && outcome.is_ok() || running.is_empty() && cause.is_none() {
@@ -137,8 +140,8 @@ impl Exchange {
     fn started(&mut self, hedged: &Hedged<'_>, tried: &[usize], mut message: Message) -> Alone {
         self.record.attempts += 1;
         self.record.note_attempt();
-        if self.record.trace.is_some() {
-            self.record.trace_attempt(&mut message.head);
+        if self.record.watched {
+            self.record.watch_attempt(&mut message.head);
         }
         let at = Rc::<OnceCell<(Rc<Member>, Why)>>::default();
         let wish = Wish { tried: &[], ..self.wish(hedged.pool, &message.head, &[]) };

@@ -25,7 +25,7 @@ impl Outgoing {
     pub(crate) fn wrap(response: Response<Body>, mut record: Box<Record>) -> Response<Self> {
         let (head, mut body) = response.into_parts();
         record.answered(head.status);
-        record.note_answer(&head.headers);
+        record.note_answer(&head.headers, &mut body);
         if let Some(heads) = &mut record.heads {
             heads.note_response(&head);
         }

@@ -33,6 +33,16 @@ pub(crate) enum Scope {
     Rule(usize),
 }
 
+impl Scope {
+    /// The rule; none: the listener.
+    pub(crate) fn rule(self) -> Option<usize> {
+        match self {
+            Self::Listener => None,
+            Self::Rule(rule) => Some(rule),
+        }
+    }
+}
+
 /// A guest that a request has met, with the step where it did.
 pub(crate) struct Passed {
     pub(crate) scope: Scope,
@@ -100,7 +110,11 @@ impl Exchange {
                     if changes.is_about_added() {
                         self.complete(&mut head);
                     }
+                    let before = self.record.before_step(&head);
                     changes.apply(&mut Rc::make_mut(&mut head).headers);
+                    if let Some(before) = before {
+                        self.record.tap_request_step((way.scope, index), &before, &head);
+                    }
                 }
                 Step::ResponseHeaders(_) => {}
                 Step::Rewrite(rewrite) => {
@@ -110,9 +124,13 @@ impl Exchange {
                     let rest = way.steps.get(index..).unwrap_or_default();
                     let before =
                         rest.iter().any(|step| matches!(step, Step::Wasm(_))).then(|| Before::of(&head));
+                    let old = self.record.before_step(&head);
                     chain::rewrite(rewrite, Rc::make_mut(&mut head), way.prefix);
                     if let Some(before) = before {
                         self.record.reroute.rewritten(before, &head);
+                    }
+                    if let Some(old) = old {
+                        self.record.tap_request_step((way.scope, index), &old, &head);
                     }
                 }
                 Step::Wasm(plugin) => {
@@ -257,8 +275,8 @@ impl Exchange {
         match slot.host_for(&self.record.client.kept) {
             Ok(host) => {
                 let facts = self.record.share_facts(properties);
-                let traced = self.record.trace.is_some();
-                let guest = Guest::open(host, self.record.stream_info(), facts, &slot.entry, traced);
+                let watched = (self.record.watched, self.record.tap.is_some());
+                let guest = Guest::open(host, self.record.stream_info(), facts, &slot.entry, watched);
                 self.record.guests.push(Passed { scope, step, plugin, guest: guest.clone() });
                 Ok(Some((guest, plugin)))
             }
@@ -266,7 +284,10 @@ impl Exchange {
                 self.record.canary_is_down(plugin, own);
                 self.guest(view, scope, step, (own, own))
             }
-            Err(away) if away.policy == Failure::Open => Ok(None),
+            Err(away) if away.policy == Failure::Open => {
+                self.record.tap_away((scope, step), &slot.entry.name);
+                Ok(None)
+            }
             Err(away) => {
                 self.record.missed = Some(plugin);
                 Err(Fail::filter(away.reason))
@@ -350,7 +371,13 @@ impl Exchange {
             for (index, step) in steps.iter().enumerate().take(until).rev() {
                 match step {
                     Step::RequestHeaders(_) | Step::Rewrite(_) => {}
-                    Step::ResponseHeaders(changes) => changes.apply(response.headers_mut()),
+                    Step::ResponseHeaders(changes) => {
+                        let before = self.record.before_step(response.headers());
+                        changes.apply(response.headers_mut());
+                        if let Some(before) = before {
+                            self.record.tap_response_step((scope, index), before, response.headers());
+                        }
+                    }
                     Step::Wasm(_) => {
                         let met = |passed: &&Passed| passed.scope == scope && passed.step == index;
                         let Some(passed) = self.record.guests.iter().find(met) else { continue };

@@ -49,6 +49,7 @@ impl Record {
         context::remove(&mut head.headers, &spec.accept);
         // Filters see the exchange's own span; each attempt puts its own in its place.
         context::write(&mut head.headers, &spec.send, (trace, span), sampled);
+        self.watched = true;
         self.trace = Some(Box::new(Trace {
             trace,
             span,

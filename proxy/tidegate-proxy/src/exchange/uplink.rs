@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tidegate_wasm::Side;
 
 use crate::exchange::Exchange;
 use crate::http::body::{Body, BodyError, Piece, piece};
@@ -49,7 +50,8 @@ impl Exchange {
         let progress = Rc::new(Progress::default());
         self.record.progress = Some(progress.clone());
         let deadline = Deadline::new(&self.record.client.local.deadlines);
-        Body::stream(Uplink { body, progress, deadline, patience, waiting: false })
+        let body = Body::stream(Uplink { body, progress, deadline, patience, waiting: false });
+        if self.record.tap.is_some() { self.record.tap_body(body, Side::Request) } else { body }
     }
 }
 

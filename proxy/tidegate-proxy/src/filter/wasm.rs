@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::{StatusCode, request, response};
 use tidegate_config::plan::{Failure, OnFailure};
-use tidegate_wasm::{Facts, Instance, Now, Pending, Side, Step, StreamId, StreamInfo, Trap};
+use tidegate_wasm::{Facts, Instance, Now, Pending, Side, Step, StreamId, StreamInfo, Tape, Trap};
 
 use crate::filter::entry::Plugin;
 use crate::filter::failure::{outlives, policy_for};
@@ -18,7 +18,7 @@ use crate::filter::taping::Taping;
 use crate::filter::traced::{Called, Told};
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
-use crate::telemetry::recorder::ROOM;
+use crate::telemetry::recorder::{BRIEF_ROOM, ROOM};
 use crate::time::monotonic;
 
 /// A request's stream in an instance; closed when dropped.
@@ -66,7 +66,7 @@ impl Guest {
         info: Rc<StreamInfo>,
         facts: Option<Rc<Facts>>,
         entry: &Plugin,
-        traced: bool,
+        (traced, tapped): (bool, bool),
     ) -> Rc<Self> {
         let id = host.open(info, facts);
         let held = host.hold(id);
@@ -76,6 +76,8 @@ impl Guest {
         let taping = entry.recorder.as_ref().and_then(Taping::begin);
         if taping.is_some() {
             host.with(|instance| instance.tape(id, ROOM));
+        } else if tapped {
+            host.with(|instance| instance.tape_briefly(id, BRIEF_ROOM));
         }
         if traced {
             host.with(|instance| instance.trace(id));
@@ -148,6 +150,24 @@ impl Guest {
         if let Some(told) = &self.told {
             told.borrow_mut().ends(Called { name, began, took, host }, holds);
         }
+    }
+
+    /// How often it was called for a request that is traced or tapped, and the time of that in the guest, in host
+    /// functions, and held.
+    pub(crate) fn times(&self) -> (usize, [Duration; 3]) {
+        let Some(told) = &self.told else { return Default::default() };
+        let told = told.borrow();
+        let took: Duration = told.calls.iter().map(|call| call.took).sum();
+        let host: Duration = told.calls.iter().map(|call| call.host).sum();
+        (told.calls.len(), [took.saturating_sub(host), host, told.waited])
+    }
+
+    /// What was noted of a tapped request.
+    pub(crate) fn tape(&self) -> Option<Tape> {
+        self.with(|instance, id| match &self.taping {
+            Some(_) => instance.taped(id).cloned(),
+            None => instance.take_tape(id),
+        })
     }
 
     /// What was noted of a traced request.

@@ -133,6 +133,18 @@ pub fn explain(plan: &Plan, request: &ExplainRequest) -> Explanation {
     explanation
 }
 
+/// Why a request is for its rule and not for others, with the table that has served it.
+pub(crate) fn candidates(
+    plan: &Plan,
+    listener: ListenerIndex,
+    table: &RouteTable,
+    head: &Parts,
+) -> Explanation {
+    let mut explanation = Explanation::default();
+    add_rules(&mut explanation, plan, listener, table, head);
+    explanation
+}
+
 /// The head as a parser would give it.
 fn head(request: &ExplainRequest) -> Result<Parts, String> {
     let target = match request.path_and_query.as_str() {

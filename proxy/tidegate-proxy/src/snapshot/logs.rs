@@ -200,39 +200,45 @@ impl Log {
 
     /// Whether the values of a head's field are taken out.
     pub(crate) fn hides(&self, name: &HeaderName) -> bool {
-        self.spec.secret_headers.iter().any(|secret| match secret.strip_suffix('*') {
-            Some(start) => name.as_str().starts_with(start),
-            None => name.as_str() == secret,
-        })
+        hides(&self.spec.secret_headers, name.as_str())
     }
 
     /// A path and query without the values that are taken out.
     pub(crate) fn path(&self, path: &str, value: &mut Value<'_>) {
         match path.split_once('?') {
             Some((before, query)) if !self.spec.secret_query.is_empty() => {
-                value.target(self.redacted(before, query).as_bytes());
+                value.target(without_secrets(&self.spec.secret_query, before, query).as_bytes());
             }
             _ => value.target(path.as_bytes()),
         }
     }
+}
 
-    fn redacted(&self, path: &str, query: &str) -> String {
-        let mut text = format!("{path}?");
-        for (index, pair) in query.split('&').enumerate() {
-            if index > 0 {
-                text.push('&');
-            }
-            match pair.split_once('=') {
-                Some((name, _)) if self.spec.secret_query.iter().any(|secret| is_named(name, secret)) => {
-                    text.push_str(name);
-                    text.push('=');
-                    text.push_str(TAKEN_OUT);
-                }
-                _ => text.push_str(pair),
-            }
+/// Whether one of these names, of which one that ends in `*` stands for all that begin so, is this one.
+pub(crate) fn hides(secrets: &[String], name: &str) -> bool {
+    secrets.iter().any(|secret| match secret.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == secret,
+    })
+}
+
+/// A path and query without the values of these parameters.
+pub(crate) fn without_secrets(secrets: &[String], path: &str, query: &str) -> String {
+    let mut text = format!("{path}?");
+    for (index, pair) in query.split('&').enumerate() {
+        if index > 0 {
+            text.push('&');
         }
-        text
+        match pair.split_once('=') {
+            Some((name, _)) if secrets.iter().any(|secret| is_named(name, secret)) => {
+                text.push_str(name);
+                text.push('=');
+                text.push_str(TAKEN_OUT);
+            }
+            _ => text.push_str(pair),
+        }
     }
+    text
 }
 
 /// What stands for a value that was taken out.

@@ -143,6 +143,9 @@ const WAITING: usize = 64;
 /// Bytes that are noted of one request; what is longer is recorded up to there.
 pub(crate) const ROOM: usize = 256 << 10;
 
+/// Bytes that are noted of one that a tap may show.
+pub(crate) const BRIEF_ROOM: usize = 32 << 10;
+
 const MILLION: u64 = 1_000_000;
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ impl Instance {
         if self.over || Kind::of(token) != Some(Kind::Foreign) {
             return Ok(());
         }
-        if self.store.data().tapes {
+        if self.store.data().tapes > 0 {
             self.note_foreign(token, &result, now);
         }
         let state = self.store.data_mut();

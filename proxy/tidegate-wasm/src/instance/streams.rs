@@ -10,7 +10,7 @@ use crate::{
         fields::{keep_response, keep_trailers, request_len},
         table::ROOT,
     },
-    tape::{Content, Event, fields, request_fields, response_fields},
+    tape::{Event, fields, request_fields, response_fields},
 };
 use bytes::Bytes;
 use http::{HeaderMap, request, response};
@@ -304,7 +304,7 @@ impl Instance {
 
     fn on_body(&mut self, id: StreamId, side: Side, chunk: Bytes, end: bool, now: Now) -> Result<Step, Trap> {
         let stream = self.stream_mut(id)?;
-        stream.note(now, || Event::Body { side: side.into(), body: Content::of(&chunk), end });
+        stream.note_body(now, side, &chunk, end);
         let step = self.show_body(id, side, chunk, end, now);
         self.noted(id, now, step)
     }

@@ -14,8 +14,17 @@ impl Instance {
     pub fn tape(&mut self, id: StreamId, room: usize) {
         let state = self.store.data_mut();
         if let Some(stream) = state.streams.get_mut(id.0) {
-            stream.tape = Some(Box::new(Tape::new(&stream.info, stream.opened, room)));
-            state.tapes = true;
+            let before = stream.tape.replace(Box::new(Tape::new(&stream.info, stream.opened, room)));
+            state.tapes += usize::from(before.is_none());
+        }
+    }
+
+    /// As [`Instance::tape`], but bodies are counted only.
+    pub fn tape_briefly(&mut self, id: StreamId, room: usize) {
+        self.tape(id, room);
+        let stream = self.store.data_mut().streams.get_mut(id.0);
+        if let Some(tape) = stream.and_then(|stream| stream.tape.as_mut()) {
+            tape.be_brief();
         }
     }
 
@@ -29,6 +38,7 @@ impl Instance {
     pub fn take_tape(&mut self, id: StreamId) -> Option<Tape> {
         let state = self.store.data_mut();
         let open = state.streams.get_mut(id.0).and_then(|stream| stream.tape.take());
+        state.tapes -= usize::from(open.is_some());
         let tape =
             open.or_else(|| state.closed_tape.take_if(|(closed, _)| *closed == id.0).map(|(_, tape)| tape));
         tape.map(|tape| *tape)
@@ -36,7 +46,7 @@ impl Instance {
 
     /// Notes what became of an event, if the stream has a tape.
     pub(super) fn noted(&mut self, id: StreamId, now: Now, step: Result<Step, Trap>) -> Result<Step, Trap> {
-        if self.store.data().tapes
+        if self.store.data().tapes > 0
             && let Some(stream) = self.store.data_mut().streams.get_mut(id.0)
             && let Some(tape) = &mut stream.tape
         {
@@ -67,6 +77,7 @@ impl Instance {
         let state = self.store.data_mut();
         let Some(stream) = state.streams.get_mut(id.0) else { return };
         let Some(mut tape) = stream.tape.take() else { return };
+        state.tapes -= 1;
         for effect in state.effects.iter().filter(|effect| effect.stream() == Some(id)) {
             tape.note_effect(stream.opened, now, effect);
         }
@@ -82,7 +93,7 @@ impl Instance {
             let event = Event::Answer {
                 call,
                 headers: response.map(|response| response_fields(&response.head)),
-                body: Content::of(response.map_or(&[][..], |response| &response.body)),
+                body: tape.content(response.map_or(&[][..], |response| &response.body)),
                 trailers: response.map(|response| fields(&response.trailers)).unwrap_or_default(),
             };
             return tape.note(stream.opened, now, event);
@@ -101,7 +112,7 @@ impl Instance {
                 Ok(_) => (Status::Ok, String::new()),
                 Err((status, message)) => (*status, message.clone()),
             };
-            let body = Content::of(result.as_deref().unwrap_or_default());
+            let body = tape.content(result.as_deref().unwrap_or_default());
             let event = Event::ForeignResult { call, status: status.number(), message, body };
             return tape.note(stream.opened, now, event);
         }
@@ -126,10 +137,23 @@ impl Stream {
         }
     }
 
+    /// Notes a piece of a body that the guest is shown, if there is a tape.
+    #[inline]
+    pub(crate) fn note_body(&mut self, now: Now, side: Side, chunk: &[u8], end: bool) {
+        if let Some(tape) = &mut self.tape
+            && !tape.counts_told(side, chunk.len())
+        {
+            self.note(now, || Event::Body { side: side.into(), body: Content::of(chunk), end });
+        }
+    }
+
     /// Notes what goes on of a body, if there is a tape.
     #[inline]
     pub(crate) fn note_left(&mut self, now: Now, side: Side, body: &[u8]) {
-        if self.tape.is_some() && !body.is_empty() {
+        if let Some(tape) = &mut self.tape
+            && !body.is_empty()
+            && !tape.counts_left(side, body.len())
+        {
             self.note(now, || Event::BodyLeft { side: side.into(), body: Content::of(body) });
         }
     }

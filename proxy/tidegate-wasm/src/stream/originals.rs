@@ -47,6 +47,9 @@ impl Stream {
 
     /// The guest is about to write to a body, which also takes the length out of its head.
     pub(crate) fn keep_body(&mut self, side: Side, call: u64) {
+        if let Some(tape) = &mut self.tape {
+            tape.writes(side);
+        }
         self.keep_head(side, call);
         let Some(originals) = originals(&mut self.originals, self.survives, call) else { return };
         let (flow, behind) = match side {

@@ -11,6 +11,7 @@ pub(super) struct Access {
     /// It listens where only this machine can reach it.
     local: bool,
     operates: bool,
+    taps_bodies: bool,
 }
 
 /// Why a request is not answered, and how this is said.
@@ -20,12 +21,22 @@ impl Access {
     /// As configured.
     pub(super) fn of(settings: &plan::Admin) -> Self {
         let local = settings.address.is_none_or(|address| address.ip().is_loopback());
-        Self { token: settings.token.clone(), local, operates: settings.operates }
+        Self {
+            token: settings.token.clone(),
+            local,
+            operates: settings.operates,
+            taps_bodies: settings.tap.bodies,
+        }
     }
 
     /// Whether log levels, reloads and the end may be asked for.
     pub(super) fn operates(&self) -> bool {
         self.operates
+    }
+
+    /// Whether taps may show bodies.
+    pub(super) fn taps_bodies(&self) -> bool {
+        self.taps_bodies
     }
 
     /// Whether a request may be answered. What is `open` needs no token: probes and the dashboard's own files.
@@ -91,20 +102,20 @@ mod tests {
 
     #[test]
     fn names_that_lead_elsewhere_are_not_answered_on_loopback() {
-        let local = Access { token: None, local: true, operates: false };
+        let local = Access { token: None, local: true, ..Access::default() };
         for host in ["127.0.0.1:9900", "[::1]:9900", "localhost", "a.localhost:9900", "", "10.1.2.3"] {
             assert_eq!(status(&local, "GET", &[("host", host)], false), 200, "{host}");
         }
         for host in ["rebound.example:9900", "localhost.example", "127.0.0.1.example"] {
             assert_eq!(status(&local, "GET", &[("host", host)], true), 421, "{host}");
         }
-        let network = Access { token: None, local: false, operates: false };
+        let network = Access { token: None, local: false, ..Access::default() };
         assert_eq!(status(&network, "GET", &[("host", "tidegate.ops.svc:9900")], false), 200);
     }
 
     #[test]
     fn other_sites_change_nothing() {
-        let access = Access { token: None, local: true, operates: false };
+        let access = Access { token: None, local: true, ..Access::default() };
         let here = ("host", "127.0.0.1:9900");
         assert_eq!(status(&access, "POST", &[here], false), 200, "no browser");
         assert_eq!(status(&access, "POST", &[here, ("origin", "http://127.0.0.1:9900")], false), 200);
@@ -116,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_token_is_wanted_but_by_probes() {
-        let access = Access { token: Some("0123456789abcdef".to_owned()), local: false, operates: false };
+        let access = Access { token: Some("0123456789abcdef".to_owned()), local: false, ..Access::default() };
         let right = ("authorization", "Bearer 0123456789abcdef");
         assert_eq!(status(&access, "GET", &[right], false), 200);
         for wrong in [

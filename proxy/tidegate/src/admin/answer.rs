@@ -6,18 +6,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tidegate_config::Problem;
 
+use super::tap::Lines;
 use super::{Levels, Shown};
 use crate::assets;
 use crate::fetch::{Library, Wanted};
 use crate::status::{Behind, PluginState, Status};
 
 /// The body of an answer.
-pub(super) type AdminBody = Full<Bytes>;
+pub(super) type AdminBody = Either<Full<Bytes>, Lines>;
 
 /// Why a request is not done.
 #[derive(Debug)]
@@ -192,7 +193,7 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Admin
 
 /// An answer that nobody keeps.
 pub(super) fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<AdminBody> {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(AdminBody::Left(Full::new(body.into())));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::{AdminBody, AdminError, json_body, respond, text};
-use super::{Shown, answer, assets, candidate, metrics, peers, releases, servers, shared, stats};
+use super::{Shown, answer, assets, candidate, metrics, peers, releases, servers, shared, stats, tap};
 
 /// A path of the API.
 pub(super) struct Endpoint {
@@ -45,6 +45,7 @@ enum Does {
     Reload,
     Drain,
     Peers,
+    Tap,
     Releases,
     Steer,
     SharedData,
@@ -96,6 +97,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         Does::Diff,
         "POST: which requests a candidate configuration would treat otherwise",
     ),
+    shows("/tap", Does::Tap, "live requests with the path that each took, a line each"),
     takes("/log-levels", &["GET", "PUT"], Does::Levels, "levels of the gateway's own log; PUT takes others"),
     takes("/reload", &["POST"], Does::Reload, "POST: reads the configuration again, as SIGHUP does"),
     takes("/drain", &["POST"], Does::Drain, "POST: ends the process as SIGTERM does"),
@@ -197,6 +199,7 @@ async fn done(
             respond(StatusCode::NO_CONTENT, "text/plain", "")
         }
         Does::Peers => json_body(&peers::Merged { peers: shown.peers.now() }),
+        Does::Tap => tap::open(head, shown).await?,
         Does::Releases => json_body(&releases::all(shown)),
         Does::Steer => releases::steer(head.uri.path(), shown),
         Does::SharedData => shared::answer(head, body, shown).await,

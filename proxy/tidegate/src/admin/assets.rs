@@ -22,10 +22,10 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &[u8]); 18] = files! {
+const FILES: [(&str, &[u8]); 19] = files! {
     "index.html" "style.css" "icon.svg" "app.js" "chart.js" "data.js" "dom.js" "format.js"
     "views/overview.js" "views/graph.js" "views/routes.js" "views/upstreams.js" "views/plugins.js"
-    "views/configuration.js" "views/certificates.js" "views/problems.js" "vendor/uPlot.js" "vendor/uPlot.css"
+    "views/configuration.js" "views/certificates.js" "views/problems.js" "views/tap.js" "vendor/uPlot.js" "vendor/uPlot.css"
 };
 
 /// The file at a path below [`PREFIX`].

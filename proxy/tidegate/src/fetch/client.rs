@@ -7,12 +7,14 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio_rustls::TlsConnector;
 
 /// Sends requests.
@@ -93,6 +95,27 @@ impl Client {
 
     /// Sends one request. Errors name the URL without its query, which may hold a secret.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Answer, String> {
+        let limit = call.limit;
+        let url = call.url.clone();
+        let wrong = |why: String| format!("{}: {why}", told(&url));
+        let (request, stream) = self.connect(&call).await?;
+        exchange(stream, request, &url, limit).await.map_err(wrong)
+    }
+
+    /// As [`Client::send`] for an answer whose body comes bit by bit; to be called on a thread of local tasks.
+    pub(crate) async fn begin(&self, call: Call<'_>) -> Result<Coming, String> {
+        let wrong = |why: hyper::Error| format!("{}: {why}", told(call.url));
+        let (request, stream) = self.connect(&call).await?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(wrong)?;
+        // Its error reaches the answer as well.
+        let connection = spawn_local(async move { drop(connection.await) });
+        let answer = sender.send_request(request).await.map_err(wrong)?;
+        let (head, body) = answer.into_parts();
+        Ok(Coming { status: head.status, body, url: told(call.url), connection: connection.abort_handle() })
+    }
+
+    async fn connect(&self, call: &Call<'_>) -> Result<(Request<Full<Bytes>>, Box<dyn Io>), String> {
         let url = call.url;
         let told = told(url);
         let (Some(authority), Some(scheme)) = (url.authority(), url.scheme_str()) else {
@@ -105,16 +128,59 @@ impl Client {
             .await
             .map_err(|error| format!("{told}: cannot connect to {host}:{port}: {error}"))?;
         let _ = stream.set_nodelay(true);
-        let request = request(&call).map_err(|error| format!("{told}: {error}"))?;
-        let wrong = |why: String| format!("{told}: {why}");
+        let request = request(call).map_err(|error| format!("{told}: {error}"))?;
         if scheme == "http" {
-            return exchange(stream, request, url, call.limit).await.map_err(wrong);
+            return Ok((request, Box::new(stream)));
         }
         let name = ServerName::try_from(bare.to_owned())
             .map_err(|_| format!("{told}: {bare:?} is no name that a certificate could have"))?;
         let stream = self.tls.connect(name, stream).await;
         let stream = stream.map_err(|error| format!("{told}: TLS: {error}"))?;
-        exchange(stream, request, url, call.limit).await.map_err(wrong)
+        Ok((request, Box::new(stream)))
+    }
+}
+
+/// A connection with or without TLS.
+trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
+/// An answer whose body comes bit by bit. Its connection ends with it.
+pub(crate) struct Coming {
+    pub(crate) status: StatusCode,
+    body: Incoming,
+    url: String,
+    connection: AbortHandle,
+}
+
+impl Coming {
+    /// The next piece; none: that was all.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| format!("{}: the answer broke off: {error}", self.url))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All of it, up to so many bytes.
+    pub(crate) async fn whole(&mut self, limit: usize) -> Result<Vec<u8>, String> {
+        let mut all = Vec::new();
+        while let Some(piece) = self.next().await? {
+            all.extend_from_slice(&piece);
+            if all.len() > limit {
+                return Err(format!("{}: the answer is larger than {limit} bytes", self.url));
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.connection.abort();
     }
 }
 

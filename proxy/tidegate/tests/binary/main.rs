@@ -16,5 +16,6 @@ mod releases;
 mod reload;
 mod serve;
 mod shown;
+mod taps;
 mod templates;
 mod tools;

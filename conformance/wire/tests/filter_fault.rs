@@ -237,3 +237,14 @@ fn the_example_runs() {
         "{requests:?}"
     );
 }
+
+#[test]
+fn requests_that_cannot_meet_a_fault_pass_without_the_filter() {
+    let upstream = ScriptedUpstream::plain();
+    let config = "{ faults: [{ match: { path: { prefix: /elsewhere } }, abort: { status: 503 } }], byHeader: { abort: true } }";
+    let gateway = gateway(config, &upstream);
+    assert_eq!(get(&gateway, "").status, 200);
+    assert_eq!(gateway.metric("tidegate_plugin_passed_over_total", "fault"), 1.0);
+    assert_eq!(get(&gateway, "x-tidegate-fault-abort: 418\r\n").status, 418);
+    assert_eq!(gateway.metric("tidegate_plugin_requests_total", "fault"), 1.0);
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
 use tidegate_sdk::units::{Size, Span};
-use tidegate_sdk::{ConfigError, Request, Value};
+use tidegate_sdk::{ConfigError, Interest, Request, Value};
 
 use crate::config;
 use crate::draw::{Draw, Share};
@@ -22,12 +22,19 @@ pub(crate) struct ByHeader {
     min_bandwidth: Option<usize>,
     truncate: bool,
     corrupt: bool,
-    /// How many headers are allowed.
-    names: usize,
+    /// The headers that are allowed.
+    names: Vec<&'static str>,
 }
 
 /// What all of them begin with.
 const PREFIX: &str = "x-tidegate-fault-";
+
+const DELAY: &str = "x-tidegate-fault-delay";
+const ABORT: &str = "x-tidegate-fault-abort";
+const UP: &str = "x-tidegate-fault-up";
+const DOWN: &str = "x-tidegate-fault-down";
+const TRUNCATE: &str = "x-tidegate-fault-truncate";
+const CORRUPT: &str = "x-tidegate-fault-corrupt";
 
 /// So many headers are read one by one for less than all of a head.
 const FEW: usize = 2;
@@ -55,10 +62,16 @@ impl ByHeader {
         if config.min_bandwidth.is_some_and(|rate| rate.0 == 0) {
             return Err(ConfigError::at("byHeader.minBandwidth", "is 0, which would hold bodies for ever"));
         }
-        let one = [config.max_delay.is_some(), config.abort, config.truncate, config.corrupt];
-        let names = one.iter().filter(|allowed| **allowed).count();
+        let allowed = [
+            (DELAY, config.max_delay.is_some()),
+            (ABORT, config.abort),
+            (UP, config.min_bandwidth.is_some()),
+            (DOWN, config.min_bandwidth.is_some()),
+            (TRUNCATE, config.truncate),
+            (CORRUPT, config.corrupt),
+        ];
         Ok(ByHeader {
-            names: names + 2 * usize::from(config.min_bandwidth.is_some()),
+            names: allowed.into_iter().filter_map(|(name, allowed)| allowed.then_some(name)).collect(),
             matcher: Matcher::new(config.r#match.as_ref(), "byHeader.match")?,
             share: Share::of_percent(config.percent, "byHeader")?,
             max_delay: config.max_delay.map(|span| span.0),
@@ -69,11 +82,16 @@ impl ByHeader {
         })
     }
 
+    /// The headers that it takes out of requests.
+    pub(crate) fn interest(&self) -> impl Iterator<Item = Interest<'_>> {
+        self.names.iter().map(|name| Interest::Header(name))
+    }
+
     /// Takes the headers out of the request; what was in them, if any was there and this request may ask.
     pub(crate) fn take<S>(&self, request: &Request<S>) -> Option<Wishes> {
         let headers = request.headers();
         // Looked at together: nearly no request has any of them.
-        if self.names > FEW && !headers.all().iter().any(|(name, _)| name.starts_with(PREFIX)) {
+        if self.names.len() > FEW && !headers.all().iter().any(|(name, _)| name.starts_with(PREFIX)) {
             return None;
         }
         let take = |name: &str, allowed: bool| {
@@ -85,12 +103,12 @@ impl ByHeader {
         };
         let rates = self.min_bandwidth.is_some();
         let wishes = Wishes {
-            delay: take("x-tidegate-fault-delay", self.max_delay.is_some()),
-            abort: take("x-tidegate-fault-abort", self.abort),
-            up: take("x-tidegate-fault-up", rates),
-            down: take("x-tidegate-fault-down", rates),
-            truncate: take("x-tidegate-fault-truncate", self.truncate),
-            corrupt: take("x-tidegate-fault-corrupt", self.corrupt),
+            delay: take(DELAY, self.max_delay.is_some()),
+            abort: take(ABORT, self.abort),
+            up: take(UP, rates),
+            down: take(DOWN, rates),
+            truncate: take(TRUNCATE, self.truncate),
+            corrupt: take(CORRUPT, self.corrupt),
         };
         (!wishes.is_nothing() && self.matcher.fits(request)).then_some(wishes)
     }

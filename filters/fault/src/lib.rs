@@ -13,7 +13,8 @@ mod shape;
 use std::cell::{Cell, OnceCell, RefCell};
 
 use tidegate_sdk::{
-    Body, ConfigError, Counter, Failure, Filter, Flow, Reply, Request, Response, Result, filter, log, random,
+    Body, ConfigError, Counter, Failure, Filter, Flow, Interest, Plugin, Reply, Request, Response, Result,
+    filter, log, random,
 };
 
 use by_header::ByHeader;
@@ -62,24 +63,13 @@ impl Filter for FaultFilter {
     type Config = Config;
     type State = Decided;
 
-    fn new(config: Config) -> std::result::Result<Self, ConfigError> {
-        if config.faults.is_empty() && config.by_header.is_none() {
-            return Err(ConfigError::new("has neither faults nor byHeader, so nothing would ever happen"));
-        }
-        let entries = config.faults.iter().enumerate();
-        let entries: std::result::Result<Vec<_>, _> =
-            entries.map(|(at, fault)| Entry::new(fault, &format!("faults[{at}]"))).collect();
-        let decide_by = config.decide_by.map(|name| matching::header_name(&name, "decideBy")).transpose()?;
+    fn new(config: Config, plugin: &Plugin) -> std::result::Result<Self, ConfigError> {
+        let filter = FaultFilter::build(config)?;
         places::prepare();
-        Ok(FaultFilter {
-            entries: entries?,
-            by_header: config.by_header.as_ref().map(ByHeader::new).transpose()?,
-            seed: config.seed,
-            decide_by,
-            max_active: config.max_active,
-            drawn: Cell::new(0),
-            injected: Injected::new(),
-        })
+        if let Some(interest) = filter.interest() {
+            plugin.interest(&interest);
+        }
+        Ok(filter)
     }
 
     async fn on_request(&self, request: &mut Request<Decided>, body: &mut Body) -> Result<Flow> {
@@ -137,6 +127,38 @@ impl Filter for FaultFilter {
 }
 
 impl FaultFilter {
+    /// Checks the configuration.
+    fn build(config: Config) -> std::result::Result<Self, ConfigError> {
+        if config.faults.is_empty() && config.by_header.is_none() {
+            return Err(ConfigError::new("has neither faults nor byHeader, so nothing would ever happen"));
+        }
+        let entries = config.faults.iter().enumerate();
+        let entries: std::result::Result<Vec<_>, _> =
+            entries.map(|(at, fault)| Entry::new(fault, &format!("faults[{at}]"))).collect();
+        let decide_by = config.decide_by.map(|name| matching::header_name(&name, "decideBy")).transpose()?;
+        Ok(FaultFilter {
+            entries: entries?,
+            by_header: config.by_header.as_ref().map(ByHeader::new).transpose()?,
+            seed: config.seed,
+            decide_by,
+            max_active: config.max_active,
+            drawn: Cell::new(0),
+            injected: Injected::new(),
+        })
+    }
+
+    /// Which requests there is anything for; nothing where that is all of them.
+    fn interest(&self) -> Option<Vec<Interest<'_>>> {
+        let mut all = Vec::new();
+        for entry in &self.entries {
+            all.extend(entry.interest()?);
+        }
+        if let Some(by_header) = &self.by_header {
+            all.extend(by_header.interest());
+        }
+        Some(all)
+    }
+
     /// What this request meets.
     fn plan(&self, request: &Request<Decided>) -> Plan {
         let wishes =

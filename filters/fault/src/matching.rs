@@ -1,6 +1,6 @@
 //! Which requests an entry is about.
 
-use tidegate_sdk::{ConfigError, Request};
+use tidegate_sdk::{ConfigError, Interest, Request};
 
 use crate::config;
 
@@ -31,6 +31,22 @@ impl Matcher {
             headers.push((name, (value != "*").then(|| value.clone())));
         }
         Ok(Matcher { path: wanted.path.clone(), methods: wanted.methods.clone(), headers })
+    }
+
+    /// What all requests that fit have in common, or one of it; nothing where they have nothing.
+    pub(crate) fn interest(&self) -> Option<Vec<Interest<'_>>> {
+        match (&self.path, self.headers.first(), &self.methods) {
+            (Some(config::Path::Exact(path)), ..) => Some(vec![Interest::Path(path)]),
+            (Some(config::Path::Prefix(path)), ..) => {
+                let whole = path.trim_end_matches('/');
+                Some(vec![Interest::PathPrefix(if whole.is_empty() { "/" } else { whole })])
+            }
+            (None, Some((name, _)), _) => Some(vec![Interest::Header(name)]),
+            (None, None, Some(methods)) => {
+                Some(methods.iter().map(|method| Interest::Method(method)).collect())
+            }
+            (None, None, None) => None,
+        }
     }
 
     pub(crate) fn fits<S>(&self, request: &Request<S>) -> bool {

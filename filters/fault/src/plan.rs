@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_sdk::{ConfigError, Request};
+use tidegate_sdk::{ConfigError, Interest, Request};
 
 use crate::config::{self, Which};
 use crate::draw::{Draw, Length, Share};
@@ -19,6 +19,8 @@ pub(crate) struct Entry {
     corrupt: Option<(Share, Which, u32)>,
     /// Whether anything is left to chance.
     pub(crate) draws: bool,
+    /// Whether there is any fault whose share is not 0.
+    injects: bool,
 }
 
 /// What is answered in place of the upstream.
@@ -97,31 +99,39 @@ impl Entry {
             }
             Some(corrupt) => Some((share(corrupt.percent, "corrupt")?, corrupt.body, corrupt.every)),
         };
-        let mut entry = Entry { matcher, delay, abort, bandwidth, truncate, corrupt, draws: false };
-        entry.draws = entry.is_drawn(path)?;
+        let mut entry =
+            Entry { matcher, delay, abort, bandwidth, truncate, corrupt, draws: false, injects: false };
+        let shares = entry.shares();
+        if shares.iter().all(Option::is_none) {
+            let problem = "has no fault: one of delay, abort, bandwidth, truncate and corrupt";
+            return Err(ConfigError::at(path, problem));
+        }
+        let varies = entry.delay.is_some_and(|(_, length)| !length.is_fixed());
+        let some = |share: Share| !share.is_certain() && !share.is_none();
+        entry.injects = !shares.iter().flatten().all(|share| share.is_none());
+        entry.draws =
+            entry.injects && (varies || entry.corrupt.is_some() || shares.into_iter().flatten().any(some));
         Ok(entry)
     }
 
-    fn is_drawn(&self, path: &str) -> Result<bool, ConfigError> {
-        let shares = [
+    /// How many requests each kind is for.
+    fn shares(&self) -> [Option<Share>; 5] {
+        [
             self.delay.as_ref().map(|fault| fault.0),
             self.abort.as_ref().map(|fault| fault.0),
             self.bandwidth.as_ref().map(|fault| fault.0),
             self.truncate.as_ref().map(|fault| fault.0),
             self.corrupt.as_ref().map(|fault| fault.0),
-        ];
-        if shares.iter().all(Option::is_none) {
-            let problem = "has no fault: one of delay, abort, bandwidth, truncate and corrupt";
-            return Err(ConfigError::at(path, problem));
-        }
-        let varies = self.delay.is_some_and(|(_, length)| !length.is_fixed());
-        let some = |share: Share| !share.is_certain() && !share.is_none();
-        let injects = !shares.iter().flatten().all(|share| share.is_none());
-        Ok(injects && (varies || self.corrupt.is_some() || shares.into_iter().flatten().any(some)))
+        ]
     }
 
     pub(crate) fn fits<S>(&self, request: &Request<S>) -> bool {
         self.matcher.fits(request)
+    }
+
+    /// What the requests have in common that may meet a fault by it; nothing where that is all of them.
+    pub(crate) fn interest(&self) -> Option<Vec<Interest<'_>>> {
+        if self.injects { self.matcher.interest() } else { Some(Vec::new()) }
     }
 
     /// What this request meets. The order of draws is always the same.

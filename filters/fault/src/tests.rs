@@ -258,3 +258,30 @@ fn the_reference_page_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/filters/reference/fault.md");
     tidegate_sdk_test::reference::assert_current(path, &page);
 }
+
+fn interest(config: &str) -> Option<Vec<String>> {
+    let config = serde_json::from_str(config).expect("a correct configuration");
+    let filter = FaultFilter::build(config).expect("a correct configuration");
+    Some(filter.interest()?.iter().map(|one| format!("{one:?}")).collect())
+}
+
+#[test]
+fn only_requests_that_may_meet_a_fault_matter() {
+    let some = r#"{ "faults": [
+        { "match": { "path": { "prefix": "/a/" }, "methods": ["GET"] }, "abort": { "status": 503 } },
+        { "match": { "headers": { "X-Team": "shop" }, "methods": ["GET"] }, "abort": { "status": 503 } },
+        { "match": { "methods": ["PUT"] }, "abort": { "status": 503 } },
+        { "abort": { "percent": 0, "status": 503 } }
+    ], "byHeader": { "abort": true, "minBandwidth": "1KiB" } }"#;
+    let wanted = [
+        "PathPrefix(\"/a\")",
+        "Header(\"x-team\")",
+        "Method(\"PUT\")",
+        "Header(\"x-tidegate-fault-abort\")",
+        "Header(\"x-tidegate-fault-up\")",
+        "Header(\"x-tidegate-fault-down\")",
+    ];
+    assert_eq!(interest(some).expect("not all matter"), wanted);
+    assert_eq!(interest(r#"{ "faults": [{ "abort": { "percent": 0, "status": 503 } }] }"#), Some(vec![]));
+    assert_eq!(interest(r#"{ "faults": [{ "match": {}, "abort": { "status": 503 } }] }"#), None);
+}

@@ -12,7 +12,9 @@ mod table;
 
 use std::cell::{Cell, RefCell};
 
-use tidegate_sdk::{ConfigError, Counter, Filter, Flow, Reply, Request, Response, filter, join_all, log};
+use tidegate_sdk::{
+    ConfigError, Counter, Filter, Flow, Interest, Plugin, Reply, Request, Response, filter, join_all, log,
+};
 
 use arms::Arm;
 use paths::{Redirect, Replace};
@@ -57,7 +59,7 @@ impl Filter for Routing {
     type Config = Config;
     type State = Chosen;
 
-    fn new(config: Config) -> Result<Self, ConfigError> {
+    fn new(config: Config, plugin: &Plugin) -> Result<Self, ConfigError> {
         let (redirects, rewrites) = (config.redirects.iter(), config.rewrites.iter());
         let redirects =
             redirects.enumerate().map(|(at, one)| Redirect::new(one, &format!("redirects[{at}]")));
@@ -90,7 +92,12 @@ impl Filter for Routing {
         };
         match routing.redirects.is_empty() && routing.rewrites.is_empty() && routing.rules.is_empty() {
             true => Err(ConfigError::new("has neither redirects nor rewrites nor rules")),
-            false => Ok(routing),
+            false => {
+                if let Some(interest) = routing.interest() {
+                    plugin.interest(&interest);
+                }
+                Ok(routing)
+            }
         }
     }
 
@@ -136,6 +143,19 @@ impl Filter for Routing {
 }
 
 impl Routing {
+    /// Which requests there is anything for; nothing where that is all of them.
+    fn interest(&self) -> Option<Vec<Interest<'_>>> {
+        let mut all: Vec<Interest<'_>> =
+            self.tell_upstream.iter().map(|name| Interest::Header(name)).collect();
+        for replace in self.redirects.iter().map(|redirect| &redirect.replace).chain(&self.rewrites) {
+            all.push(Interest::PathPrefix(replace.beginning.as_deref()?));
+        }
+        for rule in &self.rules {
+            all.extend(rule.interest()?);
+        }
+        Some(all)
+    }
+
     /// Answers the filter's own paths and those that are redirected, and rewrites others.
     fn by_path(&self, request: &Request<Chosen>) -> Option<Reply> {
         let path = request.path();

@@ -3,21 +3,28 @@
 use regex_lite::Regex;
 use tidegate_sdk::ConfigError;
 
-use crate::source::{whole, without_query};
+use crate::source::{beginning, whole, without_query};
 
 /// A path that becomes another.
 #[derive(Debug)]
 pub(crate) struct Replace {
     pattern: Regex,
+    /// What paths that fit begin with, if that is known.
+    pub(crate) beginning: Option<String>,
     to: String,
     keep_query: bool,
 }
 
 impl Replace {
     pub(crate) fn new(pattern: &str, to: &str, keep_query: bool, path: &str) -> Result<Self, ConfigError> {
-        let pattern = whole(pattern, &format!("{path}.path"))?;
-        check_groups(&pattern, to, &format!("{path}.to"))?;
-        Ok(Replace { pattern, to: to.to_owned(), keep_query })
+        let whole = whole(pattern, &format!("{path}.path"))?;
+        check_groups(&whole, to, &format!("{path}.to"))?;
+        Ok(Replace {
+            pattern: whole,
+            beginning: beginning(pattern).map(str::to_owned),
+            to: to.to_owned(),
+            keep_query,
+        })
     }
 
     /// What becomes of a path with its query, if the pattern fits.
@@ -76,7 +83,7 @@ fn check_groups(pattern: &Regex, to: &str, path: &str) -> Result<(), ConfigError
 #[derive(Debug)]
 pub(crate) struct Redirect {
     pub(crate) status: u16,
-    replace: Replace,
+    pub(crate) replace: Replace,
 }
 
 impl Redirect {

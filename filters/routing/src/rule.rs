@@ -1,6 +1,6 @@
 //! Rules, checked: which requests they are about, and what decides.
 
-use tidegate_sdk::{ConfigError, Reply, Request};
+use tidegate_sdk::{ConfigError, Interest, Reply, Request};
 
 use crate::arms::{Arm, check_name};
 use crate::config::{self, Source, To};
@@ -82,6 +82,15 @@ impl Rule {
             }
         };
         Ok(Rule { matcher, arms, kind })
+    }
+
+    /// What the requests have in common that it may be about; nothing where that is all of them.
+    pub(crate) fn interest(&self) -> Option<Vec<Interest<'_>>> {
+        let mut all = self.matcher.interest()?;
+        if let Kind::Switch(switch) = &self.kind {
+            all.extend(switch.control_path().map(Interest::Path));
+        }
+        Some(all)
     }
 
     /// What it says of this request; nothing, if the next one is to decide. An answer ends all.

@@ -1,7 +1,7 @@
 //! Values of a request, and which requests a rule is about.
 
 use regex_lite::Regex;
-use tidegate_sdk::{ConfigError, Request};
+use tidegate_sdk::{ConfigError, Interest, Request};
 
 use crate::config::{self, Source};
 
@@ -61,10 +61,27 @@ pub(crate) fn whole(pattern: &str, path: &str) -> Result<Regex, ConfigError> {
         .map_err(|error| ConfigError::at(path, format!("\"{pattern}\" is no regular expression: {error}")))
 }
 
+/// What every text begins with that a regular expression fits as a whole; nothing where that is not plain.
+pub(crate) fn beginning(pattern: &str) -> Option<&str> {
+    if pattern.contains('|') {
+        return None;
+    }
+    let end = pattern.find(|c: char| "\\.+*?()[]{}^$".contains(c)).unwrap_or(pattern.len());
+    let (text, rest) = pattern.split_at_checked(end)?;
+    // What stands before these may be missing.
+    let text = match rest.chars().next() {
+        Some('*' | '?' | '{') => text.get(..text.char_indices().last()?.0)?,
+        _ => text,
+    };
+    text.starts_with('/').then_some(text)
+}
+
 /// Which requests a rule is about.
 #[derive(Debug, Default)]
 pub(crate) struct Matcher {
     path: Option<Regex>,
+    /// What paths that fit begin with, if that is known.
+    beginning: Option<String>,
     methods: Option<Vec<String>>,
     /// Names, and the values that they must have, if a certain one.
     headers: Vec<(String, Option<String>)>,
@@ -85,10 +102,25 @@ impl Matcher {
         let pattern = wanted.path.as_ref().map(|pattern| whole(pattern, &format!("{path}.path")));
         Ok(Matcher {
             path: pattern.transpose()?,
+            beginning: wanted.path.as_deref().and_then(beginning).map(str::to_owned),
             methods: wanted.methods.clone(),
             headers,
             cookies: wanted.cookies.iter().map(|(name, value)| (name.clone(), certain(value))).collect(),
         })
+    }
+
+    /// What all requests that fit have in common, or one of it; nothing where they have nothing.
+    pub(crate) fn interest(&self) -> Option<Vec<Interest<'_>>> {
+        if let Some(beginning) = &self.beginning {
+            return Some(vec![Interest::PathPrefix(beginning)]);
+        }
+        if let Some((name, _)) = self.headers.first() {
+            return Some(vec![Interest::Header(name)]);
+        }
+        if !self.cookies.is_empty() {
+            return Some(vec![Interest::Header("cookie")]);
+        }
+        Some(self.methods.as_ref()?.iter().map(|method| Interest::Method(method)).collect())
     }
 
     pub(crate) fn fits<S>(&self, request: &Request<S>) -> bool {
@@ -101,5 +133,32 @@ impl Matcher {
             && self.headers.iter().all(|(name, wanted)| fits(request.headers().get(name), wanted))
             && self.cookies.iter().all(|(name, wanted)| fits(request.cookie(name), wanted))
             && self.path.as_ref().is_none_or(|path| path.is_match(without_query(&request.path())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::beginning;
+
+    #[test]
+    fn beginnings_are_what_is_plain() {
+        let cases = [
+            ("/old/(.*)", Some("/old/")),
+            ("/shop.*", Some("/shop")),
+            ("/a", Some("/a")),
+            ("/ab?", Some("/a")),
+            ("/ab*c", Some("/a")),
+            ("/ab+c", Some("/ab")),
+            ("/a{2}", Some("/")),
+            ("/\\.well-known/.*", Some("/")),
+            ("/a|/b", None),
+            ("(?i)/a", None),
+            (".*", None),
+            ("/?a", None),
+            ("/\u{e9}?", Some("/")),
+        ];
+        for (pattern, wanted) in cases {
+            assert_eq!(beginning(pattern), wanted, "{pattern}");
+        }
     }
 }

@@ -52,6 +52,11 @@ impl Switch {
         state.and_then(|state| at(state.value)).unwrap_or(self.initial)
     }
 
+    /// The path on which it is changed.
+    pub(crate) fn control_path(&self) -> Option<&str> {
+        self.control.as_ref().map(|control| control.path.as_str())
+    }
+
     /// The answer to a request for the control path, if this is one.
     pub(crate) fn control<S>(&self, request: &Request<S>, path: &str, arms: &[Arm]) -> Option<Reply> {
         let control = self.control.as_ref().filter(|control| control.path == without_query(path))?;

@@ -297,6 +297,8 @@ pub(crate) struct TcpCells {
 pub(crate) struct PluginCells {
     /// Requests that passed it.
     pub(crate) streams: Counter,
+    /// Requests that it has nothing to do with, as it said.
+    pub(crate) passed_over: Counter,
     /// Answers it gave.
     pub(crate) replies: Counter,
     /// Traps.

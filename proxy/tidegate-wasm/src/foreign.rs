@@ -2,15 +2,18 @@
 
 pub(crate) mod crypto;
 pub(crate) mod expression;
+pub(crate) mod interest;
 pub(crate) mod password;
 pub(crate) mod redis;
 pub(crate) mod tokens;
 pub(crate) mod zlib;
 
 use expression::Expressions;
+use http::request;
+use interest::Interest;
 
 /// Names of all foreign functions, in order.
-pub const FOREIGN_FUNCTIONS: [&str; 23] = [
+pub const FOREIGN_FUNCTIONS: [&str; 24] = [
     "clear_route_cache",
     "compress",
     "declare_property",
@@ -23,6 +26,7 @@ pub const FOREIGN_FUNCTIONS: [&str; 23] = [
     "tidegate_cancel",
     "tidegate_feed",
     "tidegate_has",
+    "tidegate_interest",
     "tidegate_leave",
     "tidegate_limit",
     "tidegate_redis",
@@ -42,6 +46,16 @@ pub(crate) struct Definitions {
     pub(crate) expressions: Expressions,
     /// Few, so a list.
     pub(crate) declared: Vec<Declared>,
+    /// Which requests it is shown; none: all.
+    pub(crate) interest: Option<Interest>,
+}
+
+impl Definitions {
+    /// Whether a request with this head passes without the guest; see [`crate::Instance::passes_over`].
+    #[inline]
+    pub(crate) fn pass_over(&self, head: &request::Parts, adds: impl Fn(&[u8]) -> bool) -> bool {
+        self.interest.as_ref().is_some_and(|interest| !interest.includes(head, adds))
+    }
 }
 
 /// A property that a guest has declared.

@@ -12,6 +12,7 @@ mod rewrite;
 mod snapshot;
 
 use crate::{Instance, LoadError, Module, Now, Plugin, StartError, foreign::Definitions, state::Metrics};
+use http::request;
 use parts::Parts;
 use std::sync::Arc;
 
@@ -71,6 +72,12 @@ impl Image {
 
     pub(crate) fn definitions(&self) -> &Arc<Definitions> {
         &self.definitions
+    }
+
+    /// As [`Instance::passes_over`] for instances that begin as this image.
+    #[must_use]
+    pub fn passes_over(&self, head: &request::Parts, adds: impl Fn(&[u8]) -> bool) -> bool {
+        self.definitions.pass_over(head, adds)
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {

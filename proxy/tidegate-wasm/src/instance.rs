@@ -28,6 +28,7 @@ use crate::{
     stream::table::ROOT,
     usage::{self, Usage},
 };
+use http::request;
 use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 use tidegate_abi::Status;
 use wasmtime::Store;
@@ -353,6 +354,15 @@ impl Instance {
     #[must_use]
     pub fn has_effects(&self) -> bool {
         !self.store.data().effects.is_empty()
+    }
+
+    /// Whether a request with this head passes without the guest, because it has said that it has nothing to do with
+    /// such: then no stream is opened for it. `adds` tells of a field's name whether it will be put into the head for a
+    /// guest that looks.
+    #[must_use]
+    #[inline]
+    pub fn passes_over(&self, head: &request::Parts, adds: impl Fn(&[u8]) -> bool) -> bool {
+        self.store.data().definitions.pass_over(head, adds)
     }
 
     /// The next thing that the guest wishes for, oldest first.

@@ -118,7 +118,7 @@ pub use flow::{Flow, IntoFlow};
 pub use headers::Headers;
 pub use join::{Either, join, join_all, race};
 pub use metric::{Counter, Gauge, Histogram};
-pub use plugin::{Plugin, spawn};
+pub use plugin::{Interest, Plugin, spawn};
 pub use reply::Reply;
 pub use request::{Connection, Finished, Request, Response};
 /// Makes a Wasm module of an `impl Filter for X` block; once in a crate of the type `cdylib`. See [`Filter`].

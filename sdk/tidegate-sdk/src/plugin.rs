@@ -27,6 +27,36 @@ impl Plugin {
         self.tick.set(Some((period, time::sleep)));
     }
 
+    /// Says which requests the filter has to do with: those that fit one of these. Tidegate has the others pass as if the
+    /// filter were not there, which costs next to nothing: none of its handlers is called for them, nor
+    /// [`Filter::on_log`](crate::Filter::on_log). It is a hint, for [`Filter::new`](crate::Filter::new): other hosts show
+    /// all requests, so the filter must look all the same. Said twice, the last counts; an empty list is about no request.
+    ///
+    /// ```no_run
+    /// use tidegate_sdk::{Filter, Interest, NoConfig, Plugin, Reply, Request, filter};
+    ///
+    /// struct Closed;
+    ///
+    /// #[filter]
+    /// impl Filter for Closed {
+    ///     fn new(_: NoConfig, plugin: &Plugin) -> Self {
+    ///         plugin.interest(&[Interest::PathPrefix("/internal/")]);
+    ///         Closed
+    ///     }
+    ///
+    ///     async fn on_request(&self, request: &mut Request) -> Option<Reply> {
+    ///         request.path().starts_with("/internal/").then(|| Reply::text(404, "not found"))
+    ///     }
+    /// }
+    /// # fn main() {}
+    /// ```
+    pub fn interest(&self, of: &[Interest<'_>]) {
+        let lines: Vec<String> = of.iter().map(Interest::line).collect();
+        if let Err(refusal) = host::foreign("tidegate_interest", lines.join("\n").as_bytes()) {
+            log::debug!("all requests are shown: the host answered {refusal}");
+        }
+    }
+
     /// The plugin's name in the gateway's configuration.
     pub fn name(&self) -> Option<String> {
         Properties::new().text("plugin_name")
@@ -44,6 +74,32 @@ impl Plugin {
 
     pub(crate) fn tick(&self) -> Option<Tick> {
         self.tick.get()
+    }
+}
+
+/// What makes a request one that a filter has to do with, for [`Plugin::interest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Interest<'a> {
+    /// It has a header of this name; each request has `host`, which is none to tell them apart by.
+    Header(&'a str),
+    /// It has this method.
+    Method(&'a str),
+    /// This is its path, without the query.
+    Path(&'a str),
+    /// Its path begins so.
+    PathPrefix(&'a str),
+}
+
+impl Interest<'_> {
+    /// As the host reads it.
+    fn line(&self) -> String {
+        match self {
+            Interest::Header(name) => format!("header {name}"),
+            Interest::Method(method) => format!("method {method}"),
+            Interest::Path(path) => format!("path {path}"),
+            Interest::PathPrefix(path) => format!("prefix {path}"),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Capabilities {
 }
 
 /// Names of the foreign functions that the host has, in order.
-pub const FOREIGN_FUNCTIONS: [&str; 23] = [
+pub const FOREIGN_FUNCTIONS: [&str; 24] = [
     "clear_route_cache",
     "compress",
     "declare_property",
@@ -33,6 +33,7 @@ pub const FOREIGN_FUNCTIONS: [&str; 23] = [
     "tidegate_cancel",
     "tidegate_feed",
     "tidegate_has",
+    "tidegate_interest",
     "tidegate_leave",
     "tidegate_limit",
     "tidegate_redis",

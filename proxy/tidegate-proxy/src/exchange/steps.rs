@@ -136,7 +136,9 @@ impl Exchange {
                 Step::Wasm(plugin) => {
                     let version = self.version(view, *plugin, &head);
                     let met = (*plugin, version);
-                    let Some((guest, plugin)) = self.guest(view, way.scope, index, met)? else { continue };
+                    let Some((guest, plugin)) = self.guest(view, way.scope, index, met, &head)? else {
+                        continue;
+                    };
                     let flow = self.request_guest(&guest, index, head, body)?;
                     match self.stepped(view, plugin, flow) {
                         Flow::Go(next, rest) => (head, body) = (next, rest),
@@ -253,14 +255,15 @@ impl Exchange {
         flow
     }
 
-    /// The stream of this request in a version of a plugin, and which; none where the plugin is away and its policy is
-    /// open, and where a rule that was left for this one had the same plugin.
+    /// The stream of this request in a version of a plugin, and which; none where the plugin has nothing to do with such a
+    /// request, where it is away and its policy is open, and where a rule that was left for this one had the same plugin.
     fn guest(
         &mut self,
         view: &View,
         scope: Scope,
         step: usize,
         (own, plugin): (PluginIndex, PluginIndex),
+        head: &Parts,
     ) -> Result<Option<(Rc<Guest>, PluginIndex)>, Fail> {
         let met = |passed: &Passed| {
             let same = passed.plugin == plugin || passed.plugin == own;
@@ -270,7 +273,12 @@ impl Exchange {
             return Ok(None);
         }
         let slot = view.plugins.get(plugin).ok_or_else(|| Fail::gateway(Reason::Internal))?;
-        slot.entry.counters.of(self.record.client.local.shard.worker).streams.add(1);
+        let counters = slot.entry.counters.of(self.record.client.local.shard.worker);
+        if slot.passes_over(head, self.record.added.is_some()) {
+            counters.passed_over.add(1);
+            return Ok(None);
+        }
+        counters.streams.add(1);
         let properties = slot.entry.plugin.as_ref().is_some_and(|plugin| plugin.uses_properties());
         match slot.host_for(&self.record.client.kept) {
             Ok(host) => {
@@ -282,7 +290,7 @@ impl Exchange {
             }
             Err(_) if plugin != own => {
                 self.record.canary_is_down(plugin, own);
-                self.guest(view, scope, step, (own, own))
+                self.guest(view, scope, step, (own, own), head)
             }
             Err(away) if away.policy == Failure::Open => {
                 self.record.tap_away((scope, step), &slot.entry.name);

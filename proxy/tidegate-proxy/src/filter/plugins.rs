@@ -5,9 +5,9 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, request};
 use rustc_hash::FxHashMap;
-use tidegate_config::plan::Failure;
+use tidegate_config::plan::{Failure, Isolation};
 use tidegate_wasm::{Effect, Facts, Instance, Meter, StartError, StreamId, StreamInfo, Trap};
 use tokio::task::{AbortHandle, spawn_local};
 
@@ -21,6 +21,7 @@ use crate::filter::open::OpenCalls;
 use crate::filter::rebuild::Life;
 use crate::filter::taping::Taping;
 use crate::filter::version::Version;
+use crate::http::added::is_added;
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
 use crate::shared::Signal;
@@ -150,6 +151,23 @@ impl Slot {
         let due = matches!(&*self.state.borrow(), State::Down { until } if *until <= self.clock.now());
         if due {
             self.launch();
+        }
+    }
+
+    /// Whether a request with this head passes without the plugin, as its guest has said while it was configured. `added`:
+    /// there are fields of the gateway's own that are not in the head.
+    #[inline]
+    pub(crate) fn passes_over(&self, head: &request::Parts, added: bool) -> bool {
+        let adds = |name: &[u8]| added && is_added(name);
+        match self.entry.isolation {
+            Isolation::Worker => match &*self.state.borrow() {
+                State::Running { host, .. } => host.instance.borrow().passes_over(head, adds),
+                State::Down { .. } | State::Missing => false,
+            },
+            Isolation::Connection | Isolation::Request => {
+                let image = self.entry.plugin.as_ref().and_then(|plugin| plugin.image());
+                image.is_some_and(|image| image.passes_over(head, adds))
+            }
         }
     }
 

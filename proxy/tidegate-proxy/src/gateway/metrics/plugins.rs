@@ -9,8 +9,13 @@ use crate::telemetry::page::{Buckets, Kind, Page};
 
 type Row = (&'static str, &'static str, fn(&PluginCells) -> &Counter);
 
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 10] = [
     ("tidegate_plugin_requests_total", "Requests that passed the plugin.", |c| &c.streams),
+    (
+        "tidegate_plugin_passed_over_total",
+        "Requests that the plugin has nothing to do with, as it said.",
+        |c| &c.passed_over,
+    ),
     ("tidegate_plugin_replies_total", "Answers that the plugin gave.", |c| &c.replies),
     ("tidegate_plugin_traps_total", "Traps of the guest.", |c| &c.traps),
     ("tidegate_plugin_timeouts_total", "Calls that used up their time.", |c| &c.timeouts),

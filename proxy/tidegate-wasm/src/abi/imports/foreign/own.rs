@@ -4,12 +4,14 @@ use super::{Answer, token};
 use crate::abi::imports::stream;
 use crate::abi::memory::Fault;
 use crate::abi::protobuf::{Reader, Value};
+use crate::foreign::interest::Interest;
 use crate::foreign::password::PasswordCheck;
 use crate::foreign::tokens;
 use crate::foreign::{FOREIGN_FUNCTIONS, redis};
 use crate::grpc::Kind;
 use crate::state::State;
 use crate::{Effect, ForeignCall, StreamId};
+use http::HeaderName;
 use std::time::Duration;
 use tidegate_abi::{LogLevel, Status};
 
@@ -20,6 +22,7 @@ pub(super) fn call(state: &mut State, name: &[u8], args: &[u8]) -> Result<Vec<u8
         b"tidegate_cancel" => cancel(state, token(args)?)?,
         b"tidegate_feed" => stream::feed(state, args)?,
         b"tidegate_has" if has(state, args) => {}
+        b"tidegate_interest" => interest(state, args)?,
         b"tidegate_leave" => leave(state)?,
         b"tidegate_redis" => return redis(state, args),
         b"tidegate_reset" => reset(state, args)?,
@@ -97,6 +100,23 @@ fn cancel(state: &mut State, token: u32) -> Answer {
     state.push(Effect::ForeignCancel { token })
 }
 
+/// Which requests the guest is shown, said by the plugin itself.
+fn interest(state: &mut State, text: &[u8]) -> Answer {
+    if state.stream().is_some() {
+        return Err(Status::BadArgument.into());
+    }
+    let interest = Interest::read(text).ok_or(Status::BadArgument)?;
+    // It would learn of fields that it may not read.
+    let readable = state.plugin.spec.capabilities.request_headers.read.as_ref();
+    let hidden = |name: &HeaderName| readable.is_some_and(|names| !names.has(name.as_str().as_bytes()));
+    if let Some(name) = interest.headers().find(|name| hidden(name)) {
+        let name = name.as_str().to_owned();
+        return refused(state, "tidegate_interest", &name);
+    }
+    state.definitions_mut().interest = Some(interest);
+    Ok(())
+}
+
 /// The guest has nothing more to do with this request: no further part of it, or of its answer, is shown.
 fn leave(state: &mut State) -> Answer {
     let stream = state.stream_mut().filter(|stream| !stream.of_bytes).ok_or(Status::BadArgument)?;
@@ -148,7 +168,7 @@ fn undecided(state: &State, name: &[u8]) -> Result<(StreamId, String), Status> {
 
 #[cold]
 fn refused(state: &mut State, function: &str, name: &str) -> Answer {
-    state.remark(LogLevel::Error, &format!("{function} {name:?} refused: the plugin may not choose it"));
+    state.remark(LogLevel::Error, &format!("{function} {name:?} refused: the plugin may not name it"));
     state.refuse(function);
     Err(Status::InternalFailure.into())
 }

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tidegate_testkit::{Answer, RawClient, ScriptedUpstream, Step, TestGateway, fill};
+use tidegate_testkit::{Answer, Circuit, Gate, RawClient, ScriptedUpstream, Step, TestGateway, fill};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
 
@@ -100,6 +100,44 @@ fn a_server_that_is_well_again_is_taken_back() {
     bad.forget();
     assert_eq!(statuses(&gateway, 10), [200; 10]);
     assert_eq!(bad.requests().len(), 5);
+}
+
+/// Closed, open, and half-open while one request tries the server.
+#[test]
+fn the_circuit_of_a_server_is_seen() {
+    let (breaks, gate) = (Arc::new(AtomicBool::new(true)), Gate::new());
+    let (broken, held) = (Arc::clone(&breaks), gate.clone());
+    let bad = ScriptedUpstream::start(move |_| match broken.load(Ordering::SeqCst) {
+        true => Answer::steps([Step::ReadBody, Step::Reset]),
+        false => Answer::steps([
+            Step::Wait(held.clone()),
+            Step::send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nback"),
+        ]),
+    });
+    let up = ScriptedUpstream::plain();
+    let servers = [bad.address().to_string(), up.address().to_string()];
+    let gateway = gateway(&servers, ", ejection: { failures: 1, time: 50ms, maxTime: 100ms }");
+    let circuit = || {
+        let servers = gateway.control().servers("up").expect("it is there");
+        servers.iter().find(|state| state.server.address == bad.address()).expect("known").circuit
+    };
+    let shown = |word: &str| gateway.metric("tidegate_upstream_servers", &format!("circuit=\"{word}\""));
+    assert_eq!(circuit(), Circuit::Closed);
+    statuses(&gateway, 2);
+    assert_eq!((circuit(), shown("open"), shown("closed")), (Circuit::Open, 1.0, 1.0));
+    breaks.store(false, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        // One of these meets the server when its time is over, and waits there.
+        let tries = scope.spawn(|| {
+            let mut client = RawClient::connect(gateway.address("web"));
+            std::iter::repeat_with(|| client.exchange(GET).text()).find(|text| text == "back")
+        });
+        gateway.wait("the request that tries it", |_| circuit() == Circuit::HalfOpen);
+        assert_eq!(shown("half-open"), 1.0);
+        gate.open();
+        assert!(tries.join().expect("it ends").is_some());
+    });
+    gateway.wait("the server's return", |_| circuit() == Circuit::Closed);
 }
 
 /// Leaving all out would help nobody.

@@ -161,7 +161,7 @@ impl Exchange {
             Ok(answer) => pool.answered(&member, answer.response.status()),
             // A server may close a connection that idles, just as it is used again.
             Err(fail) if fail.blames_server() && !(reused && fail.reason == Reason::Reset) => {
-                pool.failed(&member);
+                pool.failed(&member, fail.reason.word());
             }
             Err(_) => {}
         }

@@ -213,7 +213,7 @@ impl Work {
         match &outcome {
             Ok(answer) => pool.answered(server, answer.response.status()),
             Err((fail, reused)) if fail.blames_server() && !(*reused && fail.reason == Reason::Reset) => {
-                pool.failed(server);
+                pool.failed(server, fail.reason.word());
             }
             Err(_) => {}
         }

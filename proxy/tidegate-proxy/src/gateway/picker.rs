@@ -1,6 +1,5 @@
 //! Servers picked without a gateway: for measurements.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,11 +35,11 @@ impl ServerPicker {
         Some(Self { cluster, pool })
     }
 
-    /// The server of a request that is known by this key, and over at once.
+    /// The number of the server of a request that is known by this key, and over at once.
     #[must_use]
-    pub fn pick(&self, key: u64) -> Option<SocketAddr> {
+    pub fn pick(&self, key: u64) -> Option<usize> {
         let wish = Wish { key: Some(key), ..Wish::default() };
-        self.pool.place(&wish).ok().map(|place| place.member.identity.address)
+        self.pool.place(&wish).ok().map(|place| place.member.id())
     }
 
     /// These servers come or change, those go, and the worker takes that. How many changed.

@@ -21,6 +21,10 @@ pub(crate) struct Member {
     pub(crate) identity: Arc<Identity>,
     /// What the list says of it.
     server: RefCell<Arc<Server>>,
+    /// Of its identity, and of what the list says: picks look at these, and among ten thousand servers each pointer that is
+    /// followed is memory that no cache holds.
+    id: usize,
+    weight: Cell<u32>,
     /// Requests in flight.
     pub(crate) in_flight: Cell<u32>,
     pub(crate) connections: Connections,
@@ -45,6 +49,8 @@ impl Member {
             well: Cell::new(entry.identity.is_usable()),
             young: Cell::default(),
             latency: Latency::default(),
+            id: entry.identity.id,
+            weight: Cell::new(entry.server.weight),
             identity: entry.identity,
             server: RefCell::new(entry.server),
             in_flight: Cell::default(),
@@ -57,7 +63,7 @@ impl Member {
     /// Of no other server of the upstream, ever.
     #[inline]
     pub(crate) fn id(&self) -> usize {
-        self.identity.id
+        self.id
     }
 
     /// What the list says of it.
@@ -67,6 +73,7 @@ impl Member {
 
     /// The list says something else; what it said before.
     pub(super) fn becomes(&self, server: Arc<Server>) -> Arc<Server> {
+        self.weight.set(server.weight);
         self.server.replace(server)
     }
 
@@ -93,7 +100,7 @@ impl Member {
 
     /// Its share.
     pub(crate) fn weight(&self) -> u32 {
-        self.server.borrow().weight
+        self.weight.get()
     }
 
     /// Where it can be reached as well.

@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use tidegate_testkit::ScriptedUpstream;
+
 use crate::process::{Folder, Gateway, request};
 
 fn configuration(body: &str) -> String {
@@ -160,4 +162,30 @@ upstreams: {{ slow: {{ servers: [\"{address}\"] }} }}
         let answer = client.join().expect("the client ends");
         assert_eq!(answer.ends_with("late"), !second, "{answer}");
     }
+}
+
+#[test]
+fn the_log_says_why_a_server_is_left_out() {
+    let up = ScriptedUpstream::plain();
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let nobody = nobody.expect("loopback has a free port");
+    let folder = Folder::new("serve-ejection");
+    folder.write(
+        "a.yaml",
+        format!(
+            "\
+admin: {{ address: 127.0.0.1:0 }}
+workers: 1
+listeners: [{{ name: web, address: 127.0.0.1:0, protocol: http }}]
+routes: [{{ name: all, rules: [{{ forward: [{{ upstream: up }}] }}] }}]
+upstreams: {{ up: {{ servers: [\"{nobody}\", \"{}\"], balance: roundRobin, ejection: {{ failures: 1 }} }} }}
+",
+            up.address()
+        ),
+    );
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    // The retry has the answer.
+    assert_eq!([gateway.get("/"), gateway.get("/")].map(|(status, _)| status), [200, 200]);
+    let line = gateway.wait("server fails and is left out");
+    assert_eq!((&line["why"], &line["server"]), (&"upstream_connect".into(), &nobody.to_string().into()));
 }

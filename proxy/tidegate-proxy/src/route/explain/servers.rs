@@ -41,6 +41,9 @@ pub(super) fn all_chosen<'a>(
 fn chosen(upstream: &Upstream, of_rule: Option<&Session>) -> String {
     let rules = &upstream.balancing;
     let mut parts = Vec::new();
+    if let Some(session) = of_rule.or(rules.session.as_ref()) {
+        parts.push(format!("the one that {} names", session.carrier));
+    }
     if upstream.balance != Balance::LeastRequest || rules.choices != 2 {
         let mut method = format!("by {}", upstream.balance.word());
         if upstream.balance.is_by_key() {
@@ -54,9 +57,6 @@ fn chosen(upstream: &Upstream, of_rule: Option<&Session>) -> String {
     }
     if let Some(percent) = rules.bounded_load {
         parts.push(format!("at most {percent} % of the mean load"));
-    }
-    if let Some(session) = of_rule.or(rules.session.as_ref()) {
-        parts.push(format!("the one that {} names", session.carrier));
     }
     if let Some(zone) = &rules.zone {
         parts.push(format!("in the zone {zone} first"));

@@ -202,6 +202,26 @@ others    1 not taken
     assert_eq!(text, expected);
 }
 
+#[test]
+fn what_keeps_a_client_at_a_server_is_told() {
+    let mut plan = plan(&[], vec![route("shop", &[], &[&["/"]])]);
+    plan.upstreams = vec![upstream("v1", "127.0.0.1:3001")];
+    let session = |name: &str| tidegate_config::plan::Session {
+        carrier: tidegate_config::plan::SessionCarrier::Header(name.to_owned()),
+        absolute_timeout: None,
+        idle_timeout: None,
+        key: None,
+    };
+    let own = &mut plan.routes[0].rules[0];
+    own.action = Action::Forward(vec![WeightedUpstream { upstream: 0, weight: 1 }]);
+    let told = |plan: &Plan| explain(plan, &request("GET", "h", "/", &[])).to_string();
+    assert!(!told(&plan).contains("names"));
+    plan.upstreams[0].balancing.session = Some(session("x-a"));
+    assert!(told(&plan).contains("server of v1: the one that the header x-a names\n"), "{}", told(&plan));
+    plan.routes[0].rules[0].split.session = Some(session("x-b"));
+    assert!(told(&plan).contains("server of v1: the one that the header x-b names\n"), "{}", told(&plan));
+}
+
 /// Who is taken for the client by which proxies are trusted, where the connection comes from and what the request says.
 #[test]
 fn the_client_is_told() {

@@ -217,7 +217,7 @@ impl Place {
     /// The failure of a connection that did not come about.
     pub(super) fn no_connection(&self) -> Fail {
         self.pool.cluster.counters.of(self.pool.shard).connect_failures.add(1);
-        self.pool.failed(&self.member);
+        self.pool.failed(&self.member, Reason::Connect.word());
         Fail::upstream(Reason::Connect, Retry::Safe)
     }
 }

@@ -1,6 +1,7 @@
 //! The servers of a pool: they come and go, one is chosen for each request, and how they fare is noted.
 
 use std::cell::Ref;
+use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,7 +165,7 @@ impl Pool {
         let bad =
             self.cluster.spec.ejection.as_ref().is_some_and(|rule| rule.statuses.contains(&status.as_u16()));
         if bad {
-            self.failed(member);
+            self.failed(member, status.as_u16());
         } else {
             self.took(member);
         }
@@ -180,8 +181,8 @@ impl Pool {
         }
     }
 
-    /// A server did not do what it should.
-    pub(crate) fn failed(&self, member: &Rc<Member>) {
+    /// A server did not do what it should: `why`, in the words of logs.
+    pub(crate) fn failed(&self, member: &Rc<Member>, why: impl Display) {
         if member.is_gone() {
             return;
         }
@@ -194,7 +195,7 @@ impl Pool {
         self.left_out();
         self.looks_at(member);
         let (server, seconds) = (member.identity.address, time.as_secs_f64());
-        tracing::warn!(upstream = %self.name, %server, seconds, "server fails and is left out");
+        tracing::warn!(upstream = %self.name, %server, seconds, %why, "server fails and is left out");
     }
 
     fn left_out(&self) {

@@ -208,6 +208,7 @@ try {
       if (wide > 0) throw new Error(`it is ${wide} pixels too wide`);
     }
     await page.fill("#tap-status", "");
+    await page.fill("#tap-limit", "10000");
     await page.getByRole("button", { name: "Start" }).click();
     await page.waitForFunction(() => document.querySelectorAll(".status.s2").length > 0);
     await page.getByRole("button", { name: "Stop" }).click();

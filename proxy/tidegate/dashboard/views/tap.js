@@ -61,7 +61,7 @@ export function tap() {
     button.textContent = "Start";
   }
 
-  const form = h("form", { class: "sheet row", onsubmit: (event) => { event.preventDefault(); if (stopping) stopping.abort(); else run(); } },
+  const form = h("form", { class: "sheet row tap-form", onsubmit: (event) => { event.preventDefault(); if (stopping) stopping.abort(); else run(); } },
     fields.map(([, box]) => box), names, h("div", { class: "row tap-do" }, button, clear, state));
   const element = h("div", { class: "stack" }, h("h1", null, "Tap"), form, h("section", { class: "sheet" }, empty, list));
 

@@ -185,7 +185,7 @@ fn the_command_line_shows_requests_as_text() {
     ] {
         assert!(shown.contains(expected), "{expected:?} is not in:\n{shown}");
     }
-    assert!(!shown.contains('\x1b') && !shown.contains("/tea"), "{shown}");
+    assert!(!shown.contains('\x1b') && !shown.contains("localhost/tea"), "{shown}");
     let mut rest = String::new();
     log.read_to_string(&mut rest).expect("it is text");
     assert_eq!(rest, "as many as asked for: 1 shown\n");

@@ -332,7 +332,7 @@ upstreams: { up: { servers: [127.0.0.1:1] } }
             ("route=shp", "route=shp: no route of that name runs; did you mean shop?"),
             ("route=nothing-like-it", "there are shop, shop/all"),
             ("plugin=auth", "plugin=auth: no plugin of that name runs; there is none"),
-            ("reason=timeouts", "did you mean"),
+            ("reason=no_rout", "did you mean no_route?"),
             ("status=6xx", "status=6xx: such as 404, 5xx"),
             ("status=500-400", "status=500-400: such as"),
             ("method=a%20b", "a method, such as GET"),

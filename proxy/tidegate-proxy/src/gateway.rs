@@ -10,6 +10,7 @@ mod rollouts;
 mod servers;
 mod stats;
 mod taps;
+mod tls;
 
 use std::collections::HashMap;
 use std::io;
@@ -35,6 +36,7 @@ pub use taps::{
     BodyPassed, TapDropped, TapError, TapHandle, TapStream, TappedAttempt, TappedCall, TappedChange,
     TappedFilter, TappedLog, TappedRequest,
 };
+pub use tls::{ServerSide, client_side};
 
 use crate::listen::bind;
 use crate::shared::{Generation, PerWorker, Shard};

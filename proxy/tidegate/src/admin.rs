@@ -29,14 +29,14 @@ use anyhow::Result;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_config::plan;
-use tidegate_proxy::{Gateway, MetricsPush};
+use tidegate_proxy::{CertificateUse, Gateway, MetricsPush, ServerSide};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
-use crate::apply::Workshop;
+use crate::apply::{AdminTls, Workshop};
 use crate::discover::Book;
 use crate::status::Status;
-use access::Access;
+use access::{Access, Way};
 pub(crate) use levels::Levels;
 use peers::Peers;
 use push::Pushing;
@@ -57,6 +57,7 @@ pub(crate) struct Shown {
     /// The configuration's file or folder, to which a candidate's paths are relative.
     main: PathBuf,
     access: RefCell<Access>,
+    tls: RefCell<Option<Arc<ServerSide>>>,
     peers: Peers,
     pub(crate) sources: Rc<Book>,
 }
@@ -66,6 +67,7 @@ pub(crate) struct AdminChange {
     sockets: Change,
     access: Access,
     settings: plan::Admin,
+    tls: AdminTls,
 }
 
 impl Admin {
@@ -77,25 +79,28 @@ impl Admin {
         workshop: Arc<Workshop>,
         sources: Rc<Book>,
     ) -> Self {
-        let (access, peers) = (RefCell::default(), Peers::default());
+        let (access, tls, peers) = (RefCell::default(), RefCell::default(), Peers::default());
         Self {
-            shown: Rc::new(Shown { status, gateway, workshop, main, access, peers, sources }),
+            shown: Rc::new(Shown { status, gateway, workshop, main, access, tls, peers, sources }),
             pushing: Pushing::default(),
             sockets: Sockets::default(),
         }
     }
 
     /// Binds the address and the socket, where they are other ones.
-    pub(crate) fn prepare(&self, settings: Option<&plan::Admin>) -> Result<AdminChange> {
+    pub(crate) fn prepare(&self, settings: Option<&plan::Admin>, tls: &AdminTls) -> Result<AdminChange> {
         let settings = settings.cloned().unwrap_or_default();
         let sockets = self.sockets.prepare(&settings)?;
-        Ok(AdminChange { sockets, access: Access::of(&settings), settings })
+        Ok(AdminChange { sockets, access: Access::of(&settings), settings, tls: tls.clone() })
     }
 
     /// Makes a prepared change. Answers that are on their way are finished.
     pub(crate) fn switch(&mut self, change: AdminChange) {
         *self.shown.access.borrow_mut() = change.access;
-        self.shown.peers.follow(&change.settings, &self.shown);
+        self.shown.peers.follow(&change.settings, change.tls.push(), &self.shown);
+        let server = change.tls.server();
+        self.shown.tls.borrow_mut().clone_from(&server);
+        self.sockets.speak(server.map(|server| Arc::clone(&server.config)));
         self.sockets.switch(change.sockets, &self.shown);
     }
 
@@ -110,18 +115,37 @@ impl Admin {
     }
 }
 
-/// Serves one connection.
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, shown: Rc<Shown>) {
+impl Shown {
+    /// The certificates that clients are shown, those of the admin API too.
+    pub(crate) fn certificates(&self) -> Vec<CertificateUse> {
+        let mut all = self.gateway.certificates();
+        all.extend(self.tls.borrow().iter().flat_map(|server| server.certificates.clone()));
+        all
+    }
+}
+
+/// Serves one connection, until what it came in by is `over`: then it ends with the answer that is on its way.
+async fn serve<S>(stream: S, way: Way, over: impl Future<Output = ()>, shown: Rc<Shown>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(move |request| {
         let shown = Rc::clone(&shown);
-        async move { Ok::<_, Infallible>(api::answer(request, &shown).await) }
+        async move { Ok::<_, Infallible>(api::answer(request, way, &shown).await) }
     });
-    let served = hyper::server::conn::http1::Builder::new()
+    let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(CLIENT_TIMEOUT)
         .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = over => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
     if let Err(error) = served {
         debug!(%error, "admin connection");
     }

@@ -3,6 +3,7 @@
 //! Everything that can fail is done off the workers and before anything changes. Whatever fails, the last good
 //! configuration keeps running; the problems are logged once and shown by the admin API.
 
+mod admin_tls;
 mod places;
 mod plugins;
 mod selftest;
@@ -25,6 +26,7 @@ use crate::discover::{Addresses, NameFailure};
 use crate::fetch::Wanted;
 use crate::files::{Files, Stamps};
 use crate::provider::{self, FileSecrets};
+pub(crate) use admin_tls::AdminTls;
 pub(crate) use plugins::Plugins;
 pub(crate) use workshop::{EPOCH_TICK, Workshop};
 
@@ -36,6 +38,7 @@ pub(crate) struct Ready {
     pub(crate) warnings: Vec<Problem>,
     pub(crate) plugins: Plugins,
     pub(crate) addresses: Addresses,
+    pub(crate) admin_tls: AdminTls,
     /// Names that could not be looked up.
     pub(crate) name_failures: Vec<NameFailure>,
     files: HashMap<PathBuf, Digest>,
@@ -169,6 +172,12 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
     if live.is_some_and(|live| live.is_same(&plan, &digests, &plugins, &addresses)) {
         return Outcome::Unchanged;
     }
+    let admin_tls = match AdminTls::build(plan.admin.as_ref(), &bytes, live.map(|live| &live.admin_tls)) {
+        Ok(admin_tls) => admin_tls,
+        Err((place, error)) => {
+            return Outcome::Refused(vec![problem(main, place.to_owned(), error.to_string())]);
+        }
+    };
     match snapshot(plan, workshop, bytes, (&plugins, &addresses), live) {
         Ok(snapshot) => Outcome::Ready(Box::new(Ready {
             snapshot,
@@ -176,6 +185,7 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
             warnings,
             plugins,
             addresses,
+            admin_tls,
             name_failures,
             files: digests,
         })),

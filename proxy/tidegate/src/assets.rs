@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tidegate_config::plan::{ClientTls, LogTarget, ModuleSource, Plan};
+use tidegate_config::plan::{ClientTls, LogTarget, ModuleSource, Plan, ServerTls};
 use tidegate_config::{Problem, Severity};
 
 use crate::builtin;
@@ -71,18 +71,11 @@ fn named_files(plan: &Plan) -> Vec<(String, &Path)> {
     let mut named: Vec<(String, &Path)> = Vec::new();
     for (index, listener) in plan.listeners.iter().enumerate() {
         let Some(tls) = &listener.tls else { continue };
-        for (number, certificate) in tls.certificates.iter().enumerate() {
-            let at = format!("listeners[{index}].tls.certificates[{number}]");
-            named.push((format!("{at}.cert"), &certificate.cert));
-            named.push((format!("{at}.key"), &certificate.key));
-        }
-        if let Some(auth) = &tls.client_auth {
-            named.push((format!("listeners[{index}].tls.clientAuth.ca"), &auth.ca));
-        }
+        named.extend(files_of_server(&format!("listeners[{index}].tls"), tls));
     }
     for upstream in &plan.upstreams {
         let Some(tls) = &upstream.tls else { continue };
-        named.extend(named_by_client(&format!("upstreams.{}", upstream.name), tls));
+        named.extend(files_of_client(&format!("upstreams.{}.tls", upstream.name), tls));
     }
     let logs = plan.access_logs.iter().filter_map(|log| match &log.target {
         LogTarget::Otlp(otlp) => Some(("accessLog", otlp)),
@@ -92,18 +85,35 @@ fn named_files(plan: &Plan) -> Vec<(String, &Path)> {
     let metrics = plan.metrics.iter().map(|metrics| ("metrics", &metrics.otlp));
     for (at, otlp) in logs.chain(traces).chain(metrics) {
         let Some(tls) = &otlp.tls else { continue };
-        named.extend(named_by_client(&format!("{at}.otlp"), tls));
+        named.extend(files_of_client(&format!("{at}.otlp.tls"), tls));
+    }
+    if let Some(admin) = &plan.admin {
+        named.extend(admin.tls.iter().flat_map(|tls| files_of_server("admin.tls", tls)));
+        let push = admin.push.iter().filter_map(|push| push.tls.as_ref());
+        named.extend(push.flat_map(|tls| files_of_client("admin.push.tls", tls)));
     }
     named
 }
 
-/// Those of TLS towards servers.
-fn named_by_client<'a>(at: &str, tls: &'a ClientTls) -> Vec<(String, &'a Path)> {
+/// The files of a place that is served by TLS, with theirs in the document.
+pub(crate) fn files_of_server<'a>(at: &str, tls: &'a ServerTls) -> Vec<(String, &'a Path)> {
     let mut named: Vec<(String, &Path)> = Vec::new();
-    named.extend(tls.ca.iter().map(|ca| (format!("{at}.tls.ca"), ca.as_path())));
+    for (number, certificate) in tls.certificates.iter().enumerate() {
+        let at = format!("{at}.certificates[{number}]");
+        named.push((format!("{at}.cert"), &certificate.cert));
+        named.push((format!("{at}.key"), &certificate.key));
+    }
+    named.extend(tls.client_auth.iter().map(|auth| (format!("{at}.clientAuth.ca"), auth.ca.as_path())));
+    named
+}
+
+/// The files of what is asked by TLS.
+pub(crate) fn files_of_client<'a>(at: &str, tls: &'a ClientTls) -> Vec<(String, &'a Path)> {
+    let mut named: Vec<(String, &Path)> = Vec::new();
+    named.extend(tls.ca.iter().map(|ca| (format!("{at}.ca"), ca.as_path())));
     if let Some(certificate) = &tls.certificate {
-        named.push((format!("{at}.tls.clientCertificate.cert"), &certificate.cert));
-        named.push((format!("{at}.tls.clientCertificate.key"), &certificate.key));
+        named.push((format!("{at}.clientCertificate.cert"), &certificate.cert));
+        named.push((format!("{at}.clientCertificate.key"), &certificate.key));
     }
     named
 }

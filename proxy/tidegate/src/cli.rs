@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::credentials::Credentials;
 use crate::filter::{self, FilterCommand};
 use crate::tap::{self, TapArgs};
 use crate::{demo, inspect, run, top, trace};
@@ -99,9 +100,8 @@ pub(crate) struct TopArgs {
     /// Where the gateway's admin API is.
     #[arg(default_value = "http://127.0.0.1:9900")]
     pub(crate) admin: String,
-    /// The admin API's token, where it wants one.
-    #[arg(long, env = "TIDEGATE_ADMIN_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) credentials: Credentials,
 }
 
 /// `tidegate demo`.

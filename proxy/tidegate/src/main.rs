@@ -5,6 +5,7 @@ mod apply;
 mod assets;
 mod builtin;
 mod cli;
+mod credentials;
 mod demo;
 mod discover;
 mod fetch;

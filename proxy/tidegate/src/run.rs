@@ -115,7 +115,7 @@ impl Control {
             workshop_of_admin,
             discovery.book(),
         );
-        let change = admin.prepare(ready.admin())?;
+        let change = admin.prepare(ready.admin(), &ready.admin_tls)?;
         let generation = gateway.publish(Arc::clone(&ready.snapshot)).map_err(|error| anyhow!("{error}"))?;
         admin.switch(change);
 
@@ -221,7 +221,7 @@ impl Control {
     }
 
     fn publish(&mut self, ready: Arc<Ready>, cause: &'static str) {
-        let change = match self.admin.prepare(ready.admin()) {
+        let change = match self.admin.prepare(ready.admin(), &ready.admin_tls) {
             Ok(change) => change,
             Err(error) => return self.refuse(vec![self.admin_problem(&error)]),
         };

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use http::header::{AUTHORIZATION, HeaderValue};
 use http::{HeaderMap, Method, Uri};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -26,8 +25,8 @@ pub(crate) fn run(args: &TopArgs) -> Result<ExitCode> {
     let url: Uri = format!("{}/stats", args.admin.trim_end_matches('/')).parse().with_context(|| {
         format!("{:?} is not the address of an admin API, as http://127.0.0.1:9900 is", args.admin)
     })?;
-    let source =
-        Source { client: Client::new(None).map_err(anyhow::Error::msg)?, url, token: args.token.clone() };
+    let (client, headers) = (args.credentials.client()?, args.credentials.headers()?);
+    let source = Source { client, url, headers };
     on_control_thread(async move {
         // The first answer comes before the screen is taken: what is wrong is told as text.
         let first = source.ask().await?;
@@ -45,17 +44,12 @@ pub(crate) fn run(args: &TopArgs) -> Result<ExitCode> {
 struct Source {
     client: Client,
     url: Uri,
-    token: Option<String>,
+    headers: HeaderMap,
 }
 
 impl Source {
     async fn ask(&self) -> Result<Told> {
-        let mut headers = HeaderMap::new();
-        if let Some(token) = &self.token {
-            let value =
-                HeaderValue::try_from(format!("Bearer {token}")).context("the token is no header value")?;
-            headers.insert(AUTHORIZATION, value);
-        }
+        let headers = self.headers.clone();
         let call =
             Call { method: Method::GET, url: &self.url, headers, body: Default::default(), limit: LARGEST };
         let answer = timeout(PATIENCE, self.client.send(call)).await;

@@ -1,8 +1,10 @@
 //! `admin`.
 
 use super::Check;
+use super::listener::server_tls;
 use super::names::Kind;
-use crate::document::{AccessLogEntry, AdminDocument, Document, TapDocument};
+use super::upstream::client_tls;
+use crate::document::{AccessLogEntry, AdminDocument, Document, PushDocument, TapDocument};
 use crate::node::Path;
 use crate::plan::{Admin, Push, TapSettings};
 use crate::problem::Fault;
@@ -20,8 +22,13 @@ pub(super) fn admin(check: &mut Check<'_>, document: &Document, written: &AdminD
         let fault = Fault::new("neither an address nor a socket");
         check.fault(&path, fault.hint("address: 127.0.0.1:9900"));
     }
+    let tls = written.tls.as_ref().map(|tls| server_tls(check, &path.key("tls"), tls));
+    if tls.is_some() && written.address.is_none() {
+        let fault = Fault::new("there is no address to serve by TLS; the socket is not");
+        check.fault(&path.key("tls"), fault.hint("address: 10.0.0.7:9900"));
+    }
     let socket = written.socket.as_ref().map(|socket| check.file(&path.key("socket"), socket));
-    let (section, place) = (path.key("token"), path.key("push"));
+    let section = path.key("token");
     if let Some(token) = &written.token {
         let fault = if token.len() < SHORTEST_TOKEN {
             Some(format!("{} characters are too few", token.len()))
@@ -42,12 +49,10 @@ pub(super) fn admin(check: &mut Check<'_>, document: &Document, written: &AdminD
             check.dangling(&section.index(index), Kind::Plugin, name);
         }
     }
-    let push = written.push.as_ref().and_then(|push| {
-        let url = check.take(&place.key("url"), api(&push.url))?;
-        Some(Push { url, token: push.token.clone() })
-    });
+    let push = written.push.as_ref().and_then(|written| push(check, &path.key("push"), written));
     Admin {
         address,
+        tls,
         socket,
         token: written.token.clone(),
         name: written.name.clone(),
@@ -57,6 +62,17 @@ pub(super) fn admin(check: &mut Check<'_>, document: &Document, written: &AdminD
         operates: written.operate == Some(true),
         tap: tap(document, written.tap.as_ref()),
     }
+}
+
+/// Where this gateway pushes what it counts.
+fn push(check: &mut Check<'_>, path: &Path<'_>, written: &PushDocument) -> Option<Push> {
+    let tls = written.tls.as_ref().map(|tls| client_tls(check, &path.key("tls"), tls));
+    if tls.is_some() && written.url.starts_with("http://") {
+        let fault = Fault::new(format!("{:?} is not asked by TLS", written.url));
+        check.fault(&path.key("tls"), fault.hint("url: https://10.0.0.7:9900"));
+    }
+    let url = check.take(&path.key("url"), api(&written.url))?;
+    Some(Push { url, token: written.token.clone(), tls })
 }
 
 /// What no access log shows is not shown by a tap either.

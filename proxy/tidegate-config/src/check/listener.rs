@@ -163,7 +163,7 @@ pub(super) fn hostnames(check: &mut Check<'_>, path: &Path<'_>, written: &[Strin
     hosts
 }
 
-fn server_tls(check: &mut Check<'_>, path: &Path<'_>, written: &ListenerTls) -> ServerTls {
+pub(super) fn server_tls(check: &mut Check<'_>, path: &Path<'_>, written: &ListenerTls) -> ServerTls {
     let section = path.key("certificates");
     let files = written.certificates.iter().enumerate().map(|(index, files)| {
         let path = section.index(index);

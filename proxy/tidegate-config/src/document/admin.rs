@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::LogRedactDocument;
+use super::{ListenerTls, LogRedactDocument, UpstreamTls};
 
 /// The admin API with its dashboard.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -12,6 +12,9 @@ use super::LogRedactDocument;
 pub struct AdminDocument {
     /// IP address and port to listen on, for instance `127.0.0.1:9900`. Left out: only `socket`.
     pub address: Option<String>,
+    /// Serves `address` by TLS, as listeners do: with `clientAuth` who has no certificate is refused, or with the mode `optional`
+    /// needs the token. The socket is not concerned. Default: clear text.
+    pub tls: Option<ListenerTls>,
     /// Unix socket to listen on; only the gateway's user and group may connect. Left out: none.
     pub socket: Option<String>,
     /// What clients send as `Authorization: Bearer TOKEN`, at least 16 characters: `${file:…}` or `${env:NAME}` keeps it
@@ -56,4 +59,6 @@ pub struct PushDocument {
     pub url: String,
     /// The other's token. Default: it wants none.
     pub token: Option<String>,
+    /// How an `https` address is asked: whom to trust, and this gateway's own certificate, where the other one wants it.
+    pub tls: Option<UpstreamTls>,
 }

@@ -4,11 +4,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::{ClientTls, ServerTls};
+
 /// Where the admin API is and who may use it. Its `Debug` form does not show the token.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Admin {
     /// Where it listens; none: at no address.
     pub address: Option<SocketAddr>,
+    /// The TLS side of `address`; none: clear text.
+    pub tls: Option<ServerTls>,
     /// The Unix socket at which it listens as well.
     pub socket: Option<PathBuf>,
     /// What clients must know; none: whoever reaches it may use it.
@@ -29,9 +33,10 @@ pub struct Admin {
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Admin { address, socket, token, name, push, shared_data, steers, operates, tap } = self;
+        let Admin { address, tls, socket, token, name, push, shared_data, steers, operates, tap } = self;
         f.debug_struct("Admin")
             .field("address", address)
+            .field("tls", tls)
             .field("socket", socket)
             .field("name", name)
             .field("push", &push.as_ref().map(|push| &push.url))
@@ -51,6 +56,8 @@ pub struct Push {
     pub url: String,
     /// What it wants to be told.
     pub token: Option<String>,
+    /// How it is asked by `https`; none: the system's authorities are trusted.
+    pub tls: Option<ClientTls>,
 }
 
 /// What taps may show of live requests.

@@ -2,17 +2,20 @@
 
 use std::path::PathBuf;
 
+use rustls::pki_types::CertificateDer;
 use serde::Serialize;
+use tidegate_config::plan::{CertificateFiles, ServerTls};
 
 use super::Gateway;
 use crate::http::certificate;
 use crate::snapshot::Snapshot;
+use crate::snapshot::tls::ByName;
 
 /// A certificate of a listener.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateUse {
-    /// The listener's name.
+    /// The listener's name; `(admin)`: the admin API.
     pub listener: String,
     /// Where it was read from.
     pub file: PathBuf,
@@ -40,21 +43,27 @@ impl Gateway {
 fn of(snapshot: &Snapshot) -> Vec<CertificateUse> {
     let mut all = Vec::new();
     for listener in &snapshot.listeners {
-        let (Some(tls), Some(names)) = (&listener.spec.tls, &listener.names) else { continue };
-        for (files, leaf) in tls.certificates.iter().zip(names.leaves()) {
-            let details = certificate::details(leaf);
-            let Some(term) = certificate::term(leaf) else { continue };
-            all.push(CertificateUse {
-                listener: listener.spec.name.clone(),
-                file: files.cert.clone(),
-                subject: details.subject,
-                names: details.names,
-                issuer: term.issuer,
-                not_before: term.not_before.as_secs_f64(),
-                not_after: term.not_after.as_secs_f64(),
-                sha256: details.sha256,
-            });
+        if let (Some(tls), Some(names)) = (&listener.spec.tls, &listener.names) {
+            all.extend(of_files(&listener.spec.name, tls, names));
         }
     }
     all
+}
+
+/// The certificates of one place.
+pub(super) fn of_files(name: &str, tls: &ServerTls, names: &ByName) -> Vec<CertificateUse> {
+    let one = |(files, leaf): (&CertificateFiles, &CertificateDer<'static>)| {
+        let (details, term) = (certificate::details(leaf), certificate::term(leaf)?);
+        Some(CertificateUse {
+            listener: name.to_owned(),
+            file: files.cert.clone(),
+            subject: details.subject,
+            names: details.names,
+            issuer: term.issuer,
+            not_before: term.not_before.as_secs_f64(),
+            not_after: term.not_after.as_secs_f64(),
+            sha256: details.sha256,
+        })
+    };
+    tls.certificates.iter().zip(names.leaves()).filter_map(one).collect()
 }

@@ -8,10 +8,23 @@ use tidegate_config::plan;
 #[derive(Default)]
 pub(super) struct Access {
     token: Option<String>,
-    /// It listens where only this machine can reach it.
+    /// It listens where only this machine can reach it, and by no name that a certificate vouches for.
     local: bool,
+    /// Clients need not show a certificate; those that do need no token.
+    by_certificate: bool,
     operates: bool,
     taps_bodies: bool,
+}
+
+/// How a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By the address.
+    Address,
+    /// By the address, from a client that has shown a certificate.
+    Certified,
+    /// By the socket, which is for this machine's own.
+    Socket,
 }
 
 /// Why a request is not answered, and how this is said.
@@ -20,10 +33,14 @@ pub(super) type Refusal = (StatusCode, &'static str);
 impl Access {
     /// As configured.
     pub(super) fn of(settings: &plan::Admin) -> Self {
-        let local = settings.address.is_none_or(|address| address.ip().is_loopback());
+        let local =
+            settings.tls.is_none() && settings.address.is_none_or(|address| address.ip().is_loopback());
+        let asked = settings.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
+        let by_certificate = asked.is_some_and(|asked| !asked.required);
         Self {
             token: settings.token.clone(),
             local,
+            by_certificate,
             operates: settings.operates,
             taps_bodies: settings.tap.bodies,
         }
@@ -40,7 +57,7 @@ impl Access {
     }
 
     /// Whether a request may be answered. What is `open` needs no token: probes and the dashboard's own files.
-    pub(super) fn check(&self, head: &Parts, open: bool) -> Result<(), Refusal> {
+    pub(super) fn check(&self, head: &Parts, way: Way, open: bool) -> Result<(), Refusal> {
         let text = |name: header::HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST).unwrap_or_default();
         // A page elsewhere can have its own name lead to this machine, and then read what is answered.
@@ -57,7 +74,18 @@ impl Access {
                 return Err((StatusCode::FORBIDDEN, "another site's page may not do that\n"));
             }
         }
-        let Some(token) = self.token.as_deref().filter(|_| !open) else { return Ok(()) };
+        if open || self.by_certificate && way == Way::Certified {
+            return Ok(());
+        }
+        let Some(token) = self.token.as_deref() else {
+            return match self.by_certificate && way == Way::Address {
+                true => Err((
+                    StatusCode::FORBIDDEN,
+                    "a client certificate is wanted, with admin.tls.clientAuth\n",
+                )),
+                false => Ok(()),
+            };
+        };
         let given =
             text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
         match aws_lc_rs::constant_time::verify_slices_are_equal(given.as_bytes(), token.as_bytes()) {
@@ -97,25 +125,28 @@ mod tests {
     }
 
     fn status(access: &Access, method: &str, fields: &[(&str, &str)], open: bool) -> u16 {
-        access.check(&head(method, fields), open).err().map_or(200, |(status, _)| status.as_u16())
+        access
+            .check(&head(method, fields), Way::Address, open)
+            .err()
+            .map_or(200, |(status, _)| status.as_u16())
     }
 
     #[test]
     fn names_that_lead_elsewhere_are_not_answered_on_loopback() {
-        let local = Access { token: None, local: true, ..Access::default() };
+        let local = Access { local: true, ..Access::default() };
         for host in ["127.0.0.1:9900", "[::1]:9900", "localhost", "a.localhost:9900", "", "10.1.2.3"] {
             assert_eq!(status(&local, "GET", &[("host", host)], false), 200, "{host}");
         }
         for host in ["rebound.example:9900", "localhost.example", "127.0.0.1.example"] {
             assert_eq!(status(&local, "GET", &[("host", host)], true), 421, "{host}");
         }
-        let network = Access { token: None, local: false, ..Access::default() };
+        let network = Access::default();
         assert_eq!(status(&network, "GET", &[("host", "tidegate.ops.svc:9900")], false), 200);
     }
 
     #[test]
     fn other_sites_change_nothing() {
-        let access = Access { token: None, local: true, ..Access::default() };
+        let access = Access { local: true, ..Access::default() };
         let here = ("host", "127.0.0.1:9900");
         assert_eq!(status(&access, "POST", &[here], false), 200, "no browser");
         assert_eq!(status(&access, "POST", &[here, ("origin", "http://127.0.0.1:9900")], false), 200);
@@ -127,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_token_is_wanted_but_by_probes() {
-        let access = Access { token: Some("0123456789abcdef".to_owned()), local: false, ..Access::default() };
+        let access = Access { token: Some("0123456789abcdef".to_owned()), ..Access::default() };
         let right = ("authorization", "Bearer 0123456789abcdef");
         assert_eq!(status(&access, "GET", &[right], false), 200);
         for wrong in [
@@ -141,5 +172,26 @@ mod tests {
         }
         assert_eq!(status(&access, "GET", &[], false), 401);
         assert_eq!(status(&access, "GET", &[], true), 200);
+    }
+
+    #[test]
+    fn where_certificates_are_optional_one_or_the_token_is_wanted() {
+        let token = Some("0123456789abcdef".to_owned());
+        let either = Access { token, by_certificate: true, ..Access::default() };
+        let only = Access { by_certificate: true, ..Access::default() };
+        let status = |access: &Access, way, open| {
+            access.check(&head("GET", &[]), way, open).err().map_or(200, |(status, _)| status.as_u16())
+        };
+        for (access, way, expected) in [
+            (&either, Way::Certified, 200),
+            (&either, Way::Address, 401),
+            (&either, Way::Socket, 401),
+            (&only, Way::Certified, 200),
+            (&only, Way::Address, 403),
+            (&only, Way::Socket, 200),
+        ] {
+            assert_eq!(status(access, way, false), expected, "{way:?}");
+            assert_eq!(status(access, way, true), 200, "{way:?}");
+        }
     }
 }

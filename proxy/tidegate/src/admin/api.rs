@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::access::Way;
 use super::answer::{AdminBody, AdminError, json_body, respond, text};
 use super::{Shown, answer, assets, candidate, metrics, peers, releases, servers, shared, stats, tap};
 
@@ -119,10 +120,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
 ];
 
 /// Answers a request.
-pub(super) async fn answer(request: Request<Incoming>, shown: &Rc<Shown>) -> Response<AdminBody> {
+pub(super) async fn answer(request: Request<Incoming>, way: Way, shown: &Rc<Shown>) -> Response<AdminBody> {
     let (head, body) = request.into_parts();
     let found = find(head.uri.path());
-    let checked = shown.access.borrow().check(&head, found.is_none_or(|endpoint| endpoint.open));
+    let checked = shown.access.borrow().check(&head, way, found.is_none_or(|endpoint| endpoint.open));
     if let Err((status, why)) = checked {
         let mut refused = text(status, why);
         if status == StatusCode::UNAUTHORIZED {
@@ -176,7 +177,7 @@ async fn done(
         Does::Ledger => json_body(&answer::ledger(shown)),
         Does::Stats => answer::compact(&stats::now(shown)),
         Does::Part(part) => json_body(&stats::part(shown, part)),
-        Does::Certificates => json_body(&Certificates { certificates: shown.gateway.certificates() }),
+        Does::Certificates => json_body(&Certificates { certificates: shown.certificates() }),
         Does::Explain => json_body(&candidate::explain(shown, read(body).await?)?),
         Does::Diff => json_body(&candidate::diff(shown, &read(body).await?)?),
         Does::Levels if head.method == Method::PUT => {

@@ -9,7 +9,7 @@ use super::Shown;
 use super::answer::seconds;
 use crate::fetch::Library;
 use crate::status::{PluginState, Status};
-use tidegate_proxy::{Form, Kind, Page};
+use tidegate_proxy::{CertificateUse, Form, Kind, Page};
 use tidegate_wasm::LimiterCounts;
 
 /// Content types of the forms.
@@ -42,6 +42,7 @@ pub(crate) fn page(shown: &Shown, form: Form) -> Page {
     configuration(&mut page, &shown.status);
     modules(&mut page, &shown.workshop.library);
     sources::write(&mut page, &shown.sources);
+    certificates(&mut page, &shown.certificates());
     process(&mut page, &shown.status);
     shown.gateway.metrics(&mut page);
     limiters(&mut page, &shown.workshop.shared.limiters());
@@ -123,6 +124,20 @@ fn modules(page: &mut Page, library: &Library) {
     let results = [("fetched", counts.fetched), ("unchanged", counts.unchanged), ("failed", counts.failed)];
     for (result, count) in results {
         page.sample(&[("result", result)], count);
+    }
+}
+
+fn certificates(page: &mut Page, all: &[CertificateUse]) {
+    let name = "tidegate_certificate_not_after_timestamp_seconds";
+    page.metric(name, Kind::Gauge, "Until when a certificate that clients are shown may be used.");
+    let mut told: Vec<(&str, String)> = Vec::new();
+    for certificate in all {
+        let key = (certificate.listener.as_str(), certificate.file.display().to_string());
+        // One file may stand twice in a list: it is one series.
+        if !told.contains(&key) {
+            page.sample(&[("listener", key.0), ("file", &key.1)], certificate.not_after);
+            told.push(key);
+        }
     }
 }
 

@@ -4,11 +4,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Uri};
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 use tidegate_config::plan;
 use tidegate_proxy::Stats;
@@ -25,9 +27,16 @@ use crate::fetch::{Call, Client};
 pub(super) struct Peers {
     name: RefCell<Option<String>>,
     known: RefCell<BTreeMap<String, Peer>>,
-    pushing: RefCell<Option<(plan::Push, AbortHandle)>>,
+    pushing: RefCell<Option<Pushing>>,
     /// Whether the last push went well: only changes are logged.
     failing: Cell<bool>,
+}
+
+/// A push that goes on.
+struct Pushing {
+    to: plan::Push,
+    tls: Option<Arc<ClientConfig>>,
+    task: AbortHandle,
 }
 
 struct Peer {
@@ -108,32 +117,41 @@ impl Peers {
     }
 
     /// Pushes where this configuration says so.
-    pub(super) fn follow(&self, settings: &plan::Admin, shown: &Rc<Shown>) {
+    pub(super) fn follow(&self, settings: &plan::Admin, tls: Option<Arc<ClientConfig>>, shown: &Rc<Shown>) {
         self.name.borrow_mut().clone_from(&settings.name);
         let mut pushing = self.pushing.borrow_mut();
-        if pushing.as_ref().map(|(push, _)| push) == settings.push.as_ref() {
+        let same = |pushing: &Pushing| {
+            settings.push.as_ref() == Some(&pushing.to)
+                && tls.as_ref().map(Arc::as_ptr) == pushing.tls.as_ref().map(Arc::as_ptr)
+        };
+        if pushing.as_ref().is_some_and(same) {
             return;
         }
-        if let Some((_, task)) = pushing.take() {
-            task.abort();
+        if let Some(before) = pushing.take() {
+            before.task.abort();
         }
-        if let Some(push) = &settings.push {
-            let task = spawn_local(push_always(push.clone(), Rc::downgrade(shown))).abort_handle();
-            *pushing = Some((push.clone(), task));
+        if let Some(to) = &settings.push {
+            let task = spawn_local(push_always(to.clone(), tls.clone(), Rc::downgrade(shown))).abort_handle();
+            *pushing = Some(Pushing { to: to.clone(), tls, task });
         }
     }
 }
 
 impl Drop for Peers {
     fn drop(&mut self) {
-        if let Some((_, task)) = self.pushing.get_mut() {
-            task.abort();
+        if let Some(pushing) = self.pushing.get_mut() {
+            pushing.task.abort();
         }
     }
 }
 
-async fn push_always(push: plan::Push, shown: Weak<Shown>) {
-    let client = match Client::new(None) {
+async fn push_always(push: plan::Push, tls: Option<Arc<ClientConfig>>, shown: Weak<Shown>) {
+    let name = push.tls.as_ref().and_then(|tls| tls.server_name.clone());
+    let client = match tls {
+        Some(config) => Ok(Client::with(config, name)),
+        None => Client::new(None),
+    };
+    let client = match client {
         Ok(client) => client,
         Err(why) => return warn!(url = push.url, "cannot push to the other gateway: {why}"),
     };

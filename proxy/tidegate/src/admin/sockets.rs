@@ -1,4 +1,4 @@
-//! Where the admin API listens: an address, a Unix socket, or both.
+//! Where the admin API listens: an address, in clear text or by TLS, a Unix socket, or both.
 
 use std::fs;
 use std::io;
@@ -11,11 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustls::ServerConfig;
 use tidegate_config::plan;
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, spawn_local};
-use tracing::{info, warn};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, info, warn};
 
+use super::access::Way;
 use super::{Shown, serve};
 
 /// What listens now.
@@ -23,7 +28,12 @@ use super::{Shown, serve};
 pub(super) struct Sockets {
     tcp: Option<Bound<SocketAddr>>,
     unix: Option<Bound<PathBuf>>,
+    /// What is spoken at the address.
+    tls: watch::Sender<Tls>,
 }
+
+/// How handshakes are made; none: clear text.
+type Tls = Option<Arc<ServerConfig>>;
 
 /// A place at which connections are accepted.
 struct Bound<P> {
@@ -62,6 +72,15 @@ impl Sockets {
         Ok(Change { tcp, unix })
     }
 
+    /// Has new connections to the address speak this; others end, since they are of clients that would not be let in now.
+    pub(super) fn speak(&self, tls: Tls) {
+        self.tls.send_if_modified(|now| {
+            let same = now.as_ref().map(Arc::as_ptr) == tls.as_ref().map(Arc::as_ptr);
+            *now = tls;
+            !same
+        });
+    }
+
     /// Listens as was prepared.
     pub(super) fn switch(&mut self, change: Change, shown: &Rc<Shown>) {
         if !matches!(change.tcp, To::Keep) {
@@ -70,7 +89,7 @@ impl Sockets {
         if let To::Open((configured, listener)) = change.tcp {
             let actual = listener.local_addr().unwrap_or(configured);
             let listening = tokio::net::TcpListener::from_std(listener).map(Listener::Tcp);
-            if let Some(accepting) = begin(listening, &actual.to_string(), shown) {
+            if let Some(accepting) = begin(listening, &actual.to_string(), &self.tls, shown) {
                 self.tcp = Some(Bound { configured, actual, accepting });
             }
         }
@@ -83,7 +102,7 @@ impl Sockets {
         }
         if let To::Open((path, listener)) = change.unix {
             let listening = tokio::net::UnixListener::from_std(listener).map(Listener::Unix);
-            if let Some(accepting) = begin(listening, &path.display().to_string(), shown) {
+            if let Some(accepting) = begin(listening, &path.display().to_string(), &self.tls, shown) {
                 self.unix = Some(Bound { configured: path.clone(), actual: path, accepting });
             }
         }
@@ -141,11 +160,16 @@ enum Listener {
     Unix(tokio::net::UnixListener),
 }
 
-fn begin(listening: io::Result<Listener>, place: &str, shown: &Rc<Shown>) -> Option<AbortHandle> {
+fn begin(
+    listening: io::Result<Listener>,
+    place: &str,
+    tls: &watch::Sender<Tls>,
+    shown: &Rc<Shown>,
+) -> Option<AbortHandle> {
     match listening {
         Ok(listener) => {
             info!(address = place, "admin API listening");
-            Some(spawn_local(accept(listener, Rc::clone(shown))).abort_handle())
+            Some(spawn_local(accept(listener, tls.subscribe(), Rc::clone(shown))).abort_handle())
         }
         Err(error) => {
             warn!(address = place, %error, "the admin API cannot accept connections");
@@ -154,20 +178,21 @@ fn begin(listening: io::Result<Listener>, place: &str, shown: &Rc<Shown>) -> Opt
     }
 }
 
-async fn accept(listener: Listener, shown: Rc<Shown>) {
+async fn accept(listener: Listener, tls: watch::Receiver<Tls>, shown: Rc<Shown>) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let shown = Rc::clone(&shown);
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                let tls = tls.clone();
                 spawn_local(async move {
-                    serve(stream, shown).await;
+                    serve_tcp(stream, tls, shown).await;
                     drop(place);
                 });
             }),
             Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
                 spawn_local(async move {
-                    serve(stream, shown).await;
+                    serve(stream, Way::Socket, std::future::pending(), shown).await;
                     drop(place);
                 });
             }),
@@ -179,6 +204,25 @@ async fn accept(listener: Listener, shown: Rc<Shown>) {
         }
     }
 }
+
+/// Serves a connection to the address, as long as what it speaks is what the configuration says.
+async fn serve_tcp(stream: TcpStream, mut tls: watch::Receiver<Tls>, shown: Rc<Shown>) {
+    let config = tls.borrow_and_update().clone();
+    // An error means that nothing listens any more: it ends too.
+    let over = async move { drop(tls.changed().await) };
+    let Some(config) = config else { return serve(stream, Way::Address, over, shown).await };
+    match timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certified = stream.get_ref().1.peer_certificates().is_some();
+            serve(stream, if certified { Way::Certified } else { Way::Address }, over, shown).await;
+        }
+        Ok(Err(error)) => debug!(%error, "admin connection: TLS"),
+        Err(_) => debug!("admin connection: no TLS handshake in time"),
+    }
+}
+
+/// Longest time for a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Open connections to a place of the admin API; more wait to be accepted.
 const MOST_CONNECTIONS: usize = 64;

@@ -20,6 +20,8 @@ use tokio_rustls::TlsConnector;
 /// Sends requests.
 pub(crate) struct Client {
     tls: TlsConnector,
+    /// What certificates must be for; none: the host that is asked.
+    name: Option<String>,
 }
 
 /// What is asked for.
@@ -61,7 +63,12 @@ impl Client {
             .map_err(|error| format!("TLS cannot be set up: {error}"))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self::with(Arc::new(config), None))
+    }
+
+    /// A client that speaks TLS as is said, with servers of this name where there is one.
+    pub(crate) fn with(config: Arc<ClientConfig>, name: Option<String>) -> Self {
+        Self { tls: TlsConnector::from(config), name }
     }
 
     /// Follows redirections, to other servers without the credentials. From HTTPS they go to HTTPS only.
@@ -132,8 +139,9 @@ impl Client {
         if scheme == "http" {
             return Ok((request, Box::new(stream)));
         }
-        let name = ServerName::try_from(bare.to_owned())
-            .map_err(|_| format!("{told}: {bare:?} is no name that a certificate could have"))?;
+        let name = self.name.as_deref().unwrap_or(bare);
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("{told}: {name:?} is no name that a certificate could have"))?;
         let stream = self.tls.connect(name, stream).await;
         let stream = stream.map_err(|error| format!("{told}: TLS: {error}"))?;
         Ok((request, Box::new(stream)))

@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a test that cannot go on says why")]
 
 mod admin;
+mod admin_tls;
 mod commands;
 mod discovery;
 mod fetch;

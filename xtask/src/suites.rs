@@ -1,10 +1,12 @@
 //! `cargo xtask suites [NAME [ARGUMENT…]]`: long suites and those that need outside programs, which are installed below
 //! `target/tools`, and nowhere else.
 
+mod admin_api;
 mod dashboard;
 mod envoy;
 mod limits;
 mod prometheus;
+mod python;
 mod registry;
 mod reloads;
 
@@ -17,7 +19,20 @@ struct Suite {
     run: fn(&[String]) -> Outcome<bool>,
 }
 
+/// What became of a suite in CI.
+pub(crate) enum Ran {
+    /// It ran; `false`: something failed.
+    Passed(bool),
+    /// It did not, for this reason.
+    Not(String),
+}
+
 const SUITES: &[Suite] = &[
+    Suite {
+        name: "admin-api",
+        about: "the admin API asked by Schemathesis, from PyPI, against openapi.json; arguments are its own",
+        run: admin_api::run,
+    },
     Suite {
         name: "dashboard",
         about: "the dashboard in Chromium: numbers under load, the graph, a fault in red, problems, explain, a tap; pictures of all views",
@@ -67,7 +82,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<bool> {
     }
 }
 
-/// What CI runs of them.
-pub(crate) fn in_ci() -> Outcome<bool> {
-    envoy::where_it_can()
-}
+/// What CI runs of them, by name.
+pub(crate) const IN_CI: [(&str, fn() -> Outcome<Ran>); 3] = [
+    ("the admin API by Schemathesis", admin_api::where_it_can),
+    ("the dashboard in Chromium", dashboard::where_it_can),
+    ("side by side with Envoy", envoy::where_it_can),
+];

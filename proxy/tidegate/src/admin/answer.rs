@@ -60,6 +60,10 @@ pub(super) fn levels() -> String {
 pub(super) fn set_levels(text: &[u8]) -> Result<Response<AdminBody>, AdminError> {
     let levels = std::str::from_utf8(text)
         .map_err(|error| AdminError::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    if levels.trim().is_empty() {
+        let why = "levels are wanted, such as info or info,tidegate_proxy=debug";
+        return Err(AdminError::new(StatusCode::BAD_REQUEST, why));
+    }
     Levels::set(levels.trim()).map_err(|why| AdminError::new(StatusCode::BAD_REQUEST, why))?;
     tracing::warn!(levels = levels.trim(), "log levels set by the admin API");
     Ok(respond(StatusCode::NO_CONTENT, "text/plain", ""))

@@ -81,8 +81,8 @@ impl Peers {
     pub(super) fn take(&self, pushed: Pushed) -> Result<(), AdminError> {
         let mut known = self.known.borrow_mut();
         known.retain(|_, peer| peer.came.elapsed() < SILENCE);
-        if pushed.name.is_empty() || pushed.name.len() > LONGEST_NAME {
-            return Err(AdminError::new(StatusCode::BAD_REQUEST, "a gateway's name has 1 to 64 bytes"));
+        if !(1..=LONGEST_NAME).contains(&pushed.name.chars().count()) {
+            return Err(AdminError::new(StatusCode::BAD_REQUEST, "a gateway's name has 1 to 64 characters"));
         }
         if pushed.name == self.own_name() {
             let why = "this gateway has that name itself: give the other one `admin.name`";

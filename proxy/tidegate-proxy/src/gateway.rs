@@ -313,7 +313,7 @@ impl Gateway {
         tokio::time::timeout(deadline, all).await.is_ok()
     }
 
-    /// Ends the workers at once and waits for their threads.
+    /// Ends the workers at once, waits for their threads, and for what they wrote.
     pub fn stop(&self) {
         for orders in &self.0.orders {
             // A worker that takes no order has ended already.
@@ -326,6 +326,9 @@ impl Gateway {
             if thread.join().is_err() {
                 tracing::error!("a worker ended by a panic");
             }
+        }
+        if let Some(snapshot) = self.snapshot() {
+            snapshot.logs.finish();
         }
     }
 }

@@ -175,7 +175,7 @@ fn of_route(record: &Record, field: KnownField, value: &mut Value<'_>) {
         (KnownField::Route, Some(rule), _) => value.text(rule.route.as_bytes()),
         (KnownField::Rule, Some(rule), _) => value.text(rule.name.as_bytes()),
         (KnownField::Upstream, _, Some((pool, _))) => value.text(pool.name.as_bytes()),
-        (KnownField::Server, _, Some((_, server))) => value.shown(server.identity.address),
+        (KnownField::Server, _, Some((_, server))) => value.address(server.identity.address),
         (KnownField::Picked, _, Some((pool, _))) => {
             value.text(record.picked.words(pool.cluster.spec.balance.word()).as_bytes());
         }

@@ -11,7 +11,7 @@ use tidegate_config::plan::{self, KnownField, LogField, LogFormat, LogPiece, Log
 
 use super::build::BuildError;
 use super::{Assets, collectors};
-use crate::telemetry::access_log::line::Value;
+use crate::telemetry::access_log::line::{Value, json_key};
 use crate::telemetry::access_log::{Entry, Line, Writer};
 
 /// All access logs.
@@ -48,6 +48,14 @@ enum Shape {
 enum Part {
     Literal(String),
     Field(Field, Arc<str>),
+}
+
+impl Part {
+    fn into_key(&mut self) {
+        if let Self::Field(_, name) = self {
+            *name = json_key(name).into();
+        }
+    }
 }
 
 /// What a line can say; fields of heads by their place in [`Logs`].
@@ -92,7 +100,11 @@ impl Logs {
                 LogFormat::Text(pieces) => (Shape::Text, pieces.clone()),
                 LogFormat::Record(text, fields) => (Shape::Record(logs.attributes(fields)?), text.clone()),
             };
-            let parts = pieces.into_iter().map(|piece| logs.part(piece)).collect::<Result<_, _>>()?;
+            let mut parts =
+                pieces.into_iter().map(|piece| logs.part(piece)).collect::<Result<Vec<_>, _>>()?;
+            if matches!(shape, Shape::Json) {
+                parts.iter_mut().for_each(Part::into_key);
+            }
             logs.all.push(Log { spec: spec.clone(), writer, parts, shape });
             if spec.share >= MILLION {
                 logs.always |= 1 << index;
@@ -152,6 +164,11 @@ impl Logs {
             }
         }
         dropped
+    }
+
+    /// Waits for lines that are not written yet.
+    pub(crate) fn finish(&self) {
+        self.all.iter().for_each(|log| log.writer.finish());
     }
 
     /// Opens files again.

@@ -3,6 +3,7 @@
 pub(crate) mod line;
 mod record;
 mod syslog;
+mod text;
 mod timestamp;
 
 use std::fs::{File, OpenOptions};
@@ -12,6 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use tidegate_config::plan::LogTarget;
 
@@ -25,6 +28,10 @@ pub(crate) use timestamp::Timestamp;
 const WAITING: usize = 8192;
 /// Bytes that are written together at most.
 const TOGETHER: usize = 60 * 1024;
+/// How long lines gather where many come.
+const LINGER: Duration = Duration::from_millis(10);
+/// Longest wait at the end for what is not written yet.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A line of a log, or a record.
 pub(crate) struct Entry {
@@ -38,6 +45,8 @@ enum Message {
     Entry(Entry),
     /// Nothing to write: a file may have to be opened again.
     Look,
+    /// Gone once everything before it is written.
+    Written(SyncSender<()>),
 }
 
 /// Sends lines to the thread that writes them, or records to the one that sends them. Cheap to clone; the thread ends with
@@ -52,6 +61,7 @@ pub(crate) enum Writer {
 #[derive(Clone)]
 pub(crate) struct Lines {
     sender: SyncSender<Message>,
+    thread: Thread,
     shared: Arc<Shared>,
 }
 
@@ -70,8 +80,9 @@ impl Writer {
         let (reopen, lost) = (AtomicBool::new(false), AtomicU64::new(0));
         let shared = Arc::new(Shared { target: target.clone(), reopen, lost });
         let of_thread = shared.clone();
-        std::thread::Builder::new().name("access-log".into()).spawn(move || run(&messages, &of_thread))?;
-        let writer = Self::Lines(Lines { sender, shared });
+        let thread = std::thread::Builder::new().name("access-log".into());
+        let thread = thread.spawn(move || run(&messages, &of_thread))?.thread().clone();
+        let writer = Self::Lines(Lines { sender, thread, shared });
         // What is wrong with a file shows at the start.
         writer.reopen();
         Ok(writer)
@@ -104,6 +115,17 @@ impl Writer {
         lines.shared.reopen.store(true, Ordering::Release);
         // One that is behind looks before its next line.
         drop(lines.sender.try_send(Message::Look));
+    }
+
+    /// Waits until the lines so far are written, but not for ever.
+    pub(crate) fn finish(&self) {
+        let Self::Lines(lines) = self else { return };
+        let (done, written) = sync_channel(0);
+        if lines.sender.try_send(Message::Written(done)).is_ok() {
+            lines.thread.unpark();
+            // That it is gone is the answer.
+            let _ = written.recv_timeout(PATIENCE);
+        }
     }
 
     /// Lines that could not be written, records that the collector did not take.
@@ -150,17 +172,27 @@ impl<'a> Appender<'a> {
     }
 
     fn run(mut self, messages: &Receiver<Message>) {
+        let mut before: Option<Instant> = None;
         while let Ok(first) = messages.recv() {
-            let mut next = Some(first);
+            let (mut next, mut waiting) = (Some(first), None);
             while let Some(message) = next {
-                if let Message::Entry(entry) = message {
-                    self.batch.extend_from_slice(&entry.text);
-                    self.batch.push(b'\n');
-                    self.lines += 1;
+                match message {
+                    Message::Entry(entry) => {
+                        self.batch.extend_from_slice(&entry.text);
+                        self.batch.push(b'\n');
+                        self.lines += 1;
+                    }
+                    Message::Look => {}
+                    Message::Written(done) => waiting = Some(done),
                 }
                 next = if self.batch.len() < TOGETHER { messages.try_recv().ok() } else { None };
             }
             self.flush();
+            drop(waiting);
+            // One that waits for each line has workers wake it for each line, which costs them more than the line.
+            if before.replace(Instant::now()).is_some_and(|before| before.elapsed() < LINGER) {
+                std::thread::park_timeout(LINGER);
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 //! A line in the making: a JSON object, a text with fields in it, or a record of OTLP.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::record;
+use super::text::{self, Bytes};
 use super::timestamp::Timestamp;
 
 /// See the module. What is not printable ASCII is written as `\u00XX` or `\xXX`, so that no client can break a line or a
@@ -24,7 +25,8 @@ enum Form {
 impl Line {
     /// An empty object.
     pub(crate) fn json() -> Self {
-        let mut bytes = Vec::with_capacity(512);
+        // With all fields a line has more than half of it; growing would copy it.
+        let mut bytes = Vec::with_capacity(1024);
         bytes.push(b'{');
         Self { bytes, form: Form::Json }
     }
@@ -55,7 +57,7 @@ impl Line {
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
-    /// A field with this name; `put` writes a value, or nothing where there is none.
+    /// A field with this name, which is a [`json_key`] in an object; `put` writes a value, or nothing where there is none.
     pub(crate) fn field(&mut self, name: &str, put: impl FnOnce(&mut Value<'_>)) {
         let before = self.bytes.len();
         let mut value = Value { line: self, name, written: false };
@@ -67,32 +69,20 @@ impl Line {
     }
 
     fn key(&mut self, name: &str) {
-        if self.form != Form::Json {
-            return;
+        if self.form == Form::Json {
+            let first = usize::from(self.bytes.len() == 1);
+            self.bytes.extend_from_slice(name.as_bytes().get(first..).unwrap_or_default());
         }
-        if self.bytes.len() > 1 {
-            self.bytes.push(b',');
-        }
-        self.bytes.push(b'"');
-        self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.extend_from_slice(b"\":");
     }
 
-    fn escaped(&mut self, text: &[u8]) {
-        for &byte in text {
-            match byte {
-                b'"' | b'\\' => self.bytes.extend_from_slice(&[b'\\', byte]),
-                0x20..0x7f => self.bytes.push(byte),
-                _ => {
-                    // Writing to bytes cannot fail.
-                    _ = match self.form == Form::Json {
-                        true => write!(Bytes(&mut self.bytes), "\\u{byte:04x}"),
-                        false => write!(Bytes(&mut self.bytes), "\\x{byte:02x}"),
-                    };
-                }
-            }
-        }
+    fn escaped(&mut self, bytes: &[u8]) {
+        text::escaped(&mut self.bytes, bytes, self.form == Form::Json);
     }
+}
+
+/// What a field of this name is called in an object: as [`Line::field`] wants it, with all that goes before a value.
+pub(crate) fn json_key(name: &str) -> String {
+    format!(",\"{name}\":")
 }
 
 /// Takes one field's value.
@@ -135,7 +125,7 @@ impl<'a> Value<'a> {
             return record::number(out, name, number);
         }
         self.begin();
-        self.line.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        text::number(&mut self.line.bytes, number);
     }
 
     /// Microseconds.
@@ -205,9 +195,20 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// An address with its port.
+    pub(crate) fn address(&mut self, address: SocketAddr) {
+        if self.line.form == Form::Record {
+            return self.shown(address);
+        }
+        self.begin();
+        self.quote();
+        text::address(&mut self.line.bytes, address);
+        self.quote();
+    }
+
     /// An address; its port is an attribute of its own.
     pub(crate) fn client(&mut self, client: SocketAddr) {
-        let Some(out) = self.record() else { return self.shown(client) };
+        let Some(out) = self.record() else { return self.address(client) };
         record::text(out, "client.address", &client.ip().to_string());
         if client.port() != 0 {
             record::number(out, "client.port", client.port().into());
@@ -241,7 +242,14 @@ impl<'a> Value<'a> {
 
     /// A version of HTTP.
     pub(crate) fn version(&mut self, version: http::Version) {
-        let Some(out) = self.record() else { return self.shown(format_args!("{version:?}")) };
+        let Some(out) = self.record() else {
+            return self.text(match version {
+                http::Version::HTTP_10 => b"HTTP/1.0",
+                http::Version::HTTP_2 => b"HTTP/2.0",
+                http::Version::HTTP_3 => b"HTTP/3.0",
+                _ => b"HTTP/1.1",
+            });
+        };
         record::text(out, "network.protocol.name", "http");
         let text = match version {
             http::Version::HTTP_10 => "1.0",
@@ -281,39 +289,30 @@ impl<'a> Value<'a> {
     }
 }
 
-struct Bytes<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for Bytes<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fill(line: &mut Line) {
-        line.field("a", |value| value.text(b"x\"\\\n\x1b[31m\xff"));
-        line.field("none", |_| {});
-        line.field("b", |value| value.number(7));
-        line.field("c", |value| value.list(["p", "q\""].into_iter()));
-        line.field("d", |value| value.list(std::iter::empty()));
-        line.field("e", |value| value.time(Duration::from_millis(1_763_719_200_250)));
+    fn fill(line: &mut Line, called: fn(&str) -> String) {
+        line.field(&called("a"), |value| value.text(b"x\"\\\n\x1b[31m\xff"));
+        line.field(&called("none"), |_| {});
+        line.field(&called("b"), |value| value.number(7));
+        line.field(&called("c"), |value| value.list(["p", "q\""].into_iter()));
+        line.field(&called("d"), |value| value.list(std::iter::empty()));
+        line.field(&called("e"), |value| value.time(Duration::from_millis(1_763_719_200_250)));
     }
 
     #[test]
     fn text_is_escaped() {
         let text = |line: Line| String::from_utf8(line.end()).expect("is ASCII");
         let mut line = Line::json();
-        fill(&mut line);
+        fill(&mut line, json_key);
         assert_eq!(
             text(line),
             r#"{"a":"x\"\\\u000a\u001b[31m\u00ff","b":7,"c":["p","q\""],"e":"2025-11-21T10:00:00.250Z"}"#
         );
         let mut line = Line::plain();
-        fill(&mut line);
+        fill(&mut line, str::to_owned);
         assert_eq!(text(line), r#"x\"\\\x0a\x1b[31m\xff-7p,q\"-2025-11-21T10:00:00.250Z"#);
     }
 }

@@ -55,7 +55,7 @@ fn known(record: &Record, took: Duration, field: KnownField, value: &mut Value<'
         KnownField::Client => value.client(client.address),
         KnownField::Server => {
             if let Some((_, server)) = tried {
-                value.shown(server.identity.address);
+                value.address(server.identity.address);
             }
         }
         KnownField::TimeMs => value.moment(client.local.clock.wall()),

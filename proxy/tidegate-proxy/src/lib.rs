@@ -22,9 +22,9 @@ mod worker;
 
 pub use gateway::{
     ArmUse, BodyPassed, CertificateUse, CheckState, Gateway, GatewayOptions, GenerationUse, ModuleUse,
-    PublishError, ReleaseOrder, ReleaseState, ReleaseUse, ServerPicker, ServerSide, ServerState, ServersError, Stats,
-    SteerError, TapDropped, TapError, TapHandle, TapStream, TappedAttempt, TappedCall, TappedChange,
-    TappedFilter, TappedLog, TappedRequest, client_side,
+    PublishError, ReleaseOrder, ReleaseState, ReleaseUse, ServerPicker, ServerSide, ServerState,
+    ServersError, Stats, SteerError, TapDropped, TapError, TapHandle, TapStream, TappedAttempt, TappedCall,
+    TappedChange, TappedFilter, TappedLog, TappedRequest, client_side,
 };
 pub use local::tap::{TapFilter, TapLimits};
 pub use route::{Choice, ExplainRequest, Explanation, Loser, RuleFinder, explain};

@@ -6,9 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Text without what could break a line or a terminal: what is not printable ASCII becomes `\u00XX` in JSON, else `\xXX`.
 pub(super) fn escaped(out: &mut Vec<u8>, text: &[u8], json: bool) {
-    // Without an early end, so that many bytes are looked at at once.
-    let plain = text.iter().fold(true, |plain, &byte| plain & is_plain(byte));
-    if plain {
+    if all_plain(text) {
         return out.extend_from_slice(text);
     }
     for &byte in text {
@@ -27,7 +25,25 @@ pub(super) fn escaped(out: &mut Vec<u8>, text: &[u8], json: bool) {
 }
 
 fn is_plain(byte: u8) -> bool {
-    (byte >= 0x20) & (byte < 0x7f) & (byte != b'"') & (byte != b'\\')
+    matches!(byte, 0x20..0x7f) && byte != b'"' && byte != b'\\'
+}
+
+/// Whether nothing is to be escaped; eight bytes are looked at at once.
+fn all_plain(text: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    // The highest bit of some byte is set where some byte is zero.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let odd = |word: [u8; 8]| {
+        let word = u64::from_ne_bytes(word);
+        let low = word.wrapping_sub(ONES * 0x20) & !word;
+        let high = word.wrapping_add(ONES) | word;
+        low | high | zero(word ^ ONES * u64::from(b'"')) | zero(word ^ ONES * u64::from(b'\\'))
+    };
+    // The last eight bytes may have been seen in part; shorter text has none.
+    let Some(last) = text.last_chunk() else { return text.iter().all(|&byte| is_plain(byte)) };
+    let (words, _) = text.as_chunks();
+    words.iter().fold(odd(*last), |all, &word| all | odd(word)) & HIGH == 0
 }
 
 /// A whole number.
@@ -79,13 +95,17 @@ mod tests {
     fn each_byte_is_plain_or_escaped() {
         for byte in 0..=u8::MAX {
             let mut out = Vec::new();
-            escaped(&mut out, &[b'a', byte, b'b'], true);
             let expected = match byte {
-                b'"' | b'\\' => format!("a\\{}b", char::from(byte)),
-                0x20..0x7f => format!("a{}b", char::from(byte)),
-                _ => format!("a\\u{byte:04x}b"),
+                b'"' | b'\\' => format!("\\{}", char::from(byte)),
+                0x20..0x7f => char::from(byte).to_string(),
+                _ => format!("\\u{byte:04x}"),
             };
-            assert_eq!(String::from_utf8_lossy(&out), expected, "{byte}");
+            // Within eight bytes that are looked at at once, and behind them.
+            for before in ["a", "abcdefgh", "!~ abc"] {
+                out.clear();
+                escaped(&mut out, &[before.as_bytes(), &[byte], b"!~"].concat(), true);
+                assert_eq!(String::from_utf8_lossy(&out), format!("{before}{expected}!~"), "{byte}");
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Counts the instructions that one request costs, by callgrind: repeatable where times are not.
 
-    bench/instructions.py [--binary target/release/tidegate] [--filters FOLDER] [--shipped] [--out result.json]
+    bench/instructions.py [--binary target/release/tidegate] [--filters FOLDER] [--shipped [--modules FOLDER]]
+                          [--only TEXT] [--out result.json]
 
 Each case runs twice with different numbers of requests; the difference is what requests cost, without the start.
 Needs Linux, Python 3.9 and `valgrind`. FOLDER has noop.wasm and headers.wasm (bench/filters/build.sh prints it);
@@ -25,6 +26,7 @@ import shipped
 FEW, MANY = 500, 2500
 BODY = b"x" * 128
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 128\r\n\r\n" + BODY
+KEPT = ANSWER.replace(b"\r\ncontent-length", b"\r\ncache-control: max-age=3600\r\ncontent-length")
 
 
 def upstream():
@@ -39,8 +41,8 @@ def upstream():
                 return
             pending += part
             while b"\r\n\r\n" in pending:
-                pending = pending.split(b"\r\n\r\n", 1)[1]
-                connection.sendall(ANSWER)
+                head, pending = pending.split(b"\r\n\r\n", 1)
+                connection.sendall(KEPT if b" /keep " in head else ANSWER)
 
     def accept():
         while True:
@@ -73,7 +75,7 @@ def configuration(port, upstream_port, filters, routes, isolation="worker"):
     }
 
 
-def connect(port, deadline=120):
+def connect(port, deadline=600):
     end = time.monotonic() + deadline
     while True:
         try:
@@ -122,11 +124,19 @@ def count(binary, document, path, n, headers):
         shutil.rmtree(work, ignore_errors=True)
 
 
+def plugin(builtin, folder):
+    """A shipped filter, whose module may be another than the one in the binary."""
+    name = builtin["module"].removeprefix("builtin:").replace("-", "_")
+    return {**builtin, "module": os.path.abspath(os.path.join(folder, name + ".wasm"))} if folder else builtin
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/tidegate")
     parser.add_argument("--filters", help="folder of noop.wasm and headers.wasm")
     parser.add_argument("--shipped", action="store_true", help="the filters that come with the gateway as well")
+    parser.add_argument("--modules", help="folder whose modules take the place of those in the binary, with --shipped")
+    parser.add_argument("--only", help="only cases whose name contains this")
     parser.add_argument("--out", help="write the counts as JSON here")
     arguments = parser.parse_args()
     if not shutil.which("valgrind"):
@@ -137,7 +147,9 @@ def main():
         cases |= {name: ([wasm(name)], 1, "/") for name in ("noop", "headers")}
         cases |= {f"noop, {isolation}": ([wasm("noop")], 1, "/", isolation) for isolation in ("connection", "request")}
     if arguments.shipped:
-        cases |= {name: ([shipped.TIDEGATE[name]()], 1, "/") for name in shipped.cases()}
+        cases |= {name: ([plugin(shipped.TIDEGATE[name](), arguments.modules)], 1, shipped.PATHS.get(name, "/"))
+                  for name in sorted(shipped.TIDEGATE)}
+    cases = {name: case for name, case in cases.items() if (arguments.only or "") in name}
     server, results = upstream(), {}
     for name, (filters, routes, path, *isolation) in cases.items():
         headers = shipped.HEADERS[name]() if name in shipped.HEADERS else {}

@@ -70,6 +70,7 @@ def bearer(algorithm):
 # What is sent with each case.
 HEADERS = {
     "api-key": lambda: {"x-api-key": "bench-key"},
+    "cors": lambda: {"origin": "https://shop.test"},
     "auth-key": lambda: {"x-api-key": "bench-key"},
     "jwt-es256": lambda: bearer("ES256"),
     "jwt-rs256": lambda: bearer("RS256"),
@@ -90,6 +91,12 @@ TIDEGATE = {
     "fault-inactive": lambda: {"module": "builtin:fault", "config": {
         "faults": [{"match": {"path": {"prefix": "/elsewhere"}}, "abort": {"percent": 100, "status": 503}}],
         "byHeader": {"abort": True}}},
+    "cors": lambda: {"module": "builtin:cors", "config": {"origins": ["https://shop.test"], "credentials": True}},
+    "transform": lambda: {"module": "builtin:transform", "config": {"request": [{"headers": {
+        "set": {"x-method": "{method} {path}"}, "remove": ["x-secret"]}}], "response": [{"headers": {"set": {"x-was": "{status}"}}}]}},
+    # The server's answer has no lifetime, so it is not kept; below /keep it has one, and the server is asked once.
+    "cache-miss": lambda: {"module": "builtin:cache", "config": {"coalesce": {"wait": "0s"}}},
+    "cache-hit": lambda: {"module": "builtin:cache", "config": {}},
     "routing": lambda: {"module": "builtin:routing", "config": {"rules": [{
         "name": "canary", "split": {"arms": [
             {"name": "new", "weight": 10, "to": {"upstream": "u"}}, {"name": "old", "weight": 90, "to": {"upstream": "u"}}]}}]}},
@@ -131,6 +138,10 @@ NATIVE = {
 }
 
 
+# What is asked for, where that is not the root.
+PATHS = {"cache-hit": "/keep"}
+
+
 def cases():
-    """Names of the cases, those that Envoy has as well first."""
-    return sorted(TIDEGATE, key=lambda name: (name not in NATIVE, name))
+    """Names of the cases that are put under load, those that Envoy has as well first."""
+    return sorted((name for name in TIDEGATE if name not in PATHS), key=lambda name: (name not in NATIVE, name))

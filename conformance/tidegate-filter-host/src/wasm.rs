@@ -119,6 +119,9 @@ impl Wasm {
                 _ = self.instance.on_foreign_result(token, Ok(result), self.now);
                 return None;
             }
+            Host::Foreign { token, call: ForeignCall::Redis { upstream, timeout, commands, .. }, .. } => {
+                Effect::Redis { token, upstream, commands: commands.to_vec(), timeout }
+            }
             Host::ForeignCancel { token } => Effect::ForeignCancel { token },
             Host::HttpCall { token, upstream, head, body, trailers, timeout, .. } => Effect::HttpCall {
                 token,

@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tidegate_testkit::{Answer, RawClient, Response, ScriptedUpstream, TestGateway, fill};
+use tidegate_testkit::{
+    Answer, Connection, Gate, RawClient, Response, ScriptedUpstream, Step, TestGateway, fill,
+};
 use tidegate_wire::shipped_example;
 
 const CONFIG: &str = "
@@ -115,6 +117,40 @@ fn published_keys_are_fetched_through_an_upstream() {
     assert_eq!(unknown.status, 401);
     let fetches = upstream.requests().iter().filter(|request| request.target() == "/jwks").count();
     assert_eq!(fetches, 1, "the first fetch was a moment ago");
+}
+
+/// The instance that fetches tells those that wait for it, on the other worker too.
+#[test]
+fn one_worker_fetches_the_keys_for_all() {
+    let tokens = tokens();
+    let (gate, jwks) = (Gate::new(), tokens["jwks"].to_string());
+    let held = gate.clone();
+    let upstream = ScriptedUpstream::start(move |seen| {
+        let text = if seen.head.target == "/jwks" { &jwks } else { "alice" };
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len());
+        match seen.head.target.as_str() {
+            "/jwks" => Answer::steps([Step::Wait(held.clone()), Step::send(answer)]),
+            _ => Answer::reply(answer),
+        }
+    });
+    let issuer = json!({ "issuer": "https://issuer.example", "audiences": ["shop"],
+        "keys": { "remote": { "upstream": "up", "path": "/jwks" } } });
+    let config = json!({ "ways": [{ "jwt": { "issuers": [issuer] } }] });
+    let yaml = fill(CONFIG, &[("config", &config.to_string()), ("up", &upstream.address())]);
+    let module = file("target/filters/auth.wasm");
+    let gateway = TestGateway::start_with(&format!("workers: 2\n{yaml}"), &[("auth.wasm", &module)]);
+    let token = tokens["good"]["ES256"].as_str().expect("a token");
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..16).map(|_| scope.spawn(|| bearer(&gateway, token).status)).collect();
+        let is_asked = |connections: &[Connection]| {
+            connections.iter().flat_map(|one| &one.requests).any(|request| request.target() == "/jwks")
+        };
+        upstream.wait("the fetch", is_asked);
+        gate.open();
+        assert!(asked.into_iter().all(|one| one.join().expect("an answer") == 200));
+    });
+    let fetches = upstream.requests().iter().filter(|request| request.target() == "/jwks").count();
+    assert_eq!(fetches, 1);
 }
 
 /// A password with argon2id's usual settings, 19 MiB in two passes, which no callback has time for.

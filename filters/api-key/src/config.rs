@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use tidegate_sdk::units;
 
 /// What the plugin's `config` holds, checked.
 #[derive(Debug, Deserialize)]
@@ -140,12 +141,7 @@ impl Default for HeaderName {
 impl<'de> Deserialize<'de> for HeaderName {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         let name = String::deserialize(source)?;
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(token) {
-            let message = format!("\"{}\" is not a header name, as \"x-api-key\" is", name.escape_debug());
-            return Err(D::Error::custom(message));
-        }
-        Ok(HeaderName(name.to_ascii_lowercase()))
+        units::header_name(&name).map(HeaderName).map_err(D::Error::custom)
     }
 }
 

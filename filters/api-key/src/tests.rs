@@ -104,7 +104,7 @@ fn a_wrong_configuration_is_refused_with_the_key_that_is_wrong() {
         ),
         (
             r#"{ "keys": ["a"], "header": "x key" }"#,
-            "config.header: \"x key\" is not a header name, as \"x-api-key\" is",
+            "config.header: \"x key\" is not a header name, as \"x-user\" is",
         ),
         (
             r#"{ "keys": ["a"], "consumerHeader": "X-API-Key" }"#,

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::Deserialize;
-use tidegate_sdk::ConfigError;
+use tidegate_sdk::{ConfigError, units};
 
 use crate::Request;
 use crate::identity::{Identity, written};
-use crate::place::checked_header_name;
 
 /// The headers that tell the upstream who sends a request. A client cannot write them: they are removed first.
 #[derive(Debug, Default, Deserialize)]
@@ -48,7 +47,7 @@ impl Outgoing {
         let mut take = |path: &str, name: Option<&str>| -> Result<Option<String>, ConfigError> {
             let Some(name) = name else { return Ok(None) };
             let at = |message| ConfigError::at(format!("headers.{path}"), message);
-            let name = checked_header_name(name).map_err(at)?;
+            let name = units::header_name(name).map_err(at)?;
             if owned.contains(&name) {
                 return Err(at(format!("\"{name}\" is set by two keys; each header tells one thing")));
             }

@@ -1,7 +1,7 @@
 //! Where in a request credentials are: a header, a key of the query, a cookie.
 
 use serde::{Deserialize, Deserializer};
-use tidegate_sdk::Value;
+use tidegate_sdk::{Value, units};
 
 use crate::Request;
 
@@ -151,16 +151,7 @@ fn decoded(name: &str) -> Vec<u8> {
 /// Reads a header's name, into lower case.
 pub(crate) fn header_name<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
     let name = String::deserialize(source)?;
-    checked_header_name(&name).map_err(serde::de::Error::custom)
-}
-
-/// A header's name in lower case.
-pub(crate) fn checked_header_name(name: &str) -> Result<String, String> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    match !name.is_empty() && name.bytes().all(token) {
-        true => Ok(name.to_ascii_lowercase()),
-        false => Err(format!("\"{}\" is not a header name, as \"x-api-key\" is", name.escape_debug())),
-    }
+    units::header_name(&name).map_err(serde::de::Error::custom)
 }
 
 fn name<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {

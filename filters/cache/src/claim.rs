@@ -1,5 +1,5 @@
 //! Who of several requests for the same goes to the upstream. A claim is a value of shared data with an end, so that one
-//! whose request broke off is free again. Instances with requests that wait for it note their queues in it (`wake.rs`).
+//! whose request broke off is free again. Instances with requests that wait for it note their queues in it ([`tidegate_sdk::signal`]).
 
 use std::time::Duration;
 

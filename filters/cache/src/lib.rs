@@ -12,7 +12,6 @@ mod purge;
 mod record;
 mod refresh;
 mod store;
-mod wake;
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -21,7 +20,7 @@ use std::time::Duration;
 
 use tidegate_sdk::{
     Body, ConfigError, Counter, Fields, Filter, Finished, Flow, Reply, Request, Response, Result, filter,
-    log, time,
+    log, signal, time,
 };
 
 use answer::Asked;
@@ -36,7 +35,6 @@ use freshness::{Use, usable};
 use purge::Purges;
 use record::Record;
 use store::Store;
-use wake::Wake;
 
 /// The filter.
 pub struct Cache(Rc<Inner>);
@@ -48,7 +46,6 @@ pub struct Inner {
     purges: Purges,
     /// Requests of this instance that wait for another's response.
     waiting: Cell<u32>,
-    wake: Wake,
     /// Bytes of bodies that are being gathered.
     gathering: Cell<usize>,
 }
@@ -92,20 +89,7 @@ impl Filter for Cache {
         config.check()?;
         let store = Store::new(config.entries, config.total_size.0);
         let purges = Purges::new(config.purge.as_ref());
-        Ok(Cache(Rc::new(Inner {
-            config,
-            store,
-            purges,
-            waiting: Cell::new(0),
-            wake: Wake::default(),
-            gathering: Cell::new(0),
-        })))
-    }
-
-    async fn background(&self) {
-        if !self.config.coalesce.wait.0.is_zero() {
-            self.wake.listen().await;
-        }
+        Ok(Cache(Rc::new(Inner { config, store, purges, waiting: Cell::new(0), gathering: Cell::new(0) })))
     }
 
     async fn on_request(&self, request: &mut Request<RefCell<Left>>) -> Result<Flow> {
@@ -240,13 +224,13 @@ impl Inner {
             self.waiting.set(self.waiting.get() + 1);
             let guard = Counted(&self.waiting);
             while time::now() < until {
-                let queue = self.wake.number();
+                let queue = signal::number();
                 if !claim::goes_on(&fetch.key, self.config.entries, queue).unwrap_or(false) {
                     break;
                 }
                 let left = until.saturating_sub(time::now());
                 let longest = if queue.is_some() { PATIENCE } else { pause };
-                self.wake.wait(store::hash(&fetch.key), longest.min(left)).await;
+                signal::wait(&fetch.key, longest.min(left)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             drop(guard);
@@ -307,7 +291,7 @@ impl Inner {
     fn let_go(&self, fetch: &Fetch, kept: bool) {
         let Some(end) = fetch.claim else { return };
         match claim::release(&fetch.key, self.config.entries, end, kept) {
-            Ok(queues) => self.wake.tell(store::hash(&fetch.key), &queues),
+            Ok(queues) => signal::tell(&fetch.key, &queues),
             Err(error) => log::debug!("those who wait go on when the claim ends: {error}"),
         }
     }

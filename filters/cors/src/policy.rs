@@ -1,6 +1,6 @@
 //! The answers' headers, written once from the configuration.
 
-use tidegate_sdk::{ConfigError, Headers, Reply};
+use tidegate_sdk::{ConfigError, Headers, Reply, units};
 
 use crate::config::{self, Config, OtherOrigins};
 use crate::origins::Origins;
@@ -132,7 +132,7 @@ impl Policy {
 fn joined(key: &str, list: &[String], credentials: bool) -> Result<Option<String>, ConfigError> {
     for (at, name) in list.iter().enumerate() {
         let path = format!("{key}[{at}]");
-        if name.is_empty() || !name.bytes().all(is_token) {
+        if !units::is_token(name) {
             let problem =
                 format!("\"{}\" is not a name, as \"x-api-key\" or \"PUT\" is", name.escape_debug());
             return Err(ConfigError::at(path, problem));
@@ -147,11 +147,9 @@ fn joined(key: &str, list: &[String], credentials: bool) -> Result<Option<String
 
 /// Whether it is a list of header names, of a size that no browser exceeds.
 fn is_list(value: &[u8]) -> bool {
-    !value.is_empty() && value.len() <= 4096 && value.iter().all(|&b| is_token(b) || matches!(b, b',' | b' '))
-}
-
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    let is_name = |name: &str| name.is_empty() || units::is_token(name);
+    let text = std::str::from_utf8(value).ok().filter(|text| !text.is_empty() && text.len() <= 4096);
+    text.is_some_and(|text| text.split([',', ' ']).all(is_name))
 }
 
 const PRIVATE_NETWORK: &str = "access-control-request-private-network";

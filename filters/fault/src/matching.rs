@@ -1,6 +1,6 @@
 //! Which requests an entry is about.
 
-use tidegate_sdk::{ConfigError, Interest, Request};
+use tidegate_sdk::{ConfigError, Interest, Request, units};
 
 use crate::config;
 
@@ -75,11 +75,7 @@ fn fits_path(wanted: &config::Path, path: &[u8]) -> bool {
 
 /// A header's name in lower case.
 pub(crate) fn header_name(name: &str, path: &str) -> Result<String, ConfigError> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    match !name.is_empty() && name.bytes().all(token) {
-        true => Ok(name.to_ascii_lowercase()),
-        false => Err(ConfigError::at(path, format!("\"{}\" is not a header name", name.escape_debug()))),
-    }
+    units::header_name(name).map_err(|problem| ConfigError::at(path, problem))
 }
 
 #[cfg(test)]

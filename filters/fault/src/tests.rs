@@ -238,7 +238,7 @@ fn a_wrong_configuration_is_refused_with_the_key_that_is_wrong() {
         ),
         (
             r#"{ "byHeader": { "abort": true }, "decideBy": "a b" }"#,
-            "config.decideBy: \"a b\" is not a header name",
+            "config.decideBy: \"a b\" is not a header name, as \"x-user\" is",
         ),
         (
             r#"{ "faults": [{ "dely": {} }] }"#,

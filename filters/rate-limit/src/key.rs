@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
-use tidegate_sdk::Request;
+use tidegate_sdk::{Request, units};
 
 /// The parts of a key, in order. None: everybody is counted together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,11 +33,8 @@ const EXAMPLES: &str = "address, address/24/64, header:NAME, cookie:NAME, query:
 impl Part {
     fn parse(text: &str) -> Option<Self> {
         let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
-        let token = |name: &str| {
-            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-        };
         Some(match text.split_once(':') {
-            Some(("header", name)) if token(name) => Part::Header(named(name)?.to_ascii_lowercase()),
+            Some(("header", name)) => Part::Header(units::header_name(name).ok()?),
             Some(("cookie", name)) => Part::Cookie(named(name)?),
             Some(("query", name)) => Part::Query(named(name)?),
             Some(("property", path)) => Part::Property(named(path)?),

@@ -1,7 +1,10 @@
 //! The filter's behaviour natively, in made-up time.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidegate_sdk::redis::Reply as Redis;
 use tidegate_sdk_test::{Answer, Gateway, Reply, Ways, get};
 
 use crate::RateLimit;
@@ -229,6 +232,69 @@ fn a_wrong_configuration_is_refused_with_the_key_that_is_wrong() {
         error.starts_with("config.limits[0].key: \"adress\" is no part of a key; it may be address,"),
         "{error}"
     );
+}
+
+/// A filter whose one limit is counted in Redis.
+fn global(more: &str) -> Gateway<RateLimit> {
+    let config = format!(
+        r#"{{ "redis": {{ "upstream": "store"{more} }}, "limits": [{{ "name": "all", "rate": "2/10s", "global": true }}] }}"#
+    );
+    Gateway::with(&config, Ways::plain()).expect("a correct configuration")
+}
+
+/// What the script replies: allowed, remaining, reset and wait in microseconds.
+fn verdict(numbers: [i64; 4]) -> Option<Redis> {
+    Some(Redis::List(numbers.map(Redis::Integer).into()))
+}
+
+#[test]
+fn a_redis_that_does_not_know_the_script_is_sent_it() {
+    let gateway = global("");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    gateway.on_redis("store", move |command| {
+        let word = |at: usize| String::from_utf8_lossy(&command[at]).into_owned();
+        noted.lock().expect("nobody panics with it").push(word(0));
+        assert_eq!((word(2).as_str(), word(4).as_str()), ("1", "take"));
+        match word(0).as_str() {
+            "EVALSHA" => Some(Redis::Error("NOSCRIPT No matching script.".to_owned())),
+            _ => verdict([1, 1, 10_000_000, 0]),
+        }
+    });
+    let answer = gateway.send(get("/"));
+    assert_eq!((answer.status(), answer.header("ratelimit")), (200, Some("\"all\";r=1;t=10")));
+    assert_eq!(*seen.lock().expect("nobody panics with it"), ["EVALSHA", "EVAL"]);
+}
+
+#[test]
+fn what_is_known_to_be_exhausted_is_not_asked_about_until_its_time_has_come() {
+    let gateway = global("");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    gateway.on_redis("store", move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        verdict([0, 0, 10_000_000, 4_000_000])
+    });
+    for left in ["4", "3"] {
+        let answer = gateway.send(get("/"));
+        assert_eq!((answer.status(), answer.header("retry-after")), (429, Some(left)));
+        gateway.advance(Duration::from_secs(1));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    gateway.advance(Duration::from_secs(2));
+    assert_eq!(gateway.send(get("/")).status(), 429);
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn without_redis_it_is_as_configured() {
+    for (on_error, wanted) in [("local", [200, 200, 429]), ("allow", [200; 3]), ("deny", [503; 3])] {
+        let gateway = global(&format!(r#", "onError": "{on_error}""#));
+        assert_eq!(statuses(&gateway, 3), wanted, "{on_error}, no connection");
+        let gateway = global(&format!(r#", "onError": "{on_error}""#));
+        gateway.on_redis("store", |_| Some(Redis::Bytes(b"what?".to_vec())));
+        assert_eq!(statuses(&gateway, 3), wanted, "{on_error}, another reply");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Values of a request, and which requests a rule is about.
 
 use regex_lite::Regex;
-use tidegate_sdk::{ConfigError, Interest, Request};
+use tidegate_sdk::{ConfigError, Interest, Request, units};
 
 use crate::config::{self, Source};
 
@@ -46,11 +46,7 @@ pub(crate) fn checked(source: &Source, path: &str) -> Result<Source, ConfigError
 
 /// A header's name in lower case.
 pub(crate) fn header_name(name: &str, path: &str) -> Result<String, ConfigError> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    match !name.is_empty() && name.bytes().all(token) {
-        true => Ok(name.to_ascii_lowercase()),
-        false => Err(ConfigError::at(path, format!("\"{}\" is not a header name", name.escape_debug()))),
-    }
+    units::header_name(name).map_err(|problem| ConfigError::at(path, problem))
 }
 
 /// A regular expression that must fit a whole text.

@@ -345,7 +345,7 @@ fn a_wrong_configuration_is_refused_with_the_key_that_is_wrong() {
         ),
         (
             r#"{ "rewrites": [{ "path": "/a", "to": "/b" }], "tell": { "client": "a b" } }"#,
-            "config.tell.client: \"a b\" is not a header name",
+            "config.tell.client: \"a b\" is not a header name, as \"x-user\" is",
         ),
     ];
     for (config, expected) in cases {

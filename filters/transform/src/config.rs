@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use tidegate_sdk::units::Size;
+use tidegate_sdk::units::{self, Size};
 
 /// The JSON Schema of the configuration.
 #[cfg(not(target_family = "wasm"))]
@@ -259,11 +259,7 @@ fn max_body() -> Size {
 
 /// A header's name in lower case, if the filter may touch it.
 pub fn header_name(name: &str) -> Result<String, String> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(token) {
-        return Err(format!("\"{}\" is not a header name, as \"x-user\" is", name.escape_debug()));
-    }
-    let name = name.to_ascii_lowercase();
+    let name = units::header_name(name)?;
     match GATEWAYS.contains(&name.as_str()) {
         true => Err(format!(
             "\"{name}\" is of one connection only, or says where a message ends; the gateway writes it"

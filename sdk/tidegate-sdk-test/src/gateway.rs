@@ -15,7 +15,7 @@ use crate::machine::Machine;
 use crate::message::{Connect, Reply, Request, Seen};
 use crate::native::Native;
 use crate::variant::Variant;
-use crate::world::{Script, World};
+use crate::world::{RedisScript, Script, World};
 
 /// Makes the machine of one world; the argument says whether its host can show a body while it holds the head.
 type Make = Arc<dyn Fn(bool) -> Result<Box<dyn Machine>, String> + Send + Sync>;
@@ -65,6 +65,7 @@ enum Done {
     Sent(Box<Request>),
     Passed(Duration),
     OnCall(String, Script),
+    OnRedis(String, RedisScript),
     OnUpstream(Script),
 }
 
@@ -211,6 +212,38 @@ impl<F> Gateway<F> {
         self.do_it(Done::OnCall(upstream.to_owned(), Arc::new(script)));
     }
 
+    /// What the Redis of a name replies to each command, which is given by its words, from now on. Without it, and where the
+    /// script returns none, there is no Redis.
+    ///
+    /// ```
+    /// # use tidegate_sdk::{Filter, NoConfig, Reply, Request, Result, filter, redis};
+    /// # use tidegate_sdk_test::{Gateway, get};
+    /// # struct Visits;
+    /// # #[filter]
+    /// # impl Filter for Visits {
+    /// #     fn new(_: NoConfig) -> Self { Visits }
+    /// #     async fn on_request(&self, _: &mut Request) -> Result<Reply> {
+    /// #         let replies = redis::at("store").command(&["INCR", "visits"]).send().await?;
+    /// #         Ok(Reply::text(200, &replies.first().and_then(redis::Reply::integer).unwrap_or(0).to_string()))
+    /// #     }
+    /// # }
+    /// # fn main() {
+    /// let gateway = Gateway::<Visits>::start("").unwrap();
+    /// gateway.on_redis("store", |command| match command {
+    ///     [name, key] if name == b"INCR" && key == b"visits" => Some(redis::Reply::Integer(7)),
+    ///     _ => None,
+    /// });
+    /// assert_eq!(gateway.send(get("/")).text(), "7\n");
+    /// # }
+    /// ```
+    pub fn on_redis(
+        &self,
+        upstream: &str,
+        script: impl Fn(&[Vec<u8>]) -> Option<tidegate_sdk::redis::Reply> + Send + Sync + 'static,
+    ) {
+        self.do_it(Done::OnRedis(upstream.to_owned(), Arc::new(script)));
+    }
+
     /// What the upstream answers to requests from now on; without it, 200 with nothing.
     pub fn upstream(&self, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
         self.do_it(Done::OnUpstream(Arc::new(script)));
@@ -336,6 +369,10 @@ fn replay(world: &mut World, done: &Done) -> Result<(), String> {
         Done::Passed(time) => world.advance(*time),
         Done::OnCall(upstream, script) => {
             world.on_call(upstream, script.clone());
+            Ok(())
+        }
+        Done::OnRedis(upstream, script) => {
+            world.on_redis(upstream, script.clone());
             Ok(())
         }
         Done::OnUpstream(script) => {

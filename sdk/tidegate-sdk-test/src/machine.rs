@@ -150,6 +150,17 @@ pub enum Effect {
         /// How long.
         time: Duration,
     },
+    /// Send commands to Redis, and hand its replies, as they came, to [`Machine::foreign_result`].
+    Redis {
+        /// Names it.
+        token: u32,
+        /// Where to.
+        upstream: String,
+        /// The commands as Redis reads them.
+        commands: Vec<u8>,
+        /// How long to wait.
+        timeout: Duration,
+    },
     /// Nobody waits for the result of a function any more.
     ForeignCancel {
         /// Names it.

@@ -3,6 +3,7 @@
 
 mod calls;
 mod exchange;
+mod redis;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use calls::Pending;
 /// What a scripted server does with a request.
 pub(crate) type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
 
+/// What a scripted Redis replies to a command, given by its words; none: it does not.
+pub(crate) type RedisScript = Arc<dyn Fn(&[Vec<u8>]) -> Option<tidegate_sdk::redis::Reply> + Send + Sync>;
+
 /// A gateway, its filter, its servers.
 pub(crate) struct World {
     machine: Box<dyn Machine>,
@@ -30,6 +34,7 @@ pub(crate) struct World {
     /// gRPC streams: where they go.
     streams: BTreeMap<u32, Seen>,
     scripts: Vec<(String, Script)>,
+    redis: Vec<(String, RedisScript)>,
     upstream: Option<Script>,
     /// Effects about streams that nobody has looked at yet.
     later: Vec<Effect>,
@@ -48,6 +53,7 @@ impl World {
             sleeping: BTreeSet::new(),
             streams: BTreeMap::new(),
             scripts: Vec::new(),
+            redis: Vec::new(),
             upstream: None,
             later: Vec::new(),
             calls: Vec::new(),
@@ -66,6 +72,12 @@ impl World {
     pub(crate) fn on_call(&mut self, upstream: &str, script: Script) {
         self.scripts.retain(|(known, _)| known != upstream);
         self.scripts.push((upstream.to_owned(), script));
+    }
+
+    /// What a Redis replies from now on.
+    pub(crate) fn on_redis(&mut self, upstream: &str, script: RedisScript) {
+        self.redis.retain(|(known, _)| known != upstream);
+        self.redis.push((upstream.to_owned(), script));
     }
 
     /// What the upstream answers to requests from now on.
@@ -171,12 +183,16 @@ impl World {
                     Effect::Sleep { token, time } => {
                         self.sleeping.insert((self.now + time, token));
                     }
-                    Effect::ForeignCancel { token } => self.sleeping.retain(|(_, known)| *known != token),
+                    Effect::ForeignCancel { token } => {
+                        self.sleeping.retain(|(_, known)| *known != token);
+                        self.forget(token);
+                    }
                     Effect::QueueReady(queue) => self.machine.queue_ready(queue)?,
                     Effect::HttpCall { .. }
                     | Effect::GrpcCall { .. }
                     | Effect::GrpcSend { .. }
-                    | Effect::GrpcCancel { .. } => self.call(effect),
+                    | Effect::GrpcCancel { .. }
+                    | Effect::Redis { .. } => self.call(effect),
                     effect => of_streams.push(effect),
                 }
             }

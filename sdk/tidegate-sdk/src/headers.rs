@@ -175,7 +175,7 @@ pub(crate) fn problem_with(name: &str, value: &[u8]) -> Option<&'static str> {
 }
 
 /// Whether a byte may be in a token (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     const fn half(range: std::ops::Range<u8>) -> u64 {
         let (mut bits, mut byte) = (0, range.start);
         while byte < range.end {

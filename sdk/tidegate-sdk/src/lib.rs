@@ -52,7 +52,7 @@
 //! | have random bytes | [`random`] |
 //! | know the client, TLS, route, upstream | [`Properties`](properties::Properties) |
 //! | count | [`Counter`], [`Gauge`], [`Histogram`] |
-//! | share between workers | [`shared`], [`queue`] |
+//! | share between workers | [`shared`], [`queue`], [`signal`] |
 //! | read spans of time and sizes from a configuration | [`units`] |
 //! | ask Redis, in Tidegate | [`redis`] |
 //! | limit rates, quotas and what goes on at the same time | [`limit`] |
@@ -101,6 +101,7 @@ mod reply;
 mod request;
 pub mod shared;
 mod side;
+pub mod signal;
 mod slot;
 pub mod time;
 mod typed;

@@ -1,4 +1,5 @@
-//! Spans of time and sizes in configurations, written as in the gateway's own: `1m30s`, `64KiB`.
+//! What configurations are made of, written as in the gateway's own: spans of time (`1m30s`), sizes (`64KiB`), names of
+//! headers.
 //!
 //! ```
 //! use std::time::Duration;
@@ -20,6 +21,8 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::ser::{Serialize, Serializer};
+
+use crate::headers;
 
 /// A span of time: whole numbers with the units `h`, `m`, `s` and `ms`, largest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +78,29 @@ impl Size {
         let size = usize::try_from(number).ok()?.checked_mul(factor)?;
         rest.is_empty().then_some(Size(size))
     }
+}
+
+/// A header's name in lower case.
+///
+/// # Errors
+/// A text for the configuration's author, when it is none.
+///
+/// ```
+/// use tidegate_sdk::units::header_name;
+///
+/// assert_eq!(header_name("X-User"), Ok("x-user".to_owned()));
+/// assert!(header_name("x user").is_err());
+/// ```
+pub fn header_name(name: &str) -> Result<String, String> {
+    match is_token(name) {
+        true => Ok(name.to_ascii_lowercase()),
+        false => Err(format!("\"{}\" is not a header name, as \"x-user\" is", name.escape_debug())),
+    }
+}
+
+/// Whether a text is a token (RFC 9110, section 5.6.2), as names of headers, methods and cookies are.
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(headers::is_token)
 }
 
 /// A number, the letters behind it, and what follows.

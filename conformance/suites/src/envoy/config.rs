@@ -152,7 +152,9 @@ fn listeners() -> Vec<(String, Vec<(String, &'static str)>)> {
 pub(crate) fn tidegate(guest: &Path, servers: &Servers) -> String {
     let mut text = String::from("admin: { address: '127.0.0.1:0' }\nworkers: 1\nlisteners:\n");
     for (listener, _) in listeners() {
-        text += &format!("  - {{ name: {listener}, address: '127.0.0.1:0', protocol: http }}\n");
+        // What it says of certificates is believed, as in Envoy here; no case claims to come from elsewhere.
+        let trusted = if listener == AUTH { ", trustedProxies: [127.0.0.1]" } else { "" };
+        text += &format!("  - {{ name: {listener}, address: '127.0.0.1:0', protocol: http{trusted} }}\n");
     }
     text += "plugins:\n";
     let upstreams = servers.all().map(|(name, ..)| name).join(", ");

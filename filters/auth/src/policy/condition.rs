@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use serde::Deserialize;
+use tidegate_sdk::units;
 
 use crate::Request;
 use crate::identity::{Identity, has_value};
 use crate::pattern::{Network, Pattern};
-use crate::place;
 
 /// Conditions that must all hold; of each list one item. A pattern is a text with at most one `*`.
 #[derive(Debug, Default, Deserialize)]
@@ -139,7 +139,7 @@ fn any(list: &[Pattern], text: &str) -> bool {
 fn headers<'de, D: serde::Deserializer<'de>>(source: D) -> Result<BTreeMap<String, Vec<Pattern>>, D::Error> {
     let map = BTreeMap::<String, Vec<Pattern>>::deserialize(source)?;
     let lower = |(name, list): (String, Vec<Pattern>)| {
-        place::checked_header_name(&name).map(|name| (name, list)).map_err(serde::de::Error::custom)
+        units::header_name(&name).map(|name| (name, list)).map_err(serde::de::Error::custom)
     };
     map.into_iter().map(lower).collect()
 }

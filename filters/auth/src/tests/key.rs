@@ -93,7 +93,7 @@ fn a_wrong_configuration_names_its_key() {
         ),
         (
             r#"{ "anonymous": true, "headers": { "subject": "x y" } }"#.to_owned(),
-            "config.headers.subject: \"x y\" is not a header name, as \"x-api-key\" is",
+            "config.headers.subject: \"x y\" is not a header name, as \"x-user\" is",
         ),
         (
             config("").replace("X-Consumer", "x-api-key"),

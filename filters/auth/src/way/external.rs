@@ -12,12 +12,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tidegate_sdk::units::{Size, Span};
+use tidegate_sdk::units::{self, Size, Span};
 use tidegate_sdk::{Body, ConfigError, Error, Reply, log};
 
 use crate::Request;
 use crate::identity::Identity;
-use crate::place::checked_header_name;
 use crate::verdict::{Refusal, Verdict};
 pub(crate) use decision::Changes;
 use decision::Decision;
@@ -190,7 +189,7 @@ impl External {
             let message = format!("{} is no status of an error: 400 to 599", document.status_on_failure);
             return Err(at("statusOnFailure", message));
         }
-        let subject_header = document.subject_header.as_deref().map(checked_header_name).transpose();
+        let subject_header = document.subject_header.as_deref().map(units::header_name).transpose();
         let subject_header = subject_header.map_err(|message| at("subjectHeader", message))?;
         let (service, mut headers) = match (document.http, document.grpc) {
             (Some(http), None) => {
@@ -338,7 +337,7 @@ fn named(upstream: String) -> Result<String, Wrong> {
 }
 
 fn pairs(key: &'static str, pairs: BTreeMap<String, String>) -> Result<Vec<(String, String)>, Wrong> {
-    let checked = |(name, value): (String, String)| match checked_header_name(&name) {
+    let checked = |(name, value): (String, String)| match units::header_name(&name) {
         Ok(_) if value.contains(char::is_control) => {
             Err((key, format!("the value of \"{name}\" has a control character in it")))
         }

@@ -10,13 +10,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use serde::Deserialize;
-use tidegate_sdk::{ConfigError, join_all};
+use tidegate_sdk::{ConfigError, join_all, units};
 
 use crate::Request;
 use crate::bytes;
 use crate::cache::Cache;
 use crate::identity::Identity;
-use crate::place::{Place, checked_header_name};
+use crate::place::Place;
 use crate::verdict::{Challenge, Refusal, Verdict};
 
 use issuer::{Issuer, IssuerDocument, Span};
@@ -106,7 +106,7 @@ impl Jwt {
             }
             issuers.push(issuer);
         }
-        let payload_header = document.payload_header.as_deref().map(checked_header_name).transpose();
+        let payload_header = document.payload_header.as_deref().map(units::header_name).transpose();
         let payload_header = payload_header.map_err(|message| at("payloadHeader", &message))?;
         Ok(Jwt {
             places: document.places,

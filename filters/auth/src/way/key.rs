@@ -7,12 +7,12 @@ use std::rc::Rc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use tidegate_sdk::ConfigError;
+use tidegate_sdk::{ConfigError, units};
 
 use crate::Request;
 use crate::bytes;
 use crate::identity::Identity;
-use crate::place::{Place, checked_header_name};
+use crate::place::Place;
 use crate::verdict::{Challenge, Refusal, Verdict};
 
 pub(super) const KIND: &str = "key";
@@ -81,7 +81,7 @@ impl Keys {
         }
         let mut headers = Vec::new();
         for name in document.headers.keys() {
-            headers.push(checked_header_name(name).map_err(|message| at("headers", message))?);
+            headers.push(units::header_name(name).map_err(|message| at("headers", message))?);
         }
         let claims: Vec<&String> = document.headers.values().collect();
         let (mut known, mut identities) = (BTreeMap::new(), Vec::with_capacity(document.keys.len()));

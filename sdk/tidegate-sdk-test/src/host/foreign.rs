@@ -9,11 +9,12 @@ use tidegate_sdk::native::FEED;
 use super::{Answer, Memory, ROOT};
 use crate::machine::{Effect, Side};
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     FEED,
     wire::FUNCTION,
     "tidegate_cancel",
     "tidegate_has",
+    "tidegate_redis",
     "tidegate_reset",
     "tidegate_set_route",
     "tidegate_set_upstream",
@@ -46,6 +47,13 @@ impl Memory {
                 })?;
                 let details = String::from_utf8_lossy(arguments).into_owned();
                 self.wish(Effect::Close { stream, details });
+            }
+            "tidegate_redis" => {
+                let (upstream, timeout, commands) = redis(arguments).ok_or(Status::BadArgument)?;
+                let token = self.next_id();
+                self.later.borrow_mut().insert(token, stream);
+                self.wish(Effect::Redis { token, upstream, commands, timeout });
+                return Ok(token.to_le_bytes().to_vec());
             }
             "tidegate_sleep" => {
                 let time = arguments.try_into().map(u32::from_le_bytes).map_err(|_| Status::BadArgument)?;
@@ -86,4 +94,13 @@ impl Memory {
             *of != stream
         });
     }
+}
+
+/// Where to, how long to wait, and the commands.
+fn redis(arguments: &[u8]) -> Option<(String, Duration, Vec<u8>)> {
+    let (millis, rest) = arguments.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (name, commands) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+    let timeout = Duration::from_millis(u32::from_le_bytes(*millis).into());
+    Some((String::from_utf8(name.to_vec()).ok()?, timeout, commands.to_vec()))
 }

@@ -27,6 +27,8 @@ enum Kind {
     GrpcMessage,
     /// The end of the filter's side of a stream.
     GrpcEnd,
+    /// Commands, which are the body.
+    Redis,
 }
 
 impl Pending {
@@ -72,10 +74,20 @@ impl World {
             }
             Effect::GrpcCancel { token } => {
                 self.streams.remove(&token);
-                self.pending.retain(|pending| pending.token != token);
+                self.forget(token);
+            }
+            Effect::Redis { token, upstream, commands, timeout } => {
+                let seen = Seen { upstream, body: commands, ..Seen::default() };
+                let (made, kind) = (self.now, Kind::Redis);
+                self.pending.push(Pending { token, made, timeout, seen, kind, answer: None });
             }
             _ => {}
         }
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn forget(&mut self, token: u32) {
+        self.pending.retain(|pending| pending.token != token);
     }
 
     fn begin_call(&mut self, token: u32, seen: Seen, kind: Kind, timeout: Duration) {
@@ -85,17 +97,28 @@ impl World {
 
     /// Finds out when the answers come.
     pub(super) fn schedule(&mut self) {
-        for pending in &mut self.pending {
+        let mut waiting = std::mem::take(&mut self.pending);
+        for pending in &mut waiting {
             if pending.answer.is_some() {
                 continue;
             }
-            let script = self.scripts.iter().find(|(upstream, _)| *upstream == pending.seen.upstream);
-            let mut reply = script.map_or_else(Reply::none, |(_, script)| script(&pending.seen));
+            let mut reply = self.reply_to(pending);
             if reply.after > pending.timeout {
                 reply = Reply::none().after(pending.timeout);
             }
             pending.answer = Some((pending.made + reply.after, reply));
         }
+        self.pending = waiting;
+    }
+
+    fn reply_to(&self, pending: &Pending) -> Reply {
+        let Seen { upstream, body, .. } = &pending.seen;
+        if pending.kind == Kind::Redis {
+            let replies = self.redis_replies(upstream, body);
+            return replies.map_or_else(Reply::none, |replies| Reply::new(200).body(replies));
+        }
+        let script = self.scripts.iter().find(|(known, _)| known == upstream);
+        script.map_or_else(Reply::none, |(_, script)| script(&pending.seen))
     }
 
     /// Hands out all answers that are due.
@@ -121,6 +144,11 @@ impl World {
                     trailers: reply.trailers,
                 });
                 self.machine.http_answer(pending.token, answer)?;
+            }
+            Kind::Redis => {
+                let away = || (1, "there is no connection".to_owned());
+                let result = if reply.none { Err(away()) } else { Ok(reply.body) };
+                self.machine.foreign_result(pending.token, result)?;
             }
             kind => self.answer_grpc(pending.token, kind, reply)?,
         }

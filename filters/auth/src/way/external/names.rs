@@ -1,5 +1,7 @@
 //! Lists of header names, as `x-user` or `x-auth-*`.
 
+use tidegate_sdk::units;
+
 /// Names and beginnings of names, in lower case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Names {
@@ -16,8 +18,8 @@ impl Names {
                 Some(stem) => (stem, true),
                 None => (entry.as_str(), false),
             };
-            let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
-            if !stem.bytes().all(token) || stem.is_empty() && !is_beginning {
+            let is_name = if stem.is_empty() { is_beginning } else { units::is_token(stem) };
+            if !is_name || stem.contains('*') {
                 return Err(format!(
                     "[{at}]: \"{}\" is neither a header name, as \"x-user\", nor the beginning of one, as \"x-user-*\"",
                     entry.escape_debug()

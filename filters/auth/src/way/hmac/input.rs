@@ -1,8 +1,9 @@
 //! `signature-input` (RFC 9421, section 4.1) and the text that is signed (section 2.5).
 
+use tidegate_sdk::units;
+
 use crate::Request;
 use crate::bytes::from_base64;
-use crate::place::checked_header_name;
 
 /// The first signature that the header tells of.
 #[derive(Debug, PartialEq, Eq)]
@@ -121,7 +122,7 @@ pub(super) fn is_component(name: &str) -> bool {
     match name.strip_prefix('@') {
         Some(derived) => ["method", "authority", "scheme", "request-target", "target-uri", "path", "query"]
             .contains(&derived),
-        None => checked_header_name(name).is_ok_and(|lower| lower == name),
+        None => units::header_name(name).is_ok_and(|lower| lower == name),
     }
 }
 

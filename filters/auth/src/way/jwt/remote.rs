@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tidegate_sdk::units::Span;
-use tidegate_sdk::{Counter, Outcome, http, log, shared, time};
+use tidegate_sdk::{Counter, Outcome, http, log, shared, signal, time};
 
 use super::keys::KeySet;
 
@@ -58,7 +58,7 @@ pub(super) struct Remote {
 }
 
 /// What all instances know of a set, in milliseconds since 1970.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct State {
     /// When it was fetched; 0 when it was not.
     fetched: u64,
@@ -68,6 +68,8 @@ struct State {
     busy: bool,
     /// Grows with each set.
     generation: u64,
+    /// Instances that wait for the end of a fetch.
+    waiting: Vec<u32>,
 }
 
 impl State {
@@ -76,11 +78,22 @@ impl State {
             let bytes = bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
             bytes.map_or(0, u64::from_le_bytes)
         };
-        State { fetched: number(0), not_before: number(8), busy: number(16) == 1, generation: number(24) }
+        let instance = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
+        let waiting = bytes.get(32..).unwrap_or_default().chunks_exact(4).filter_map(instance).collect();
+        State {
+            fetched: number(0),
+            not_before: number(8),
+            busy: number(16) == 1,
+            generation: number(24),
+            waiting,
+        }
     }
 
-    fn written(self) -> Vec<u8> {
-        [self.fetched, self.not_before, u64::from(self.busy), self.generation].map(u64::to_le_bytes).concat()
+    fn written(&self) -> Vec<u8> {
+        let numbers = [self.fetched, self.not_before, u64::from(self.busy), self.generation];
+        let mut bytes = numbers.map(u64::to_le_bytes).concat();
+        bytes.extend(self.waiting.iter().flat_map(|instance| instance.to_le_bytes()));
+        bytes
     }
 }
 
@@ -131,12 +144,31 @@ impl Remote {
         let before = self.state().generation;
         let give_up = time::now().saturating_add(self.document.timeout.0);
         while !self.try_fetch().await {
-            let state = self.state();
-            if !state.busy || state.generation != before || time::now() >= give_up {
+            let left = give_up.saturating_sub(time::now());
+            if left.is_zero() || !self.waits_for(before) {
                 return;
             }
-            time::sleep(PAUSE).await;
+            let longest = if signal::number().is_some() { PATIENCE } else { PAUSE };
+            signal::wait(&self.state_name, longest.min(left)).await;
         }
+    }
+
+    /// Whether another instance fetches the set after this one; it will tell this instance of its end.
+    fn waits_for(&self, generation: u64) -> bool {
+        let own = signal::number();
+        for _ in 0..shared::TRIES {
+            let Ok(Some(found)) = shared::get(&self.state_name) else { return false };
+            let mut state = State::read(&found.value);
+            if !state.busy || state.generation != generation {
+                return false;
+            }
+            let Some(own) = own.filter(|own| !state.waiting.contains(own)) else { return true };
+            state.waiting.push(own);
+            if !matches!(shared::set_if(&self.state_name, state.written(), found.version), Ok(false)) {
+                return true;
+            }
+        }
+        true
     }
 
     /// How long it is until the set is to be fetched again.
@@ -157,7 +189,7 @@ impl Remote {
             return false;
         }
         let lease = now.saturating_add(millis(self.document.timeout.0)).saturating_add(millis(GRACE));
-        let mine = State { busy: true, not_before: lease, ..old };
+        let mine = State { busy: true, not_before: lease, ..old.clone() };
         if !matches!(shared::set_if(&self.state_name, mine.written(), found.version), Ok(true)) {
             return false;
         }
@@ -207,9 +239,17 @@ impl Remote {
         found.ok().flatten().map(|found| State::read(&found.value)).unwrap_or_default()
     }
 
+    /// Says what came of a fetch, also to those that wait for it.
     fn tell(&self, state: State) {
-        if let Err(error) = shared::set(&self.state_name, state.written()) {
-            log::error!("key sets cannot be shared: {error}");
+        let free = State { waiting: Vec::new(), ..state };
+        let mut waiting = Vec::new();
+        let written = shared::update(&self.state_name, |old| {
+            waiting = old.map(|old| State::read(old).waiting).unwrap_or_default();
+            free.written()
+        });
+        match written {
+            Ok(_) => signal::tell(&self.state_name, &waiting),
+            Err(error) => log::error!("key sets cannot be shared: {error}"),
         }
     }
 }
@@ -221,8 +261,11 @@ fn millis(time: Duration) -> u64 {
 /// A version that no value has: writes where there is none.
 const ABSENT: u32 = u32::MAX;
 
-/// Between two looks at whether another instance is through.
+/// Between two looks at whether another instance is through, where nobody tells.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// The same where it does.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Beyond the time limit of a fetch, until its instance is taken for lost.
 const GRACE: Duration = Duration::from_secs(1);

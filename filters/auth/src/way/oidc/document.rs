@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 use tidegate_sdk::ConfigError;
-use tidegate_sdk::units::Span;
+use tidegate_sdk::units::{self, Span};
 
 use super::cookies::{Jar, SameSite};
 use super::opened::Recent;
@@ -18,7 +18,7 @@ use super::turn::Turns;
 use super::url::{Url, is_local};
 use super::{Oidc, Parts};
 use crate::crypto::Algorithm;
-use crate::place::{Place, checked_header_name};
+use crate::place::Place;
 use crate::way::jwt::KeySet;
 
 /// Login of browsers at an OpenID provider. Requests of scripts without a session get 401.
@@ -183,7 +183,7 @@ impl Document {
         };
         let access_token_header = match &self.access_token_header {
             None => None,
-            Some(name) => Some(checked_header_name(name).map_err(|message| ("accessTokenHeader", message))?),
+            Some(name) => Some(units::header_name(name).map_err(|message| ("accessTokenHeader", message))?),
         };
         let mut scope = "openid".to_owned();
         for one in self.scopes.iter().filter(|one| *one != "openid") {
@@ -240,8 +240,7 @@ impl Document {
             return Err(("cookieKeys", message));
         }
         let cookie = &self.cookie;
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if cookie.name.is_empty() || !cookie.name.bytes().all(token) {
+        if !units::is_token(&cookie.name) {
             return Err((
                 "cookie.name",
                 format!("\"{}\" is no name of a cookie", cookie.name.escape_debug()),

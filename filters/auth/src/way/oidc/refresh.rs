@@ -1,7 +1,6 @@
 //! Refreshes a session's tokens: one request does, the others of the session wait for it.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_sdk::{log, spawn, time};
@@ -55,7 +54,7 @@ impl Parts {
                     spawn(async move { parts.refresh_now(&opened, &name).await });
                 }
             }
-            time::sleep(GLANCE).await;
+            self.turns.wait(&name).await;
         }
     }
 
@@ -117,9 +116,6 @@ impl Parts {
 
 /// Calls of a refresh at most: the discovery document, the tokens, the keys.
 const CALLS: u32 = 3;
-
-/// How often a waiting request looks whether the tokens are there.
-const GLANCE: Duration = Duration::from_millis(10);
 
 /// Seconds that tokens are taken to be good where the provider does not say.
 const UNTOLD: u64 = 300;

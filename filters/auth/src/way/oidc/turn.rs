@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_sdk::{Outcome, shared};
+use tidegate_sdk::{Outcome, shared, signal};
 
 /// The refreshes of one provider's sessions.
 pub(super) struct Turns {
@@ -47,6 +47,9 @@ struct Entry {
     u: u64,
     /// What came of it; nothing while it goes on.
     r: Option<End>,
+    /// The instances that wait for it.
+    #[serde(default)]
+    w: Vec<u32>,
 }
 
 impl Turns {
@@ -62,28 +65,43 @@ impl Turns {
         Ok(turns)
     }
 
-    /// Takes the turn, if nobody has it.
+    /// Takes the turn, if nobody has it. Who has to wait is told of the end.
     pub(super) fn take(&self, name: &str, now: Duration, lease: Duration) -> Outcome<Turn> {
         let mut turn = Turn::Wait;
-        self.change(name, now, |entries| match entries.iter().find(|entry| entry.n == name) {
+        self.change(name, now, |entries| match entries.iter_mut().find(|entry| entry.n == name) {
             Some(Entry { r: Some(result), .. }) => turn = Turn::Done(result.clone()),
-            Some(_) => turn = Turn::Wait,
+            Some(Entry { w: waiting, .. }) => {
+                turn = Turn::Wait;
+                waiting.extend(signal::number().filter(|own| !waiting.contains(own)));
+            }
             None => {
                 turn = Turn::Mine;
-                entries.push(Entry { n: name.to_owned(), u: millis(now.saturating_add(lease)), r: None });
+                let u = millis(now.saturating_add(lease));
+                entries.push(Entry { n: name.to_owned(), u, r: None, w: Vec::new() });
             }
         })?;
         Ok(turn)
     }
 
+    /// Waits until the one that has the turn is through, or until it is time to look again.
+    pub(super) async fn wait(&self, name: &str) {
+        let longest = if signal::number().is_some() { PATIENCE } else { GLANCE };
+        signal::wait(name, longest).await;
+    }
+
     /// Tells the others what came of it. It is known for a while, since requests with the old cookie may be on their way.
     pub(super) fn end(&self, name: &str, now: Duration, end: &End) -> Outcome<()> {
         let known = if *end == End::Away { AGAIN } else { REMEMBERED };
+        let mut waiting = Vec::new();
         self.change(name, now, |entries| {
+            waiting =
+                entries.iter().filter(|entry| entry.n == name).flat_map(|entry| entry.w.clone()).collect();
             entries.retain(|entry| entry.n != name);
             let u = millis(now.saturating_add(known));
-            entries.push(Entry { n: name.to_owned(), u, r: Some(end.clone()) });
-        })
+            entries.push(Entry { n: name.to_owned(), u, r: Some(end.clone()), w: Vec::new() });
+        })?;
+        signal::tell(name, &waiting);
+        Ok(())
     }
 
     fn change(&self, name: &str, now: Duration, mut change: impl FnMut(&mut Vec<Entry>)) -> Outcome<()> {
@@ -115,6 +133,12 @@ const REMEMBERED: Duration = Duration::from_secs(120);
 
 /// How long nobody tries after a provider could not be asked.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// The longest time between two looks of a request that waits and is told of the end.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The same of one that is not told.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// Into how many values the sessions are divided.
 const PLACES: usize = 64;

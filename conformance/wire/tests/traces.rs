@@ -183,12 +183,14 @@ fn who_asks_decides_unless_told_otherwise() {
 fn failures_and_retries_are_seen() {
     let lab = Lab::new(Collector::http(), ", percent: 100");
     assert_eq!(get(&lab.inner, "/lost", ""), 503);
-    let spans = lab.spans(3);
+    // The exchange, its attempts with their connections.
+    let spans = lab.spans(5);
     let attempts: Vec<_> = spans.iter().filter(|(_, span)| span.kind == 3).map(|(_, span)| span).collect();
     let again: Vec<_> = attempts.iter().map(|span| attribute(span, "http.request.resend_count")).collect();
     assert_eq!(again, [None, Some("1".to_owned())]);
     for (_, span) in &spans {
-        assert_eq!(attribute(span, "error.type").as_deref(), Some("upstream_connect"));
+        let expected = if span.kind == 1 { "ConnectionRefused" } else { "upstream_connect" };
+        assert_eq!(attribute(span, "error.type").as_deref(), Some(expected));
         assert_eq!(span.status.as_ref().map(|status| status.code), Some(2), "{}", span.name);
     }
 }
@@ -198,7 +200,7 @@ fn errors_are_kept_although_they_were_not_chosen() {
     let lab = Lab::new(Collector::http(), ", percent: 0, keep: { errors: true }");
     assert_eq!(get(&lab.inner, "/fine", ""), 200);
     assert_eq!(get(&lab.inner, "/lost", ""), 503);
-    let spans = lab.spans(3);
+    let spans = lab.spans(5);
     assert!(spans.iter().all(|(_, span)| attribute(span, "error.type").is_some()), "{:?}", names(&spans));
     // What others would keep is theirs to decide.
     let told = lab.up.requests()[0].header("traceparent").map(str::to_owned);

@@ -6,6 +6,7 @@ pub(crate) mod budget;
 pub(crate) mod call;
 pub(crate) mod cluster;
 pub(crate) mod connect;
+pub(crate) mod course;
 pub(crate) mod dial;
 pub(crate) mod ejection;
 pub(crate) mod grpc;

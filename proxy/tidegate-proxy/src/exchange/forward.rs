@@ -127,20 +127,21 @@ impl Exchange {
         self.record.note_attempt();
         self.record.upstream = Some((index, member.clone()));
         self.record.picked = place.why;
-        if self.record.watched {
-            self.record.watch_attempt(&mut message.head);
+        let course = match self.record.watched {
+            true => self.record.watch_attempt(pool, &mut message.head),
+            false => None,
+        };
+        if let Some(course) = &course {
+            course.meets(member.identity.address);
         }
         let lease = match place.idle_at_once() {
             Some(lease) => {
                 self.record.note_connection(&lease, false);
                 lease
             }
-            None => match Box::pin(self.wait_until(until(), place.open())).await {
+            None => match Box::pin(self.wait_until(until(), place.open(course.as_deref()))).await {
                 Ok(lease) => {
                     self.record.note_connection(&lease, true);
-                    if self.record.trace.is_some() {
-                        self.record.trace_connection(pool.cluster.tls.is_some());
-                    }
                     lease
                 }
                 Err(fail) => {

@@ -12,6 +12,7 @@ use crate::exchange::deadline::Told;
 use crate::exchange::retry::{Attempts, Next};
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::upstream::balance::{Why, Wish};
+use crate::upstream::course::Course;
 use crate::upstream::member::Member;
 use crate::upstream::pool::{Permit, Pool};
 use crate::upstream::send::{self, Answer, Message};
@@ -30,6 +31,8 @@ struct Alone {
     /// The server, once there is one.
     at: Rc<OnceCell<(Rc<Member>, Why)>>,
     begun: Option<Duration>,
+    /// Of an attempt that is traced.
+    course: Option<Rc<Course>>,
     work: Pin<Box<dyn Future<Output = Result<Answer, Fail>>>>,
     /// It is beside another one.
     hedge: Option<Permit>,
@@ -70,6 +73,7 @@ impl Exchange {
                 Some((alone, outcome)) => {
                     self.record.sent_at = alone.begun;
                     if self.record.watched {
+                        self.record.trace_of_attempt(alone.course.as_ref());
                         self.record.tap_hedge(alone.begun, &hedged.pool.name, alone.server());
                     }
                     self.record.attempt_over(hedged.pool, &outcome);
@@ -140,13 +144,22 @@ impl Exchange {
     fn started(&mut self, hedged: &Hedged<'_>, tried: &[usize], mut message: Message) -> Alone {
         self.record.attempts += 1;
         self.record.note_attempt();
-        if self.record.watched {
-            self.record.watch_attempt(&mut message.head);
-        }
+        let course = match self.record.watched {
+            true => self.record.watch_attempt(hedged.pool, &mut message.head),
+            false => None,
+        };
         let at = Rc::<OnceCell<(Rc<Member>, Why)>>::default();
         let wish = Wish { tried: &[], ..self.wish(hedged.pool, &message.head, &[]) };
-        let work = Work { pool: hedged.pool.clone(), limit: hedged.limit, wish, at: at.clone(), message };
-        Alone { at, begun: self.record.sent_at, work: Box::pin(work.run(tried.to_vec())), hedge: None }
+        let work = Work {
+            pool: hedged.pool.clone(),
+            limit: hedged.limit,
+            wish,
+            at: at.clone(),
+            course: course.clone(),
+            message,
+        };
+        let (begun, work) = (self.record.sent_at, Box::pin(work.run(tried.to_vec())));
+        Alone { at, begun, course, work, hedge: None }
     }
 
     /// This attempt brought the answer, or the last failure.
@@ -164,11 +177,7 @@ impl Exchange {
             self.tries().won = true;
             hedged.pool.count_hedge(true);
         }
-        let outcome = outcome.map_err(|fail| self.blame(fail));
-        if self.record.trace.is_some() {
-            self.record.trace_outcome(&outcome);
-        }
-        outcome
+        outcome.map_err(|fail| self.blame(fail))
     }
 }
 
@@ -179,21 +188,25 @@ struct Work {
     /// But for the servers that were tried.
     wish: Wish<'static>,
     at: Rc<OnceCell<(Rc<Member>, Why)>>,
+    course: Option<Rc<Course>>,
     message: Message,
 }
 
 impl Work {
     async fn run(self, tried: Vec<usize>) -> Result<Answer, Fail> {
-        let Self { pool, limit, wish, at, mut message } = self;
+        let Self { pool, limit, wish, at, course, mut message } = self;
         let wish = Wish { tried: &tried, ..wish };
         let place = if pool.has_place() { pool.place(&wish)? } else { pool.wait_for_place(&wish).await? };
         let begun = pool.begun();
         let (server, _) = at.get_or_init(|| (place.member.clone(), place.why));
+        if let Some(course) = &course {
+            course.meets(server.identity.address);
+        }
         let sending = async {
             let lease = match place.idle_at_once() {
                 Some(lease) => lease,
                 // Opening has counted its failure itself.
-                None => place.open().await.map_err(|fail| (fail, true))?,
+                None => place.open(course.as_deref()).await.map_err(|fail| (fail, true))?,
             };
             let reused = lease.is_reused();
             send::send(place, lease, &mut message, false).await.map_err(|fail| (fail, reused))

@@ -231,7 +231,7 @@ impl Copy {
         let place = self.pool.enter().await?;
         let lease = match place.idle_at_once() {
             Some(lease) => lease,
-            None => place.open().await?,
+            None => place.open(None).await?,
         };
         let answer = send::once(place, lease, request).await?;
         let time = self.clock.now().saturating_sub(start);

@@ -283,7 +283,7 @@ impl Exchange {
         match slot.host_for(&self.record.client.kept) {
             Ok(host) => {
                 let facts = self.record.share_facts(properties);
-                let watched = (self.record.watched, self.record.tap.is_some());
+                let watched = (self.record.watched.then(|| self.record.follow()), self.record.tap.is_some());
                 let guest = Guest::open(host, self.record.stream_info(), facts, &slot.entry, watched);
                 self.record.guests.push(Passed { scope, step, plugin, guest: guest.clone() });
                 Ok(Some((guest, plugin)))

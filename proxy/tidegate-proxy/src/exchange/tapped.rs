@@ -22,7 +22,9 @@ use crate::http::body::{Body, BodyError};
 use crate::http::fail::{Fail, Reason};
 use crate::local::tap::{Attempted, Changed, Coming, Guested, Line, Outcome, Over, Seen, Stepped, Tap};
 use crate::snapshot::logs::MILLION;
+use crate::upstream::course::Course;
 use crate::upstream::member::Member;
+use crate::upstream::pool::Pool;
 use crate::upstream::send::Answer;
 
 /// The bit of [`Record::logs`] by which an exchange that is followed is looked at where others are logged. Logs have
@@ -130,10 +132,13 @@ impl Record {
 
     /// An attempt begins.
     #[cold]
-    pub(crate) fn watch_attempt(&mut self, head: &mut Rc<Parts>) {
-        if self.trace.is_some() {
-            self.trace_attempt(head);
-        }
+    pub(crate) fn watch_attempt(&mut self, pool: &Pool, head: &mut Rc<Parts>) -> Option<Rc<Course>> {
+        let course = self.trace_attempt(pool, head);
+        self.tap_attempt(head);
+        course
+    }
+
+    fn tap_attempt(&mut self, head: &Rc<Parts>) {
         let rule = self.rule.and_then(|rule| self.view.rule(rule));
         let Some(tap) = &mut self.tap else { return };
         if let Some(rule) = rule {

@@ -1,6 +1,7 @@
 //! The trace of an exchange: its context, its attempts, what its filters did, and the spans that come of it at the end.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,13 +9,16 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Uri, header};
 
 use crate::exchange::finish::Record;
-use crate::filter::traced::Called;
+use crate::filter::traced::{Called, Follow};
 use crate::http::fail::Fail;
 use crate::shared::traffic::TraceId;
 use crate::snapshot::logs::MILLION;
 use crate::snapshot::traces::Tracing;
 use crate::telemetry::trace::context::{self, Context};
-use crate::telemetry::trace::{Finished, Kind, Span, Value};
+use crate::telemetry::trace::{Finished, Kind, Span};
+use crate::upstream::balance::Random;
+use crate::upstream::course::{Course, Sent};
+use crate::upstream::pool::Pool;
 use crate::upstream::send::Answer;
 
 /// What is kept of an exchange that may be traced. Times are the worker's.
@@ -29,7 +33,9 @@ pub(crate) struct Trace {
     uri: Uri,
     host: Option<HeaderValue>,
     agent: Option<HeaderValue>,
-    attempts: Vec<Span>,
+    attempts: Vec<Sent>,
+    /// The one that is spoken of.
+    current: usize,
 }
 
 impl Record {
@@ -60,50 +66,59 @@ impl Record {
             host: head.headers.get(header::HOST).cloned(),
             agent: head.headers.get(header::USER_AGENT).cloned(),
             attempts: Vec::new(),
+            current: 0,
         }));
     }
 
-    /// An attempt of a traced exchange begins: the server is told the attempt's span.
-    pub(crate) fn trace_attempt(&mut self, head: &mut Rc<Parts>) {
-        let (Some(trace), Some(tracing)) = (&mut self.trace, &self.view.snapshot.tracing) else { return };
+    /// What is noted of the exchange inside one of its plugins; one that is only tapped has no trace.
+    #[cold]
+    pub(crate) fn follow(&self) -> Follow {
+        let random = &self.client.local.random;
+        let (trace, tracing) = (self.trace.as_ref(), self.view.snapshot.tracing.as_ref());
+        Follow {
+            trace: trace.map_or(0, |trace| trace.trace),
+            span: random.next() | 1,
+            sampled: trace.is_some_and(|trace| trace.sampled),
+            formats: tracing.map_or_else(Vec::new, |tracing| tracing.spec.send.clone()),
+            random: Random::new(random.next()),
+            told: RefCell::default(),
+        }
+    }
+
+    /// An attempt of a traced exchange begins: the server is told the attempt's span. What becomes of it on its way is
+    /// noted in its course.
+    pub(crate) fn trace_attempt(&mut self, pool: &Pool, head: &mut Rc<Parts>) -> Option<Rc<Course>> {
+        let (trace, tracing) = (self.trace.as_mut()?, self.view.snapshot.tracing.as_ref()?);
         let id = self.client.local.random.next() | 1;
         let began = self.sent_at.unwrap_or(self.start);
         let mut span = Span::begin(id, trace.span, Kind::Client, began);
         span.name = trace.method.as_str().to_owned().into();
         span.says("http.request.method", trace.method.as_str().to_owned());
-        if let Some((upstream, member)) = &self.upstream {
-            let address = member.identity.address;
-            span.says("server.address", address.ip().to_string());
-            span.says("server.port", u64::from(address.port()));
-            if let Some(pool) = self.view.pools.get(*upstream) {
-                span.says("tidegate.upstream", pool.name.to_string());
-            }
-        }
+        span.says("tidegate.upstream", pool.name.to_string());
         if self.attempts > 1 {
             span.says("http.request.resend_count", u64::from(self.attempts - 1));
         }
-        trace.attempts.push(span);
+        let course = Rc::<Course>::default();
+        trace.current = trace.attempts.len();
+        trace.attempts.push(Sent { span, course: course.clone() });
         let headers = &mut Rc::make_mut(head).headers;
         context::write(headers, &tracing.spec.send, (trace.trace, id), trace.sampled);
+        Some(course)
     }
 
-    /// The attempt has a connection that was opened for it, or that it waited for.
-    pub(crate) fn trace_connection(&mut self, secure: bool) {
-        let Some(trace) = &mut self.trace else { return };
-        let Some(attempt) = trace.attempts.last() else { return };
-        let local = &self.client.local;
-        let mut span = Span::begin(local.random.next() | 1, attempt.id, Kind::Internal, attempt.began);
-        span.name = "connect".into();
-        span.ended = local.deadlines.now();
-        span.says("tls", Value::Truth(secure));
-        let place = trace.attempts.len() - 1;
-        trace.attempts.insert(place, span);
+    /// What follows is of this attempt.
+    pub(crate) fn trace_of_attempt(&mut self, course: Option<&Rc<Course>>) {
+        if let (Some(trace), Some(course)) = (&mut self.trace, course)
+            && let Some(place) = trace.attempts.iter().position(|sent| Rc::ptr_eq(&sent.course, course))
+        {
+            trace.current = place;
+        }
     }
 
     /// The attempt is over.
     pub(crate) fn trace_outcome(&mut self, outcome: &Result<Answer, Fail>) {
         let Some(trace) = &mut self.trace else { return };
-        let Some(span) = trace.attempts.last_mut() else { return };
+        let Some(Sent { span, .. }) = trace.attempts.get_mut(trace.current) else { return };
         span.ended = self.client.local.deadlines.recent();
         match outcome {
             Ok(answer) => {
@@ -142,17 +157,15 @@ impl Record {
         let clock = &self.client.local.clock;
         let ahead = clock.wall().saturating_sub(clock.now());
         let mut spans = vec![self.span(&trace, took)];
-        self.filters(&trace, &mut spans);
+        let (over, random) = (self.start + took, &self.client.local.random);
+        self.filters(&trace, over, &mut spans);
         let state = trace.parent.and_then(|parent| parent.state);
-        spans.extend(trace.attempts);
-        let over = self.start + took;
+        // An attempt beside which another one brought the answer was given up.
+        spans.extend(trace.attempts.into_iter().flat_map(|sent| sent.spans(over, || random.next())));
         for span in &mut spans {
-            // An attempt beside which another one brought the answer was given up.
-            if span.kind == Kind::Client && span.ended == span.began {
-                span.ended = over;
-            }
             span.began += ahead;
             span.ended += ahead;
+            span.events.iter_mut().for_each(|event| event.at += ahead);
         }
         tracing.exporter.send(Finished { trace: trace.trace, state, spans });
     }
@@ -213,13 +226,13 @@ impl Record {
     }
 
     /// A span for each filter, below it one for each callback.
-    fn filters(&self, trace: &Trace, spans: &mut Vec<Span>) {
+    fn filters(&self, trace: &Trace, over: Duration, spans: &mut Vec<Span>) {
         let random = &self.client.local.random;
         for passed in &self.guests {
-            let Some(told) = passed.guest.take_trace() else { continue };
+            let Some((id, told)) = passed.guest.take_trace() else { continue };
             let (Some(first), Some(last)) = (told.calls.first(), told.calls.last()) else { continue };
             let name = self.view.plugins.get(passed.plugin).map_or("", |slot| &*slot.entry.name);
-            let mut span = Span::begin(random.next() | 1, trace.span, Kind::Internal, first.began);
+            let mut span = Span::begin(id, trace.span, Kind::Internal, first.began);
             span.name = format!("filter {name}").into();
             span.ended = last.began + last.took;
             span.says("tidegate.plugin", name.to_owned());
@@ -233,8 +246,8 @@ impl Record {
             if passed.guest.has_failed() {
                 span.error = Some("".into());
             }
-            let id = span.id;
             spans.push(span);
+            spans.extend(told.sent.into_iter().flat_map(|sent| sent.spans(over, || random.next())));
             for call in &told.calls {
                 let mut below = Span::begin(random.next() | 1, id, Kind::Internal, call.began);
                 below.name = Cow::Borrowed(call.name);

@@ -1,11 +1,12 @@
 //! What a guest wants of one request or connection, and those that wait for it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use tidegate_wasm::{Side, StreamId};
 
+use crate::filter::traced::Follow;
 use crate::http::fail::Reason;
 use crate::http::reply::Reply;
 
@@ -27,6 +28,8 @@ pub(crate) struct Held {
     pub(crate) upstream: Cell<Option<usize>>,
     pub(crate) rule: Cell<Option<usize>>,
     pub(crate) failed: Cell<Option<Reason>>,
+    /// Of a request that is traced.
+    pub(crate) trace: OnceCell<Rc<Follow>>,
     wakers: RefCell<[Option<Waker>; 3]>,
 }
 

@@ -418,6 +418,11 @@ impl Host {
         held
     }
 
+    /// What is wanted of a request, while it is there.
+    pub(crate) fn held(&self, stream: StreamId) -> Option<Rc<Held>> {
+        self.streams.borrow().get(stream).cloned()
+    }
+
     /// The request is over.
     pub(crate) fn release(self: &Rc<Self>, stream: StreamId) {
         self.streams.borrow_mut().remove(stream);

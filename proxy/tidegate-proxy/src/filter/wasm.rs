@@ -15,7 +15,7 @@ use crate::filter::failure::{outlives, policy_for};
 use crate::filter::held::{Held, Waiting};
 use crate::filter::plugins::Host;
 use crate::filter::taping::Taping;
-use crate::filter::traced::{Called, Told};
+use crate::filter::traced::{Called, Follow, Told};
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
 use crate::telemetry::recorder::{BRIEF_ROOM, ROOM};
@@ -36,7 +36,7 @@ pub(crate) struct Guest {
     /// The request is recorded.
     taping: Option<Box<Taping>>,
     /// The request is traced.
-    told: Option<Box<RefCell<Told>>>,
+    follow: Option<Rc<Follow>>,
 }
 
 /// How a guest ended a request whose head had gone on.
@@ -66,7 +66,7 @@ impl Guest {
         info: Rc<StreamInfo>,
         facts: Option<Rc<Facts>>,
         entry: &Plugin,
-        (traced, tapped): (bool, bool),
+        (follow, tapped): (Option<Follow>, bool),
     ) -> Rc<Self> {
         let id = host.open(info, facts);
         let held = host.hold(id);
@@ -79,11 +79,16 @@ impl Guest {
         } else if tapped {
             host.with(|instance| instance.tape_briefly(id, BRIEF_ROOM));
         }
-        if traced {
+        let follow = follow.map(Rc::new);
+        if let Some(follow) = &follow {
             host.with(|instance| instance.trace(id));
+            // The stream is new. Calls are noted where they carry a trace.
+            if follow.trace != 0 {
+                _ = held.trace.set(follow.clone());
+            }
         }
         Rc::new(Self {
-            told: traced.then(Box::default),
+            follow,
             host,
             id,
             held,
@@ -112,7 +117,7 @@ impl Guest {
         if self.out.get() {
             return Ok(Decision::Go);
         }
-        let traced = self.told.is_some().then(|| self.begin_timed());
+        let traced = self.follow.is_some().then(|| self.begin_timed());
         let step = self.host.pass(|instance, now| call(instance, self.id, now));
         if let Some(began) = traced {
             self.end_timed(name, began, matches!(step, Ok(Step::Pause | Step::Wait)));
@@ -135,8 +140,8 @@ impl Guest {
     #[cold]
     fn begin_timed(&self) -> Duration {
         let now = monotonic();
-        if let Some(told) = &self.told {
-            told.borrow_mut().begins(now);
+        if let Some(follow) = &self.follow {
+            follow.told.borrow_mut().begins(now);
         }
         self.host.with(Instance::time_call);
         now
@@ -147,16 +152,16 @@ impl Guest {
         let took = monotonic().saturating_sub(began);
         // An instance that broke off was replaced, and tells nothing.
         let host = self.host.with(Instance::take_timed).unwrap_or_default();
-        if let Some(told) = &self.told {
-            told.borrow_mut().ends(Called { name, began, took, host }, holds);
+        if let Some(follow) = &self.follow {
+            follow.told.borrow_mut().ends(Called { name, began, took, host }, holds);
         }
     }
 
     /// How often it was called for a request that is traced or tapped, and the time of that in the guest, in host
     /// functions, and held.
     pub(crate) fn times(&self) -> (usize, [Duration; 3]) {
-        let Some(told) = &self.told else { return Default::default() };
-        let told = told.borrow();
+        let Some(follow) = &self.follow else { return Default::default() };
+        let told = follow.told.borrow();
         let took: Duration = told.calls.iter().map(|call| call.took).sum();
         let host: Duration = told.calls.iter().map(|call| call.host).sum();
         (told.calls.len(), [took.saturating_sub(host), host, told.waited])
@@ -170,11 +175,12 @@ impl Guest {
         })
     }
 
-    /// What was noted of a traced request.
-    pub(crate) fn take_trace(&self) -> Option<Told> {
-        let mut told = self.told.as_ref()?.take();
+    /// What was noted of a traced request, and the number of its span.
+    pub(crate) fn take_trace(&self) -> Option<(u64, Told)> {
+        let follow = self.follow.as_ref()?;
+        let mut told = follow.told.take();
         told.attributes = self.host.with(|instance| instance.take_span(self.id));
-        Some(told)
+        Some((follow.span, told))
     }
 
     /// Reads or takes something of the stream.

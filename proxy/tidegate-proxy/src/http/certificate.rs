@@ -18,6 +18,11 @@ pub(crate) fn version(version: Option<ProtocolVersion>) -> &'static str {
     }
 }
 
+/// The number alone, as OpenTelemetry has it.
+pub(crate) fn version_number(tls: Option<ProtocolVersion>) -> &'static str {
+    version(tls).trim_start_matches("TLSv")
+}
+
 /// Reads a certificate in DER.
 pub(crate) fn details(der: &[u8]) -> CertificateDetails {
     let mut details = read(der).unwrap_or_default();

@@ -63,14 +63,24 @@ pub(crate) struct Span {
     pub(crate) began: Duration,
     pub(crate) ended: Duration,
     pub(crate) attributes: Vec<(Cow<'static, str>, Value)>,
+    pub(crate) events: Vec<Happened>,
     /// It failed, for this reason.
     pub(crate) error: Option<Cow<'static, str>>,
+}
+
+/// Something that happened at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Happened {
+    pub(crate) name: &'static str,
+    pub(crate) at: Duration,
+    pub(crate) attributes: Vec<(Cow<'static, str>, Value)>,
 }
 
 impl Span {
     /// Not over yet.
     pub(crate) fn begin(id: u64, parent: u64, kind: Kind, began: Duration) -> Self {
-        Self { id, parent, kind, name: "".into(), began, ended: began, attributes: Vec::new(), error: None }
+        let (attributes, events, error) = (Vec::new(), Vec::new(), None);
+        Self { id, parent, kind, name: "".into(), began, ended: began, attributes, events, error }
     }
 
     /// Says something more.

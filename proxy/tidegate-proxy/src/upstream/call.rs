@@ -11,6 +11,7 @@ use tidegate_wasm::CallResponse;
 
 use crate::http::body::{Body, Piece, piece};
 use crate::http::fail::{Fail, Reason};
+use crate::upstream::course::Course;
 use crate::upstream::pool::Pool;
 use crate::upstream::send;
 
@@ -25,10 +26,11 @@ pub(crate) async fn answer(
     pool: Rc<Pool>,
     request: Request<(Bytes, HeaderMap)>,
     timeout: Option<Duration>,
+    course: Option<&Course>,
 ) -> Option<CallResponse> {
     let exchange = tokio::time::timeout(
         timeout.unwrap_or(TIME),
-        whole(pool, request.map(|(bytes, trailers)| body(bytes, trailers))),
+        whole(pool, request.map(|(bytes, trailers)| body(bytes, trailers)), course),
     );
     match exchange.await {
         Ok(Ok(answer)) => Some(answer),
@@ -54,8 +56,15 @@ fn made_up(status: StatusCode, text: &'static str) -> CallResponse {
     CallResponse { head, body: Bytes::from_static(text.as_bytes()), trailers: HeaderMap::new() }
 }
 
-async fn whole(pool: Rc<Pool>, mut request: Request<Body>) -> Result<CallResponse, Fail> {
+async fn whole(
+    pool: Rc<Pool>,
+    mut request: Request<Body>,
+    course: Option<&Course>,
+) -> Result<CallResponse, Fail> {
     let place = pool.enter().await?;
+    if let Some(course) = course {
+        course.meets(place.member.identity.address);
+    }
     if request.headers().get(HOST).is_some_and(|host| host.is_empty())
         && let Ok(host) = HeaderValue::try_from(place.member.identity.address.to_string())
     {
@@ -63,7 +72,7 @@ async fn whole(pool: Rc<Pool>, mut request: Request<Body>) -> Result<CallRespons
     }
     let lease = match place.idle_at_once() {
         Some(lease) => lease,
-        None => place.open().await?,
+        None => place.open(course).await?,
     };
     let answer = send::once(place, lease, request).await?;
     let (head, mut body) = answer.response.into_parts();

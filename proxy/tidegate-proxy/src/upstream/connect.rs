@@ -10,8 +10,11 @@ use tidegate_config::plan::UpstreamProtocol;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::http::certificate;
+use crate::telemetry::trace::Value;
 use crate::transport::{Stream, Transport};
 use crate::upstream::cluster::Cluster;
+use crate::upstream::course::{Course, noted};
 use crate::upstream::dial;
 use crate::upstream::member::Member;
 
@@ -24,17 +27,18 @@ pub(crate) struct Opened {
 }
 
 /// Connects to a server. The caller bounds the time.
-pub(crate) async fn open(cluster: &Cluster, member: &Member) -> io::Result<Opened> {
+pub(crate) async fn open(cluster: &Cluster, member: &Member, course: Option<&Course>) -> io::Result<Opened> {
     if cluster.spec.protocol == UpstreamProtocol::Redis {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "server speaks Redis, not HTTP"));
     }
-    any(cluster, member).await
+    let tcp = dial::tcp(member, cluster.spec.pool.stagger, course).await?;
+    dressed(cluster, member.identity.name.as_ref(), tcp, course).await
 }
 
 /// Connects to a server, whatever it speaks. The caller bounds the time.
 pub(crate) async fn any(cluster: &Cluster, member: &Member) -> io::Result<Opened> {
-    let tcp = dial::tcp(member, cluster.spec.pool.stagger).await?;
-    dressed(cluster, member.identity.name.as_ref(), tcp).await
+    let tcp = dial::tcp(member, cluster.spec.pool.stagger, None).await?;
+    dressed(cluster, member.identity.name.as_ref(), tcp, None).await
 }
 
 /// Connects to one address of a server. The caller bounds the time.
@@ -45,16 +49,19 @@ pub(crate) async fn to(
 ) -> io::Result<Opened> {
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
-    dressed(cluster, name, tcp).await
+    dressed(cluster, name, tcp, None).await
 }
 
 async fn dressed(
     cluster: &Cluster,
     name: Option<&ServerName<'static>>,
     tcp: TcpStream,
+    course: Option<&Course>,
 ) -> io::Result<Opened> {
     match (&cluster.tls, name) {
-        (Some(config), Some(name)) => secure(config, name, tcp, cluster.spec.protocol).await,
+        (Some(config), Some(name)) => {
+            noted(course, "tls", secure(config, name, tcp, (cluster.spec.protocol, course))).await
+        }
         _ => Ok(Opened {
             stream: Stream::new(Transport::Plain(tcp), Vec::new()),
             http2: cluster.spec.protocol == UpstreamProtocol::Http2,
@@ -66,9 +73,27 @@ async fn secure(
     config: &Arc<ClientConfig>,
     name: &ServerName<'static>,
     tcp: TcpStream,
-    protocol: UpstreamProtocol,
+    (protocol, course): (UpstreamProtocol, Option<&Course>),
 ) -> io::Result<Opened> {
+    if let Some(course) = course {
+        course.says(|span| span.says("server.address", name.to_str().into_owned()));
+    }
     let tls = TlsConnector::from(config.clone()).connect(name.clone(), tcp).await?;
+    if let Some(course) = course {
+        let session = tls.get_ref().1;
+        course.says(|span| {
+            span.says("tls.protocol.name", "tls");
+            span.says("tls.protocol.version", certificate::version_number(session.protocol_version()));
+            if let Some(suite) = session.negotiated_cipher_suite() {
+                span.says("tls.cipher", format!("{:?}", suite.suite()));
+            }
+            if let Some(protocol) = session.alpn_protocol() {
+                span.says("tls.next_protocol", String::from_utf8_lossy(protocol).into_owned());
+            }
+            let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+            span.says("tls.resumed", Value::Truth(resumed));
+        });
+    }
     let agreed = tls.get_ref().1.alpn_protocol();
     let http2 = match protocol {
         UpstreamProtocol::Http1 | UpstreamProtocol::Redis => false,

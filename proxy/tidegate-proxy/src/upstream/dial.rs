@@ -10,21 +10,43 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use crate::upstream::course::{Course, noted, peer};
 use crate::upstream::member::Member;
 
 /// Connects to a server. The caller bounds the time.
-pub(crate) async fn tcp(member: &Member, stagger: Duration) -> io::Result<TcpStream> {
-    let first = member.identity.address;
-    let also = member.also();
-    let tcp = match also.is_empty() {
-        true => TcpStream::connect(first).await?,
-        false => {
-            let all = std::iter::once(first).chain(also).collect();
-            Box::pin(race(all, stagger, TcpStream::connect::<SocketAddr>)).await?
+pub(crate) async fn tcp(
+    member: &Member,
+    stagger: Duration,
+    course: Option<&Course>,
+) -> io::Result<TcpStream> {
+    noted(course, "connect", async {
+        let first = member.identity.address;
+        let also = member.also();
+        let tcp = match also.is_empty() {
+            true => TcpStream::connect(first).await?,
+            false => {
+                let all = std::iter::once(first).chain(also).collect();
+                Box::pin(race(all, stagger, |address| one(address, course))).await?
+            }
+        };
+        if let (Some(course), Ok(address)) = (course, tcp.peer_addr()) {
+            course.says(|span| span.attributes.extend(peer(address)));
         }
-    };
-    tcp.set_nodelay(true)?;
-    Ok(tcp)
+        tcp.set_nodelay(true)?;
+        Ok(tcp)
+    })
+    .await
+}
+
+/// One of several addresses.
+async fn one(address: SocketAddr, course: Option<&Course>) -> io::Result<TcpStream> {
+    let Some(course) = course else { return TcpStream::connect(address).await };
+    course.happened("connect.begins", address, None);
+    let tcp = TcpStream::connect(address).await;
+    if let Err(error) = &tcp {
+        course.happened("connect.failed", address, Some(error.to_string()));
+    }
+    tcp
 }
 
 /// Addresses in the order in which they are tried: the first family first, then by turns (RFC 8305, section 4).

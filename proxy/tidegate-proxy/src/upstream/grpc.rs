@@ -13,6 +13,7 @@ use tidegate_wasm::{GrpcCall, GrpcStatus, Outbox};
 
 use crate::http::body::{Body, BodyError, Piece, piece};
 use crate::http::fail::{Fail, Reason};
+use crate::upstream::course::Course;
 use crate::upstream::http1::Home;
 use crate::upstream::pool::{Lease, Pool};
 use crate::upstream::send;
@@ -59,11 +60,16 @@ impl Ended {
 }
 
 /// Makes a call. When the future is dropped before its end, the server is told that the call is cancelled.
-pub(crate) async fn run(pool: Rc<Pool>, call: GrpcCall, mut tell: impl FnMut(Event)) -> Ended {
+pub(crate) async fn run(
+    pool: Rc<Pool>,
+    call: GrpcCall,
+    course: Option<&Course>,
+    mut tell: impl FnMut(Event),
+) -> Ended {
     let timeout = call.timeout;
     let _cancel = Cancel(call.outbox.clone());
     let whole = async {
-        match exchange(pool, call, &mut tell).await {
+        match exchange(pool, call, course, &mut tell).await {
             Ok(ended) => ended,
             Err(fail) => Ended::of(&fail),
         }
@@ -85,11 +91,19 @@ impl Drop for Cancel {
     }
 }
 
-async fn exchange(pool: Rc<Pool>, call: GrpcCall, tell: &mut impl FnMut(Event)) -> Result<Ended, Fail> {
+async fn exchange(
+    pool: Rc<Pool>,
+    call: GrpcCall,
+    course: Option<&Course>,
+    tell: &mut impl FnMut(Event),
+) -> Result<Ended, Fail> {
     let place = pool.enter().await?;
+    if let Some(course) = course {
+        course.meets(place.member.identity.address);
+    }
     let lease = match place.idle_http2() {
         Some(lease) => lease,
-        None => place.open().await?,
+        None => place.open(course).await?,
     };
     if let Lease::Http1(connection) = lease {
         place.put(connection);

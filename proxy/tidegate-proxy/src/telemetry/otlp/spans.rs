@@ -1,5 +1,6 @@
 //! Spans of requests.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -9,7 +10,7 @@ use super::messages::{
     self, AnyValue, ExportTraceServiceRequest, KeyValue, Resource, ResourceSpans, ScopeSpans, Status,
 };
 use super::{Signal, Way, resource};
-use crate::telemetry::trace::{Finished, Kind, Span, Value};
+use crate::telemetry::trace::{Finished, Happened, Kind, Span, Value};
 
 impl Signal for Finished {
     const WAY: Way = Way {
@@ -46,16 +47,11 @@ impl Signal for Finished {
 fn span(trace: u128, state: &str, span: Span) -> messages::Span {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let id = |id: u64| if id == 0 { Vec::new() } else { id.to_be_bytes().to_vec() };
-    let attributes = span.attributes.into_iter().map(|(key, value)| KeyValue {
-        key: key.into_owned(),
-        value: Some(AnyValue {
-            value: Some(match value {
-                Value::Text(text) => Any::StringValue(text.into_owned()),
-                Value::Whole(number) => Any::IntValue(number),
-                Value::Truth(truth) => Any::BoolValue(truth),
-            }),
-        }),
-    });
+    let event = |event: Happened| messages::Event {
+        time_unix_nano: nanos(event.at),
+        name: event.name.to_owned(),
+        attributes: attributes(event.attributes),
+    };
     messages::Span {
         trace_id: trace.to_be_bytes().to_vec(),
         span_id: id(span.id),
@@ -69,7 +65,22 @@ fn span(trace: u128, state: &str, span: Span) -> messages::Span {
         },
         start_time_unix_nano: nanos(span.began),
         end_time_unix_nano: nanos(span.ended),
-        attributes: attributes.collect(),
+        attributes: attributes(span.attributes),
+        events: span.events.into_iter().map(event).collect(),
         status: span.error.map(|error| Status { message: error.into_owned(), code: 2 }),
     }
+}
+
+fn attributes(all: Vec<(Cow<'static, str>, Value)>) -> Vec<KeyValue> {
+    let one = |(key, value): (Cow<'static, str>, Value)| KeyValue {
+        key: key.into_owned(),
+        value: Some(AnyValue {
+            value: Some(match value {
+                Value::Text(text) => Any::StringValue(text.into_owned()),
+                Value::Whole(number) => Any::IntValue(number),
+                Value::Truth(truth) => Any::BoolValue(truth),
+            }),
+        }),
+    };
+    all.into_iter().map(one).collect()
 }

@@ -33,7 +33,7 @@ impl Place {
 }
 
 async fn connect(cluster: &Cluster, member: &Member) -> io::Result<Transport> {
-    let tcp = dial::tcp(member, cluster.spec.pool.stagger).await?;
+    let tcp = dial::tcp(member, cluster.spec.pool.stagger, None).await?;
     match (&cluster.tls_for_bytes, &member.identity.name) {
         (Some(config), Some(name)) => {
             let tls = TlsConnector::from(config.clone()).connect(name.clone(), tcp).await?;

@@ -10,6 +10,7 @@ use tidegate_config::plan::UpstreamProtocol;
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::upstream::connect;
+use crate::upstream::course::{Course, noted};
 use crate::upstream::http1::{Home, Http1};
 use crate::upstream::peer::Peer;
 use crate::upstream::pool::Place;
@@ -144,22 +145,30 @@ impl Place {
 
     /// Opens a connection, or waits for one where the upstream may not have more, or another request opens one that
     /// has room for both.
-    pub(crate) async fn open(&self) -> Result<Lease, Fail> {
+    pub(crate) async fn open(&self, course: Option<&Course>) -> Result<Lease, Fail> {
         let pool = &self.pool;
         let connections = &self.member.connections;
         let shares = pool.cluster.spec.protocol == UpstreamProtocol::Http2 || connections.speaks_http2.get();
         let each = pool.cluster.spec.pool.streams as usize;
-        while shares && connections.underway.len() > 0 && connections.underway.wait(each).await {
-            if let Some(lease) = self.idle_http2() {
+        if shares && connections.underway.len() > 0 {
+            let shared = async {
+                while connections.underway.len() > 0 && connections.underway.wait(each).await {
+                    if let Some(lease) = self.idle_http2() {
+                        return Ok::<_, Fail>(Some(lease));
+                    }
+                }
+                Ok(None)
+            };
+            if let Some(lease) = noted(course, "wait", shared).await? {
                 return Ok(lease);
             }
         }
         if (pool.room.for_connection.len() > 0 || !pool.makes_room())
-            && let Some(lease) = self.wait_for_connection().await?
+            && let Some(lease) = noted(course, "wait", self.wait_for_connection()).await?
         {
             return Ok(lease);
         }
-        match self.connect().await? {
+        match self.connect(course).await? {
             Fresh::Http1(connection) => Ok(Lease::Http1(connection)),
             Fresh::Http2(connection) => {
                 let lease = connection.lease();
@@ -171,12 +180,12 @@ impl Place {
         }
     }
 
-    async fn connect(&self) -> Result<Fresh, Fail> {
+    async fn connect(&self, course: Option<&Course>) -> Result<Fresh, Fail> {
         let pool = &self.pool;
         let connections = &self.member.connections;
         let open = Open::new(&pool.room);
         let underway = Opening::new(&connections.underway);
-        let opening = connect::open(&pool.cluster, &self.member);
+        let opening = connect::open(&pool.cluster, &self.member, course);
         let opened = match tokio::time::timeout(pool.cluster.spec.connect_timeout, opening).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err(self.no_connection().because(error)),
@@ -199,7 +208,7 @@ impl Place {
         let connections = &self.member.connections;
         connections.warming.set(connections.warming.get() + 1);
         let _warming = Warming(&connections.warming);
-        match self.connect().await {
+        match self.connect(None).await {
             Ok(_) if self.member.is_gone() => {}
             Ok(Fresh::Http1(mut connection)) => {
                 connection.idle_since = self.pool.deadlines.recent();

@@ -133,6 +133,9 @@ fn one_trace(collector: Collector) {
         (server, "http.response.status_code", "200"),
         (server, "tidegate.route", "outer"),
         (attempt, "tidegate.upstream", "up"),
+        (attempt, "url.full", "http://shop.test/a"),
+        (attempt, "network.protocol.version", "1.1"),
+        (server, "network.peer.address", "127.0.0.1"),
         (attempt, "http.response.status_code", "200"),
         (attempt, "server.port", &lab.up.address().port().to_string()),
         (filter, "tidegate.plugin", "says"),
@@ -205,6 +208,93 @@ fn errors_are_kept_although_they_were_not_chosen() {
     // What others would keep is theirs to decide.
     let told = lab.up.requests()[0].header("traceparent").map(str::to_owned);
     assert!(told.as_ref().is_some_and(|told| told.ends_with("-00")), "{told:?}");
+}
+
+#[test]
+fn slow_ones_are_kept_although_they_were_not_chosen() {
+    let silent = tidegate_testkit::ByteServer::start();
+    let collector = Collector::http();
+    let yaml = fill(
+        "
+listeners: [{ name: web, address: 127.0.0.1:0, protocol: http }]
+routes:
+  - name: all
+    rules:
+      - matches: [{ path: { prefix: /slow } }]
+        forward: [{ upstream: silent }]
+        timeouts: { request: 40ms }
+      - { respond: { body: fast } }
+upstreams: { silent: { servers: ['${silent}'] } }
+tracing: { otlp: { endpoint: 'http://${collector}' }, percent: 0, keep: { slowerThan: 30ms } }
+",
+        &[("silent", &silent.address()), ("collector", &collector.address())],
+    );
+    let gateway = TestGateway::start(&yaml);
+    assert_eq!(get(&gateway, "/slow", ""), 504);
+    assert_eq!(get(&gateway, "/fast", ""), 200);
+    assert_eq!(get(&gateway, "/slow", ""), 504);
+    gateway.wait("spans", |_| collector.spans().iter().filter(|(_, span)| span.kind == 2).count() >= 2);
+    let spans = collector.spans();
+    let paths = spans.iter().filter(|(_, span)| span.kind == 2).map(|(_, span)| attribute(span, "url.path"));
+    assert!(paths.eq([Some("/slow".to_owned()), Some("/slow".to_owned())]), "{:?}", names(&spans));
+}
+
+/// A share is one of requests, by chance; 5 standard deviations are allowed.
+#[test]
+fn a_share_is_chosen() {
+    let lab = Lab::new(Collector::http(), ", percent: 50");
+    let mut client = RawClient::connect(lab.inner.address("web"));
+    for _ in 0..200 {
+        assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").status, 200);
+    }
+    let chosen = || {
+        let told = lab.up.requests();
+        told.iter().filter(|request| request.header("traceparent").is_some()).count()
+    };
+    assert_eq!(lab.up.requests().len(), 200);
+    assert!((65..=135).contains(&chosen()), "{}", chosen());
+    lab.inner.wait("their spans", |_| {
+        lab.collector.spans().iter().filter(|(_, span)| span.kind == 2).count() == chosen()
+    });
+}
+
+/// B3 can decide without a context; and what others say of a trace goes on with that trace only.
+#[test]
+fn decisions_and_states_are_heeded() {
+    let lab = Lab::new(Collector::http(), ", percent: 100, accept: [w3c, b3, b3Multi]");
+    assert_eq!(get(&lab.inner, "/no", "b3: 0\r\n"), 200);
+    assert_eq!(get(&lab.inner, "/no", "x-b3-sampled: 0\r\n"), 200);
+    assert_eq!(get(&lab.inner, "/yes", "traceparent: 00-0-0-01\r\ntracestate: a=b\r\n"), 200);
+    let requests = lab.up.requests();
+    assert_eq!((requests[0].header("b3"), requests[1].header("x-b3-sampled")), (Some("0"), Some("0")));
+    assert!(requests[..2].iter().all(|request| request.header("traceparent").is_none()));
+    assert!(requests[2].header("traceparent").is_some_and(|parent| parent.ends_with("-01")));
+    assert_eq!(requests[2].header("tracestate"), None);
+    lab.inner.wait("spans", |_| lab.collector.spans().iter().any(|(_, span)| span.kind == 2));
+    assert!(
+        lab.collector
+            .spans()
+            .iter()
+            .all(|(_, span)| { attribute(span, "url.path").is_none_or(|path| path == "/yes") })
+    );
+}
+
+/// What clients make up is no name.
+#[test]
+fn unknown_methods_and_ports_follow_the_conventions() {
+    let lab = Lab::new(Collector::http(), ", percent: 100");
+    let mut client = RawClient::connect(lab.inner.address("web"));
+    assert_eq!(client.exchange("BREW /a HTTP/1.1\r\nhost: shop.test:8080\r\n\r\n").status, 200);
+    lab.inner.wait("spans", |_| lab.collector.spans().len() >= 6);
+    for (_, span) in lab.collector.spans().iter().filter(|(_, span)| span.kind != 1) {
+        assert_eq!(span.name, "HTTP");
+        assert_eq!(attribute(span, "http.request.method").as_deref(), Some("_OTHER"));
+        assert_eq!(attribute(span, "http.request.method_original").as_deref(), Some("BREW"));
+    }
+    let spans = lab.collector.spans();
+    let server = &spans.iter().find(|(_, span)| span.kind == 2).expect("the exchange").1;
+    assert_eq!(attribute(server, "server.address").as_deref(), Some("shop.test"));
+    assert_eq!(attribute(server, "server.port").as_deref(), Some("8080"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use tidegate_config::plan::{KnownField, PluginIndex};
 
 use crate::exchange::finish::Record;
 use crate::exchange::retry::Tries;
+use crate::http::certificate;
 use crate::http::fail::Reason;
 use crate::local::Session;
 use crate::snapshot::logs::{Field, Log, Over, TAKEN_OUT};
@@ -153,7 +154,8 @@ pub(crate) fn of_tls(
     match field {
         KnownField::TlsVersion => {
             if let Some(version) = session.and_then(|session| session.version) {
-                value.text(crate::http::certificate::version(Some(version)).as_bytes());
+                let number = certificate::version_number(Some(version));
+                value.either(certificate::version(Some(version)), number);
             }
         }
         KnownField::TlsCipher => {

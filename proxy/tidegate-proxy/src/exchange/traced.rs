@@ -17,7 +17,7 @@ use crate::snapshot::traces::Tracing;
 use crate::telemetry::trace::context::{self, Context};
 use crate::telemetry::trace::{Finished, Kind, Span};
 use crate::upstream::balance::Random;
-use crate::upstream::course::{Course, Sent};
+use crate::upstream::course::{self, Course, Sent};
 use crate::upstream::pool::Pool;
 use crate::upstream::send::Answer;
 
@@ -44,7 +44,11 @@ impl Record {
         let spec = &tracing.spec;
         let parent = context::read(&head.headers, &spec.accept);
         let random = &self.client.local.random;
-        let decided = parent.as_ref().filter(|_| spec.follow_parent).and_then(|parent| parent.sampled);
+        let told = match &parent {
+            Some(parent) => parent.sampled,
+            None => context::decided(&head.headers, &spec.accept),
+        };
+        let decided = told.filter(|_| spec.follow_parent);
         let sampled = decided.unwrap_or_else(|| random.below(u64::from(MILLION)) < u64::from(spec.share));
         if !sampled && !spec.keep_errors && spec.keep_slower.is_none() {
             return;
@@ -53,6 +57,9 @@ impl Record {
         let trace = parent.as_ref().map_or_else(fresh, |parent| parent.trace);
         let span = random.next() | 1;
         context::remove(&mut head.headers, &spec.accept);
+        if parent.as_ref().is_none_or(|parent| parent.state.is_none()) {
+            context::forget(&mut head.headers);
+        }
         // Filters see the exchange's own span; each attempt puts its own in its place.
         context::write(&mut head.headers, &spec.send, (trace, span), sampled);
         self.watched = true;
@@ -92,9 +99,11 @@ impl Record {
         let id = self.client.local.random.next() | 1;
         let began = self.sent_at.unwrap_or(self.start);
         let mut span = Span::begin(id, trace.span, Kind::Client, began);
-        span.name = trace.method.as_str().to_owned().into();
-        span.says("http.request.method", trace.method.as_str().to_owned());
+        span.asks(trace.method.as_str());
         span.says("tidegate.upstream", pool.name.to_string());
+        let scheme = if pool.cluster.tls.is_some() { "https" } else { "http" };
+        let host = head.headers.get(header::HOST).map_or(&b"-"[..], HeaderValue::as_bytes);
+        span.says("url.full", format!("{scheme}://{}{}", String::from_utf8_lossy(host), head.uri.path()));
         if self.attempts > 1 {
             span.says("http.request.resend_count", u64::from(self.attempts - 1));
         }
@@ -124,6 +133,7 @@ impl Record {
             Ok(answer) => {
                 let status = answer.response.status();
                 span.says("http.response.status_code", u64::from(status.as_u16()));
+                span.says("network.protocol.version", version(answer.response.version()));
                 if status.is_client_error() || status.is_server_error() {
                     span.says("error.type", status.as_str().to_owned());
                     span.error = Some("".into());
@@ -175,28 +185,21 @@ impl Record {
         let parent = trace.parent.as_ref().map_or(0, |parent| parent.span);
         let mut span = Span::begin(trace.span, parent, Kind::Server, self.start);
         span.ended = self.start + took;
-        span.name = trace.method.as_str().to_owned().into();
-        span.says("http.request.method", trace.method.as_str().to_owned());
+        span.asks(trace.method.as_str());
         span.says("url.scheme", if self.client.secure { "https" } else { "http" });
         span.says("url.path", trace.uri.path().to_owned());
         let text = |value: &Option<HeaderValue>| {
             value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         if let Some(host) = text(&trace.host) {
-            span.says("server.address", host);
+            span.goes_to(&host);
         }
         if let Some(agent) = text(&trace.agent) {
             span.says("user_agent.original", agent);
         }
         span.says("client.address", self.source().ip().to_string());
-        span.says(
-            "network.protocol.version",
-            match self.version {
-                http::Version::HTTP_2 => "2",
-                http::Version::HTTP_10 => "1.0",
-                _ => "1.1",
-            },
-        );
+        span.attributes.extend(course::peer(self.client.address));
+        span.says("network.protocol.version", version(self.version));
         if let Some(rule) = self.rule.and_then(|rule| self.view.rule(rule)) {
             span.says("tidegate.route", rule.route.to_string());
             span.says("tidegate.rule", rule.name.to_string());
@@ -257,5 +260,13 @@ impl Record {
                 spans.push(below);
             }
         }
+    }
+}
+
+fn version(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_2 => "2",
+        http::Version::HTTP_10 => "1.0",
+        _ => "1.1",
     }
 }

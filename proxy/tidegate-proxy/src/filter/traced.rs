@@ -121,10 +121,8 @@ impl Host {
         let stream = stream?;
         let held = self.held(stream)?;
         let follow = held.trace.get()?;
-        let method = head.method.as_str().to_owned();
         let mut span = Span::begin(follow.random.next() | 1, follow.span, Kind::Client, monotonic());
-        span.name = method.clone().into();
-        span.says("http.request.method", method);
+        span.asks(head.method.as_str());
         says(&mut span, head);
         Some(follow.begins(stream, &mut head.headers, span))
     }

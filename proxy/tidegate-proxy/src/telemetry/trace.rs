@@ -83,6 +83,30 @@ impl Span {
         Self { id, parent, kind, name: "".into(), began, ended: began, attributes, events, error }
     }
 
+    /// Is a request with this method.
+    pub(crate) fn asks(&mut self, method: &str) {
+        let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
+        // Whatever clients make up must not make names.
+        if known.contains(&method) {
+            self.name = method.to_owned().into();
+            self.says("http.request.method", method.to_owned());
+        } else {
+            self.name = "HTTP".into();
+            self.says("http.request.method", "_OTHER");
+            self.says("http.request.method_original", method.to_owned());
+        }
+    }
+
+    /// Is for a host, which may have a port.
+    pub(crate) fn goes_to(&mut self, host: &str) {
+        let parts = host.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+        let (host, port) = parts.map_or((host, None), |(host, port)| (host, Some(port)));
+        self.says("server.address", host.trim_matches(['[', ']']).to_owned());
+        if let Some(port) = port {
+            self.says("server.port", u64::from(port));
+        }
+    }
+
     /// Says something more.
     pub(crate) fn says(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
         self.attributes.push((name.into(), value.into()));

@@ -260,6 +260,15 @@ impl<'a> Value<'a> {
         record::text(out, "network.protocol.version", text);
     }
 
+    /// Text; in a record another one.
+    pub(crate) fn either(&mut self, text: &str, of_record: &str) {
+        let name = self.name;
+        match self.record() {
+            Some(out) => record::text(out, name, of_record),
+            None => self.text(text.as_bytes()),
+        }
+    }
+
     /// A list in JSON and in a record, else separated by commas; nothing where there is none.
     pub(crate) fn list<'b>(&mut self, mut items: impl Iterator<Item = &'b str>) {
         let Some(first) = items.next() else { return };

@@ -35,6 +35,20 @@ pub(crate) fn read(headers: &HeaderMap, formats: &[TraceFormat]) -> Option<Conte
     })
 }
 
+/// What was decided of a trace that has no context yet: B3 can say that alone.
+pub(crate) fn decided(headers: &HeaderMap, formats: &[TraceFormat]) -> Option<bool> {
+    formats.iter().find_map(|format| match format {
+        TraceFormat::B3 => text(headers, &B3).and_then(b3_flag),
+        TraceFormat::B3Multi => b3_multi_flag(headers),
+        TraceFormat::W3c | TraceFormat::Jaeger => None,
+    })
+}
+
+/// Takes out what others say of a trace that is not this one.
+pub(crate) fn forget(headers: &mut HeaderMap) {
+    headers.remove(TRACESTATE);
+}
+
 /// Takes out what [`read`] reads.
 pub(crate) fn remove(headers: &mut HeaderMap, formats: &[TraceFormat]) {
     for format in formats {
@@ -111,32 +125,44 @@ fn b3(value: &str) -> Option<Context> {
     let (trace, span) = (parts.next()?, parts.next()?);
     let sampled = match parts.next() {
         None => None,
-        Some("1" | "d") => Some(true),
-        Some("0") => Some(false),
-        Some(_) => return None,
+        Some(flag) => Some(b3_flag(flag)?),
     };
     ids(trace, span, sampled)
+}
+
+fn b3_flag(flag: &str) -> Option<bool> {
+    match flag {
+        "1" | "d" => Some(true),
+        "0" => Some(false),
+        _ => None,
+    }
 }
 
 fn b3_multi(headers: &HeaderMap) -> Option<Context> {
     let (trace, span) = (text(headers, &B3_TRACE)?, text(headers, &B3_SPAN)?);
+    ids(trace, span, b3_multi_flag(headers))
+}
+
+fn b3_multi_flag(headers: &HeaderMap) -> Option<bool> {
     let debug = text(headers, &B3_FLAGS) == Some("1");
-    let sampled = match text(headers, &B3_SAMPLED) {
+    match text(headers, &B3_SAMPLED) {
         _ if debug => Some(true),
         Some("1" | "true") => Some(true),
         Some("0" | "false") => Some(false),
         _ => None,
-    };
-    ids(trace, span, sampled)
+    }
 }
 
 /// <https://www.jaegertracing.io/docs/1.76/apis/#propagation-format>
 fn jaeger(value: &str) -> Option<Context> {
-    let mut parts = value.split([':']);
+    // Some clients encode it as they do parts of URLs.
+    let decoded = value.replace("%3A", ":").replace("%3a", ":");
+    let mut parts = decoded.split(':');
     let (trace, span, _, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let (trace, span, flags) = (loose(trace, 32)?, loose(span, 16)?, loose(flags, 2)?);
     let span = u64::try_from(span).ok()?;
-    (trace != 0 && span != 0).then_some(Context { trace, span, sampled: Some(flags & 1 == 1), state: None })
+    // 1: sampled, 2: debug, which implies it.
+    (trace != 0 && span != 0).then_some(Context { trace, span, sampled: Some(flags & 3 != 0), state: None })
 }
 
 fn ids(trace: &str, span: &str, sampled: Option<bool>) -> Option<Context> {
@@ -209,10 +235,28 @@ mod tests {
                 ],
                 Some(true),
             ),
-            (&[("uber-trace-id", "0af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:2")], Some(false)),
+            (&[("uber-trace-id", "0af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:0")], Some(false)),
+            (&[("uber-trace-id", "0af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:2")], Some(true)),
+            (&[("uber-trace-id", "0af7651916cd43dd8448eb211c80319c%3Ab7ad6b7169203331%3a0%3A1")], Some(true)),
         ] {
             let found = read(&headers(fields), &ALL).unwrap_or_else(|| panic!("{fields:?}"));
             assert_eq!((found.trace, found.span, found.sampled), (number, 0xb7ad_6b71_6920_3331, sampled));
+        }
+    }
+
+    #[test]
+    fn b3_can_decide_alone() {
+        for (fields, expected) in [
+            (&[("b3", "0")][..], Some(false)),
+            (&[("b3", "d")], Some(true)),
+            (&[("b3", "x")], None),
+            (&[("x-b3-sampled", "false")], Some(false)),
+            (&[("x-b3-sampled", "0"), ("x-b3-flags", "1")], Some(true)),
+            (&[("uber-trace-id", "0")], None),
+            (&[], None),
+        ] {
+            let headers = headers(fields);
+            assert_eq!((read(&headers, &ALL), decided(&headers, &ALL)), (None, expected), "{fields:?}");
         }
     }
 

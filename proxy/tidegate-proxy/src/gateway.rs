@@ -288,6 +288,23 @@ impl Gateway {
         metrics::write_ledger(page, &generations, &modules);
     }
 
+    /// Waits until collectors have what was handed over for them before; false: that took longer than `deadline`.
+    pub async fn flush(&self, deadline: Duration) -> bool {
+        let Some(snapshot) = self.snapshot() else { return true };
+        let all = async {
+            if let Some(tracing) = &snapshot.tracing {
+                tracing.exporter.flush().await;
+            }
+            for exporter in snapshot.logs.all.iter().filter_map(|log| log.writer.exporter()) {
+                exporter.flush().await;
+            }
+            if let Some(push) = &snapshot.push {
+                push.flush().await;
+            }
+        };
+        tokio::time::timeout(deadline, all).await.is_ok()
+    }
+
     /// Opens the files of access logs again: they may have been renamed.
     pub fn reopen_logs(&self) {
         if let Some(snapshot) = self.snapshot() {

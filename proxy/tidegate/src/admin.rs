@@ -109,6 +109,11 @@ impl Admin {
         self.pushing.follow(push, &self.shown);
     }
 
+    /// Pushes them once more, now.
+    pub(crate) fn push_now(&self, push: &MetricsPush) {
+        push::once(push, &self.shown);
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.sockets.address()

@@ -349,6 +349,12 @@ impl Control {
                     false => warn!("requests were still in flight at the deadline"),
                 }
                 self.gateway.stop();
+                if let Some(push) = self.live.snapshot.metrics_push() {
+                    self.admin.push_now(push);
+                }
+                if !self.gateway.flush(FLUSH).await {
+                    warn!("collectors did not take everything in time");
+                }
                 ExitCode::SUCCESS
             }
             signal = signals.end.next() => {
@@ -390,6 +396,9 @@ fn log_name_failures(failures: &[NameFailure]) {
 fn cpus() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
+
+/// How long the end waits for collectors.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// How often it is looked at whether new versions keep their bounds.
 const RELEASES_RECHECK: Duration = Duration::from_millis(500);

@@ -20,6 +20,7 @@ use crate::filter::log;
 use crate::filter::open::OpenCalls;
 use crate::filter::rebuild::Life;
 use crate::filter::taping::Taping;
+use crate::filter::traced::Follow;
 use crate::filter::version::Version;
 use crate::http::added::is_added;
 use crate::http::fail::Reason;
@@ -416,6 +417,11 @@ impl Host {
         let held = Rc::new(Held::default());
         self.streams.borrow_mut().insert(stream, held.clone());
         held
+    }
+
+    /// The trace of a request, where it is traced.
+    pub(crate) fn follow(&self, stream: StreamId) -> Option<Rc<Follow>> {
+        self.streams.borrow().get(stream)?.trace.get().cloned()
     }
 
     /// What is wanted of a request, while it is there.

@@ -119,8 +119,7 @@ impl Host {
         says: impl FnOnce(&mut Span, &Parts),
     ) -> Option<Calling> {
         let stream = stream?;
-        let held = self.held(stream)?;
-        let follow = held.trace.get()?;
+        let follow = self.follow(stream)?;
         let mut span = Span::begin(follow.random.next() | 1, follow.span, Kind::Client, monotonic());
         span.asks(head.method.as_str());
         says(&mut span, head);

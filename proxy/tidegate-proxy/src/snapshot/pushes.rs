@@ -50,6 +50,10 @@ impl MetricsPush {
         self.exporter.send(Reading { at, started, families, exponential });
     }
 
+    pub(crate) async fn flush(&self) {
+        self.exporter.flush().await;
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         self.exporter.counts()
     }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tidegate_config::plan::Otlp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use backoff::Waits;
@@ -62,12 +62,14 @@ pub(crate) struct Way {
 /// Hands a signal to the thread that sends it. Cheap to clone; the thread ends with the last one, when all is sent.
 pub(crate) struct Exporter<S> {
     sender: mpsc::Sender<S>,
+    /// Who wants to know when all that was handed over is sent or given up.
+    flushes: mpsc::Sender<oneshot::Sender<()>>,
     shared: Arc<Shared>,
 }
 
 impl<S> Clone for Exporter<S> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), shared: self.shared.clone() }
+        Self { sender: self.sender.clone(), flushes: self.flushes.clone(), shared: self.shared.clone() }
     }
 }
 
@@ -103,14 +105,15 @@ impl<S: Signal> Exporter<S> {
     /// Starts the thread; it connects when there is something to send.
     pub(crate) fn start(otlp: &Otlp, tls: Option<Secured>) -> io::Result<Self> {
         let (sender, waiting) = mpsc::channel(S::WAITING);
+        let (flushes, flushed) = mpsc::channel(1);
         let [sent, lost, retries] = [(); 3].map(|()| AtomicU64::new(0));
         let shared = Arc::new(Shared { otlp: otlp.clone(), tls, sent, lost, retries });
         let of_thread = shared.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new()
             .name(S::WAY.name.into())
-            .spawn(move || LocalSet::new().block_on(&runtime, run::<S>(waiting, &of_thread)))?;
-        Ok(Self { sender, shared })
+            .spawn(move || LocalSet::new().block_on(&runtime, run::<S>(waiting, flushed, &of_thread)))?;
+        Ok(Self { sender, flushes, shared })
     }
 
     /// Whether it sends there, with what these files say.
@@ -137,6 +140,15 @@ impl<S: Signal> Exporter<S> {
         }
     }
 
+    /// Waits until all that was handed over before is sent or given up.
+    pub(crate) async fn flush(&self) {
+        let (done, over) = oneshot::channel();
+        if self.flushes.send(done).await.is_ok() {
+            // A thread that has ended has nothing left to send.
+            drop(over.await);
+        }
+    }
+
     /// What became of all so far.
     pub(crate) fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -145,13 +157,28 @@ impl<S: Signal> Exporter<S> {
     }
 }
 
-async fn run<S: Signal>(mut waiting: mpsc::Receiver<S>, shared: &Shared) {
+async fn run<S: Signal>(
+    mut waiting: mpsc::Receiver<S>,
+    mut flushes: mpsc::Receiver<oneshot::Sender<()>>,
+    shared: &Shared,
+) {
     let resource = resource::of(&shared.otlp);
     let mut client = Client::new(&shared.otlp, shared.tls.as_ref(), S::WAY);
     let mut waits = Waits::new(shared.otlp.retries);
     let (mut state, mut told) = (S::State::default(), false);
     let mut batch = Vec::with_capacity(S::TOGETHER);
-    while waiting.recv_many(&mut batch, S::TOGETHER).await > 0 {
+    loop {
+        let came = tokio::select! {
+            biased;
+            came = waiting.recv_many(&mut batch, S::TOGETHER) => came,
+            Some(done) = flushes.recv() => {
+                _ = done.send(());
+                continue;
+            }
+        };
+        if came == 0 {
+            return;
+        }
         if batch.len() < S::TOGETHER && !waiting.is_closed() {
             gather(&mut waiting, &mut batch).await;
         }

@@ -41,14 +41,19 @@ impl Drop for Pushing {
     }
 }
 
+/// One more push, now.
+pub(super) fn once(push: &MetricsPush, shown: &Shown) {
+    let page = metrics::page(shown, Form::Points);
+    push.push(page, since_epoch(shown.status.since), since_epoch(SystemTime::now()));
+}
+
 async fn always(push: MetricsPush, shown: Weak<Shown>) {
     let mut turns = tokio::time::interval_at(Instant::now() + push.interval(), push.interval());
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
         let Some(shown) = shown.upgrade() else { return };
-        let page = metrics::page(&shown, Form::Points);
-        push.push(page, since_epoch(shown.status.since), since_epoch(SystemTime::now()));
+        once(&push, &shown);
     }
 }
 

@@ -155,3 +155,23 @@ fn a_collector_that_is_away_matters_to_no_request() {
     }
     assert_eq!(gateway.get("/"), (200, "hello".to_owned()));
 }
+
+/// What happened just before the end reaches the collector all the same, and so do the last counts.
+#[test]
+fn the_end_waits_for_the_collector() {
+    let collector = Collector::http();
+    let folder = Folder::new("push-end");
+    let configuration = CONFIGURATION.replace("interval: 100ms", "interval: 1h").replace("MORE", "");
+    let otlp = "{ endpoint: 'http://COLLECTOR', resource: { service.name: edge } }";
+    let configuration =
+        format!("{configuration}tracing: {{ otlp: {otlp}, percent: 100 }}\naccessLog: {{ otlp: {otlp} }}\n");
+    folder.write("a.yaml", configuration.replace("COLLECTOR", &collector.address().to_string()));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    assert_eq!(gateway.get("/"), (200, "hello".to_owned()));
+    gateway.signal("TERM");
+    assert!(gateway.ended().success());
+    assert_eq!((collector.records().len(), collector.spans().len()), (1, 1));
+    let series = collector.series();
+    assert_eq!(series.len(), 1);
+    assert_eq!(series[0].values["tidegate_responses_total{listener=\"web\",class=\"2xx\"}"], 1.0);
+}

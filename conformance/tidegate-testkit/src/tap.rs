@@ -36,7 +36,7 @@ impl Tap {
     ///
     /// # Panics
     /// If none comes before the test's patience ends.
-    pub fn next(&mut self) -> Value {
+    pub fn shown(&mut self) -> Value {
         let next = async { tokio::time::timeout(PATIENCE, poll_fn(|cx| self.0.poll_next(cx))).await };
         let request = block_on(next).expect("a request is shown in time").expect("the tap is open");
         serde_json::to_value(request).expect("it has a form in JSON")

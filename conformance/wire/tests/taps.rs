@@ -109,7 +109,7 @@ fn a_request_is_shown_with_the_path_that_it_took() {
     let mut client = RawClient::connect(gateway.address("web"));
     let request = "POST /plain/./a?b=c HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 3\r\n\r\nabc";
     assert_eq!(client.exchange(request).status, 200);
-    let seen = tap.next();
+    let seen = tap.shown();
     for (key, expected) in [
         ("listener", json!("web")),
         ("method", json!("POST")),
@@ -159,7 +159,7 @@ fn requests_of_http2_and_refused_ones_are_shown() {
     ];
     frames.send(&Frame::headers(1, &fields, true));
     assert!(matches!(frames.fate(1), tidegate_testkit::Fate::Answered(200, _)));
-    let seen = tap.next();
+    let seen = tap.shown();
     assert_eq!(
         (&seen["protocol"], &seen["status"], &seen["host"]),
         (&json!("HTTP/2.0"), &json!(200), &json!("shop.test"))
@@ -167,7 +167,7 @@ fn requests_of_http2_and_refused_ones_are_shown() {
     assert_eq!(value(&seen["requestHeaders"], "cookie"), Some("***"));
     // Refused before there was a route.
     assert_eq!(get(&gateway, "/a%00b", ""), 400);
-    let seen = tap.next();
+    let seen = tap.shown();
     assert_eq!(
         (&seen["status"], &seen["reason"], &seen["others"]),
         (&json!(400), &json!("path"), &json!([])),
@@ -177,7 +177,7 @@ fn requests_of_http2_and_refused_ones_are_shown() {
     // No route.
     let mut client = RawClient::connect(gateway.address("web"));
     assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: other.test\r\n\r\n").status, 404);
-    assert_eq!(tap.next()["route"], "other");
+    assert_eq!(tap.shown()["route"], "other");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn filters_are_shown_with_what_they_decided_and_changed() {
         get(&gateway, "/filtered", "x-drop: 1\r\ncookie: secret\r\nauthorization: Bearer secret\r\n"),
         200
     );
-    let seen = tap.next();
+    let seen = tap.shown();
     assert!(!seen.to_string().contains("secret"), "{seen}");
     let filter = &seen["filters"][0];
     assert_eq!(
@@ -213,7 +213,7 @@ fn filters_are_shown_with_what_they_decided_and_changed() {
 
     // It refuses.
     assert_eq!(get(&gateway, "/filtered", "x-do: refuse\r\n"), 403);
-    let seen = tap.next();
+    let seen = tap.shown();
     let filter = &seen["filters"][0];
     assert_eq!((&filter["decision"], &filter["status"]), (&json!("answered"), &json!(403)), "{seen}");
     assert_eq!(
@@ -225,13 +225,13 @@ fn filters_are_shown_with_what_they_decided_and_changed() {
     let mut client = RawClient::connect(gateway.address("web"));
     let head = "POST /filtered HTTP/1.1\r\nhost: shop.test\r\nx-do: write\r\ncontent-length: 3\r\n\r\n";
     assert_eq!(client.exchange(format!("{head}abc")).status, 200);
-    let seen = tap.next();
+    let seen = tap.shown();
     let body = &seen["filters"][0]["requestBody"];
     assert_eq!(*body, json!({ "before": 3, "after": 3, "changed": true }), "{seen}");
 
     // It breaks off, and the request with it.
     assert_eq!(get(&gateway, "/filtered", "x-do: fail\r\n"), 503);
-    let seen = tap.next();
+    let seen = tap.shown();
     let filter = &seen["filters"][0];
     assert_eq!((&filter["decision"], &seen["failedBy"]), (&json!("failed"), &json!("guest")), "{seen}");
     assert!(filter["error"].as_str().is_some_and(|error| error.contains("unreachable")), "{seen}");
@@ -257,7 +257,7 @@ upstreams: { up: { servers: ['${up}'], ejection: false } }
     let gateway = TestGateway::start(&yaml);
     let mut tap = gateway.tap(all());
     assert_eq!(get(&gateway, "/", ""), 200);
-    let seen = tap.next();
+    let seen = tap.shown();
     let attempts = seen["attempts"].as_array().expect("a list");
     let statuses: Vec<_> = attempts.iter().map(|attempt| attempt["status"].as_u64()).collect();
     assert_eq!(statuses, [Some(503), Some(200)], "{seen}");
@@ -266,7 +266,7 @@ upstreams: { up: { servers: ['${up}'], ejection: false } }
     let (_up, gateway) = start();
     let mut tap = gateway.tap(all());
     assert_eq!(get(&gateway, "/lost", ""), 503);
-    let seen = tap.next();
+    let seen = tap.shown();
     let attempt = &seen["attempts"][0];
     assert_eq!(
         (&attempt["reason"], &seen["reason"]),
@@ -299,11 +299,11 @@ fn only_what_matches_is_shown() {
         let mut client = RawClient::connect(gateway.address("web"));
         client.send("GET / HTTP/1.1\r\nhost: other.test\r\nconnection: close\r\n\r\n");
         client.rest();
-        assert_eq!(tap.next()["path"], path, "{filter:?}");
+        assert_eq!(tap.shown()["path"], path, "{filter:?}");
         // Nothing else: the next one is of another round.
         get(&gateway, path, if path == "/plain" { "x-special: yes\r\n" } else { "" });
         if path != "/" {
-            assert_eq!(tap.next()["path"], path, "{filter:?}");
+            assert_eq!(tap.shown()["path"], path, "{filter:?}");
         }
         assert_eq!(tap.dropped(), TapDropped::default());
     }
@@ -320,7 +320,7 @@ accessLog: { path: 'LOG', redact: { query: [token], headers: [x-private] } }";
     let mut tap = gateway.tap(all());
     let fields = "x-private: secret\r\nx-key-1: secret\r\ncookie: secret\r\nx-open: open\r\n";
     assert_eq!(get(&gateway, "/filtered/./a?token=secret&a=b", fields), 200);
-    let seen = tap.next();
+    let seen = tap.shown();
     // What the answer says of it is the server's doing.
     for part in ["path", "target", "requestHeaders", "sent", "filters"] {
         assert!(!seen[part].to_string().contains("secret"), "{part}: {seen}");
@@ -348,7 +348,7 @@ fn bodies_are_shown_when_asked_for_and_only_their_begin() {
     let mut client = RawClient::connect(gateway.address("web"));
     let request = "POST /plain HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 8\r\n\r\n12345678";
     assert_eq!(client.exchange(request).status, 200);
-    let seen = tap.next();
+    let seen = tap.shown();
     assert_eq!((&seen["requestBody"], &seen["responseBody"]), (&json!("12345"), &json!("abcde")), "{seen}");
     assert_eq!((&seen["bytesReceived"], &seen["bytesSent"]), (&json!(8), &json!(7)));
 }
@@ -378,7 +378,7 @@ fn what_is_too_much_is_dropped_and_counted_and_nobody_waits() {
     for _ in 0..4 {
         assert_eq!(client.exchange("GET /plain HTTP/1.1\r\nhost: shop.test\r\n\r\n").status, 200);
     }
-    assert_eq!((&tap.next()["status"], &tap.next()["status"]), (&json!(200), &json!(200)));
+    assert_eq!((&tap.shown()["status"], &tap.shown()["status"]), (&json!(200), &json!(200)));
     assert_eq!(gateway.metric("tidegate_tap_open", ""), 0.0);
     assert_eq!(tap.dropped(), TapDropped::default());
 }
@@ -392,7 +392,7 @@ fn a_few_may_look_at_once() {
     assert!(refused.to_string().contains("4 taps are open"), "{refused}");
     assert_eq!(get(&gateway, "/plain", ""), 200);
     for mut tap in taps {
-        assert_eq!(tap.next()["path"], "/plain");
+        assert_eq!(tap.shown()["path"], "/plain");
     }
     let slow = TapFilter { slower_than: Some(Duration::from_secs(100)), ..all() };
     drop(gateway.tap(slow));

@@ -269,11 +269,11 @@ pub(super) fn before_rules(seen: &Seen, canonical: &Line) -> Parts {
     }
     for guest in seen.guests.iter().filter(|guest| guest.spot.0.is_none()) {
         let notes = guest.tape.iter().flat_map(|tape| &tape.notes);
-        let left = notes.filter_map(|note| match &note.event {
+        let mut left = notes.filter_map(|note| match &note.event {
             Event::RequestLeft { headers } => Some(line(headers)),
             _ => None,
         });
-        take(guest.spot.1, left.last().flatten());
+        take(guest.spot.1, left.next_back().flatten());
     }
     let Line { method, uri, headers } = last.map_or_else(|| canonical.clone(), |(_, line)| line);
     let (mut head, ()) = Request::new(()).into_parts();

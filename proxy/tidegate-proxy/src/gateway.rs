@@ -3,6 +3,7 @@
 mod certificates;
 mod checks;
 mod comparisons;
+mod guests;
 mod ledger;
 mod metrics;
 mod picker;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use certificates::CertificateUse;
 pub use checks::CheckState;
+pub use guests::GuestCode;
 use ledger::Ledger;
 pub use ledger::{GenerationUse, ModuleUse};
 pub use picker::ServerPicker;

@@ -21,8 +21,8 @@ mod upstream;
 mod worker;
 
 pub use gateway::{
-    ArmUse, BodyPassed, CertificateUse, CheckState, Gateway, GatewayOptions, GenerationUse, ModuleUse,
-    PublishError, ReleaseOrder, ReleaseState, ReleaseUse, ServerPicker, ServerSide, ServerState,
+    ArmUse, BodyPassed, CertificateUse, CheckState, Gateway, GatewayOptions, GenerationUse, GuestCode,
+    ModuleUse, PublishError, ReleaseOrder, ReleaseState, ReleaseUse, ServerPicker, ServerSide, ServerState,
     ServersError, Stats, SteerError, TapDropped, TapError, TapHandle, TapStream, TappedAttempt, TappedCall,
     TappedChange, TappedFilter, TappedLog, TappedRequest, client_side,
 };

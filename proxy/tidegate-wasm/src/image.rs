@@ -66,7 +66,9 @@ impl Image {
         Ok(Self { module, metrics: instance.metrics(), definitions: instance.definitions() })
     }
 
-    pub(crate) fn module(&self) -> &Module {
+    /// The code of instances that begin as this image.
+    #[must_use]
+    pub fn module(&self) -> &Module {
         &self.module
     }
 

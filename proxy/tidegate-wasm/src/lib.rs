@@ -39,7 +39,7 @@ pub use image::{Image, ImageError};
 pub use instance::{Ended, Instance, LeftHead};
 pub use limits::Limits;
 pub use meter::{Durations, Meter, Seen, TIMED};
-pub use module::Module;
+pub use module::{FunctionCode, Module};
 pub use plugin::{HeadersPause, Plugin, PluginSpec};
 pub use shared::{LimiterCounts, Metric, MetricValue, Shared};
 pub use stream::destinations::Destinations;

@@ -114,6 +114,19 @@ impl Module {
         self.inner.memory
     }
 
+    /// Where the machine code of each function is, for those who name addresses.
+    #[must_use]
+    pub fn functions(&self) -> Vec<FunctionCode> {
+        let code = &self.inner.code;
+        let start = code.text().as_ptr().addr();
+        let one = |function: wasmtime::ModuleFunction| FunctionCode {
+            start: start + function.offset,
+            end: start + function.offset + function.len,
+            name: function.name.unwrap_or_else(|| format!("function {}", function.index.as_u32())),
+        };
+        code.functions().map(one).collect()
+    }
+
     pub(crate) fn has_export(&self, name: &str) -> bool {
         self.inner.exports.iter().any(|export| export == name)
     }
@@ -129,6 +142,17 @@ impl Module {
     pub(crate) fn ready(&self) -> &InstancePre<State> {
         &self.inner.ready
     }
+}
+
+/// A function of compiled code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionCode {
+    /// Its first address.
+    pub start: usize,
+    /// The address behind it.
+    pub end: usize,
+    /// As the module calls it, else by its number.
+    pub name: String,
 }
 
 impl fmt::Debug for Module {

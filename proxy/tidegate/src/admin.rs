@@ -9,6 +9,7 @@ mod candidate;
 mod levels;
 mod metrics;
 mod peers;
+mod profile;
 mod push;
 mod releases;
 mod servers;
@@ -59,6 +60,7 @@ pub(crate) struct Shown {
     access: RefCell<Access>,
     tls: RefCell<Option<Arc<ServerSide>>>,
     peers: Peers,
+    profiling: profile::Turn,
     pub(crate) sources: Rc<Book>,
 }
 
@@ -80,11 +82,9 @@ impl Admin {
         sources: Rc<Book>,
     ) -> Self {
         let (access, tls, peers) = (RefCell::default(), RefCell::default(), Peers::default());
-        Self {
-            shown: Rc::new(Shown { status, gateway, workshop, main, access, tls, peers, sources }),
-            pushing: Pushing::default(),
-            sockets: Sockets::default(),
-        }
+        let profiling = profile::Turn::default();
+        let shown = Shown { status, gateway, workshop, main, access, tls, peers, profiling, sources };
+        Self { shown: Rc::new(shown), pushing: Pushing::default(), sockets: Sockets::default() }
     }
 
     /// Binds the address and the socket, where they are other ones.

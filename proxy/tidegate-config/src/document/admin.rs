@@ -32,7 +32,7 @@ pub struct AdminDocument {
     pub shared_data: Vec<String>,
     /// Whether releases and canaries can be paused, promoted and rolled back by it. Default: `false`.
     pub steer_releases: Option<bool>,
-    /// Whether it can set log levels, reload the configuration and end the process. Default: `false`.
+    /// Whether it can set log levels, take CPU profiles, reload the configuration and end the process. Default: `false`.
     pub operate: Option<bool>,
     /// What `/tap` may show of live requests. Default: all but bodies, and what access logs take out.
     pub tap: Option<TapDocument>,

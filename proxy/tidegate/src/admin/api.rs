@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 
 use super::access::Way;
 use super::answer::{AdminBody, AdminError, json_body, respond, text};
-use super::{Shown, answer, assets, candidate, metrics, peers, releases, servers, shared, stats, tap};
+use super::{
+    Shown, answer, assets, candidate, metrics, peers, profile, releases, servers, shared, stats, tap,
+};
 
 /// A path of the API.
 pub(super) struct Endpoint {
@@ -43,6 +45,7 @@ enum Does {
     Explain,
     Diff,
     Levels,
+    Profile,
     Reload,
     Drain,
     Peers,
@@ -100,6 +103,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     ),
     shows("/tap", Does::Tap, "live requests with the path that each took, a line each"),
     takes("/log-levels", &["GET", "PUT"], Does::Levels, "levels of the gateway's own log; PUT takes others"),
+    shows(
+        "/profile",
+        Does::Profile,
+        "a CPU profile as a flame graph: ?seconds=5&frequency=99&format=svg or folded",
+    ),
     takes("/reload", &["POST"], Does::Reload, "POST: reads the configuration again, as SIGHUP does"),
     takes("/drain", &["POST"], Does::Drain, "POST: ends the process as SIGTERM does"),
     takes("/peers", &["GET", "POST"], Does::Peers, "other gateways that push what they count; POST pushes"),
@@ -185,6 +193,10 @@ async fn done(
             answer::set_levels(&whole(body).await?)?
         }
         Does::Levels => text(StatusCode::OK, answer::levels()),
+        Does::Profile => {
+            may_operate(shown)?;
+            profile::answer(head, shown).await?
+        }
         Does::Reload => {
             may_operate(shown)?;
             shown.status.wanted.reload.notify_one();

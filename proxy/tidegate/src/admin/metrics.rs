@@ -185,6 +185,11 @@ pub(super) fn resident_bytes() -> Option<u64> {
     resident(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// CPU time of the process so far.
+pub(super) fn cpu_seconds() -> Option<f64> {
+    Some(Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)?.cpu_seconds)
+}
+
 /// `VmRSS` of `/proc/self/status`, in bytes.
 fn resident(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

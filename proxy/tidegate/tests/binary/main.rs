@@ -11,6 +11,7 @@ mod filters;
 mod metrics;
 mod plugins;
 mod process;
+mod profile;
 mod push;
 mod registry;
 mod releases;

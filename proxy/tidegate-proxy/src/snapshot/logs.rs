@@ -51,7 +51,7 @@ enum Part {
 }
 
 impl Part {
-    fn into_key(&mut self) {
+    fn name_as_key(&mut self) {
         if let Self::Field(_, name) = self {
             *name = json_key(name).into();
         }
@@ -103,7 +103,7 @@ impl Logs {
             let mut parts =
                 pieces.into_iter().map(|piece| logs.part(piece)).collect::<Result<Vec<_>, _>>()?;
             if matches!(shape, Shape::Json) {
-                parts.iter_mut().for_each(Part::into_key);
+                parts.iter_mut().for_each(Part::name_as_key);
             }
             logs.all.push(Log { spec: spec.clone(), writer, parts, shape });
             if spec.share >= MILLION {

@@ -38,7 +38,7 @@ fn all_plain(text: &[u8]) -> bool {
         let word = u64::from_ne_bytes(word);
         let low = word.wrapping_sub(ONES * 0x20) & !word;
         let high = word.wrapping_add(ONES) | word;
-        low | high | zero(word ^ ONES * u64::from(b'"')) | zero(word ^ ONES * u64::from(b'\\'))
+        low | high | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))
     };
     // The last eight bytes may have been seen in part; shorter text has none.
     let Some(last) = text.last_chunk() else { return text.iter().all(|&byte| is_plain(byte)) };

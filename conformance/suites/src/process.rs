@@ -2,40 +2,52 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Lines that were read from a process, in order.
 #[derive(Default)]
 pub(crate) struct Log {
-    lines: Mutex<Vec<String>>,
+    written: Mutex<Written>,
     came: Condvar,
+}
+
+#[derive(Default)]
+struct Written {
+    lines: Vec<String>,
+    /// The process is over.
+    ended: bool,
 }
 
 impl Log {
     /// Lines so far that contain `text`.
     pub(crate) fn having(&self, text: &str) -> Vec<String> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().filter(|line| line.contains(text)).cloned().collect()
+        self.written().lines.iter().filter(|line| line.contains(text)).cloned().collect()
     }
 
-    /// Waits until `count` lines contain `text`; false when they did not come in time.
+    /// Waits until `count` lines contain `text`; false when they did not come in time or before the process ended.
     pub(crate) fn wait(&self, text: &str, count: usize, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        while lines.iter().filter(|line| line.contains(text)).count() < count {
+        let mut written = self.written();
+        let (mut seen, mut found) = (0, 0);
+        loop {
+            found += written.lines[seen..].iter().filter(|line| line.contains(text)).count();
+            seen = written.lines.len();
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
+            if found >= count || written.ended || left.is_zero() {
+                return found >= count;
             }
-            lines = self.came.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+            written = self.came.wait_timeout(written, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        true
     }
 
-    fn push(&self, line: String) {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    fn change(&self, change: impl FnOnce(&mut Written)) {
+        change(&mut self.written());
         self.came.notify_all();
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -48,8 +60,9 @@ pub(crate) fn spawn(command: &mut Command) -> (Child, Arc<Log>) {
     let writing = Arc::clone(&log);
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-            writing.push(String::from_utf8_lossy(&line).into_owned());
+            writing.change(|written| written.lines.push(String::from_utf8_lossy(&line).into_owned()));
         }
+        writing.change(|written| written.ended = true);
     });
     (child, log)
 }

@@ -199,14 +199,24 @@ impl ScriptedUpstream {
     /// # Panics
     /// If it does not before that ends.
     pub fn wait_within(&self, patience: Duration, what: &str, condition: impl Fn(&[Connection]) -> bool) {
+        let reached = self.reaches(patience, condition);
+        assert!(reached, "waited in vain for {what}: {:?}", self.shared.book().connections);
+    }
+
+    /// Waits until `condition` holds for the connections; false when it does not before the patience ends.
+    #[must_use]
+    pub fn reaches(&self, patience: Duration, condition: impl Fn(&[Connection]) -> bool) -> bool {
         let deadline = Instant::now() + patience;
         let mut book = self.shared.book();
         while !condition(&book.connections) {
             let remaining = deadline.saturating_duration_since(Instant::now());
-            assert!(!remaining.is_zero(), "waited in vain for {what}: {:?}", book.connections);
+            if remaining.is_zero() {
+                return false;
+            }
             let waited = self.shared.changed.wait_timeout(book, remaining);
             book = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        true
     }
 }
 

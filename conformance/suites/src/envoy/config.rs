@@ -32,6 +32,9 @@ impl Servers {
     }
 }
 
+/// The listener that answers by itself, without any guest.
+pub(crate) const PROBE: &str = "probe";
+
 /// The listener whose guest stops bodies as well when it pauses headers.
 pub(crate) const STOPS: &str = "stops";
 
@@ -134,40 +137,50 @@ fn module(guest: &Path, plugin: &str) -> PathBuf {
     own.map_or_else(|| guest.to_owned(), |(_, file, _)| guest.with_file_name(file))
 }
 
+/// Whether the guest on a listener logs each of its callbacks.
+pub(crate) fn speaks(listener: &str) -> bool {
+    is_scripted(listener)
+}
+
 fn is_scripted(plugin: &str) -> bool {
     ALL.iter().all(|(name, ..)| *name != plugin)
 }
 
-/// All listeners by name, with the plugins on them (name, configuration).
-fn listeners() -> Vec<(String, Vec<(String, &'static str)>)> {
+/// Listeners by name, with the plugins on them (name, configuration).
+fn listeners(wanted: &[String]) -> Vec<(String, Vec<(String, &'static str)>)> {
     let web = |name: &str| (name.to_owned(), vec![("guest".to_owned(), "")]);
     let pair = vec![("first".to_owned(), "a"), ("second".to_owned(), "b")];
     let fragile = (0..FRAGILE).map(|nth| (format!("fragile{nth}"), vec![(format!("fragile{nth}"), "")]));
     let stops = (STOPS.to_owned(), vec![(STOPS.to_owned(), "")]);
     let own = ALL.iter().map(|(name, _, config)| ((*name).to_owned(), vec![((*name).to_owned(), *config)]));
-    [web("web"), stops, ("pair".to_owned(), pair)].into_iter().chain(own).chain(fragile).collect()
+    let all = [web("web"), stops, ("pair".to_owned(), pair)].into_iter().chain(own).chain(fragile);
+    all.filter(|(name, _)| wanted.contains(name)).collect()
 }
 
 /// Tidegate's configuration.
-pub(crate) fn tidegate(guest: &Path, servers: &Servers) -> String {
+pub(crate) fn tidegate(guest: &Path, wanted: &[String], servers: &Servers) -> String {
+    let listeners = listeners(wanted);
     let mut text = String::from("admin: { address: '127.0.0.1:0' }\nworkers: 1\nlisteners:\n");
-    for (listener, _) in listeners() {
+    for listener in listeners.iter().map(|(name, _)| name.as_str()).chain([PROBE]) {
         // What it says of certificates is believed, as in Envoy here; no case claims to come from elsewhere.
         let trusted = if listener == AUTH { ", trustedProxies: [127.0.0.1]" } else { "" };
         text += &format!("  - {{ name: {listener}, address: '127.0.0.1:0', protocol: http{trusted} }}\n");
     }
     text += "plugins:\n";
     let upstreams = servers.all().map(|(name, ..)| name).join(", ");
-    for (plugin, config) in listeners().into_iter().flat_map(|(_, plugins)| plugins) {
+    for (plugin, config) in listeners.iter().flat_map(|(_, plugins)| plugins) {
         let pause = if plugin == STOPS { "stopAll" } else { "continueBody" };
         text += &format!(
             "  {plugin}: {{ module: {}, rootId: {plugin}, config: '{config}', onHeadersPause: {pause}, capabilities: {{ upstreams: [{upstreams}] }}, \
              limits: {{ callTime: 2s, requestTime: 5s }} }}\n",
-            module(guest, &plugin).display()
+            module(guest, plugin).display()
         );
     }
-    text += "routes:\n";
-    for (listener, plugins) in listeners() {
+    text += &format!(
+        "routes:\n  - name: {PROBE}\n    listeners: [{PROBE}]\n    rules:\n      \
+         - {{ name: all, respond: {{ status: 200 }} }}\n"
+    );
+    for (listener, plugins) in &listeners {
         let filters: Vec<String> = plugins.iter().map(|(name, _)| format!("{{ plugin: {name} }}")).collect();
         text += &format!(
             "  - name: {listener}\n    listeners: [{listener}]\n    rules:\n      \
@@ -184,18 +197,29 @@ pub(crate) fn tidegate(guest: &Path, servers: &Servers) -> String {
 }
 
 /// Envoy's.
-pub(crate) fn envoy(guest: &Path, servers: &Servers) -> String {
+pub(crate) fn envoy(guest: &Path, wanted: &[String], servers: &Servers) -> String {
     let mut text = String::from(
         "admin: { address: { socket_address: { address: 127.0.0.1, port_value: 0 } } }\n\
          static_resources:\n  listeners:\n",
     );
-    for (listener, plugins) in listeners() {
+    for (listener, plugins) in listeners(wanted) {
         let filters: String = plugins
             .iter()
             .map(|(name, config)| envoy_filter(guest, name, config, listener.starts_with("fragile")))
             .collect();
-        text += &format!(
-            "  - name: {listener}
+        text += &envoy_listener(&listener, "route: { cluster: up }", &filters);
+    }
+    text += &envoy_listener(PROBE, "direct_response: { status: 200 }", "");
+    text += "  clusters:\n";
+    for (name, address, http2) in servers.all() {
+        text += &envoy_cluster(name, address, http2);
+    }
+    text
+}
+
+fn envoy_listener(listener: &str, action: &str, filters: &str) -> String {
+    format!(
+        "  - name: {listener}
     address: {{ socket_address: {{ address: 127.0.0.1, port_value: 0 }} }}
     filter_chains:
     - filters:
@@ -209,17 +233,11 @@ pub(crate) fn envoy(guest: &Path, servers: &Servers) -> String {
           http_protocol_options: {{ enable_trailers: true }}
           route_config:
             virtual_hosts:
-            - {{ name: all, domains: ['*'], routes: [{{ match: {{ prefix: / }}, route: {{ cluster: up }} }}] }}
+            - {{ name: all, domains: ['*'], routes: [{{ match: {{ prefix: / }}, {action} }}] }}
           http_filters:
 {filters}          - {{ name: router, typed_config: {{ \"@type\": {API}filters.http.router.v3.Router }} }}
 "
-        );
-    }
-    text += "  clusters:\n";
-    for (name, address, http2) in servers.all() {
-        text += &envoy_cluster(name, address, http2);
-    }
-    text
+    )
 }
 
 fn envoy_filter(guest: &Path, name: &str, config: &str, own_vm: bool) -> String {

@@ -8,20 +8,21 @@ use tidegate_testkit::provider::{Provider, parse};
 use tidegate_testkit::{RawClient, Response};
 
 use super::cases::{Case, get};
-use super::compare::{self, Report, Verdict};
+use super::compare::{self, Verdict};
 use super::config::LOGIN;
 use super::observe::{Observation, Outcome, received};
-use super::peer::Peer;
+use super::peer::{Behind, Kind, Peer, Programs};
 
 /// Whether a walk has steps with this text in their names.
 pub(crate) fn is_wanted(only: &str) -> bool {
     only.is_empty() || only.starts_with("login")
 }
 
-/// Logs in at both, and adds what came of each step; the lines that show differences.
-pub(crate) fn compare(envoy: &Peer, tidegate: &Peer, report: &mut Report) -> Vec<String> {
-    let (theirs, ours) = (Walk::through(envoy), Walk::through(tidegate));
-    let mut lines = Vec::new();
+/// Logs in at both; what came of each step.
+pub(crate) fn compare(programs: &Programs) -> Vec<(Case, Verdict)> {
+    let through = |kind| Walk::through(&mut Peer::new(kind, programs, vec![LOGIN.to_owned()]));
+    let (theirs, ours) = (through(Kind::Envoy), through(Kind::Tidegate));
+    let mut verdicts = Vec::new();
     for ((name, theirs), (_, ours)) in theirs.iter().zip(&ours) {
         let (name, wanted) = name;
         let case = Case { name: format!("login, {name}"), listener: LOGIN.to_owned(), ..get("", "") };
@@ -32,13 +33,9 @@ pub(crate) fn compare(envoy: &Peer, tidegate: &Peer, report: &mut Report) -> Vec
             }
             verdict => verdict,
         };
-        if let Verdict::Differs(differences) = &verdict {
-            lines.push(format!("{}: DIFFERS", case.name));
-            lines.extend(differences.iter().map(|line| format!("    {line}")));
-        }
-        report.add(&case, verdict);
+        verdicts.push((case, verdict));
     }
-    lines
+    verdicts
 }
 
 /// Keeps cookies as a browser does, as far as one host goes.
@@ -68,7 +65,7 @@ type Step = (&'static str, u16);
 
 /// The steps so far at one of the two.
 struct Walk<'a> {
-    peer: &'a Peer,
+    behind: &'a Behind,
     address: SocketAddr,
     steps: Vec<(Step, Observation)>,
 }
@@ -78,8 +75,9 @@ const SCRIPT: &str = "accept: */*\r\n";
 const CALLBACK: &str = "/oauth2/callback";
 
 impl Walk<'_> {
-    fn through(peer: &Peer) -> Vec<(Step, Observation)> {
-        let mut walk = Walk { peer, address: peer.address(LOGIN), steps: Vec::new() };
+    fn through(peer: &mut Peer<'_>) -> Vec<(Step, Observation)> {
+        let address = peer.address(LOGIN);
+        let mut walk = Walk { behind: &peer.behind, address, steps: Vec::new() };
         walk.in_and_out();
         walk.tampered();
         walk.unproven();
@@ -139,7 +137,7 @@ impl Walk<'_> {
     }
 
     fn unproven(&mut self) {
-        let provider = &self.peer.provider;
+        let provider = &self.behind.provider;
         provider.behaviour().nonce = Some("of-another-login".to_owned());
         self.log_in(("tokens of another login", 401));
         provider.behaviour().nonce = None;
@@ -157,7 +155,7 @@ impl Walk<'_> {
     }
 
     fn refreshed(&mut self) {
-        let provider = &self.peer.provider;
+        let provider = &self.behind.provider;
         // Tokens that end sooner than the configuration refreshes them.
         provider.behaviour().expires_in = 20;
         let mut browser = self.log_in(("tokens that end soon", 303));
@@ -181,14 +179,14 @@ impl Walk<'_> {
     fn at_the_provider(&self, begun: &Option<Response>) -> String {
         let to = begun.as_ref().and_then(|response| response.header("location")).unwrap_or_default();
         let path = to.strip_prefix(Provider::ORIGIN).unwrap_or("/");
-        let mut client = RawClient::connect(self.peer.provider.address());
+        let mut client = RawClient::connect(self.behind.provider.address());
         let answer = client.exchange(format!("GET {path} HTTP/1.1\r\nhost: idp.test\r\n\r\n"));
         let back = answer.header("location").and_then(|to| to.strip_prefix("http://shop.test"));
         back.unwrap_or("/the-provider-did-not-send-back").to_owned()
     }
 
     fn ask(&mut self, step: Step, browser: &mut Browser, path: &str, fields: &str) -> Option<Response> {
-        self.peer.upstream.forget();
+        self.behind.upstream.forget();
         let mut client = RawClient::connect(self.address);
         client.send(format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\n{fields}{}\r\n", browser.header()));
         let answer = client.response("GET").ok();
@@ -199,7 +197,7 @@ impl Walk<'_> {
             }
             None => Outcome { broken: true, ..Outcome::default() },
         };
-        let upstream = self.peer.upstream.requests().iter().map(received).collect();
+        let upstream = self.behind.upstream.requests().iter().map(received).collect();
         self.steps.push((step, Observation { client, upstream, ..Observation::default() }));
         answer
     }

@@ -5,18 +5,16 @@ mod http2;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tidegate_testkit::{Answer, Call, Gate, Step};
+use tidegate_testkit::{Answer, Call, Connection, Gate, State, Step};
 
 use super::cases::Case;
+use super::config;
 use super::observe::{Observation, received};
-use super::peer::Peer;
-use crate::process::Log;
+use super::peer::{Behind, Running};
 
-/// What holds the upstream's chunks back; one exchange goes on at a time.
-static GATES: Mutex<Vec<Gate>> = Mutex::new(Vec::new());
 /// Cases are numbered, so that lines of one never count for another.
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
@@ -25,28 +23,35 @@ const CHUNKS: [&str; 2] = ["cd", "ef"];
 
 /// How long a guest may take to speak about a piece before the next one follows anyway.
 const SILENCE: Duration = Duration::from_millis(120);
+/// How long a line may take from a proxy that has looked at everything.
+const LINE: Duration = Duration::from_millis(20);
 /// How long an answer may take.
 pub(crate) const ANSWER: Duration = Duration::from_secs(3);
 /// How long the end of a stream may take after its answer.
 const END: Duration = Duration::from_millis(800);
 
 /// The guest's lines about one exchange.
-pub(crate) struct Pace<'a> {
-    log: &'a Arc<Log>,
+#[derive(Clone)]
+pub(crate) struct Pace {
+    peer: Arc<Running>,
     id: String,
+    /// Whether the guest has lines at all.
+    speaks: bool,
 }
 
-impl Pace<'_> {
-    /// Waits until the guest has spoken of `callback` that often, or is silent.
+impl Pace {
+    /// Waits until `callback` has begun that often, as the guest says, or the guest is silent.
     pub(crate) fn wait(&self, callback: &str, count: usize) {
-        self.waiting(callback, count)();
-    }
-
-    /// [`Pace::wait`], to be done on another thread.
-    pub(crate) fn waiting(&self, callback: &str, count: usize) -> impl FnOnce() + Send + 'static {
-        let (log, text) = (Arc::clone(self.log), format!("tg:{}:{callback} ", self.id));
-        // Silence is an answer too.
-        move || _ = log.wait(&text, count, SILENCE)
+        let text = begun(&self.id, callback);
+        if self.speaks && self.peer.log.wait(&text, count, SILENCE) {
+            return;
+        }
+        // On a busy machine silence may only mean that nobody has read it yet.
+        self.peer.rounds();
+        if self.speaks {
+            // Silence is an answer too.
+            let _ = self.peer.log.wait(&text, count, LINE);
+        }
     }
 
     /// The name that the guest gives its lines.
@@ -56,31 +61,19 @@ impl Pace<'_> {
 }
 
 /// Sends a case's traffic to a proxy and collects what comes of it.
-pub(crate) fn run(peer: &Peer, case: &Case) -> Observation {
+pub(crate) fn run(peer: &Arc<Running>, behind: &Behind, case: &Case) -> Observation {
     let id = format!("c{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let guests = if case.listener == "pair" { vec![".a", ".b"] } else { vec![""] };
-    peer.upstream.forget();
+    behind.upstream.forget();
     let held = if matches!(case.target, "/chunks" | "/trailers") { CHUNKS.len() } else { 0 };
     let gates: Vec<Gate> = (0..held).map(|_| Gate::new()).collect();
-    *GATES.lock().unwrap_or_else(PoisonError::into_inner) = gates.clone();
+    *behind.gates.lock().unwrap_or_else(PoisonError::into_inner) = gates.clone();
     let address = peer.address(&case.listener);
-    let inner = format!("{id}{}", guests.last().copied().unwrap_or_default());
+    let pace = Pace { peer: Arc::clone(peer), id: id.clone(), speaks: config::speaks(&case.listener) };
+    let inner = Pace { id: format!("{id}{}", guests.last().copied().unwrap_or_default()), ..pace.clone() };
     let over = AtomicBool::new(false);
     let client = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let pace = Pace { log: &peer.log, id: inner.clone() };
-            for (nth, gate) in gates.iter().enumerate() {
-                let answering = format!("tg:{inner}:rsh");
-                while !peer.log.wait(&answering, 1, SILENCE) {
-                    if over.load(Ordering::Relaxed) {
-                        break;
-                    }
-                }
-                pace.wait("rsb", nth + 1);
-                gate.open();
-            }
-        });
-        let pace = Pace { log: &peer.log, id: id.clone() };
+        scope.spawn(|| open(&gates, behind, &inner, &over));
         let exchange = || match case.http2 {
             true => http2::exchange(address, case, &pace),
             false => http1::exchange(address, case, &pace),
@@ -90,13 +83,43 @@ pub(crate) fn run(peer: &Peer, case: &Case) -> Observation {
         over.store(true, Ordering::Relaxed);
         outcome.unwrap_or_default()
     });
-    for guest in guests {
-        peer.log.wait(&format!("tg:{id}{guest}:delete"), 1, END);
+    match pace.speaks {
+        true => guests.iter().for_each(|guest| {
+            let _ = peer.log.wait(&format!("tg:{id}{guest}:delete"), 1, END);
+        }),
+        false => peer.rounds(),
     }
-    let mut upstream: Vec<String> = peer.upstream.requests().iter().map(received).collect();
+    let _ =
+        behind.upstream.reaches(END, |connections| states(connections).all(|state| *state != State::Started));
+    let mut upstream: Vec<String> = behind.upstream.requests().iter().map(received).collect();
     upstream.sort();
     let lines = peer.log.having(&format!("tg:{id}")).iter().map(|line| said(line, &id)).collect();
     Observation { client, upstream, lines, crashed: false }
+}
+
+/// Lets the upstream go on with its chunks, each when the guest has spoken of the one before.
+fn open(gates: &[Gate], behind: &Behind, pace: &Pace, over: &AtomicBool) {
+    let answering = begun(&pace.id, "rsh");
+    let whole = |connections: &[Connection]| states(connections).any(|state| *state == State::Complete);
+    for (nth, gate) in gates.iter().enumerate() {
+        let answers = || match pace.speaks {
+            true => pace.peer.log.wait(&answering, 1, SILENCE),
+            false => behind.upstream.reaches(SILENCE, whole),
+        };
+        while !answers() && !over.load(Ordering::Relaxed) {}
+        pace.wait("rsb", nth + 1);
+        gate.open();
+    }
+}
+
+fn states(connections: &[Connection]) -> impl Iterator<Item = &State> {
+    connections.iter().flat_map(|connection| &connection.requests).map(|request| &request.state)
+}
+
+/// What the line has that a callback begins with; other lines of it are about what the guest does there.
+fn begun(id: &str, callback: &str) -> String {
+    let shown = if matches!(callback, "rqh" | "rsh") { "end" } else { "size" };
+    format!("tg:{id}:{callback} {shown}=")
 }
 
 /// What the guest said in a line of the log, without the number of the case.
@@ -107,10 +130,9 @@ fn said(line: &str, id: &str) -> String {
 }
 
 /// What the upstream answers, by the path.
-pub(crate) fn answer(call: &Call<'_>) -> Answer {
+pub(crate) fn answer(call: &Call<'_>, gates: &[Gate]) -> Answer {
     let (path, _) = call.head.target.split_once('?').unwrap_or((&call.head.target, ""));
     let head = "HTTP/1.1 200 OK\r\nx-t-up: yes\r\ncontent-type: text/plain\r\n";
-    let gates = GATES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let chunk = |text: &str| Step::send(format!("{:x}\r\n{text}\r\n", text.len()));
     let chunks = |end: &str, announced: &str| {
         let mut steps = vec![

@@ -380,7 +380,8 @@ impl Drop for Record {
         if self.guests.len() > 1 {
             self.guests.iter().for_each(|passed| passed.guest.log());
         }
-        self.guests.clear();
+        // In their order, which `clear` does not promise: all of the first one ends before the second one's.
+        self.guests.drain(..).for_each(drop);
         if let Some((upstream, mut head)) = self.gone.take()
             && let Some(pool) = self.view.pools.get(upstream)
             && let Some(head) = Rc::get_mut(&mut head)

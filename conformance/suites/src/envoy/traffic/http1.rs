@@ -10,7 +10,7 @@ use crate::envoy::cases::Case;
 use crate::envoy::observe::{Outcome, compared};
 
 /// Sends the case's request and reads its answer.
-pub(crate) fn exchange(address: SocketAddr, case: &Case, pace: &Pace<'_>) -> Outcome {
+pub(crate) fn exchange(address: SocketAddr, case: &Case, pace: &Pace) -> Outcome {
     let mut client = RawClient::connect(address);
     let has_body = case.method == "POST";
     client.send(head(case, pace.id()));

@@ -11,7 +11,7 @@ use crate::envoy::cases::Case;
 use crate::envoy::observe::{Outcome, compared};
 
 /// Sends the case's request and reads its answer.
-pub(crate) fn exchange(address: SocketAddr, case: &Case, pace: &Pace<'_>) -> Outcome {
+pub(crate) fn exchange(address: SocketAddr, case: &Case, pace: &Pace) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime needs a few descriptors only");
     let mut outcome = Outcome { broken: true, ..Outcome::default() };
@@ -29,7 +29,7 @@ pub(crate) fn exchange(address: SocketAddr, case: &Case, pace: &Pace<'_>) -> Out
     outcome
 }
 
-async fn send(address: SocketAddr, case: &Case, pace: &Pace<'_>) -> Option<h2::client::ResponseFuture> {
+async fn send(address: SocketAddr, case: &Case, pace: &Pace) -> Option<h2::client::ResponseFuture> {
     let socket = TcpStream::connect(address).await.ok()?;
     let (mut client, connection) = h2::client::handshake(socket).await.ok()?;
     tokio::task::spawn_local(connection);
@@ -65,10 +65,10 @@ async fn send(address: SocketAddr, case: &Case, pace: &Pace<'_>) -> Option<h2::c
 }
 
 /// As [`Pace::wait`], while the connection goes on beside it.
-async fn wait(pace: &Pace<'_>, callback: &str, count: usize) {
-    let waiting = pace.waiting(callback, count);
+async fn wait(pace: &Pace, callback: &str, count: usize) {
+    let (pace, callback) = (pace.clone(), callback.to_owned());
     // It cannot fail but by a panic, and then there is nothing to wait for.
-    let _ = tokio::task::spawn_blocking(waiting).await;
+    let _ = tokio::task::spawn_blocking(move || pace.wait(&callback, count)).await;
 }
 
 /// Whether the answer came to its end.

@@ -82,8 +82,11 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<bool> {
     }
 }
 
+/// A suite where CI can run it.
+type WhereItCan = fn() -> Outcome<Ran>;
+
 /// What CI runs of them, by name.
-pub(crate) const IN_CI: [(&str, fn() -> Outcome<Ran>); 3] = [
+pub(crate) const IN_CI: [(&str, WhereItCan); 3] = [
     ("the admin API by Schemathesis", admin_api::where_it_can),
     ("the dashboard in Chromium", dashboard::where_it_can),
     ("side by side with Envoy", envoy::where_it_can),

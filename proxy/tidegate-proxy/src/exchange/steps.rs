@@ -358,8 +358,10 @@ impl Exchange {
         let turns = self.record.reroute.left.len() + 2;
         let mut left = from.step;
         if !self.record.guests.is_empty() {
-            // Time has gone by since the request passed them.
-            self.record.client.local.deadlines.now();
+            // Time has gone by since the request passed them; an attempt that has just ended has read it.
+            if self.record.latency.is_none() || from.step != usize::MAX {
+                self.record.client.local.deadlines.now();
+            }
             self.record.tell_facts();
         }
         for turn in from.turn..turns {

@@ -96,7 +96,8 @@ fn facts() -> Rc<Facts> {
         })),
     });
     let details = Some("via_upstream".into());
-    facts.set_outcome(Outcome { details, flags: 0, latency: Some(Duration::from_millis(2)) });
+    let ends = Some("client_timeout");
+    facts.set_outcome(Outcome { details, flags: 0, latency: Some(Duration::from_millis(2)), ends });
     Rc::new(facts)
 }
 

@@ -260,3 +260,50 @@ fn a_background_plugin_that_breaks_off_is_started_again() {
     assert!(gateway.metric("tidegate_plugin_traps_total", "worker") >= 2.0);
     gateway.wait("its calls", |_| count(&sink, "/one") >= 3 && count(&sink, "/old") >= 2);
 }
+
+/// Counts what `connection.termination_details` says of what is over in a metric of that name; `-` where it says nothing.
+const WHY: &str = r#"(module
+  (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_define_metric" (func $define (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_increment_metric" (func $increment (param i32 i64) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "connection\00termination_details") (data (i32.const 200) "-")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "proxy_on_log") (param i32)
+    (if (call $property (i32.const 0) (i32.const 30) (i32.const 100) (i32.const 104))
+      (then (i32.store (i32.const 100) (i32.const 200)) (i32.store (i32.const 104) (i32.const 1))))
+    (drop (call $define (i32.const 0) (i32.load (i32.const 100)) (i32.load (i32.const 104)) (i32.const 108)))
+    (drop (call $increment (i32.load (i32.const 108)) (i64.const 1)))))"#;
+
+#[test]
+fn why_a_request_ended_its_connection_is_told() {
+    let yaml = "
+listeners: [{ name: web, address: '127.0.0.1:0', timeouts: { headers: 200ms } }]
+plugins: { why: { module: why.wat } }
+routes:
+  - name: r
+    listeners: [web]
+    rules: [{ respond: { status: 200 } }]
+accessLog: { path: /dev/null, plugins: [why] }
+";
+    let gateway = TestGateway::start_with(yaml, &[("why.wat", WHY.as_bytes())]);
+    let address = gateway.address("web");
+    for (sent, status, word) in [
+        ("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n", 200, "-"),
+        ("GET /a%2fb HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "-"),
+        ("GET / HTTP/1.1\r\n\r\n", 400, "host"),
+        ("GET / HTTP/1.1\r\nhost: a.test\r\nno field\r\n\r\n", 400, "malformed"),
+        (
+            "POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+            400,
+            "framing",
+        ),
+        ("GET / HT", 408, "head_timeout"),
+    ] {
+        let before = gateway.guest_metric("why", word);
+        let mut client = RawClient::connect(address);
+        assert_eq!(client.exchange(sent).status, status, "{sent:?}");
+        gateway.wait(sent, |gateway| gateway.guest_metric("why", word) == before + 1);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tidegate_testkit::{RawClient, ScriptedUpstream, TestGateway, fill};
+use tidegate_testkit::{ByteServer, End, RawClient, ScriptedUpstream, TestGateway, fill};
 
 const FAULT: &[u8] = include_bytes!("guests/fault.wat");
 
@@ -73,4 +73,38 @@ fn only_what_fails_is_recorded_where_nothing_else_is_asked_for() {
     let text = folder.record(&gateway);
     assert!(text.contains(r#""event":"trap""#), "{text}");
     assert_eq!(gateway.metric("tidegate_plugin_recorded_total", "guest"), 1.0);
+}
+
+/// Lets bytes of the client go on.
+const BYTES: &str = r#"(module (memory (export "memory") 1)
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "proxy_on_downstream_data") (param i32 i32 i32) (result i32) (i32.const 0)))"#;
+
+#[test]
+fn connections_of_bytes_are_recorded() {
+    let server = ByteServer::start();
+    let folder = Folder::new("bytes");
+    let path = folder.0.join("guest.jsonl").display().to_string();
+    let yaml = fill(
+        "
+listeners: [{ name: db, address: '127.0.0.1:0', protocol: tcp, filters: [guest] }]
+plugins: { guest: { module: guest.wat, record: { path: '${path}', requests: all } } }
+routes: [{ name: db, listeners: [db], rules: [{ forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${up}'] } }
+",
+        &[("up", &server.address()), ("path", &path)],
+    );
+    let gateway = TestGateway::start_with(&yaml, &[("guest.wat", BYTES.as_bytes())]);
+    let mut client = RawClient::connect(gateway.address("db"));
+    client.send("secret");
+    let mut wire = server.accept();
+    assert_eq!(wire.exactly(6).expect("they come"), b"secret");
+    client.half_close();
+    wire.half_close();
+    assert_eq!(client.rest().1, End::Closed);
+    let text = folder.record(&gateway);
+    assert!(text.contains(r#""ofBytes":true"#) && text.contains(r#""event":"connected""#), "{text}");
+    assert!(text.contains(r#""event":"data","side":"request","body":{"redacted":6}"#), "{text}");
+    assert!(text.contains(r#""event":"sideClosed""#) && !text.contains("secret"), "{text}");
 }

@@ -271,19 +271,7 @@ impl Exchange {
             reply.body = format!("plugin {} is not loaded\n", slot.entry.name).into();
         }
         let mut response = reply.into_response();
-        // What could be read in two ways must not be followed by anything on its connection.
-        // CONNECT may be followed by bytes of a tunnel that there is not.
-        let closes = matches!(
-            fail.reason,
-            Reason::Framing
-                | Reason::Malformed
-                | Reason::Host
-                | Reason::HeadTooLarge
-                | Reason::TargetTooLong
-                | Reason::Header
-                | Reason::Method
-        );
-        if closes && version < Version::HTTP_2 {
+        if fail.reason.closes() && version < Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -101,6 +101,12 @@ impl Outbox {
         Ok(())
     }
 
+    /// The messages that nobody has taken, without their prefixes.
+    pub(crate) fn waiting(&self) -> Vec<Bytes> {
+        let queue = self.queue.borrow();
+        queue.iter().map(|message| message.slice(PREFIX.min(message.len())..)).collect()
+    }
+
     /// Nothing follows.
     pub(crate) fn end(&self) {
         self.ended.set(true);

@@ -7,6 +7,7 @@ mod foreign;
 mod grpc;
 mod isolated;
 mod leaving;
+mod left;
 mod measured;
 mod streams;
 mod taped;
@@ -15,8 +16,8 @@ mod taped;
 mod tests;
 
 pub use ended::Ended;
+pub use left::LeftHead;
 pub(crate) use measured::Measured;
-pub use streams::LeftHead;
 
 use crate::{
     CallResponse, Effect, Module, Now, Plugin, StartError, StreamId, StreamInfo, Trap,

@@ -1,4 +1,4 @@
-//! A tape: what a guest was told about one request, in order, and what it made of it. Notes are taken only for streams
+//! A tape: what a guest was told about one request or one connection of bytes, in order, and what it made of it. Notes are taken only for streams
 //! that have one; [`Tape::play`] tells another instance the same.
 
 mod brief;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
 use tidegate_abi::LogLevel;
 
-/// One request as a guest met it.
+/// One request, or one connection of bytes, as a guest met it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tape {
@@ -28,6 +28,9 @@ pub struct Tape {
     pub tls: bool,
     /// Its HTTP version, as in `HTTP/1.1`.
     pub protocol: String,
+    /// It is a connection of bytes, which has no version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_bytes: bool,
     /// What happened, in order.
     pub notes: Vec<Note>,
     /// Why not everything is here; none: everything is.
@@ -111,7 +114,56 @@ pub enum Event {
         /// Its bytes.
         body: Content,
     },
-    /// The request is over.
+    /// It is told the head of the answer to a gRPC stream.
+    GrpcHead {
+        /// The how many-th call of this request, from 0 on.
+        call: usize,
+        /// Its fields, `:status` before them.
+        headers: Vec<Field>,
+    },
+    /// It is told a message of a gRPC call or stream.
+    GrpcMessage {
+        /// The how many-th call of this request, from 0 on.
+        call: usize,
+        /// The message.
+        body: Content,
+    },
+    /// It is told the trailers of a gRPC stream.
+    GrpcTrailers {
+        /// The how many-th call of this request, from 0 on.
+        call: usize,
+        /// They.
+        headers: Vec<Field>,
+    },
+    /// It is told that a gRPC call or stream is over.
+    GrpcClosed {
+        /// The how many-th call of this request, from 0 on.
+        call: usize,
+        /// The gRPC status.
+        status: u32,
+        /// Its message.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        message: String,
+    },
+    /// It is told of a connection of bytes.
+    Connected,
+    /// It is shown bytes of a connection.
+    Data {
+        /// From the client, or to it.
+        side: TapeSide,
+        /// They.
+        body: Content,
+        /// Nothing follows.
+        end: bool,
+    },
+    /// It is told that one end of a connection is closed.
+    SideClosed {
+        /// The client's, or the server's.
+        side: TapeSide,
+        /// By whom, as the ABI numbers them.
+        by: u32,
+    },
+    /// The request or the connection is over.
     Closed,
     /// It lets what it has seen go on.
     Continue,
@@ -157,6 +209,22 @@ pub enum Event {
         /// The body.
         body: Content,
     },
+    /// It opens a gRPC call or stream.
+    GrpcCall {
+        /// To which upstream.
+        upstream: String,
+        /// Method, path and fields.
+        headers: Vec<Field>,
+        /// The messages that it sends at once.
+        messages: Vec<Content>,
+    },
+    /// It sends a message on a gRPC stream.
+    GrpcSent {
+        /// The how many-th call of this request, from 0 on.
+        call: usize,
+        /// The message.
+        body: Content,
+    },
     /// It logs.
     Log {
         /// How much it matters.
@@ -199,10 +267,20 @@ impl Event {
     /// Whether the guest is told this, and not the other way around.
     #[must_use]
     pub fn is_told(&self) -> bool {
-        use Event::{Answer, Body, Closed, ForeignResult, RequestHeaders, ResponseHeaders, Trailers};
+        use Event::{
+            Answer, Body, Closed, Connected, Data, ForeignResult, GrpcClosed, GrpcHead, GrpcMessage,
+            GrpcTrailers, RequestHeaders, ResponseHeaders, SideClosed, Trailers,
+        };
         matches!(
             self,
-            RequestHeaders { .. }
+            GrpcHead { .. }
+                | GrpcMessage { .. }
+                | GrpcTrailers { .. }
+                | GrpcClosed { .. }
+                | Connected
+                | Data { .. }
+                | SideClosed { .. }
+                | RequestHeaders { .. }
                 | ResponseHeaders { .. }
                 | Body { .. }
                 | Trailers { .. }
@@ -234,13 +312,14 @@ impl From<Side> for TapeSide {
 
 impl Tape {
     /// An empty one with room for this many bytes.
-    pub(crate) fn new(info: &StreamInfo, now: Now, room: usize) -> Self {
+    pub(crate) fn new(info: &StreamInfo, of_bytes: bool, now: Now, room: usize) -> Self {
         Self {
             began: u64::try_from(now.wall.as_millis()).unwrap_or(u64::MAX),
             client: info.source,
             server: info.destination,
             tls: info.tls,
             protocol: format!("{:?}", info.protocol),
+            of_bytes,
             notes: Vec::new(),
             incomplete: None,
             left: room,
@@ -319,9 +398,13 @@ impl Tape {
                     body: self.content(&[]),
                 }
             }
-            Effect::GrpcCall(_) => {
-                self.incomplete.get_or_insert_with(|| "it has a gRPC call".to_owned());
-                return;
+            Effect::GrpcCall(call) => {
+                self.calls.push(call.token);
+                Event::GrpcCall {
+                    upstream: call.upstream.clone(),
+                    headers: request_fields(&call.head),
+                    messages: call.outbox.waiting().iter().map(|message| Content::of(message)).collect(),
+                }
             }
             Effect::Log { level, message, .. } => {
                 Event::Log { level: word(*level).to_owned(), message: message.clone() }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::Version;
 use tidegate_config::plan::PluginIndex;
 use tidegate_wasm::{Destinations, Facts, Outcome, StreamInfo, UpstreamFacts};
 
@@ -109,10 +110,13 @@ impl Record {
         }
         self.told = Some(told);
         let latency = self.latency.filter(|_| self.reason.is_none());
+        // A connection of HTTP/2 outlives its streams.
+        let single = self.version < Version::HTTP_2;
         facts.set_outcome(Outcome {
             details: self.code_details(),
             flags: self.reason.map_or(0, flags),
             latency,
+            ends: self.reason.filter(|reason| single && reason.ends_connection()).map(Reason::word),
         });
     }
 

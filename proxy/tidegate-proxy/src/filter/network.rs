@@ -4,15 +4,19 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_config::plan::{Failure, OnFailure};
 use tidegate_wasm::{Instance, Now, Peer, Side, Step, StreamId, StreamInfo, Trap};
 
+use crate::filter::entry::Plugin;
 use crate::filter::failure::{outlives, policy_for};
 use crate::filter::held::{Held, Waiting};
 use crate::filter::plugins::Host;
+use crate::filter::taping::Taping;
 use crate::http::fail::Reason;
+use crate::telemetry::recorder::ROOM;
 
 /// A connection's stream in an instance; its end is told when it is dropped.
 pub(crate) struct NetworkGuest {
@@ -24,6 +28,8 @@ pub(crate) struct NetworkGuest {
     out: Cell<bool>,
     /// It failed and its policy is closed.
     failed: Cell<bool>,
+    /// The connection is recorded, since then.
+    taping: Option<(Box<Taping>, Duration)>,
 }
 
 /// What a guest makes of what it was shown.
@@ -52,13 +58,19 @@ pub(crate) enum Woken {
 
 impl NetworkGuest {
     /// Opens a stream.
-    pub(crate) fn open(host: Rc<Host>, info: StreamInfo, on_failure: OnFailure) -> Result<Self, Reason> {
+    pub(crate) fn open(host: Rc<Host>, info: StreamInfo, entry: &Plugin) -> Result<Self, Reason> {
         let id = host.call(|instance, now| Ok(instance.open_connection(info, now)))?;
         let held = host.hold(id);
+        let on_failure = entry.on_failure;
         if outlives(on_failure) {
             host.with(|instance| instance.outlive(id));
         }
-        Ok(Self { host, id, held, on_failure, out: Cell::new(false), failed: Cell::new(false) })
+        let taping = entry.recorder.as_ref().and_then(Taping::begin);
+        let taping = taping.map(|taping| (taping, host.now().monotonic));
+        if taping.is_some() {
+            host.with(|instance| instance.tape(id, ROOM));
+        }
+        Ok(Self { host, id, held, on_failure, out: Cell::new(false), failed: Cell::new(false), taping })
     }
 
     /// The guest is told of the connection.
@@ -98,6 +110,9 @@ impl NetworkGuest {
 
     /// The policy for a failure: end the connection, or go on without the guest.
     fn failed(&self, reason: Reason) -> Result<(), Reason> {
+        if let Some((taping, _)) = &self.taping {
+            taping.failed.set(true);
+        }
         match policy_for(self.on_failure, reason) {
             Failure::Open => {
                 self.out.set(true);
@@ -135,8 +150,11 @@ impl NetworkGuest {
         self.host.with(|instance| instance.set_server(self.id, upstream.clone(), address));
     }
 
-    /// Tells why the connection ends.
+    /// Tells why the connection ends, where it does not end in order.
     pub(crate) fn ends(&self, why: &str) {
+        if let Some((taping, _)) = &self.taping {
+            taping.failed.set(true);
+        }
         self.host.with(|instance| instance.set_end(self.id, why));
     }
 
@@ -176,5 +194,9 @@ impl NetworkGuest {
 impl Drop for NetworkGuest {
     fn drop(&mut self) {
         self.host.release(self.id);
+        if let Some((taping, opened)) = &self.taping {
+            taping.end(None, self.host.now().monotonic.saturating_sub(*opened));
+            self.host.keep_tape(self.id, taping);
+        }
     }
 }

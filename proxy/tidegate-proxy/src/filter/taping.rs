@@ -1,4 +1,4 @@
-//! A request inside a plugin that is recorded: what is known of it beside its tape.
+//! A request or a connection inside a plugin that is recorded: what is known of it beside its tape.
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -176,6 +176,28 @@ impl Reason {
         )
     }
 
+    /// Whether nothing may follow it on a connection of HTTP/1: what could be read in two ways must not be followed by
+    /// anything, and CONNECT may be followed by bytes of a tunnel that there is not.
+    pub(crate) fn closes(self) -> bool {
+        matches!(
+            self,
+            Self::Framing
+                | Self::Malformed
+                | Self::Host
+                | Self::HeadTooLarge
+                | Self::TargetTooLong
+                | Self::Header
+                | Self::Method
+        )
+    }
+
+    /// Whether a connection of HTTP/1 is over with it, by an answer that says so or without one.
+    pub(crate) fn ends_connection(self) -> bool {
+        let broken =
+            matches!(self, Self::HeadTimeout | Self::ClientTimeout | Self::ClientGone | Self::PluginReset);
+        broken || self.closes()
+    }
+
     /// All of them, in the order of their numbers.
     pub(crate) const ALL: [Self; REASONS] = [
         Self::Framing,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_config::plan::Recording;
 use tidegate_wasm::Tape;
 
-/// One request inside one plugin, as it is recorded.
+/// One request, or one connection of bytes, inside one plugin, as it is recorded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recorded {
@@ -20,9 +20,9 @@ pub struct Recorded {
     pub plugin: String,
     /// Digest of its module.
     pub module: String,
-    /// Status of the answer that the client got; none: it got none.
+    /// Status of the answer that the client got; none: it got none, as a connection of bytes does.
     pub status: Option<u16>,
-    /// From the request's first byte to the answer's last, in microseconds.
+    /// From the request's first byte to the answer's last, in microseconds; of a connection from its beginning to its end.
     pub took: u64,
     /// What happened.
     #[serde(flatten)]

@@ -5,11 +5,13 @@
 //! sends. The limit of time is for each call: a connection may live for days.
 
 use super::Instance;
-use super::streams::{count, settle};
+use super::streams::{Shown, count, settle};
 use crate::{
     Now, Side, Step, StreamId, StreamInfo, Trap,
+    abi::exports::{Callback, Exports},
     budget::Used,
     stream::{Hold, Part},
+    tape::{Content, Event},
 };
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -32,6 +34,12 @@ impl Instance {
     /// # Errors
     /// When the guest breaks off.
     pub fn on_new_connection(&mut self, id: StreamId, now: Now) -> Result<Step, Trap> {
+        self.stream_mut(id)?.note(now, || Event::Connected);
+        let step = self.show_connection(id, now);
+        self.noted(id, now, step)
+    }
+
+    fn show_connection(&mut self, id: StreamId, now: Now) -> Result<Step, Trap> {
         self.renew(id)?;
         if self.exports.new_connection.is_none() {
             // The guest is told of every connection, as its other callbacks name it.
@@ -129,25 +137,26 @@ impl Instance {
     /// The end of a connection: the guest is told that it is done, logs, and forgets it.
     pub(super) fn end_connection(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
         self.renew(id)?;
-        if self.exports.done.is_some() {
-            self.call(id, now, |exports, store| {
-                exports.done.as_ref().map_or(Ok(0), |f| f.call(store, id.0))
-            })?;
-        }
-        if self.exports.log.is_some() {
-            self.call(id, now, |exports, store| {
-                exports.log.as_ref().map_or(Ok(()), |f| f.call(store, id.0))
-            })?;
-        }
-        if self.exports.delete.is_some() {
-            self.call(id, now, |exports, store| {
-                exports.delete.as_ref().map_or(Ok(()), |f| f.call(store, id.0))
-            })?;
-        }
-        Ok(())
+        self.done(id, now)?;
+        self.log(id, now)?;
+        self.forget(id, now)
     }
 
     fn on_data(&mut self, id: StreamId, side: Side, chunk: Bytes, end: bool, now: Now) -> Result<Step, Trap> {
+        let stream = self.stream_mut(id)?;
+        stream.note(now, || Event::Data { side: side.into(), body: Content::of(&chunk), end });
+        let step = self.show_data(id, side, chunk, end, now);
+        self.noted(id, now, step)
+    }
+
+    fn show_data(
+        &mut self,
+        id: StreamId,
+        side: Side,
+        chunk: Bytes,
+        end: bool,
+        now: Now,
+    ) -> Result<Step, Trap> {
         self.renew(id)?;
         let stream = self.stream_mut(id)?;
         let ended = stream.ended;
@@ -157,22 +166,11 @@ impl Instance {
             return Ok(Step::Wait);
         }
         flow.body.push(chunk);
-        let (hold, size) = (flow.hold, count(flow.body.len()));
-        let function = match side {
-            Side::Request => &self.exports.downstream_data,
-            Side::Response => &self.exports.upstream_data,
-        };
-        if function.is_none() || matches!(hold, Hold::All | Hold::Stopped) {
+        let size = count(flow.body.len());
+        let shown = Shown { id, side, part: Part::Body { end } };
+        let Some(action) = self.ask(shown, now, (id.0, size, u32::from(end)), on_data)? else {
             return self.unasked(id, side);
-        }
-        self.enter(id, side, Part::Body { end }, now)?;
-        let action = self.call(id, now, |exports, store| {
-            let function = match side {
-                Side::Request => &exports.downstream_data,
-                Side::Response => &exports.upstream_data,
-            };
-            function.as_ref().map_or(Ok(0), |function| function.call(store, (id.0, size, u32::from(end))))
-        })?;
+        };
         let state = self.store.data_mut();
         Ok(settle(state, id, side, |_| match Action::of_connection(action) {
             Action::Continue => Hold::None,
@@ -181,22 +179,15 @@ impl Instance {
     }
 
     fn on_close(&mut self, id: StreamId, side: Side, by: Peer, now: Now) -> Result<(), Trap> {
+        self.stream_mut(id)?.note(now, || Event::SideClosed { side: side.into(), by: by.number() });
         self.renew(id)?;
-        let stream = self.stream_mut(id)?;
-        let announced = stream.announced;
-        let function = match side {
-            Side::Request => &self.exports.downstream_close,
-            Side::Response => &self.exports.upstream_close,
-        };
-        if function.is_none() || !announced {
+        let announced = self.stream_mut(id)?.announced;
+        if on_closed(&self.exports, side).is_none() || !announced {
             return Ok(());
         }
-        self.call(id, now, |exports, store| {
-            let function = match side {
-                Side::Request => &exports.downstream_close,
-                Side::Response => &exports.upstream_close,
-            };
-            function.as_ref().map_or(Ok(()), |function| function.call(store, (id.0, by.number())))
+        self.call(id, now, |exports, store| match on_closed(exports, side) {
+            Some(function) => function.call(store, (id.0, by.number())),
+            None => Ok(()),
         })
     }
 
@@ -209,5 +200,21 @@ impl Instance {
         stream.spent = 0;
         stream.used = Used::default();
         Ok(())
+    }
+}
+
+/// The callback for bytes of a side.
+fn on_data(exports: &Exports, side: Side) -> Option<&Callback<(u32, u32, u32), u32>> {
+    match side {
+        Side::Request => exports.downstream_data.as_ref(),
+        Side::Response => exports.upstream_data.as_ref(),
+    }
+}
+
+/// The callback for a side that is closed.
+fn on_closed(exports: &Exports, side: Side) -> Option<&Callback<(u32, u32), ()>> {
+    match side {
+        Side::Request => exports.downstream_close.as_ref(),
+        Side::Response => exports.upstream_close.as_ref(),
     }
 }

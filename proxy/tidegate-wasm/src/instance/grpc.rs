@@ -7,6 +7,7 @@ use crate::{
     grpc::Kind,
     state::Answer,
     stream::table::ROOT,
+    tape::{Event, fields, response_fields},
 };
 use bytes::Bytes;
 use http::{HeaderMap, response};
@@ -27,6 +28,7 @@ impl Instance {
         if Kind::of(token) != Some(Kind::Stream) {
             return Ok(());
         }
+        self.note_grpc(token, now, |_, call| Event::GrpcHead { call, headers: response_fields(&head) });
         let fields = head.headers.len() + 1;
         self.tell(token, fields, Answer::GrpcHead(Box::new(head)), now, |exports| {
             exports.grpc_initial_metadata.as_ref()
@@ -38,6 +40,7 @@ impl Instance {
     /// # Errors
     /// When the guest breaks off.
     pub fn on_grpc_message(&mut self, token: u32, message: Bytes, now: Now) -> Result<(), Trap> {
+        self.note_grpc(token, now, |tape, call| Event::GrpcMessage { call, body: tape.content(&message) });
         if Kind::of(token) == Some(Kind::Call) {
             // It counts only when the call ends well.
             if let Some(open) = self.store.data_mut().grpc.find(token) {
@@ -63,6 +66,7 @@ impl Instance {
         if Kind::of(token) != Some(Kind::Stream) {
             return Ok(());
         }
+        self.note_grpc(token, now, |_, call| Event::GrpcTrailers { call, headers: fields(&trailers) });
         self.tell(token, trailers.len(), Answer::GrpcTrailers(Box::new(trailers)), now, |exports| {
             exports.grpc_trailing_metadata.as_ref()
         })
@@ -76,8 +80,8 @@ impl Instance {
         if let Some(trap) = &self.poisoned {
             return Err(trap.clone());
         }
-        let state = self.store.data_mut();
-        let Some(open) = state.grpc.remove(token) else { return Ok(()) };
+        self.note_grpc(token, now, |_, call| Event::GrpcClosed { call, status, message: message.to_owned() });
+        let Some(open) = self.store.data_mut().grpc.remove(token) else { return Ok(()) };
         let mut code = status;
         if Kind::of(token) == Some(Kind::Call) && status == GrpcStatus::OK {
             if let Some(answer) = open.answer {
@@ -89,6 +93,7 @@ impl Instance {
             }
             code = GrpcStatus::INTERNAL;
         }
+        let state = self.store.data_mut();
         state.last_status = code;
         state.status_message = message.into();
         let told =

@@ -3,22 +3,17 @@
 use super::Instance;
 use crate::{
     HeadersPause, Now, Pending, Side, Step, StreamId, Trap,
-    abi::exports::{Exports, OnHeaders},
+    abi::exports::{Callback, Exports, OnHeaders},
     state::State,
-    stream::{
-        Cut, Flow, Hold, Part, Stream,
-        fields::{keep_response, keep_trailers, request_len},
-        table::ROOT,
-    },
-    tape::{Event, fields, request_fields, response_fields},
+    stream::{Cut, Flow, Hold, Part, Stream, fields::request_len, table::ROOT},
+    tape::{Event, fields, response_fields},
 };
 use bytes::Bytes;
 use http::{HeaderMap, request, response};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tidegate_abi::Action;
-use wasmtime::Store;
+use wasmtime::{Store, WasmParams};
 
 impl Instance {
     /// Shows a request's head to the guest.
@@ -128,65 +123,6 @@ impl Instance {
         self.on_trailers(id, Side::Response, trailers, now)
     }
 
-    /// The request's head, as the guest left it; to be taken after [`Step::Continue`], a resume or
-    /// a trap. For a guest that reads it later it is shared: whoever changes it from here on makes a copy.
-    pub fn take_request_head(&mut self, id: StreamId) -> Option<Rc<request::Parts>> {
-        self.store.data_mut().streams.get_mut(id.0)?.complete_head();
-        self.leave_request_head(id, |_| Ok::<(), Infallible>(())).ok().flatten().map(|left| left.head)
-    }
-
-    /// As [`Instance::take_request_head`]; a head to which the guest has written is given to `mend` before.
-    ///
-    /// # Errors
-    /// Those of `mend`.
-    pub fn leave_request_head<E>(
-        &mut self,
-        id: StreamId,
-        mend: impl FnOnce(&mut request::Parts) -> Result<(), E>,
-    ) -> Result<Option<LeftHead>, E> {
-        let traits = self.plugin.module().traits();
-        let keep = (traits.reads_fields || traits.logs) && self.poisoned.is_none();
-        let state = self.store.data_mut();
-        let told = state.now();
-        let Some(stream) = state.streams.get_mut(id.0) else { return Ok(None) };
-        let Some(mut head) = stream.request_head.take() else { return Ok(None) };
-        let changed = std::mem::take(&mut stream.changed);
-        if stream.tape.is_some() {
-            stream.note(told, || Event::RequestLeft { headers: request_fields(&head) });
-        }
-        if changed {
-            mend(Rc::make_mut(&mut head))?;
-        }
-        if keep {
-            stream.request_gone = Some(head.clone());
-        }
-        Ok(Some(LeftHead { head, changed, pending: stream.pending.is_some() }))
-    }
-
-    /// The response's head, as the guest left it; to be taken after [`Step::Continue`], a resume or
-    /// a trap.
-    pub fn take_response_head(&mut self, id: StreamId) -> Option<response::Parts> {
-        let keep = self.plugin.module().traits().reads_fields && self.poisoned.is_none();
-        let told = self.store.data().now();
-        let stream = self.store.data_mut().streams.get_mut(id.0)?;
-        let head = stream.response_head.take()?;
-        stream.note(told, || Event::ResponseLeft { headers: response_fields(&head) });
-        if keep {
-            keep_response(&head, &mut stream.response_kept);
-        }
-        Some(head)
-    }
-
-    /// What is to go on of the request's body; empty if nothing is.
-    pub fn take_request_body(&mut self, id: StreamId) -> Bytes {
-        self.take_body(id, Side::Request)
-    }
-
-    /// What is to go on of the response's body; empty if nothing is.
-    pub fn take_response_body(&mut self, id: StreamId) -> Bytes {
-        self.take_body(id, Side::Response)
-    }
-
     /// Whether the guest has said that it has nothing more to do with this request.
     #[must_use]
     pub fn has_left(&self, id: StreamId) -> bool {
@@ -203,28 +139,6 @@ impl Instance {
     #[must_use]
     pub fn buffered_response_body(&self, id: StreamId) -> usize {
         self.store.data().streams.get(id.0).map_or(0, |stream| stream.response.held())
-    }
-
-    /// The request's trailers: those that came, or those that the guest made at the end of the body.
-    pub fn take_request_trailers(&mut self, id: StreamId) -> Option<HeaderMap> {
-        let told = self.store.data().now();
-        let stream = self.store.data_mut().streams.get_mut(id.0)?;
-        let trailers = stream.request.trailers.take()?;
-        stream.note_trailers(told, Side::Request, &trailers);
-        Some(trailers)
-    }
-
-    /// The response's trailers: those that came, or those that the guest made at the end of the body.
-    pub fn take_response_trailers(&mut self, id: StreamId) -> Option<HeaderMap> {
-        let keep = self.plugin.module().traits().reads_fields && self.poisoned.is_none();
-        let told = self.store.data().now();
-        let stream = self.store.data_mut().streams.get_mut(id.0)?;
-        let trailers = stream.response.trailers.take()?;
-        stream.note_trailers(told, Side::Response, &trailers);
-        if keep {
-            keep_trailers(&trailers, &mut stream.trailers_kept);
-        }
-        Some(trailers)
     }
 
     /// Tells which server the request goes to, for guests that ask.
@@ -249,11 +163,32 @@ impl Instance {
     }
 
     /// The callback for the log, once.
-    fn log(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
+    pub(super) fn log(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
         if self.exports.log.is_none() || std::mem::replace(&mut self.stream_mut(id)?.logged, true) {
             return Ok(());
         }
         self.call(id, now, |exports, store| exports.log.as_ref().map_or(Ok(()), |log| log.call(store, id.0)))
+    }
+
+    /// Tells the guest that the stream is done, as far as it wants to know.
+    pub(super) fn done(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
+        if self.exports.done.is_none() {
+            return Ok(());
+        }
+        let done = self.call(id, now, |exports, store| {
+            exports.done.as_ref().map_or(Ok(0), |done| done.call(store, id.0))
+        });
+        done.map(drop)
+    }
+
+    /// Tells the guest to forget the stream.
+    pub(super) fn forget(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
+        if self.exports.delete.is_none() {
+            return Ok(());
+        }
+        self.call(id, now, |exports, store| {
+            exports.delete.as_ref().map_or(Ok(()), |delete| delete.call(store, id.0))
+        })
     }
 
     /// Ends a stream: the guest logs, is told that it is done, and forgets it. Never fails: a trap
@@ -277,17 +212,8 @@ impl Instance {
 
     pub(super) fn end(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
         self.log(id, now)?;
-        if self.exports.done.is_some() {
-            self.call(id, now, |exports, store| {
-                exports.done.as_ref().map_or(Ok(0), |done| done.call(store, id.0))
-            })?;
-        }
-        if self.exports.delete.is_some() {
-            self.call(id, now, |exports, store| {
-                exports.delete.as_ref().map_or(Ok(()), |delete| delete.call(store, id.0))
-            })?;
-        }
-        Ok(())
+        self.done(id, now)?;
+        self.forget(id, now)
     }
 
     fn show_head(&mut self, id: StreamId, side: Side, count: u32, end: bool, now: Now) -> Result<Step, Trap> {
@@ -326,24 +252,12 @@ impl Instance {
         }
         let before = flow.body.len();
         flow.body.push(chunk);
-        let (hold, size) = (flow.hold, count(flow.body.len()));
-        let left = self.has_left(id);
-        let function = match side {
-            Side::Request => &self.exports.request_body,
-            Side::Response => &self.exports.response_body,
-        };
-        if function.is_none() || left || matches!(hold, Hold::All | Hold::Stopped) {
-            return self.unasked(id, side);
+        let size = count(flow.body.len());
+        let shown = Shown { id, side, part: Part::Body { end } };
+        match self.ask(shown, now, (id.0, size, u32::from(end)), on_body)? {
+            Some(action) => Ok(self.after_body(id, side, action, before)),
+            None => self.unasked(id, side),
         }
-        self.enter(id, side, Part::Body { end }, now)?;
-        let action = self.call(id, now, |exports, store| {
-            let function = match side {
-                Side::Request => &exports.request_body,
-                Side::Response => &exports.response_body,
-            };
-            function.as_ref().map_or(Ok(0), |function| function.call(store, (id.0, size, u32::from(end))))
-        })?;
-        Ok(self.after_body(id, side, action, before))
     }
 
     fn on_trailers(&mut self, id: StreamId, side: Side, trailers: HeaderMap, now: Now) -> Result<Step, Trap> {
@@ -365,23 +279,35 @@ impl Instance {
         let flow = stream.flow_mut(side);
         let (hold, fields) = (flow.hold, count(trailers.len()));
         flow.trailers = Some(trailers);
-        let left = self.has_left(id);
-        let function = match side {
-            Side::Request => &self.exports.request_trailers,
-            Side::Response => &self.exports.response_trailers,
-        };
-        if function.is_none() || ended || left || matches!(hold, Hold::All | Hold::Stopped) {
+        if ended {
             return self.unasked(id, side);
         }
-        self.enter(id, side, Part::Trailers, now)?;
-        let action = self.call(id, now, |exports, store| {
-            let function = match side {
-                Side::Request => &exports.request_trailers,
-                Side::Response => &exports.response_trailers,
-            };
-            function.as_ref().map_or(Ok(0), |function| function.call(store, (id.0, fields)))
-        })?;
-        Ok(self.after_trailers(id, side, action, hold))
+        match self.ask(Shown { id, side, part: Part::Trailers }, now, (id.0, fields), on_trailers)? {
+            Some(action) => Ok(self.after_trailers(id, side, action, hold)),
+            None => self.unasked(id, side),
+        }
+    }
+
+    /// Shows the guest a part of a side, by the callback that `find` finds; none: it has no such callback, or must not
+    /// see it now.
+    pub(super) fn ask<P: WasmParams>(
+        &mut self,
+        Shown { id, side, part }: Shown,
+        now: Now,
+        params: P,
+        find: fn(&Exports, Side) -> Option<&Callback<P, u32>>,
+    ) -> Result<Option<u32>, Trap> {
+        let hold = self.stream_mut(id)?.flow(side).hold;
+        let hidden = matches!(hold, Hold::All | Hold::Stopped);
+        if find(&self.exports, side).is_none() || hidden || self.has_left(id) {
+            return Ok(None);
+        }
+        self.enter(id, side, part, now)?;
+        let action = self.call(id, now, |exports, store| match find(exports, side) {
+            Some(function) => function.call(store, params),
+            None => Ok(0),
+        });
+        action.map(Some)
     }
 
     /// The step for a part that the guest has no callback for, or must not see now.
@@ -474,18 +400,6 @@ impl Instance {
         })
     }
 
-    fn take_body(&mut self, id: StreamId, side: Side) -> Bytes {
-        let told = self.store.data().now();
-        match self.store.data_mut().streams.get_mut(id.0) {
-            Some(stream) => {
-                let body = stream.flow_mut(side).take();
-                stream.note_left(told, side, &body);
-                body
-            }
-            None => Bytes::new(),
-        }
-    }
-
     #[inline]
     pub(super) fn stream_mut(&mut self, id: StreamId) -> Result<&mut Stream, Trap> {
         self.store.data_mut().streams.get_mut(id.0).ok_or_else(|| unknown(id))
@@ -537,15 +451,28 @@ fn unknown(id: StreamId) -> Trap {
     Trap::Trapped { message: format!("there is no stream {id}").into(), backtrace: "".into() }
 }
 
-/// What a guest has made of a request's head.
-#[derive(Debug)]
-pub struct LeftHead {
-    /// The head.
-    pub head: Rc<request::Parts>,
-    /// The guest has written to it.
-    pub changed: bool,
-    /// The fields of [`Pending`] are not in it.
-    pub pending: bool,
+/// What a guest is shown.
+#[derive(Clone, Copy)]
+pub(super) struct Shown {
+    pub(super) id: StreamId,
+    pub(super) side: Side,
+    pub(super) part: Part,
+}
+
+/// The callback for a side's body.
+fn on_body(exports: &Exports, side: Side) -> Option<&Callback<(u32, u32, u32), u32>> {
+    match side {
+        Side::Request => exports.request_body.as_ref(),
+        Side::Response => exports.response_body.as_ref(),
+    }
+}
+
+/// The callback for a side's trailers.
+fn on_trailers(exports: &Exports, side: Side) -> Option<&Callback<(u32, u32), u32>> {
+    match side {
+        Side::Request => exports.request_trailers.as_ref(),
+        Side::Response => exports.response_trailers.as_ref(),
+    }
 }
 
 /// The callback for a side's head.

@@ -3,6 +3,7 @@
 use super::Instance;
 use crate::{
     CallResponse, Effect, Now, Side, Step, StreamId, Trap,
+    state::State,
     stream::Stream,
     tape::{Content, Event, Tape, fields, request_fields, response_fields},
 };
@@ -14,7 +15,8 @@ impl Instance {
     pub fn tape(&mut self, id: StreamId, room: usize) {
         let state = self.store.data_mut();
         if let Some(stream) = state.streams.get_mut(id.0) {
-            let before = stream.tape.replace(Box::new(Tape::new(&stream.info, stream.opened, room)));
+            let before =
+                stream.tape.replace(Box::new(Tape::new(&stream.info, stream.of_bytes, stream.opened, room)));
             state.tapes += usize::from(before.is_none());
         }
     }
@@ -87,34 +89,48 @@ impl Instance {
     /// Notes the answer to a call of a stream that has a tape.
     #[cold]
     pub(super) fn note_answer(&mut self, token: u32, response: Option<&CallResponse>, now: Now) {
-        for stream in self.store.data_mut().streams.iter_mut() {
-            let Some(tape) = &mut stream.tape else { continue };
-            let Some(call) = tape.call(token) else { continue };
-            let event = Event::Answer {
-                call,
-                headers: response.map(|response| response_fields(&response.head)),
-                body: tape.content(response.map_or(&[][..], |response| &response.body)),
-                trailers: response.map(|response| fields(&response.trailers)).unwrap_or_default(),
-            };
-            return tape.note(stream.opened, now, event);
+        self.store.data_mut().note_call(token, now, |tape, call| Event::Answer {
+            call,
+            headers: response.map(|response| response_fields(&response.head)),
+            body: tape.content(response.map_or(&[][..], |response| &response.body)),
+            trailers: response.map(|response| fields(&response.trailers)).unwrap_or_default(),
+        });
+    }
+
+    /// Notes the result of a foreign call of a stream that has a tape.
+    #[cold]
+    pub(super) fn note_foreign(&mut self, token: u32, result: &Result<Bytes, (Status, String)>, now: Now) {
+        let (status, message) = match result {
+            Ok(_) => (Status::Ok, String::new()),
+            Err((status, message)) => (*status, message.clone()),
+        };
+        let event = |tape: &Tape, call| {
+            let body = tape.content(result.as_deref().unwrap_or_default());
+            Event::ForeignResult { call, status: status.number(), message, body }
+        };
+        self.store.data_mut().note_call(token, now, event);
+    }
+
+    /// Notes what comes back on a gRPC call that is not over, if it is one of a stream that has a tape.
+    #[inline]
+    pub(super) fn note_grpc(&mut self, token: u32, now: Now, event: impl FnOnce(&Tape, usize) -> Event) {
+        let state = self.store.data_mut();
+        if state.tapes > 0 && state.grpc.find(token).is_some() {
+            state.note_call(token, now, event);
         }
     }
 }
 
-impl Instance {
-    /// Notes the result of a foreign call of a stream that has a tape.
+impl State {
+    /// Notes something about a call of a stream that has a tape; the event is given the number of the call.
     #[cold]
-    pub(super) fn note_foreign(&mut self, token: u32, result: &Result<Bytes, (Status, String)>, now: Now) {
-        for stream in self.store.data_mut().streams.iter_mut() {
+    pub(crate) fn note_call(&mut self, token: u32, now: Now, event: impl FnOnce(&Tape, usize) -> Event) {
+        for stream in self.streams.iter_mut() {
             let Some(tape) = &mut stream.tape else { continue };
-            let Some(call) = tape.call(token) else { continue };
-            let (status, message) = match result {
-                Ok(_) => (Status::Ok, String::new()),
-                Err((status, message)) => (*status, message.clone()),
-            };
-            let body = tape.content(result.as_deref().unwrap_or_default());
-            let event = Event::ForeignResult { call, status: status.number(), message, body };
-            return tape.note(stream.opened, now, event);
+            if let Some(call) = tape.call(token) {
+                let event = event(tape, call);
+                return tape.note(stream.opened, now, event);
+            }
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Outcome {
     pub flags: u64,
     /// From the last byte sent to the server to the head of its answer.
     pub latency: Option<Duration>,
+    /// Why the client's connection is over with the request, in a word; none: it is not.
+    pub ends: Option<&'static str>,
 }
 
 impl Facts {

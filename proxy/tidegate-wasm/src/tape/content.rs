@@ -3,7 +3,7 @@
 use super::{Event, Tape};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
+use std::{fmt::Write as _, slice::from_mut};
 
 /// Bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,14 +95,14 @@ impl Tape {
     /// Takes out the values of the fields that `is_secret` names, and bodies if `bodies`.
     pub fn redact(&mut self, is_secret: impl Fn(&str) -> bool, bodies: bool) {
         for note in &mut self.notes {
-            let (headers, content) = note.event.parts_mut();
+            let (headers, contents) = note.event.parts_mut();
             for Field(name, value) in headers.into_iter().flatten() {
                 if is_secret(name) {
                     value.redact();
                 }
             }
-            if let Some(content) = content.filter(|_| bodies) {
-                content.redact();
+            if bodies {
+                contents.iter_mut().for_each(Content::redact);
             }
         }
     }
@@ -110,24 +110,30 @@ impl Tape {
 
 impl Event {
     /// The fields and the bytes of an event.
-    fn parts_mut(&mut self) -> ([&mut [Field]; 2], Option<&mut Content>) {
+    fn parts_mut(&mut self) -> ([&mut [Field]; 2], &mut [Content]) {
         match self {
             Self::RequestHeaders { headers, .. }
             | Self::ResponseHeaders { headers, .. }
             | Self::Trailers { headers, .. }
+            | Self::GrpcHead { headers, .. }
+            | Self::GrpcTrailers { headers, .. }
             | Self::RequestLeft { headers }
             | Self::ResponseLeft { headers }
-            | Self::TrailersLeft { headers, .. } => ([headers, &mut []], None),
-            Self::Body { body, .. } | Self::BodyLeft { body, .. } | Self::ForeignResult { body, .. } => {
-                ([&mut [], &mut []], Some(body))
-            }
+            | Self::TrailersLeft { headers, .. } => ([headers, &mut []], &mut []),
+            Self::Body { body, .. }
+            | Self::BodyLeft { body, .. }
+            | Self::Data { body, .. }
+            | Self::ForeignResult { body, .. }
+            | Self::GrpcMessage { body, .. }
+            | Self::GrpcSent { body, .. } => ([&mut [], &mut []], from_mut(body)),
             Self::Reply { headers, body, .. } | Self::Call { headers, body, .. } => {
-                ([headers, &mut []], Some(body))
+                ([headers, &mut []], from_mut(body))
             }
+            Self::GrpcCall { headers, messages, .. } => ([headers, &mut []], messages),
             Self::Answer { headers, body, trailers, .. } => {
-                ([headers.as_deref_mut().unwrap_or_default(), trailers], Some(body))
+                ([headers.as_deref_mut().unwrap_or_default(), trailers], from_mut(body))
             }
-            _ => ([&mut [], &mut []], None),
+            _ => ([&mut [], &mut []], &mut []),
         }
     }
 
@@ -139,19 +145,29 @@ impl Event {
             Self::RequestHeaders { headers, .. }
             | Self::ResponseHeaders { headers, .. }
             | Self::Trailers { headers, .. }
+            | Self::GrpcHead { headers, .. }
+            | Self::GrpcTrailers { headers, .. }
             | Self::RequestLeft { headers }
             | Self::ResponseLeft { headers }
             | Self::TrailersLeft { headers, .. } => fields(headers),
-            Self::Body { body, .. } | Self::BodyLeft { body, .. } | Self::ForeignResult { body, .. } => {
-                body.len()
-            }
+            Self::Body { body, .. }
+            | Self::BodyLeft { body, .. }
+            | Self::Data { body, .. }
+            | Self::ForeignResult { body, .. }
+            | Self::GrpcMessage { body, .. }
+            | Self::GrpcSent { body, .. } => body.len(),
             Self::Reply { headers, body, .. } | Self::Call { headers, body, .. } => {
                 fields(headers) + body.len()
+            }
+            Self::GrpcCall { headers, messages, .. } => {
+                fields(headers) + messages.iter().map(Content::len).sum::<usize>()
             }
             Self::Answer { headers, body, trailers, .. } => {
                 headers.as_deref().map_or(0, fields) + body.len() + fields(trailers)
             }
-            Self::Log { message, .. } | Self::Trap { message } => message.len(),
+            Self::Log { message, .. } | Self::GrpcClosed { message, .. } | Self::Trap { message } => {
+                message.len()
+            }
             _ => 0,
         }
     }

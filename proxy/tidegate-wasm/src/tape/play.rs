@@ -2,7 +2,7 @@
 
 use super::content::{map, pseudo};
 use super::{Event, Field, Tape, TapeSide, after};
-use crate::{CallResponse, Effect, Instance, Now, Side, Step, StreamId, StreamInfo};
+use crate::{CallResponse, Effect, Instance, Now, Peer, Side, Step, StreamId, StreamInfo, Trap};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use std::time::Duration;
@@ -17,9 +17,13 @@ impl Tape {
     pub fn play(&self, instance: &mut Instance) -> Result<Tape, String> {
         let opened = Now { monotonic: Duration::from_secs(1), wall: Duration::from_millis(self.began) };
         let info = StreamInfo { tls: self.tls, ..StreamInfo::new(self.client, self.server, self.version()) };
-        let stream = instance.open_stream(info, opened);
+        let stream = match self.of_bytes {
+            true => instance.open_connection(info, opened),
+            false => instance.open_stream(info, opened),
+        };
         instance.tape(stream, usize::MAX);
-        let mut player = Player { instance, stream, head_taken: [false; 2], ended: [false; 2] };
+        let mut player =
+            Player { instance, stream, of_bytes: self.of_bytes, head_taken: [false; 2], ended: [false; 2] };
         for (index, note) in self.notes.iter().enumerate().filter(|(_, note)| note.event.is_told()) {
             if !player.tell(&note.event, after(opened, note.at))? {
                 break;
@@ -43,11 +47,9 @@ impl Tape {
 
 /// Whether what follows depends on it.
 fn decides(event: &Event) -> bool {
-    use Event::{Call, Continue, Foreign, Pause, Reply, Reset, Resume, Trap, Wait};
-    matches!(
-        event,
-        Continue | Pause | Wait | Trap { .. } | Resume { .. } | Reply { .. } | Reset | Call { .. } | Foreign
-    )
+    use Event::{Call, Continue, Foreign, GrpcCall, Pause, Reply, Reset, Resume, Trap, Wait};
+    let calls = matches!(event, Call { .. } | GrpcCall { .. } | Foreign);
+    calls || matches!(event, Continue | Pause | Wait | Trap { .. } | Resume { .. } | Reply { .. } | Reset)
 }
 
 /// Whether what followed one decision may follow the other: what was redacted cannot be compared.
@@ -55,14 +57,19 @@ fn leads_on(one: &Event, other: &Event) -> bool {
     match (one, other) {
         (Event::Reply { status: one, .. }, Event::Reply { status: other, .. }) => one == other,
         (Event::Call { upstream: one, .. }, Event::Call { upstream: other, .. }) => one == other,
+        (Event::GrpcCall { upstream: one, .. }, Event::GrpcCall { upstream: other, .. }) => one == other,
         (Event::Trap { .. }, Event::Trap { .. }) => true,
         _ => one == other,
     }
 }
 
+/// What became of an event: the step of a side, where it was about one.
+type Told = Result<Option<(Side, Step)>, Trap>;
+
 struct Player<'a> {
     instance: &'a mut Instance,
     stream: StreamId,
+    of_bytes: bool,
     /// By side.
     head_taken: [bool; 2],
     ended: [bool; 2],
@@ -107,9 +114,7 @@ impl Player<'_> {
                 step.map(|step| Some((side, step)))
             }
             Event::Answer { call, headers, body, trailers } => {
-                let Some(token) = self.instance.taped(stream).and_then(|tape| tape.token(*call)) else {
-                    return Ok(false);
-                };
+                let Some(token) = self.token(*call) else { return Ok(false) };
                 let answer = headers.as_ref().map(|headers| -> Result<CallResponse, String> {
                     let body = body.bytes().ok_or("a body is no hexadecimal")?.into();
                     let trailers = map(trailers).ok_or("trailers are no fields")?;
@@ -118,15 +123,23 @@ impl Player<'_> {
                 self.instance.on_http_call_response(token, answer.transpose()?, now).map(|()| None)
             }
             Event::ForeignResult { call, status, message, body } => {
-                let Some(token) = self.instance.taped(stream).and_then(|tape| tape.token(*call)) else {
-                    return Ok(false);
-                };
+                let Some(token) = self.token(*call) else { return Ok(false) };
                 let body = Bytes::from(body.bytes().ok_or("a result is no hexadecimal")?);
                 let result = match Status::from_number(*status) {
                     Some(Status::Ok) => Ok(body),
                     known => Err((known.unwrap_or(Status::InternalFailure), message.clone())),
                 };
                 self.instance.on_foreign_result(token, result, now).map(|()| None)
+            }
+            Event::Connected | Event::Data { .. } | Event::SideClosed { .. } => {
+                self.tell_of_bytes(event, now)?
+            }
+            Event::GrpcHead { call, .. }
+            | Event::GrpcMessage { call, .. }
+            | Event::GrpcTrailers { call, .. }
+            | Event::GrpcClosed { call, .. } => {
+                let Some(token) = self.token(*call) else { return Ok(false) };
+                self.tell_of_grpc(event, token, now)?.map(|()| None)
             }
             _ => {
                 self.instance.close_stream(stream, now);
@@ -149,6 +162,56 @@ impl Player<'_> {
         Ok(goes)
     }
 
+    /// The token of a call in this instance.
+    fn token(&self, call: usize) -> Option<u32> {
+        self.instance.taped(self.stream)?.token(call)
+    }
+
+    /// An event of a connection of bytes.
+    fn tell_of_bytes(&mut self, event: &Event, now: Now) -> Result<Told, String> {
+        let stream = self.stream;
+        Ok(match event {
+            Event::Data { side, body, end } => {
+                let body = Bytes::from(body.bytes().ok_or("bytes are no hexadecimal")?);
+                let side = self.side(*side, *end);
+                let step = match side {
+                    Side::Request => self.instance.on_downstream_data(stream, body, *end, now),
+                    Side::Response => self.instance.on_upstream_data(stream, body, *end, now),
+                };
+                step.map(|step| Some((side, step)))
+            }
+            Event::SideClosed { side, by } => {
+                let by = Peer::from_number(*by).ok_or("a connection is closed by nobody that there is")?;
+                let told = match side {
+                    TapeSide::Request => self.instance.on_downstream_close(stream, by, now),
+                    TapeSide::Response => self.instance.on_upstream_close(stream, by, now),
+                };
+                told.map(|()| None)
+            }
+            _ => self.instance.on_new_connection(stream, now).map(|step| Some((Side::Request, step))),
+        })
+    }
+
+    /// What comes back on a gRPC call.
+    fn tell_of_grpc(&mut self, event: &Event, token: u32, now: Now) -> Result<Result<(), Trap>, String> {
+        let instance = &mut *self.instance;
+        Ok(match event {
+            Event::GrpcHead { headers, .. } => {
+                instance.on_grpc_initial_metadata(token, response(headers)?, now)
+            }
+            Event::GrpcMessage { body, .. } => {
+                let body = body.bytes().ok_or("a message is no hexadecimal")?;
+                instance.on_grpc_message(token, body.into(), now)
+            }
+            Event::GrpcTrailers { headers, .. } => {
+                let trailers = map(headers).ok_or("trailers are no fields")?;
+                instance.on_grpc_trailing_metadata(token, trailers, now)
+            }
+            Event::GrpcClosed { status, message, .. } => instance.on_grpc_close(token, *status, message, now),
+            _ => Ok(()),
+        })
+    }
+
     fn side(&mut self, side: TapeSide, end: bool) -> Side {
         let (index, side) = match side {
             TapeSide::Request => (0, Side::Request),
@@ -161,6 +224,10 @@ impl Player<'_> {
     /// What the gateway takes when a side goes on.
     fn take(&mut self, side: Side) {
         let (instance, stream) = (&mut *self.instance, self.stream);
+        if self.of_bytes {
+            instance.take_data(stream, side);
+            return;
+        }
         match side {
             Side::Request => {
                 if !std::mem::replace(&mut self.head_taken[0], true) {

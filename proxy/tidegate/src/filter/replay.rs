@@ -75,7 +75,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<ExitCode> {
             other += 1;
         }
     }
-    writeln!(out, "{} requests: {same} same, {other} differ, {skipped} skipped", records.len())?;
+    writeln!(out, "{} records: {same} same, {other} differ, {skipped} skipped", records.len())?;
     Ok(if other == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -95,7 +95,7 @@ fn read(args: &ReplayArgs) -> Result<Vec<Recorded>> {
 /// The plugin of a record; what it called it may call.
 fn spec(record: &Recorded, module: Module, (config, root_id): (&[u8], &str)) -> PluginSpec {
     let called = record.tape.notes.iter().filter_map(|note| match &note.event {
-        Event::Call { upstream, .. } => Some(upstream.clone()),
+        Event::Call { upstream, .. } | Event::GrpcCall { upstream, .. } => Some(upstream.clone()),
         _ => None,
     });
     PluginSpec {
@@ -124,7 +124,10 @@ fn title(record: &Recorded) -> String {
         Event::RequestHeaders { headers, .. } => Some(diff::title(headers)),
         _ => None,
     });
-    head.unwrap_or_else(|| "a request without a head".to_owned())
+    head.unwrap_or_else(|| match record.tape.of_bytes {
+        true => format!("a connection from {}", record.tape.client),
+        false => "a request without a head".to_owned(),
+    })
 }
 
 /// Where two tapes differ, in lines; empty: nowhere.
@@ -174,13 +177,22 @@ fn name(event: &Event) -> &'static str {
         Event::Trailers { .. } => "trailers",
         Event::Answer { .. } => "answer to a call",
         Event::ForeignResult { .. } => "result of a foreign function",
+        Event::GrpcHead { .. } => "head of a gRPC stream",
+        Event::GrpcMessage { .. } => "message of a gRPC call",
+        Event::GrpcTrailers { .. } => "trailers of a gRPC stream",
+        Event::GrpcClosed { .. } => "end of a gRPC call",
+        Event::Connected => "new connection",
+        Event::Data { side: tidegate_wasm::TapeSide::Request, .. } => "bytes from the client",
+        Event::Data { .. } => "bytes from the upstream",
+        Event::SideClosed { side: tidegate_wasm::TapeSide::Request, .. } => "the client's end is closed",
+        Event::SideClosed { .. } => "the upstream's end is closed",
         _ => "the end",
     }
 }
 
 /// The same, as far as what was redacted lets that be known.
 fn alike(one: &Event, other: &Event) -> bool {
-    use Event::{BodyLeft, Call, Reply, RequestLeft, ResponseLeft, TrailersLeft};
+    use Event::{BodyLeft, Call, GrpcCall, GrpcSent, Reply, RequestLeft, ResponseLeft, TrailersLeft};
     let fields = |one: &[Field], other: &[Field]| diff::fields(one, other).is_empty();
     match (one, other) {
         (RequestLeft { headers: a }, RequestLeft { headers: b })
@@ -195,6 +207,14 @@ fn alike(one: &Event, other: &Event) -> bool {
         (Call { upstream: x, headers: a, body: c }, Call { upstream: y, headers: b, body: d }) => {
             x == y && fields(a, b) && diff::same(c, d)
         }
+        (
+            GrpcCall { upstream: x, headers: a, messages: c },
+            GrpcCall { upstream: y, headers: b, messages: d },
+        ) => {
+            let same = c.len() == d.len() && c.iter().zip(d).all(|(c, d)| diff::same(c, d));
+            x == y && fields(a, b) && same
+        }
+        (GrpcSent { call: x, body: a }, GrpcSent { call: y, body: b }) => x == y && diff::same(a, b),
         _ => one == other,
     }
 }
@@ -207,18 +227,22 @@ fn describe(event: &Event, others: &[&Event]) -> String {
         Event::Trap { message } => format!("fails: {message}"),
         Event::Resume { .. } => "lets go of what it held".to_owned(),
         Event::Reply { status, body, .. } => format!("answers {status}, {} bytes", body.len()),
-        Event::Reset => "breaks the request off".to_owned(),
+        Event::Reset => "breaks it off".to_owned(),
         Event::SetUpstream => "chooses an upstream".to_owned(),
         Event::SetRoute => "chooses a rule".to_owned(),
         Event::Foreign => "asks for what takes some time".to_owned(),
         Event::ClearRoute => "has the route chosen again".to_owned(),
         Event::Call { upstream, headers, .. } => format!("calls {upstream}: {}", diff::title(headers)),
+        Event::GrpcCall { upstream, headers, .. } => {
+            format!("calls {upstream} by gRPC: {}", diff::title(headers))
+        }
+        Event::GrpcSent { body, .. } => format!("sends a gRPC message of {} bytes", body.len()),
         Event::Log { level, message } => format!("logs {level}: {message}"),
         Event::Refused { function } => format!("is refused {function}"),
         Event::RequestLeft { headers } => head("request", headers, others),
         Event::ResponseLeft { headers } => head("response", headers, others),
         Event::TrailersLeft { headers, .. } => head("trailers", headers, others),
-        Event::BodyLeft { body, .. } => format!("lets {} bytes of the body go on", body.len()),
+        Event::BodyLeft { body, .. } => format!("lets {} bytes go on", body.len()),
         _ => String::new(),
     }
 }
@@ -317,5 +341,25 @@ mod tests {
         assert!(text.contains("request headers\n") && text.contains("now: + x-new: x"), "{text}");
         let text = told(PLAIN, REFUSES);
         assert!(text.contains("recorded  lets it go on") && text.contains("now       answers 403"), "{text}");
+    }
+
+    #[test]
+    fn records_of_connections_and_grpc_calls_are_read() {
+        let line = r#"{ "plugin": "p", "module": "", "status": null, "took": 1, "began": 0, "client": "127.0.0.1:9",
+            "server": "127.0.0.1:1", "tls": false, "protocol": "HTTP/1.1", "ofBytes": true, "notes": [
+            { "at": 0, "event": "connected" }, { "at": 0, "event": "continue" },
+            { "at": 1, "event": "data", "side": "request", "body": "ab", "end": false },
+            { "at": 1, "event": "grpcCall", "upstream": "auth", "headers": [[":path", "/s/m"]], "messages": ["q"] },
+            { "at": 2, "event": "grpcClosed", "call": 0, "status": 14 },
+            { "at": 3, "event": "sideClosed", "side": "response", "by": 2 }, { "at": 3, "event": "closed" }] }"#;
+        let record: Recorded = serde_json::from_str(line).expect("a record");
+        assert_eq!(title(&record), "a connection from 127.0.0.1:9");
+        let workshop = Workshop::with_cache(None).expect("an engine");
+        let spec = spec(&record, guest(&workshop, PLAIN), (b"", ""));
+        assert_eq!(spec.callable, ["auth"]);
+        let text = compare(&record.tape, &play(&workshop, spec, &record.tape).expect("a record"), false);
+        assert!(text.contains("bytes from the client\n"), "{text}");
+        assert!(text.contains("recorded  calls auth by gRPC:  /s/m"), "{text}");
+        assert!(text.contains("end of a gRPC call: not told"), "{text}");
     }
 }

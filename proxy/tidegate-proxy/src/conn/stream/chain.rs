@@ -313,7 +313,7 @@ fn link(record: &mut Record, stream: &Stream, plugin: PluginIndex) -> Result<Opt
     let slot = record.view.plugins.get(plugin).ok_or(End::of(Reason::Internal))?;
     slot.entry.counters.of(record.client.local.shard.worker).streams.add(1);
     let guest = match slot.host_for(&record.client.kept) {
-        Ok(host) => NetworkGuest::open(host, record.stream_info(stream), slot.entry.on_failure),
+        Ok(host) => NetworkGuest::open(host, record.stream_info(stream), &slot.entry),
         Err(away) if away.policy == Failure::Open => return Ok(None),
         Err(away) => Err(away.reason),
     };

@@ -6,6 +6,7 @@ use crate::abi::protobuf::Reader;
 use crate::grpc::{GrpcCall, Kind, Outbox};
 use crate::state::State;
 use crate::stream::fields::write::{new_field, new_grpc_request};
+use crate::tape::Event;
 use crate::{Effect, limits::GRPC_MESSAGE_BYTES};
 use http::{HeaderName, HeaderValue, header, request};
 use std::{rc::Rc, time::Duration};
@@ -87,6 +88,10 @@ pub(super) fn send(caller: &mut Caller<'_, State>, token: u32, data: u32, size: 
     outbox.push(message)?;
     if end != 0 {
         outbox.end();
+    }
+    if state.tapes > 0 {
+        let now = state.now();
+        state.note_call(token, now, |tape, call| Event::GrpcSent { call, body: tape.content(message) });
     }
     Ok(())
 }

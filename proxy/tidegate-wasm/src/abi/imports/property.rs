@@ -270,8 +270,8 @@ fn connection(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
             return Some(put(out, &[flag], Kind::Flag));
         }
         b"requested_server_name" => return text(out, tls.map_or("", |tls| &tls.server_name)),
-        // Of an HTTP exchange it is `response.code_details`.
-        b"termination_details" => return text(out, stream.details.as_deref().filter(|_| stream.of_bytes)?),
+        b"termination_details" if stream.of_bytes => return text(out, stream.details.as_deref()?),
+        b"termination_details" => return text(out, stream.facts.as_ref()?.outcome().ends?),
         // Connections of clients that fail to shake hands never have a stream.
         b"transport_failure_reason" => return text(out, ""),
         _ => {}

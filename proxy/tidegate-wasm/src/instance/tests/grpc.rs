@@ -6,7 +6,7 @@ use http::HeaderMap;
 use std::task::{Context, Poll, Waker};
 
 /// Opens a call in the head of a request that asks for `/call`, else a stream, and tells what comes back.
-const GUEST: &str = r#"
+pub(super) const GUEST: &str = r#"
     (data (i32.const 0) "authpkg.ServicePing")
     (data (i32.const 20) "\01\00\00\00\04\00\00\00\02\00\00\00meta\00me\00")
     (data (i32.const 60) "question")
@@ -65,7 +65,7 @@ fn opened(head: request::Parts) -> (Instance, StreamId, Vec<String>, Box<GrpcCal
 }
 
 /// Without the field that `get` has, so a stream is opened.
-fn bare() -> request::Parts {
+pub(super) fn bare() -> request::Parts {
     Request::get("/").header("host", "h").body(()).unwrap().into_parts().0
 }
 

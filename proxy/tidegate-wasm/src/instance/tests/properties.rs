@@ -48,6 +48,7 @@ fn known() -> StreamInfo {
         details: Some("via_upstream".into()),
         flags: 0x20,
         latency: Some(Duration::from_nanos(500)),
+        ends: Some("framing"),
     });
     let certificate = |name: &str| CertificateDetails {
         subject: format!("CN={name}"),

@@ -18,12 +18,12 @@ pub struct LeftHead {
     pub head: Rc<request::Parts>,
     /// The guest has written to it.
     pub changed: bool,
-    /// The fields of [`Pending`] are not in it.
+    /// The fields of [`Pending`](crate::Pending) are not in it.
     pub pending: bool,
 }
 
 impl Instance {
-    /// The request's head, as the guest left it; to be taken after [`Step::Continue`], a resume or
+    /// The request's head, as the guest left it; to be taken after [`Step::Continue`](crate::Step::Continue), a resume or
     /// a trap. For a guest that reads it later it is shared: whoever changes it from here on makes a copy.
     pub fn take_request_head(&mut self, id: StreamId) -> Option<Rc<request::Parts>> {
         self.store.data_mut().streams.get_mut(id.0)?.complete_head();
@@ -58,7 +58,7 @@ impl Instance {
         Ok(Some(LeftHead { head, changed, pending: stream.pending.is_some() }))
     }
 
-    /// The response's head, as the guest left it; to be taken after [`Step::Continue`], a resume or
+    /// The response's head, as the guest left it; to be taken after [`Step::Continue`](crate::Step::Continue), a resume or
     /// a trap.
     pub fn take_response_head(&mut self, id: StreamId) -> Option<response::Parts> {
         let keep = self.plugin.module().traits().reads_fields && self.poisoned.is_none();

@@ -16,6 +16,8 @@ routes:
       - matches: [{ path: { prefix: /filtered } }]
         filters: [{ plugin: guest }]
         forward: [{ upstream: up }]
+      - matches: [{ path: { prefix: /test.Echo } }]
+        forward: [{ upstream: grpc }]
       - forward: [{ upstream: up }]
 upstreams:
   up: { servers: ['${up}'] }
@@ -91,6 +93,28 @@ fn calls_and_streams_end_as_the_server_says() {
     assert_eq!((first.path.as_str(), &first.messages[..]), ("/test.Echo/Echo", &[b"question".to_vec()][..]));
     assert_eq!((header("te"), header("content-type")), (Some("trailers"), Some("application/grpc")));
     assert_eq!((header("x-meta"), header("grpc-timeout")), (Some("me"), Some("200m")));
+}
+
+#[test]
+fn a_clients_call_reaches_the_server_with_its_wish_for_trailers() {
+    let (_up, grpc, gateway) = set_up();
+    // Servers refuse calls without `te: trailers`. From HTTP/1.1 it comes with `connection: te`, which ends here.
+    let message = b"\0\0\0\0\x05hello";
+    let mut client = RawClient::connect(gateway.address("web"));
+    for te in ["te: trailers\r\nconnection: te\r\n", "te: gzip, trailers\r\n", "te: gzip\r\n"] {
+        let mut request = format!(
+            "POST /test.Echo/Echo HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\n{te}content-length: {}\r\n\r\n",
+            message.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(message);
+        client.send(request);
+        assert_eq!(client.response("POST").expect("well formed").status, 200);
+    }
+    let calls = grpc.calls();
+    let seen: Vec<_> = calls.iter().map(|call| call.headers.get("te").map(|te| te.as_bytes())).collect();
+    assert_eq!(seen, [Some(&b"trailers"[..]), Some(b"trailers"), None]);
+    assert!(calls.iter().all(|call| !call.headers.contains_key("connection")), "it is not for HTTP/2");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONNECTION, HOST, TE};
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
@@ -248,6 +248,9 @@ fn refusal(error: hyper::Error, unsent: bool) -> Fail {
 fn absolute(mut request: Request<Body>, secure: bool) -> Result<Request<Body>, Fail> {
     let broken = || Fail::gateway(Reason::Internal);
     let host = request.headers_mut().remove(HOST).ok_or_else(broken)?;
+    // HTTP/2 has no such field. The client would take out what it lists as well: `te`, without which servers of gRPC
+    // answer nothing.
+    request.headers_mut().remove(CONNECTION);
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
     parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|error| broken().because(error))?);
@@ -261,6 +264,9 @@ fn relative(mut request: Request<Body>) -> Request<Body> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     if let Some(host) = parts.authority.take().and_then(|a| http::HeaderValue::from_str(a.as_str()).ok()) {
         request.headers_mut().insert(HOST, host);
+    }
+    if request.headers().contains_key(TE) {
+        request.headers_mut().insert(CONNECTION, http::HeaderValue::from_static("te"));
     }
     parts.scheme = None;
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Reads the files of one attempt to load a configuration.
@@ -30,6 +30,10 @@ impl Files {
     /// Reads a file of at most `limit` bytes.
     pub(crate) fn read(&mut self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         self.note(path);
+        // Opening one waits for somebody who writes. Those of the process itself, as in `check /dev/stdin`, have one.
+        if fs::metadata(path)?.file_type().is_fifo() && !path.starts_with("/dev") {
+            return Err(io::Error::other("is a pipe, not a file"));
+        }
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
@@ -99,6 +103,15 @@ mod tests {
         assert_eq!(Files::default().read(&path, 5).expect("five bytes"), b"12345");
         let error = Files::default().read(&path, 4).expect_err("one too many");
         assert_eq!(error.to_string(), "is larger than 4 bytes");
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let folder = Scratch::new("files-pipe");
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("coreutils").success());
+        let error = Files::default().read(&path, 5).expect_err("not a file");
+        assert_eq!(error.to_string(), "is a pipe, not a file");
     }
 
     #[test]

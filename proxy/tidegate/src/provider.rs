@@ -5,6 +5,7 @@ mod debounce;
 mod file;
 mod folders;
 mod secrets;
+mod writers;
 
 pub(crate) use file::{FileProvider, read};
 pub(crate) use secrets::FileSecrets;

@@ -12,6 +12,8 @@ use crate::cli::LogFormat;
 
 /// Starts the log.
 pub(crate) fn start(format: LogFormat, levels: &str) -> Result<()> {
+    // An empty variable of the environment is one that is not set.
+    let levels = if levels.trim().is_empty() { "info" } else { levels };
     let levels = EnvFilter::try_new(levels).with_context(|| {
         format!("log levels {levels:?} are not understood; write a level such as info, or info,tidegate_proxy=debug")
     })?;

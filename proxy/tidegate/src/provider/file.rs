@@ -18,11 +18,13 @@ use tracing::{debug, warn};
 
 use super::debounce::Debounce;
 use super::folders;
+use super::writers::Writers;
 use crate::files::{self, Files, Stamp, Stamps};
 
 /// Watches the files of a configuration.
 pub(crate) struct FileProvider {
     signal: Arc<Notify>,
+    writers: Arc<Writers>,
     debounce: Debounce,
     stamps: Arc<Stamps>,
     /// The folders being watched; the stamp tells a folder from a new one in its place.
@@ -70,11 +72,21 @@ pub(crate) fn read(main: &Path, files: &mut Files) -> io::Result<FileDocuments> 
 
 fn text(path: &Path, files: &mut Files) -> io::Result<String> {
     let text = files.read_text(path, LARGEST_DOCUMENT)?;
+    // Some editors and scripts empty a file before they write it: that moment is not a configuration, and neither is the
+    // one when only the comments at its beginning are there.
     match text.trim().is_empty() {
-        // Some editors and scripts empty a file before they write it: that moment is not a configuration.
         true => Err(io::Error::other("the file is empty")),
+        false if text.lines().all(says_nothing) => {
+            Err(io::Error::other("the file has nothing but comments (for an empty configuration write {})"))
+        }
         false => Ok(text),
     }
+}
+
+/// Whether a line of YAML is blank, a comment, or the beginning of a document.
+fn says_nothing(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || line.starts_with('#') || line == "---"
 }
 
 impl FileProvider {
@@ -82,6 +94,7 @@ impl FileProvider {
     pub(crate) fn new() -> Self {
         Self {
             signal: Arc::new(Notify::new()),
+            writers: Arc::default(),
             debounce: Debounce::default(),
             stamps: Arc::default(),
             folders: BTreeMap::new(),
@@ -93,7 +106,7 @@ impl FileProvider {
     /// From now on watches these files, each as it was when it was read.
     pub(crate) fn watch(&mut self, stamps: Stamps) {
         if self.watcher.is_none() {
-            self.watcher = start(&self.signal);
+            self.watcher = start(&self.signal, &self.writers);
         }
         self.stamps = Arc::new(stamps);
         self.update_folders();
@@ -107,6 +120,8 @@ impl FileProvider {
     pub(crate) async fn changed(&mut self) {
         loop {
             let wake = self.debounce.deadline().unwrap_or(self.recheck);
+            let wake =
+                self.writers.until(|path| self.may_concern(path)).map_or(wake, |until| until.max(wake));
             tokio::select! {
                 () = self.signal.notified() => self.debounce.on_event(Instant::now()),
                 () = tokio::time::sleep_until(wake.into()) => {
@@ -116,6 +131,12 @@ impl FileProvider {
                 }
             }
         }
+    }
+
+    /// Whether a file of this name is watched, or may become one of the documents of a folder. Links on the way to a file
+    /// change where it is seen, but seldom what it is called.
+    fn may_concern(&self, path: &Path) -> bool {
+        is_document_name(path) || self.stamps.keys().any(|watched| watched.file_name() == path.file_name())
     }
 
     async fn has_changed(&mut self) -> bool {
@@ -166,9 +187,12 @@ impl FileProvider {
     }
 }
 
-fn start(signal: &Arc<Notify>) -> Option<RecommendedWatcher> {
-    let signal = Arc::clone(signal);
+fn start(signal: &Arc<Notify>, writers: &Arc<Writers>) -> Option<RecommendedWatcher> {
+    let (signal, writers) = (Arc::clone(signal), Arc::clone(writers));
     let on_event = move |event: notify::Result<Event>| {
+        if let Ok(event) = &event {
+            writers.on_event(event, Instant::now());
+        }
         if event.map_or(true, |event| matters(event.kind)) {
             signal.notify_one();
         }
@@ -189,9 +213,13 @@ fn matters(kind: EventKind) -> bool {
 }
 
 fn is_document(path: &Path) -> bool {
+    is_document_name(path) && path.is_file()
+}
+
+fn is_document_name(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     let known = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
-    known && !hidden && path.is_file()
+    known && !hidden
 }
 
 /// The path as it is shown in problems: relative to the working folder where it lies in it.
@@ -233,7 +261,10 @@ mod tests {
     fn what_cannot_be_a_configuration_is_refused_but_watched() {
         let scratch = Scratch::new("file-refused");
         let empty = scratch.write("empty.yaml", " \n");
-        for (path, why) in [(empty, "empty"), (scratch.path().join("gone.yaml"), "No such file")] {
+        let comments = scratch.write("comments.yaml", "# The gateway of the shop.\n---\n\n  # Listeners\n");
+        for (path, why) in
+            [(empty, "empty"), (comments, "comments"), (scratch.path().join("gone.yaml"), "No such file")]
+        {
             let mut files = Files::default();
             let error = read(&path, &mut files).err().expect("refused").to_string();
             assert!(error.contains(why), "{error}");

@@ -1,5 +1,8 @@
 //! Changes of files while the gateway runs.
 
+use std::io::Write;
+use std::time::Duration;
+
 use crate::process::{Folder, Gateway};
 
 fn configuration(body: &str) -> String {
@@ -45,6 +48,53 @@ fn a_bad_edit_changes_nothing_and_a_good_one_mends_it() {
     gateway.wait("configuration live on all workers");
     assert_eq!(gateway.get("/").1, "two");
     assert!(gateway.config()["rejected"].is_null());
+}
+
+/// What there is of a file may be a configuration already, one that would end what the rest of it serves.
+#[test]
+fn a_file_that_is_being_written_is_waited_for() {
+    let folder = Folder::new("reload-half");
+    folder.write("a.yaml", configuration("one"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    let second = configuration("two");
+    let mut file = std::fs::File::create(folder.path("a.yaml")).expect("it can be written");
+    for line in second.split_inclusive('\n') {
+        file.write_all(line.as_bytes()).expect("it can be written");
+        // Longer than the quiet after which events count as over.
+        std::thread::park_timeout(Duration::from_millis(150));
+        assert_eq!(gateway.get("/").1, "one", "{line}");
+    }
+    drop(file);
+    gateway.wait("configuration live on all workers");
+    assert_eq!((gateway.get("/").1.as_str(), &gateway.config()["generation"]), ("two", &2.into()));
+}
+
+/// The admin API and every listener would be gone with it.
+#[test]
+fn a_file_of_comments_is_half_written() {
+    let folder = Folder::new("reload-comments");
+    folder.write("a.yaml", configuration("one"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    folder.write("a.yaml", "# The gateway of the shop.\n");
+    gateway.wait("configuration rejected");
+    assert_eq!(gateway.get("/").1, "one");
+    let message = gateway.config()["rejected"]["problems"][0]["message"].to_string();
+    assert!(message.contains("nothing but comments"), "{message}");
+}
+
+/// Whoever opens a pipe waits for its writer, and with it every later change.
+#[test]
+fn a_pipe_in_place_of_a_module_stops_nothing() {
+    let folder = Folder::new("reload-pipe");
+    folder.write("a.yaml", configuration("one"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    let made = std::process::Command::new("mkfifo").arg(folder.path("pipe.wasm")).status();
+    assert!(made.expect("coreutils").success());
+    folder.write("a.yaml", format!("{}plugins: {{ p: {{ module: pipe.wasm }} }}\n", configuration("two")));
+    gateway.wait("configuration rejected");
+    folder.write("a.yaml", configuration("three"));
+    gateway.wait("configuration live on all workers");
+    assert_eq!(gateway.get("/").1, "three");
 }
 
 #[test]

@@ -52,9 +52,9 @@ fn the_slowest_requests_become_fast_and_their_first_attempts_are_cancelled() {
     let servers = [hanging(), ScriptedUpstream::plain()];
     let addresses: Vec<String> = servers.iter().map(|server| server.address().to_string()).collect();
     let alone = "timeouts: { attempt: 1s }, retries: { attempts: 4, on: [timeout] }";
-    let before = p99(&gateway(&addresses, alone, "").0);
+    let before = p99(&gateway(&addresses, alone, "balance: roundRobin").0);
     let hedged = "timeouts: { attempt: 1s }, retries: { attempts: 4, on: [timeout], hedge: { after: 20ms } }";
-    let (gateway, log) = gateway(&addresses, hedged, "");
+    let (gateway, log) = gateway(&addresses, hedged, "balance: roundRobin");
     let after = p99(&gateway);
     assert!(before >= Duration::from_secs(1) && after < Duration::from_millis(500), "{before:?}, {after:?}");
     // Nobody waits for the answers that nobody needs.

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use http::header::{AUTHORIZATION, HeaderValue};
-use http::{HeaderMap, Method, Uri};
+use http::{Method, Uri};
 use serde_json::Value;
 
-use crate::fetch::{Call, Client};
+use crate::credentials::Credentials;
+use crate::fetch::Call;
 use crate::run::on_control_thread;
 use text::Paint;
 
@@ -72,9 +72,8 @@ pub(crate) struct TapArgs {
     /// Where the gateway's admin API is.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9900")]
     admin: String,
-    /// The admin API's token, where it wants one.
-    #[arg(long, env = "TIDEGATE_ADMIN_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    credentials: Credentials,
 }
 
 impl TapArgs {
@@ -120,14 +119,8 @@ pub(crate) fn run(args: &TapArgs) -> Result<ExitCode> {
     let url: Uri = format!("{base}/tap?{}", args.query()).parse().with_context(|| {
         format!("{:?} is not the address of an admin API, as http://127.0.0.1:9900 is", args.admin)
     })?;
-    let client = Client::new(None).map_err(anyhow::Error::msg)?;
+    let (client, headers) = (args.credentials.client()?, args.credentials.headers()?);
     on_control_thread(async move {
-        let mut headers = HeaderMap::new();
-        if let Some(token) = &args.token {
-            let value =
-                HeaderValue::try_from(format!("Bearer {token}")).context("the token is no header value")?;
-            headers.insert(AUTHORIZATION, value);
-        }
         let call = Call { method: Method::GET, url: &url, headers, body: Default::default(), limit: LARGEST };
         let mut answer = client.begin(call).await.map_err(anyhow::Error::msg)?;
         if !answer.status.is_success() {

@@ -6,23 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-use crate::process::{Folder, Gateway, request_with};
-
-fn configuration(admin: &str) -> String {
-    format!(
-        "
-admin: {admin}
-listeners: [{{ name: web, address: 127.0.0.1:0 }}]
-routes:
-  - name: shop
-    rules:
-      - {{ name: teapot, matches: [{{ path: {{ prefix: /tea }} }}], respond: {{ status: 418 }} }}
-      - {{ name: gone, matches: [{{ path: {{ prefix: /gone }} }}], forward: [{{ upstream: nobody }}] }}
-      - {{ name: rest, respond: {{ status: 200, body: hello }} }}
-upstreams: {{ nobody: {{ servers: [127.0.0.1:9] }} }}
-"
-    )
-}
+use crate::process::{Folder, Gateway, configuration, request_with};
 
 /// An answer's head and body to a request with these fields.
 fn ask(address: SocketAddr, head: &str) -> (String, String) {

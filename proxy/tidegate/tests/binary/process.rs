@@ -200,3 +200,20 @@ fn unchunked(mut rest: &str) -> String {
 }
 
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// A gateway that answers by each kind of rule, with this for its admin API.
+pub(crate) fn configuration(admin: &str) -> String {
+    format!(
+        "
+admin: {admin}
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+routes:
+  - name: shop
+    rules:
+      - {{ name: teapot, matches: [{{ path: {{ prefix: /tea }} }}], respond: {{ status: 418 }} }}
+      - {{ name: gone, matches: [{{ path: {{ prefix: /gone }} }}], forward: [{{ upstream: nobody }}] }}
+      - {{ name: rest, respond: {{ status: 200, body: hello }} }}
+upstreams: {{ nobody: {{ servers: [127.0.0.1:9] }} }}
+"
+    )
+}

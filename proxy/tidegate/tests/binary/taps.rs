@@ -7,25 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::{Folder, Gateway, command, request, tidegate};
+use crate::process::{Folder, Gateway, command, configuration, request, tidegate};
 
 const LONGEST: Duration = Duration::from_secs(30);
-
-fn configuration(admin: &str) -> String {
-    format!(
-        "
-admin: {admin}
-listeners: [{{ name: web, address: 127.0.0.1:0 }}]
-routes:
-  - name: shop
-    rules:
-      - {{ name: teapot, matches: [{{ path: {{ prefix: /tea }} }}], respond: {{ status: 418 }} }}
-      - {{ name: gone, matches: [{{ path: {{ prefix: /gone }} }}], forward: [{{ upstream: nobody }}] }}
-      - {{ name: rest, respond: {{ status: 200, body: hello }} }}
-upstreams: {{ nobody: {{ servers: [127.0.0.1:9] }} }}
-"
-    )
-}
 
 fn start(name: &str, admin: &str) -> (Folder, Gateway) {
     let folder = Folder::new(name);

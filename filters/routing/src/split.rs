@@ -1,7 +1,5 @@
 //! Choices by weight: by chance, by an identity, or as the client's cookie says.
 
-use std::cell::Cell;
-
 use tidegate_sdk::{ConfigError, Request, log, random, time};
 
 use crate::arms::{Arm, check_name};
@@ -16,8 +14,6 @@ pub(crate) struct Split {
     by: Option<Source>,
     cookie: Option<Cookie>,
     salt: u64,
-    /// The last number by chance; none until a request needs one, so that no two instances begin with the same.
-    chance: Cell<Option<u64>>,
 }
 
 #[derive(Debug)]
@@ -64,7 +60,7 @@ impl Split {
         let cookie =
             split.cookie.as_ref().map(|cookie| Cookie::new(cookie, &format!("{path}.cookie"))).transpose()?;
         let salt = hash(hash(START, salt.as_bytes()), rule.as_bytes());
-        Ok((Split { ends, by, cookie, salt, chance: Cell::new(None) }, arms))
+        Ok((Split { ends, by, cookie, salt }, arms))
     }
 
     pub(crate) fn give<S>(&self, request: &Request<S>, arms: &[Arm]) -> Given {
@@ -74,7 +70,7 @@ impl Split {
             return Given { arm, keep: false };
         }
         let identity = self.by.as_ref().and_then(|by| source::value(by, request));
-        let arm = identity.map_or_else(|| self.arm(self.drawn()), |identity| self.arm_of(&identity));
+        let arm = identity.map_or_else(|| self.arm(drawn()), |identity| self.arm_of(&identity));
         Given { arm, keep: self.cookie.is_some() }
     }
 
@@ -87,20 +83,6 @@ impl Split {
     pub(crate) fn set_cookie(&self, arm: &Arm) -> Option<String> {
         let cookie = self.cookie.as_ref()?;
         Some(format!("{}={}{}", cookie.name, arm.name, cookie.attributes))
-    }
-
-    /// A number by chance. Nobody gains by foretelling it, so the system is asked for the first one only; the others
-    /// follow from it (SplitMix64).
-    fn drawn(&self) -> u64 {
-        let last = self.chance.get().unwrap_or_else(|| {
-            random::bytes().map(u64::from_le_bytes).unwrap_or_else(|error| {
-                log::debug!("drawn by the clock: {error}");
-                time::now().as_nanos() as u64
-            })
-        });
-        let next = last.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.chance.set(Some(next));
-        mixed(next)
     }
 
     fn weight(&self, arm: usize) -> u64 {
@@ -125,6 +107,13 @@ impl Cookie {
         let attributes = format!("; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}");
         Ok(Cookie { name: cookie.name.clone(), attributes })
     }
+}
+
+fn drawn() -> u64 {
+    random::bytes().map(u64::from_le_bytes).unwrap_or_else(|error| {
+        log::debug!("drawn by the clock: {error}");
+        mixed(time::now().as_nanos() as u64)
+    })
 }
 
 /// FNV-1a.

@@ -173,3 +173,23 @@ fn passwords_are_hashed_by_the_host() {
     });
     assert_eq!(gateway.metric("tidegate_plugin_timeouts_total", "plugin=\"auth\""), 0.0);
 }
+
+/// A proxy that says for whom it asks is believed as itself, not as the client that it names.
+#[test]
+fn certificates_that_a_proxy_tells_of_behind_its_client() {
+    let upstream = upstream(String::new());
+    let certificate = json!({ "forwardedFrom": ["127.0.0.0/8"] });
+    let config = json!({ "ways": [{ "certificate": certificate }], "headers": { "subject": "x-user" } });
+    let web = "protocol: http, trustedProxies: [127.0.0.0/8]";
+    let yaml = fill(
+        &CONFIG.replace("protocol: http", web),
+        &[("config", &config.to_string()), ("up", &upstream.address())],
+    );
+    let gateway = TestGateway::start_with(&yaml, &[("auth.wasm", &file("target/filters/auth.wasm"))]);
+    let certificate = "x-forwarded-client-cert: URI=spiffe://example.org/alice\r\n";
+    for client in ["", "x-forwarded-for: 203.0.113.9\r\n"] {
+        let answer = get(&gateway, "/", &format!("{client}{certificate}"));
+        let expected = (200, "spiffe://example.org/alice".to_owned());
+        assert_eq!((answer.status, answer.text()), expected, "{client}");
+    }
+}

@@ -49,6 +49,8 @@ impl fmt::Display for StreamId {
 pub struct StreamInfo {
     /// The client.
     pub source: SocketAddr,
+    /// Who has connected: the client, or the proxy that asks for it.
+    pub peer: SocketAddr,
     /// The address that the client connected to.
     pub destination: SocketAddr,
     /// Whether the client uses TLS; also decides `:scheme`.
@@ -83,6 +85,7 @@ impl StreamInfo {
     pub fn new(source: SocketAddr, destination: SocketAddr, protocol: Version) -> Self {
         Self {
             source,
+            peer: source,
             destination,
             tls: false,
             protocol,

@@ -29,6 +29,12 @@ impl Properties {
         Address { address: "source\0address", port: "source\0port" }
     }
 
+    /// Who has connected: the client, or a trusted proxy that says for whom it asks, who is then the [source](Self::source).
+    /// Nobody on hosts other than Tidegate, which do not tell.
+    pub fn peer(self) -> Address {
+        Address { address: "tidegate.peer\0address", port: "tidegate.peer\0port" }
+    }
+
     /// Where the client has connected to.
     pub fn destination(self) -> Address {
         Address { address: "destination\0address", port: "destination\0port" }

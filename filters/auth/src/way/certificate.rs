@@ -124,8 +124,10 @@ impl Certificate {
         if self.document.forwarded_from.is_empty() {
             return None;
         }
-        let source: IpAddr = request.properties().source().ip_addr()?;
-        if !self.document.forwarded_from.iter().any(|network| network.contains(source)) {
+        // A proxy that says for whom it asks is not the source of the request.
+        let properties = request.properties();
+        let proxy: IpAddr = properties.peer().ip_addr().or_else(|| properties.source().ip_addr())?;
+        if !self.document.forwarded_from.iter().any(|network| network.contains(proxy)) {
             return None;
         }
         let values = request.headers().get_all(FORWARDED);

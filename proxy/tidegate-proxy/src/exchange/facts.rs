@@ -44,6 +44,7 @@ impl Record {
             route: names.map(|names| names.route.clone()),
             rule: names.map(|names| names.rule.clone()),
             listener: listener.map(|listener| listener.spec.name.as_str().into()),
+            peer: client.address,
             tls: client.secure,
             tls_details: client.tls_details(listener.and_then(|listener| listener.names.as_deref())),
             connection_id: client.id,

@@ -100,6 +100,7 @@ pub(super) fn find(state: &State, path: &[u8], out: &mut Vec<u8>) -> Result<Kind
         (b"request", Some(stream)) => request(state, stream, rest, out),
         (b"response", Some(stream)) => response(state, stream, rest, out),
         (b"source", Some(stream)) => address(Some(stream.info.source), rest, out),
+        (b"tidegate.peer", Some(stream)) => address(Some(stream.info.peer), rest, out),
         (b"destination", Some(stream)) => address(Some(stream.info.destination), rest, out),
         (b"upstream", Some(stream)) => upstream(stream, rest, out),
         (b"connection", Some(stream)) => connection(stream, rest, out),

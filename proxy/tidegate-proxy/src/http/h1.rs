@@ -5,6 +5,7 @@ mod body;
 mod date;
 mod encode;
 mod fields;
+mod inlet;
 mod names;
 mod outlet;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(crate) use self::date::Date;
 pub(crate) use self::encode::{chunk_start, last_chunk};
 pub(crate) use self::encode::{field, number};
 pub(crate) use self::fields::{Garbage, Lines, MAX_FIELDS, Said, has_end, read_fields};
+pub(crate) use self::inlet::{Inlet, READ};
 pub(crate) use self::outlet::{Outlet, SendFault};
 
 /// How a body is framed.

@@ -12,16 +12,13 @@ mod sending;
 mod tests;
 
 use std::cell::OnceCell;
-use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::HeaderMap;
 use http::request::Parts;
-use tokio::io::AsyncReadExt;
 
 pub(crate) use self::decode::Head;
 
@@ -30,21 +27,17 @@ use self::sending::Sending;
 use crate::http::added::Added;
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::Reason;
-use crate::http::h1::{Decoder, Garbage, Lines, MAX_FIELDS, Part, SendFault};
+use crate::http::h1::{Decoder, Garbage, Inlet, Lines, MAX_FIELDS, Part, READ, SendFault};
 use crate::transport::Stream;
 use crate::upstream::peer::Peer;
 use crate::upstream::pool::{Lifetime, Open};
-
-/// Bytes to read at once, when not more are known to come.
-const READ: usize = 8 * 1024;
-/// Bytes to read at once at most.
-const BULK: usize = 64 * 1024;
 
 /// A connection, idle or lent to an exchange.
 pub(crate) struct Http1 {
     stream: Stream,
     /// What was read and not used yet.
     buffer: BytesMut,
+    inlet: Inlet,
     sending: Sending,
     /// Whether another request may follow this one.
     keep_alive: bool,
@@ -89,6 +82,7 @@ impl Http1 {
         Box::new(Self {
             stream,
             buffer: BytesMut::new(),
+            inlet: Inlet::new(),
             sending: Sending::default(),
             keep_alive: true,
             known: 0,
@@ -240,11 +234,7 @@ impl Http1 {
 
     /// Reads what has come. `run`: so much is known to come.
     fn poll_read(&mut self, cx: &mut Context<'_>, run: u64) -> Poll<io::Result<usize>> {
-        let wanted = usize::try_from(run).map_or(BULK, |run| run.clamp(READ, BULK));
-        if self.buffer.capacity() - self.buffer.len() < wanted / 2 {
-            self.buffer.reserve(wanted);
-        }
-        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
+        self.inlet.poll_read(cx, &mut self.stream, &mut self.buffer, run)
     }
 
     /// Leaves HTTP: what was read ahead is read again from the stream. None: the request is not over.

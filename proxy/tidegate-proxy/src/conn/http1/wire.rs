@@ -2,26 +2,21 @@
 //! the request that it serves.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head::{self, Head, Reader, Refused};
 use crate::conn::watch::{Phase, Told};
 use crate::http::body::BodyError;
 use crate::http::fail::Reason;
-use crate::http::h1::{Decoder, Framing, Garbage, Part};
+use crate::http::h1::{Decoder, Framing, Garbage, Inlet, Part};
 use crate::transport::Stream;
 
-/// Bytes to read at once, when not more are known to come.
-const READ: usize = 8 * 1024;
-/// Bytes to read at once at most.
-const BULK: usize = 64 * 1024;
 /// Bytes that are read while a request is served, to notice that its client leaves: behind it, or of a body that nobody
 /// takes yet.
 const AHEAD: usize = 16 * 1024;
@@ -44,6 +39,7 @@ struct Io {
     stream: Stream,
     /// What was read and not used yet.
     buffer: BytesMut,
+    inlet: Inlet,
     body: Arriving,
     /// What is not written of the interim answer that a body waits for; empty: it is to be flushed.
     owed: Option<&'static [u8]>,
@@ -70,6 +66,7 @@ impl Wire {
         let io = Io {
             stream,
             buffer: BytesMut::new(),
+            inlet: Inlet::new(),
             body: Arriving::Over,
             owed: None,
             reader: None,
@@ -315,7 +312,7 @@ impl Wire {
         let io = &mut *self.io.borrow_mut();
         loop {
             io.buffer.clear();
-            match ready!(io.poll_read(cx, BULK as u64)) {
+            match ready!(io.poll_read(cx, UNWANTED as u64)) {
                 Ok(read) if read > 0 && read < *left => *left -= read,
                 _ => return Poll::Ready(()),
             }
@@ -338,11 +335,7 @@ impl Wire {
 impl Io {
     /// Reads what has come. `run`: so much is known to come.
     fn poll_read(&mut self, cx: &mut Context<'_>, run: u64) -> Poll<io::Result<usize>> {
-        let wanted = usize::try_from(run).map_or(BULK, |run| run.clamp(READ, BULK));
-        if self.buffer.capacity() - self.buffer.len() < wanted / 2 {
-            self.buffer.reserve(wanted);
-        }
-        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
+        self.inlet.poll_read(cx, &mut self.stream, &mut self.buffer, run)
     }
 
     /// Sends the interim answer that the body waits for.

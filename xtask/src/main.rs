@@ -63,7 +63,7 @@ fn run(name: &str, rest: &[String]) -> Outcome<bool> {
 const HELP: &str = "\
 cargo xtask demo [--check]   build everything and run the demo; --check tries its lines and ends
 cargo xtask test             every check: formatting, tidiness, lints, documentation, tests
-cargo xtask ci               test, then demo --check
+cargo xtask ci               test, then what needs outside programs and the check of the demo
 cargo xtask filters          build the Wasm filters into target/filters
 cargo xtask first-filter     from `tidegate filter new` to what curl sees, in less than a minute
 cargo xtask guests           build the guests in other languages into target/guests

@@ -56,7 +56,7 @@ async function upstream() {
 }
 
 const configuration = (admin, web, orders, catalogue) => `
-admin: { address: "127.0.0.1:${admin}", name: edge }
+admin: { address: "127.0.0.1:${admin}", name: edge, tap: { bodies: true } }
 listeners: [{ name: web, address: "127.0.0.1:${web}" }]
 routes:
   - name: shop

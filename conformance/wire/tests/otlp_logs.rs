@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidegate_testkit::{
-    Answer, Collector, KeyValue, LogRecord, RawClient, ScriptedUpstream, State, TestGateway, among, fill,
+    Answer, Collector, GrpcStep, GrpcUpstream, KeyValue, LogRecord, RawClient, ScriptedUpstream, State,
+    TestGateway, among, fill,
 };
 
 const ROUTES: &str = "
@@ -228,6 +229,39 @@ accessLog:
     assert_eq!(lab.gateway.metric("tidegate_otlp_retries_total", ""), 2.0);
     let Collector::Http(upstream) = &collector else { return };
     assert!(upstream.requests().iter().all(|request| request.state == State::Complete));
+}
+
+/// One by gRPC whose resources are exhausted is asked again where it says when, and only there.
+#[test]
+fn an_exhausted_collector_is_asked_again_when_it_says() {
+    // RetryInfo with 1 ms, after a help's link.
+    const DETAILS: &str = "CAgSBGJ1c3kaJQojdHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLkhlbHAaMgoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIGCgQQwIQ9";
+    let asked = AtomicUsize::new(0);
+    let collector = Collector::Grpc(GrpcUpstream::start(move |_| {
+        let fields = match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => vec![("grpc-status", "8"), ("grpc-status-details-bin", DETAILS)],
+            1 => vec![("grpc-status", "0")],
+            _ => vec![("grpc-status", "8")],
+        };
+        vec![GrpcStep::Receive, GrpcStep::Head(Vec::new()), GrpcStep::Trailers(fields)]
+    }));
+    let logs = "
+accessLog:
+  otlp:
+    endpoint: 'http://${collector}'
+    protocol: grpc
+    resource: { service.name: edge }
+    retries: { attempts: 3, backoff: { base: 1ms, max: 5ms } }
+";
+    let lab = start(logs, &collector.address());
+    assert_eq!(get(&lab, "/1", ""), 200);
+    let all = records(&lab, &collector, 2);
+    assert_eq!(all[0], all[1]);
+    assert_eq!(get(&lab, "/2", ""), 200);
+    lab.gateway.wait("a record to be lost", |gateway| {
+        gateway.metric("tidegate_access_log_lost_total", "log=\"0\"") == 1.0
+    });
+    assert_eq!(lab.gateway.metric("tidegate_otlp_retries_total", "signal=\"logs\""), 1.0);
 }
 
 /// A collector that takes connections and says nothing costs records, and no request waits.

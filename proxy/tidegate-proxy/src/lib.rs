@@ -21,11 +21,12 @@ mod upstream;
 mod worker;
 
 pub use gateway::{
-    ArmUse, BodyPassed, CertificateUse, CheckState, Gateway, GatewayOptions, GenerationUse, GuestCode,
+    ArmUse, BodyPassed, CertificateUse, CheckState, Gateway, GatewayOptions, GenerationUse, GuestCode, Loads,
     ModuleUse, PublishError, ReleaseOrder, ReleaseState, ReleaseUse, ServerPicker, ServerSide, ServerState,
     ServersError, Stats, SteerError, TapDropped, TapError, TapHandle, TapStream, TappedAttempt, TappedCall,
     TappedChange, TappedFilter, TappedLog, TappedRequest, client_side,
 };
+pub use local::clients::{ConnectionUse, ConnectionsWanted};
 pub use local::tap::{TapFilter, TapLimits};
 pub use route::{Choice, ExplainRequest, Explanation, Loser, RuleFinder, explain};
 pub use snapshot::{Assets, BuildError, MetricsPush, Snapshot, plugin_spec};

@@ -1,6 +1,7 @@
 //! What a worker lends to its exchanges: the snapshot in this worker's form, connections to upstreams, plugin instances,
 //! deadlines and counters.
 
+pub(crate) mod clients;
 pub(crate) mod tap;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -28,6 +29,7 @@ use crate::snapshot::{Listener, Rule, Snapshot};
 use crate::time::{Clock, Deadlines};
 use crate::upstream::balance::Random;
 use crate::upstream::pool::Pool;
+use clients::{Clients, Exchanges};
 use tap::Taps;
 
 /// A worker's own.
@@ -40,6 +42,8 @@ pub(crate) struct Local {
     /// How many workers share what is limited for the whole gateway.
     pub(crate) workers: usize,
     pub(crate) connections: Cell<u64>,
+    /// Those that are open.
+    pub(crate) clients: Clients,
     /// As answers say it.
     pub(crate) date: Date,
     /// Plugins on their way out.
@@ -166,6 +170,20 @@ pub(crate) struct Site {
     pub(crate) drain: crate::drain::Drain,
 }
 
+impl Site {
+    /// The listener's name.
+    pub(crate) fn name(&self) -> String {
+        let view = self.view.borrow();
+        view.listener(self.listener.get()).map_or_else(String::new, |listener| listener.spec.name.clone())
+    }
+
+    /// Whether the listener has this name.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        let view = self.view.borrow();
+        view.listener(self.listener.get()).is_some_and(|listener| listener.spec.name == name)
+    }
+}
+
 /// A client's connection, as its exchanges see it.
 pub(crate) struct Client {
     pub(crate) local: Rc<Local>,
@@ -185,8 +203,10 @@ pub(crate) struct Client {
     pub(crate) tls_details: OnceCell<Rc<TlsDetails>>,
     /// Of the listener that it came to.
     pub(crate) counters: Arc<ListenerCounters>,
-    /// Exchanges in flight.
-    pub(crate) active: Cell<u32>,
+    /// How many there have been and are.
+    pub(crate) exchanges: Exchanges,
+    /// Its place among the worker's connections.
+    pub(crate) entry: usize,
     /// The longest that the rules of its exchanges have named; see [`Client::patience`].
     pub(crate) patience: Cell<Duration>,
     /// Plugin instances of the connection.

@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use crate::drain::Drain;
 use crate::http::headers;
 use crate::listen::tcp::{self, Door};
+use crate::local::clients::{Clients, ConnectionUse, ConnectionsWanted};
 use crate::local::tap::{Tap, Taps};
 use crate::local::{Local, Site, View};
 use crate::shared::{Generation, Shard};
@@ -29,8 +30,18 @@ pub(crate) enum Order {
     Drain(oneshot::Sender<()>),
     /// Requests are to be shown there; none: those that are closed are to be forgotten. Answered when it is so.
     Tap(Option<Arc<Tap>>, Option<oneshot::Sender<()>>),
+    /// Somebody wants to know something.
+    Look(Look),
     /// End at once.
     Stop,
+}
+
+/// What a worker is asked, and to whom it tells it.
+pub(crate) enum Look {
+    /// Clients' connections.
+    Connections(ConnectionsWanted, oneshot::Sender<Vec<ConnectionUse>>),
+    /// Servers with requests in flight: the number of their upstream's counters, their own, and how many.
+    Loads(oneshot::Sender<Vec<(u64, usize, u32)>>),
 }
 
 /// A new snapshot with this worker's sockets for the addresses that are new.
@@ -102,6 +113,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
         request_ids,
         workers: start.workers,
         connections: Cell::new(0),
+        clients: Clients::default(),
         date: Default::default(),
         leaving: Rc::default(),
         taps: Taps::default(),
@@ -135,6 +147,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
                 // Whoever asked may have given up.
                 heard.map(|heard| heard.send(()));
             }
+            Order::Look(look) => worker.look(look),
             Order::Stop => break,
         }
     }
@@ -189,6 +202,22 @@ impl Worker {
     fn catch_up(&self) {
         for pool in self.view.borrow().iter().flat_map(|view| &view.pools) {
             pool.catch_up();
+        }
+    }
+
+    /// Tells what somebody wants to know, who may have given up.
+    fn look(&self, look: Look) {
+        let local = &self.local;
+        match look {
+            Look::Connections(wanted, told) => {
+                let list = local.clients.list(&wanted, local.shard.worker, local.clock.now());
+                drop(told.send(list));
+            }
+            Look::Loads(told) => {
+                let view = self.view.borrow();
+                let loads = view.iter().flat_map(|view| &view.pools).flat_map(|pool| pool.loads());
+                drop(told.send(loads.collect()));
+            }
         }
     }
 

@@ -31,7 +31,7 @@ enum Command {
         file: PathBuf,
     },
     /// Tell what would become of a request or of a connection, and why the other rules lost.
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
     /// Run a gateway with sample upstreams and a sample configuration, nothing to prepare.
     Demo(DemoArgs),
     /// Show what a running gateway does, in the terminal.
@@ -79,13 +79,15 @@ pub(crate) enum LogFormat {
 /// `tidegate explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// The configuration, or a folder of them.
-    pub(crate) file: PathBuf,
-    /// The method, such as GET; none for a connection.
-    #[arg(value_name = "METHOD")]
-    pub(crate) method: String,
-    /// The whole address, such as `https://shop.example.com/orders?x=1`, or `tcp://127.0.0.1:5432`.
-    pub(crate) url: Option<String>,
+    /// The configuration or a folder of them, unless `--admin` is there; the method, such as GET, none for a connection; the
+    /// whole address, such as `https://shop.example.com/orders?x=1` or `tcp://127.0.0.1:5432`.
+    #[arg(required = true, num_args = 1..=3, value_names = ["FILE", "METHOD", "URL"])]
+    pub(crate) words: Vec<String>,
+    /// Asks a running gateway, whose admin API is there, such as `http://127.0.0.1:9900`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    #[command(flatten)]
+    pub(crate) credentials: Credentials,
     /// A request header as `name: value`; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub(crate) headers: Vec<String>,

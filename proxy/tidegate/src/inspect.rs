@@ -6,12 +6,17 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use http::Uri;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::{Method, Uri};
 use tidegate_proxy::ExplainRequest;
 
+use crate::admin::Asked;
 use crate::apply::{self, Before, Outcome, Workshop};
 use crate::cli::ExplainArgs;
+use crate::credentials::Credentials;
+use crate::fetch::Call;
 use crate::files::Files;
+use crate::run::on_control_thread;
 
 /// `tidegate check`: everything short of opening sockets is done.
 pub(crate) fn check(file: &Path) -> Result<ExitCode> {
@@ -31,11 +36,21 @@ pub(crate) fn check(file: &Path) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// `tidegate explain`: a pure function of the plan; modules and certificates are not needed.
+/// `tidegate explain`: a pure function of the plan, of a file or of a running gateway; modules and certificates are not
+/// needed.
 pub(crate) fn explain(args: &ExplainArgs) -> Result<ExitCode> {
-    let request = from_args(args)?;
+    if let Some(admin) = &args.admin {
+        let told = ask(admin, &args.credentials, &asked(args, &args.words)?)?;
+        io::stdout().lock().write_all(told.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some((file, words)) = args.words.split_first().filter(|(_, words)| !words.is_empty()) else {
+        bail!("a file and a URL are wanted, or --admin and a URL");
+    };
+    let Asked { method, url, client_address, headers } = asked(args, words)?;
+    let request = request(&method, &url, client_address, &headers)?;
     let mut out = io::stdout().lock();
-    match apply::load(&args.file, &mut Files::default()) {
+    match apply::load(Path::new(file), &mut Files::default()) {
         Ok(loaded) => {
             write!(out, "{}", tidegate_proxy::explain(&loaded.plan, &request))?;
             Ok(ExitCode::SUCCESS)
@@ -57,8 +72,8 @@ pub(crate) fn schema() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The request that the command line describes.
-fn from_args(args: &ExplainArgs) -> Result<ExplainRequest> {
+/// The request that the command line describes by these words.
+fn asked(args: &ExplainArgs, words: &[String]) -> Result<Asked> {
     let header = |text: &String| match text.split_once(':') {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_owned(), value.trim().to_owned()))
@@ -66,11 +81,36 @@ fn from_args(args: &ExplainArgs) -> Result<ExplainRequest> {
         _ => bail!("{text:?} is not a header, as 'x-env: staging' is"),
     };
     let headers = args.headers.iter().map(header).collect::<Result<Vec<_>>>()?;
-    match &args.url {
-        Some(url) => request(&args.method, url, args.client_address, &headers),
-        None => request("", &args.method, args.client_address, &headers),
-    }
+    let (method, url) = match words {
+        [url] => (String::new(), url.clone()),
+        [method, url] => (method.clone(), url.clone()),
+        _ => bail!("a method and a URL are wanted, nothing else"),
+    };
+    Ok(Asked { method, url, client_address: args.client_address, headers })
 }
+
+/// What a running gateway says of a request.
+fn ask(admin: &str, credentials: &Credentials, asked: &Asked) -> Result<String> {
+    let url: Uri = format!("{}/explain", admin.trim_end_matches('/')).parse().with_context(|| {
+        format!("{admin:?} is not the address of an admin API, as http://127.0.0.1:9900 is")
+    })?;
+    let (client, mut headers) = (credentials.client()?, credentials.headers()?);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("text/plain"));
+    let body = serde_json::to_vec(asked)?.into();
+    on_control_thread(async move {
+        let call = Call { method: Method::POST, url: &url, headers, body, limit: LARGEST };
+        let answer = client.send(call).await.map_err(anyhow::Error::msg)?;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        if !answer.status.is_success() {
+            bail!("{url}: answered {}: {}", answer.status, text.trim());
+        }
+        Ok(text)
+    })
+}
+
+/// Bytes of an explanation at most.
+const LARGEST: usize = 16 << 20;
 
 /// A request by its method, which a connection has none of, its whole address and its fields.
 pub(crate) fn request(
@@ -104,20 +144,23 @@ pub(crate) fn request(
 mod tests {
     use super::*;
 
-    fn args(url: &str, headers: &[&str]) -> ExplainArgs {
-        ExplainArgs {
-            file: "a.yaml".into(),
-            method: "GET".to_owned(),
-            url: Some(url.to_owned()),
-            headers: headers.iter().map(|header| (*header).to_owned()).collect(),
+    fn read(words: &[&str], headers: &[&str]) -> Result<ExplainRequest> {
+        let owned = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        let args = ExplainArgs {
+            words: owned(words),
+            admin: None,
+            credentials: Credentials::default(),
+            headers: owned(headers),
             client_address: None,
-        }
+        };
+        let Asked { method, url, client_address, headers } = asked(&args, &args.words)?;
+        request(&method, &url, client_address, &headers)
     }
 
     #[test]
     fn a_url_becomes_a_request() {
-        let request = from_args(&args("https://shop.example.com:8443/orders?x=1", &["X-Env:  staging"]))
-            .expect("valid");
+        let request =
+            read(&["GET", "https://shop.example.com:8443/orders?x=1"], &["X-Env:  staging"]).expect("valid");
         assert_eq!((request.scheme.as_str(), request.host.as_str()), ("https", "shop.example.com"));
         assert_eq!((request.port, request.path_and_query.as_str()), (Some(8443), "/orders?x=1"));
         assert_eq!(request.headers, [("x-env".to_owned(), "staging".to_owned())]);
@@ -125,16 +168,11 @@ mod tests {
 
     #[test]
     fn a_connection_has_no_method() {
-        let args = |first: &str, url: Option<&str>| ExplainArgs {
-            method: first.to_owned(),
-            url: url.map(str::to_owned),
-            ..args("", &[])
-        };
-        let connection = from_args(&args("tls://db.example.com:5432", None)).expect("valid");
+        let connection = read(&["tls://db.example.com:5432"], &[]).expect("valid");
         assert_eq!((connection.scheme.as_str(), connection.host.as_str()), ("tls", "db.example.com"));
         assert_eq!((connection.port, connection.method.as_str()), (Some(5432), ""));
-        for (first, url) in [("GET", Some("tcp://a:1")), ("http://a/", None), ("GET", None)] {
-            assert!(from_args(&args(first, url)).is_err(), "{first} {url:?}");
+        for words in [&["GET", "tcp://a:1"][..], &["http://a/"], &["GET"], &["GET", "http://a/", "x"]] {
+            assert!(read(words, &[]).is_err(), "{words:?}");
         }
     }
 
@@ -143,7 +181,7 @@ mod tests {
         for (url, headers) in
             [("/orders", &[][..]), ("ftp://a/b", &[]), ("http://a b", &[]), ("http://a/", &["x"])]
         {
-            assert!(from_args(&args(url, headers)).is_err(), "{url} {headers:?}");
+            assert!(read(&["GET", url], headers).is_err(), "{url} {headers:?}");
         }
     }
 }

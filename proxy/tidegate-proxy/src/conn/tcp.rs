@@ -83,6 +83,7 @@ pub(super) const BYTES: usize = 2;
 impl Speaking {
     /// It speaks this protocol.
     pub(super) fn begin(client: &Rc<Client>, protocol: usize) -> Self {
+        client.local.clients.speaks(client, protocol);
         let cells = client.cells();
         for counters in [&cells.protocols, &cells.speaking] {
             if let Some(counter) = counters.get(protocol) {
@@ -109,7 +110,7 @@ async fn serve_http2(stream: Stream, mut watch: Watch, limits: plan::ListenerLim
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(stream), exchanges(client));
     let active = watch.client.clone();
-    let doing = || if active.active.get() > 0 { Phase::Busy } else { Phase::Idle };
+    let doing = || if active.exchanges.active() > 0 { Phase::Busy } else { Phase::Idle };
     watch.over(pin!(connection), doing, |connection, _| connection.graceful_shutdown()).await;
 }
 

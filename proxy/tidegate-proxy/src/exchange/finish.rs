@@ -142,7 +142,7 @@ impl Record {
         let cells = client.cells();
         cells.started.add(1);
         cells.active.add(1);
-        client.active.set(client.active.get() + 1);
+        client.exchanges.begin();
         let view = client.site.view.borrow().clone();
         view.generation.requests.of(local.shard.worker).add(1);
         let (noted, tapped) = (!view.snapshot.logs.is_empty(), local.taps.are_open());
@@ -348,7 +348,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let local = &self.client.local;
         let took = local.deadlines.now().saturating_sub(self.start);
-        self.client.active.set(self.client.active.get() - 1);
+        self.client.exchanges.end();
         self.client.cells().active.subtract(1);
         self.view.generation.requests.of(local.shard.worker).subtract(1);
         self.reason = self.reason_at_end();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::gateway::{CheckState, Gateway};
+use crate::gateway::{CheckState, Gateway, Loads};
 use crate::shared::Shard;
 use crate::snapshot::Snapshot;
 use crate::upstream::cluster::Cluster;
@@ -44,6 +44,8 @@ pub struct ServerState {
     pub left_out_by: u32,
     /// What makes it worse than the others, while it is left out for that.
     pub outlier: Option<String>,
+    /// Requests in flight there.
+    pub in_flight: u64,
 }
 
 /// Puts the lists of a snapshot that is about to be served.
@@ -130,12 +132,21 @@ impl Gateway {
         }
     }
 
-    /// The servers of an upstream, each once, with what keeps requests away from it.
+    /// The servers of an upstream, each once, with what keeps requests away from it; without their loads.
     ///
     /// # Errors
     /// When there is no such upstream.
     pub fn servers(&self, upstream: &str) -> Result<Vec<ServerState>, ServersError> {
-        let entries = self.cluster(upstream)?.roster.entries();
+        self.loaded_servers(upstream, &Loads::default())
+    }
+
+    /// As [`Gateway::servers`], with the loads that the workers have told.
+    ///
+    /// # Errors
+    /// When there is no such upstream.
+    pub fn loaded_servers(&self, upstream: &str, loads: &Loads) -> Result<Vec<ServerState>, ServersError> {
+        let cluster = self.cluster(upstream)?;
+        let entries = cluster.roster.entries();
         let state = |entry: roster::Entry| ServerState {
             server: (*entry.server).clone(),
             causes: entry.identity.causes(),
@@ -143,6 +154,7 @@ impl Gateway {
             circuit: entry.identity.circuit(),
             left_out_by: entry.identity.left_out_by(),
             outlier: self.0.compared.why(upstream, entry.identity.id),
+            in_flight: loads.at(cluster.counters.id(), entry.identity.id),
         };
         Ok(entries.into_iter().map(state).collect())
     }

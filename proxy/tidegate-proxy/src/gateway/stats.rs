@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidegate_config::plan::{Action, HostPattern};
 
-use super::Gateway;
 use super::ledger::{GenerationUse, ModuleUse};
+use super::{Gateway, Loads};
 use crate::http::fail::Reason;
 use crate::shared::durations::{Steps, Sum};
 use crate::shared::traffic::Total;
@@ -166,6 +166,9 @@ pub struct ServerStats {
     pub priority: u32,
     /// `healthy`, or why it gets no requests: `check`, `outlier`, `source`.
     pub state: String,
+    /// Requests in flight there; other gateways of earlier versions do not tell.
+    #[serde(default)]
+    pub in_flight: u64,
 }
 
 /// Requests of a route that went to an upstream.
@@ -260,13 +263,14 @@ pub(super) struct Counted<'a> {
     pub(super) workers: usize,
     pub(super) generations: &'a [GenerationUse],
     pub(super) modules: &'a [ModuleUse],
+    pub(super) loads: &'a Loads,
     /// Where a listener is bound.
     pub(super) addresses: &'a dyn Fn(&str) -> Vec<SocketAddr>,
 }
 
 impl Gateway {
-    /// What is counted now; nothing before the first configuration.
-    pub fn stats(&self) -> Stats {
+    /// What is counted now; nothing before the first configuration. `loads` are what the workers have told.
+    pub fn stats(&self, loads: &Loads) -> Stats {
         let (snapshot, generation, generations, modules) = {
             let state = self.state();
             (state.snapshot.clone(), state.generation, state.ledger.generations(), state.ledger.modules())
@@ -278,18 +282,19 @@ impl Gateway {
             workers: self.0.shards.len(),
             generations: &generations,
             modules: &modules,
+            loads,
             addresses: &|name| self.addresses(name),
         })
     }
 }
 
 fn collect(counted: &Counted<'_>) -> Stats {
-    let Counted { snapshot, generation, workers, generations, modules, .. } = counted;
+    let Counted { snapshot, generation, workers, generations, modules, loads, .. } = counted;
     let mut stats = Stats {
         generation: *generation,
         workers: *workers,
         routes: routes(snapshot),
-        upstreams: upstreams(snapshot),
+        upstreams: upstreams(snapshot, loads),
         edges: edges(snapshot),
         plugins: plugins(snapshot),
         modules: modules.iter().map(module).collect(),
@@ -380,7 +385,7 @@ fn host(pattern: &HostPattern) -> String {
     }
 }
 
-fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamStats> {
+fn upstreams(snapshot: &Snapshot, loads: &Loads) -> Vec<UpstreamStats> {
     let one = |cluster: &Arc<Cluster>| {
         let sum = |of: fn(&UpstreamCells) -> &Counter| cluster.counters.sum(of);
         let server = |entry: Entry| {
@@ -392,6 +397,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamStats> {
                 zone: entry.server.zone.as_deref().map(str::to_owned),
                 priority: entry.server.priority,
                 state: if causes.is_empty() { HEALTHY.to_owned() } else { causes.join(", ") },
+                in_flight: loads.at(cluster.counters.id(), entry.identity.id),
             }
         };
         UpstreamStats {

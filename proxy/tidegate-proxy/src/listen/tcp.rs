@@ -17,6 +17,7 @@ use crate::conn::stream;
 use crate::conn::tcp::{self, Terms};
 use crate::http::headers;
 use crate::listen::handshake;
+use crate::local::clients::{Entry, Exchanges};
 use crate::local::{Client, Local, Session, Site};
 use crate::shared::ListenerCounters;
 use crate::transport::Transport;
@@ -96,27 +97,32 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
     site.open.set(site.open.get() + 1);
     local.connections.set(local.connections.get() + 1);
     let secure = listener.tls.is_some();
+    let (id, opened) = (local.connections.get(), local.deadlines.now());
+    let entry = Entry { id, address, site: site.clone(), tls: secure, opened, speaks: None };
+    let entry = local.clients.enter(entry);
     let client = Client {
         local: local.clone(),
         site: site.clone(),
         address,
         here,
         secure,
-        id: local.connections.get(),
+        id,
+        entry,
         forwarded: headers::Client::new(address.ip(), secure),
         server_name: None,
         info: RefCell::new(None),
         session: None,
         tls_details: OnceCell::new(),
         counters: listener.counters.clone(),
-        active: Cell::new(0),
+        exchanges: Exchanges::default(),
         patience: Cell::new(Duration::ZERO),
         kept: Default::default(),
     };
     let terms = Terms { timeouts: listener.spec.timeouts, limits: listener.spec.limits };
     let acceptor = listener.tls.clone().map(TlsAcceptor::from);
     let is_http = listener.spec.protocol.is_http();
-    let open = Open { local: local.clone(), site: site.clone(), counters: listener.counters.clone() };
+    let counters = listener.counters.clone();
+    let open = Open { local: local.clone(), site: site.clone(), counters, entry };
     match acceptor {
         None if !is_http => {
             let serving = stream::serve(Rc::new(client), Transport::Plain(socket));
@@ -184,10 +190,13 @@ struct Open {
     local: Rc<Local>,
     site: Rc<Site>,
     counters: Arc<ListenerCounters>,
+    /// Its place among the worker's connections.
+    entry: usize,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        self.local.clients.leave(self.entry);
         self.counters.of(self.local.shard.worker).open.subtract(1);
         let open = self.site.open.get() - 1;
         self.site.open.set(open);

@@ -9,6 +9,7 @@ pub(crate) mod metrics;
 pub(crate) mod records;
 mod resource;
 pub(crate) mod spans;
+mod throttle;
 
 use std::io;
 use std::sync::Arc;

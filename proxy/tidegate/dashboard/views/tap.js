@@ -16,6 +16,7 @@ export function tap() {
   const fields = [
     field("route", "Route", "all", { list: "tap-routes" }), field("status", "Status", "all, or 5xx,404"),
     field("path", "Path begins with", "/"), field("slowerThan", "Slower than", "0ms"), field("limit", "At most", "100", { inputmode: "numeric" }),
+    field("body", "Body bytes", "0", { inputmode: "numeric", title: "First bytes of each body, where admin.tap.bodies allows it" }),
   ];
   const button = h("button", { type: "submit" }, "Start");
   const clear = h("button", { type: "button", class: "quiet", onclick: () => { list.replaceChildren(); } }, "Clear");
@@ -118,7 +119,12 @@ function request(one) {
         h("span", { class: "soft small" }, ` ${one.headUs === undefined ? "" : `head after ${micros(one.headUs)}, `}${bytes(one.bytesReceived)} received, ${bytes(one.bytesSent)} sent`),
         one.retryStoppedBy && h("div", { class: "small" }, `no further attempt: ${one.retryStoppedBy}`),
         one.traceId && h("div", { class: "small soft" }, "trace ", h("code", null, one.traceId))),
-      heads("Request fields", one.requestHeaders), heads("Answer fields", one.responseHeaders)));
+      heads("Request fields", one.requestHeaders), heads("Answer fields", one.responseHeaders),
+      body("Request body", one.requestBody), body("Answer body", one.responseBody)));
+
+  function body(title, text) {
+    return text && h("li", null, h("span", { class: "step" }), h("details", null, h("summary", { class: "soft" }, `${title}, its first bytes`), h("pre", null, text)));
+  }
 
   function heads(title, list) {
     return list.length > 0 && h("li", null, h("span", { class: "step" }), h("details", null, h("summary", { class: "soft" }, `${title} (${list.length})`),

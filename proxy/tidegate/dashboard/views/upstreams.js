@@ -36,6 +36,7 @@ function card(upstream, seen) {
       ["State", (server) => pill(server.state === "healthy" ? "good" : "bad", server.state.split(", ").map((word) => WORDS[word] ?? word).join(", "))],
       ...(upstream.servers.some((server) => server.zone) ? [["Zone", (server) => server.zone ?? ""]] : []),
       ...(upstream.servers.some((server) => server.priority > 0) ? [["Priority", (server) => String(server.priority), "num"]] : []),
+      ["In flight", (server) => short(server.inFlight), "num"],
       ["Weight", (server) => short(server.weight), "num"],
     ], "No server is known."),
     upstream.servers.length > 50 && h("p", { class: "soft small" }, `and ${upstream.servers.length - 50} more`));

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use super::access::Way;
 use super::answer::{AdminBody, AdminError, json_body, respond, text};
 use super::{
-    Shown, answer, assets, candidate, metrics, peers, profile, releases, servers, shared, stats, tap,
+    Shown, answer, assets, candidate, connections, metrics, peers, profile, releases, servers, shared, stats,
+    tap,
 };
 
 /// A path of the API.
@@ -40,6 +41,7 @@ enum Does {
     Ledger,
     Servers,
     Stats,
+    Connections,
     Part(stats::Part),
     Certificates,
     Explain,
@@ -83,7 +85,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     shows("/metrics", Does::Metrics, "Prometheus, or OpenMetrics for those who accept it"),
     shows("/config", Does::Config, "the running configuration, and why a later one was refused"),
     shows("/stats", Does::Stats, "everything that is counted, in one piece"),
-    shows("/connections", Does::Part(stats::Part::Connections), "clients' connections by listener"),
+    shows(
+        "/connections",
+        Does::Connections,
+        "clients' connections by listener, and each: ?limit=100&order=newest&listener=NAME",
+    ),
     shows("/routes", Does::Part(stats::Part::Routes), "routes with their answers"),
     shows("/upstreams", Does::Part(stats::Part::Upstreams), "upstreams with their servers"),
     shows("/servers", Does::Servers, "servers of each upstream: where they come from, how they are"),
@@ -181,12 +187,20 @@ async fn done(
             respond(StatusCode::OK, kind, metrics::page(shown, form).into_text())
         }
         Does::Config => json_body(&answer::config(shown)),
-        Does::Servers => json_body(&servers::servers(shown)),
+        Does::Servers => json_body(&servers::servers(shown).await),
         Does::Ledger => json_body(&answer::ledger(shown)),
-        Does::Stats => answer::compact(&stats::now(shown)),
-        Does::Part(part) => json_body(&stats::part(shown, part)),
+        Does::Stats => answer::compact(&stats::now(shown).await),
+        Does::Connections => json_body(&connections::connections(head, shown).await?),
+        Does::Part(part) => json_body(&stats::part(shown, part).await),
         Does::Certificates => json_body(&Certificates { certificates: shown.certificates() }),
-        Does::Explain => json_body(&candidate::explain(shown, read(body).await?)?),
+        Does::Explain => {
+            let told = candidate::explain(shown, read(body).await?)?;
+            if accepts(head, "text/plain") {
+                text(StatusCode::OK, told.to_string())
+            } else {
+                json_body(&told)
+            }
+        }
         Does::Diff => json_body(&candidate::diff(shown, &read(body).await?)?),
         Does::Levels if head.method == Method::PUT => {
             may_operate(shown)?;
@@ -228,10 +242,14 @@ fn may_operate(shown: &Shown) -> Result<(), AdminError> {
     }
 }
 
+fn accepts(head: &Parts, kind: &str) -> bool {
+    let accept = head.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains(kind))
+}
+
 /// Browsers go on to the dashboard, everyone else gets a list.
 fn page_or_list(head: &Parts) -> Response<AdminBody> {
-    let accepts = head.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
-    if !accepts.is_some_and(|accept| accept.contains("text/html")) {
+    if !accepts(head, "text/html") {
         return text(StatusCode::OK, index());
     }
     let mut moved = text(StatusCode::FOUND, "the dashboard is at /dashboard/\n");

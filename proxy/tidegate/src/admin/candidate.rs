@@ -15,19 +15,19 @@ use super::answer::{AdminError, problem};
 use crate::inspect;
 
 /// A request as it is asked about.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// None for a connection.
     #[serde(default)]
-    method: String,
+    pub(crate) method: String,
     /// The whole address.
-    url: String,
+    pub(crate) url: String,
     /// The other end of the connection, which decides whether what it says of its client is believed.
-    client_address: Option<IpAddr>,
+    pub(crate) client_address: Option<IpAddr>,
     /// Names and values.
     #[serde(default)]
-    headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 /// A configuration that might come.

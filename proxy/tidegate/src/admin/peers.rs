@@ -175,8 +175,8 @@ async fn push_always(push: plan::Push, tls: Option<Arc<ClientConfig>>, shown: We
 async fn push_once(client: &Client, push: &plan::Push, shown: &Shown) -> Result<(), String> {
     let url: Uri = format!("{}/peers", push.url).parse().map_err(|error| format!("{error}"))?;
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let pushed =
-        Pushed { name: shown.peers.own_name(), time: time.as_secs_f64(), stats: shown.gateway.stats() };
+    let stats = shown.gateway.stats(&shown.gateway.loads().await);
+    let pushed = Pushed { name: shown.peers.own_name(), time: time.as_secs_f64(), stats };
     let body = serde_json::to_vec(&pushed).map_err(|error| error.to_string())?;
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

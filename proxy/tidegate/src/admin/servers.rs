@@ -8,10 +8,11 @@ use super::answer::seconds;
 use crate::discover::SourceState;
 
 /// All upstreams of the configuration that was published last, by name.
-pub(super) fn servers(shown: &Shown) -> Value {
+pub(super) async fn servers(shown: &Shown) -> Value {
+    let loads = shown.gateway.loads().await;
     let Some(snapshot) = shown.gateway.snapshot() else { return json!({}) };
     let one = |name: &String| {
-        let servers = shown.gateway.servers(name).unwrap_or_default();
+        let servers = shown.gateway.loaded_servers(name, &loads).unwrap_or_default();
         let source =
             shown.sources.of(name).map_or_else(|| json!({ "kind": "static" }), |state| source(&state));
         let servers: Vec<Value> = servers.iter().map(server).collect();
@@ -43,6 +44,7 @@ fn server(state: &ServerState) -> Value {
         "priority": server.priority,
         "zone": server.zone.as_deref(),
         "labels": server.labels,
+        "inFlight": state.in_flight,
         "circuit": state.circuit.word(),
         "leftOutBy": state.left_out_by,
         "outlier": state.outlier,

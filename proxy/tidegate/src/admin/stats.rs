@@ -33,7 +33,8 @@ pub(super) struct Told {
 }
 
 /// What is counted now.
-pub(super) fn now(shown: &Shown) -> Told {
+pub(super) async fn now(shown: &Shown) -> Told {
+    let loads = shown.gateway.loads().await;
     let status = &shown.status;
     let rejected = status.rejected.borrow();
     Told {
@@ -51,24 +52,22 @@ pub(super) fn now(shown: &Shown) -> Told {
                 "problems": rejected.problems.iter().map(problem).collect::<Vec<_>>(),
             })
         }),
-        stats: shown.gateway.stats(),
+        stats: shown.gateway.stats(&loads),
     }
 }
 
 /// A part of what is counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    Connections,
     Routes,
     Upstreams,
     Plugins,
 }
 
 /// One part alone.
-pub(super) fn part(shown: &Shown, part: Part) -> Value {
-    let stats = shown.gateway.stats();
+pub(super) async fn part(shown: &Shown, part: Part) -> Value {
+    let stats = shown.gateway.stats(&shown.gateway.loads().await);
     match part {
-        Part::Connections => json!({ "connections": stats.connections, "listeners": stats.listeners }),
         Part::Routes => json!({ "routes": stats.routes, "edges": stats.edges }),
         Part::Upstreams => json!({ "upstreams": stats.upstreams }),
         Part::Plugins => json!({ "plugins": stats.plugins, "modules": stats.modules }),

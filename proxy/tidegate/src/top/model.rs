@@ -144,11 +144,32 @@ impl Model {
                     rate(upstream.requests, old.map(|old| old.requests)),
                     rate(upstream.retries, old.map(|old| old.retries)),
                     rate(upstream.connect_failures, old.map(|old| old.connect_failures)),
+                    upstream.servers.iter().map(|server| server.in_flight).sum::<u64>().to_string(),
                     upstream.pending.to_string(),
                     format!("{healthy} of {}", upstream.servers.len()),
                 ]
             })
             .collect()
+    }
+
+    /// Servers, those with the most requests first.
+    pub(super) fn servers(&self) -> Vec<Cells> {
+        let mut rows: Vec<(u64, Cells)> = Vec::new();
+        for upstream in &self.now().stats.upstreams {
+            rows.extend(upstream.servers.iter().map(|server| {
+                let cells = vec![
+                    upstream.name.clone(),
+                    server.address.clone(),
+                    server.in_flight.to_string(),
+                    server.state.clone(),
+                    server.zone.clone().unwrap_or_default(),
+                    server.weight.to_string(),
+                ];
+                (server.in_flight, cells)
+            }));
+        }
+        rows.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        rows.into_iter().map(|(_, cells)| cells).collect()
     }
 
     /// Plugins with what they cost.
@@ -303,7 +324,7 @@ pub(super) mod tests {
                 { "name": "idle", "hostnames": [], "listeners": ["web"], "upstreams": [], "classes": [0, 0, 0, 0, 0], "connections": 0 },
             ],
             "upstreams": [{ "name": "a", "balance": "random", "servers": [
-                { "address": "127.0.0.1:1", "weight": 1, "priority": 0, "state": "healthy" }, { "address": "127.0.0.1:2", "weight": 1, "priority": 0, "state": "left out" },
+                { "address": "127.0.0.1:1", "weight": 1, "priority": 0, "state": "healthy", "inFlight": 3 }, { "address": "127.0.0.1:2", "weight": 1, "priority": 0, "state": "left out" },
             ], "requests": fast, "retries": 0, "connections": 1, "connectFailures": errors, "overflow": 0, "ejections": 1, "pending": 0, "leftOut": 1 }],
             "plugins": [{ "name": "auth", "requests": fast, "replies": 1, "traps": 0, "timeouts": 0, "refused": 0 }],
             "modules": [{ "plugin": "auth", "version": "abcdef123456", "sha256": "abcdef123456", "since": 1.0, "instances": 2,
@@ -322,7 +343,13 @@ pub(super) mod tests {
         assert!(flow.p50.is_some_and(|p50| p50 < 0.001), "{flow:?}");
         assert!(flow.p99.is_some_and(|p99| (0.01..0.1).contains(&p99)), "{flow:?}");
         assert_eq!(model.routes()[0][..4], ["shop", "198", "0 %", "1.0 %"]);
-        assert_eq!(model.upstreams()[0], ["a", "196", "0", "2.0", "0", "1 of 2"]);
+        assert_eq!(model.upstreams()[0], ["a", "196", "0", "2.0", "3", "0", "1 of 2"]);
+        assert_eq!(model.servers()[0], ["a", "127.0.0.1:1", "3", "healthy", "", "1"]);
+        assert_eq!(
+            model.servers()[1][1..4],
+            ["127.0.0.1:2", "0", "left out"],
+            "an earlier version does not tell"
+        );
         assert_eq!(model.plugins()[0][2], "2 µs");
         assert_eq!(model.failures(), [["upstream_connect", "2.0", "10"]]);
     }

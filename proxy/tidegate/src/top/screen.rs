@@ -15,11 +15,12 @@ pub(super) struct View {
     first: usize,
 }
 
-const TABS: [&str; 4] = ["Routes", "Upstreams", "Plugins", "Failures"];
+const TABS: [&str; 5] = ["Routes", "Upstreams", "Servers", "Plugins", "Failures"];
 
-const HEADS: [&[&str]; 4] = [
+const HEADS: [&[&str]; 5] = [
     &["Route", "Req/s", "4xx", "5xx", "Upstreams"],
-    &["Upstream", "Attempts/s", "Retries/s", "No connection/s", "Waiting", "Healthy"],
+    &["Upstream", "Attempts/s", "Retries/s", "No connection/s", "In flight", "Waiting", "Healthy"],
+    &["Upstream", "Server", "In flight", "State", "Zone", "Weight"],
     &["Plugin", "Req/s", "A call", "Memory", "Replies", "Traps", "Versions"],
     &["Reason", "Now/s", "Since the start"],
 ];
@@ -74,7 +75,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, view: &View) {
     let rows = match view.tab {
         0 => model.routes(),
         1 => model.upstreams(),
-        2 => model.plugins(),
+        2 => model.servers(),
+        3 => model.plugins(),
         _ => model.failures(),
     };
     table(frame, list, HEADS[view.tab], &rows, view.first);
@@ -195,6 +197,9 @@ mod tests {
         }
         view.next();
         assert!(screen(&view, 100).contains("1 of 2"));
+        view.next();
+        assert!(screen(&view, 100).contains("127.0.0.1:1"));
+        view.previous();
         view.previous();
         view.previous();
         assert!(screen(&view, 100).contains("upstream_connect"));

@@ -1,7 +1,7 @@
 //! The admin API: who may use it, what it tells of requests, what it does, the dashboard's files, other gateways.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
@@ -63,6 +63,66 @@ fn counters_of_routes_and_upstreams_are_told_in_one_piece() {
         let part: Value = serde_json::from_str(&gateway.admin(path).1).expect("it is JSON");
         assert_eq!(part[key].as_array().map(Vec::len), stats[key].as_array().map(Vec::len), "{path}");
     }
+}
+
+/// Writes a request and reads the answer up to its last word.
+fn send(stream: &mut TcpStream, path: &str) {
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("it can be written");
+}
+
+fn read_until(stream: &mut TcpStream, end: &str) {
+    let (mut seen, mut byte) = (String::new(), [0]);
+    while !seen.ends_with(end) {
+        stream.read_exact(&mut byte).expect("the rest comes");
+        seen.push(char::from(byte[0]));
+    }
+}
+
+#[test]
+fn connections_are_listed_and_requests_in_flight_counted_by_server() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let folder = Folder::new("admin-connections");
+    let upstream = server.local_addr().expect("it is bound").to_string();
+    let text = configuration("{ address: 127.0.0.1:0 }").replace("127.0.0.1:9", &upstream);
+    folder.write("a.yaml", format!("workers: 1\n{text}"));
+    let gateway = Gateway::start(&folder, "a.yaml");
+    let told = |path: &str| serde_json::from_str::<Value>(&gateway.admin(path).1).expect("it is JSON");
+    assert_eq!(told("/connections")["list"], json!([]));
+
+    let mut first = TcpStream::connect(gateway.web).expect("it listens");
+    for _ in 0..2 {
+        send(&mut first, "/");
+        read_until(&mut first, "hello");
+    }
+    let mut second = TcpStream::connect(gateway.web).expect("it listens");
+    send(&mut second, "/gone");
+    let (mut held, _) = server.accept().expect("the request comes");
+    read_until(&mut held, "\r\n\r\n");
+
+    assert_eq!(told("/servers")["nobody"]["servers"][0]["inFlight"], 1);
+    assert_eq!(told("/stats")["upstreams"][0]["servers"][0]["inFlight"], 1);
+    let address = |stream: &TcpStream| json!(stream.local_addr().expect("it is open").to_string());
+    let newest = told("/connections")["list"].clone();
+    let all: Vec<_> = newest.as_array().into_iter().flatten().collect();
+    assert_eq!(all.len(), 2, "{newest}");
+    for (one, client, requests, active) in [(all[0], &second, 1, 1), (all[1], &first, 2, 0)] {
+        assert_eq!(one["client"], address(client));
+        assert_eq!((&one["requests"], &one["active"]), (&json!(requests), &json!(active)), "{one}");
+        assert_eq!((&one["listener"], &one["protocol"]), (&json!("web"), &json!("http1")), "{one}");
+        assert_eq!((&one["tls"], one["ageSeconds"].is_f64()), (&json!(false), true), "{one}");
+    }
+    let oldest = told("/connections?order=oldest&limit=1&listener=web")["list"].clone();
+    assert_eq!((oldest.as_array().map(Vec::len), &oldest[0]["client"]), (Some(1), &address(&first)));
+    let (status, why) = gateway.admin("/connections?listener=wob");
+    assert_eq!((status, why.as_str()), (400, "listener=wob: there is no such listener\n"));
+
+    held.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").expect("it can be written");
+    read_until(&mut second, "ok");
+    assert_eq!(told("/servers")["nobody"]["servers"][0]["inFlight"], 0);
+    drop(second);
+    let left =
+        |list: &Value| list.as_array().map(Vec::len) == Some(1) && list[0]["client"] == address(&first);
+    while !left(&told("/connections")["list"]) {}
 }
 
 #[test]

@@ -155,6 +155,20 @@ fn commands_show_a_certificate() {
     let swapped = told(&[&name[..], &["--cert", "client.key", "--key", "client.key"]].concat());
     assert!(swapped.contains("client.key: no certificate in it"), "{swapped}");
     assert!(told(&["--cert", "client.pem"]).contains("--key"));
+
+    let certificate = ["--cert", "client.pem", "--key", "client.key", "--admin", &url];
+    let explain = |more: &[&str]| {
+        tidegate(&site.folder, &[&["explain"], &name[..], more, &["GET", "http://any.test/x"]].concat())
+    };
+    let output = explain(&certificate);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("action    answer 200"), "{text}");
+    let refused = explain(&["--admin", &url]);
+    assert!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
+    let tap = [&["tap", "--time", "10ms"], &name[..], &certificate[..]].concat();
+    let output = tidegate(&site.folder, &tap);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("waiting for requests"), "{told}");
 }
 
 #[test]

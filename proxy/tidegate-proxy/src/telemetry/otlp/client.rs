@@ -19,12 +19,15 @@ use tokio::task::spawn_local;
 use tokio_rustls::TlsConnector;
 
 use super::messages::ExportResponse;
-use super::{Secured, Way};
+use super::{Secured, Way, throttle};
 
 /// The largest answer that is read.
 const ANSWER: usize = 64 << 10;
 /// What a message of gRPC has before it: whether it is compressed, and its length.
 const PREFIX: usize = 5;
+
+/// How a call of gRPC went.
+const STATUS: &str = "grpc-status";
 
 /// A request that the collector did not take.
 pub(super) struct Failure {
@@ -116,8 +119,9 @@ impl<'a> Client<'a> {
                 let framed = framed(&message).map_err(Failure::lasting)?;
                 let (head, body, trailers) = answer(sender.send_request(request(builder, framed)?)).await?;
                 accepted(&head)?;
-                let status = trailers.get("grpc-status").or_else(|| head.headers().get("grpc-status"));
-                grpc_accepted(status.map(header::HeaderValue::as_bytes))?;
+                // An answer without messages may have it all in its head.
+                let fields = if trailers.contains_key(STATUS) { &trailers } else { head.headers() };
+                grpc_accepted(fields)?;
                 Ok(body.get(PREFIX..).map_or(0, refused))
             }
         }
@@ -197,14 +201,20 @@ fn accepted(head: &Response<()>) -> Result<(), Failure> {
 }
 
 /// <https://opentelemetry.io/docs/specs/otlp/#failures>
-fn grpc_accepted(status: Option<&[u8]>) -> Result<(), Failure> {
+fn grpc_accepted(fields: &HeaderMap) -> Result<(), Failure> {
+    let status = fields.get(STATUS).map(header::HeaderValue::as_bytes);
     let why = || format!("gRPC status {}", status.map_or("none".into(), String::from_utf8_lossy));
-    match status {
-        Some(b"0") => Ok(()),
+    let again = match status {
+        Some(b"0") => return Ok(()),
         // Cancelled, deadline exceeded, aborted, out of range, unavailable, data loss.
-        Some(b"1" | b"4" | b"10" | b"11" | b"14" | b"15") => Err(Failure::passing(why())),
-        _ => Err(Failure::lasting(why())),
-    }
+        Some(b"1" | b"4" | b"10" | b"11" | b"14" | b"15") => {
+            Some(throttle::asked(fields).unwrap_or(Duration::ZERO))
+        }
+        // Resource exhausted: for good, unless it says when not.
+        Some(b"8") => throttle::asked(fields),
+        _ => None,
+    };
+    Err(Failure { again, ..Failure::lasting(why()) })
 }
 
 /// How many parts of a request an answer says were not taken; what it says otherwise does not matter.
@@ -254,10 +264,19 @@ mod tests {
             (Some("14"), Some(now)),
             (Some("4"), Some(now)),
             (Some("3"), Some(None)),
+            (Some("8"), Some(None)),
             (Some("16"), Some(None)),
             (None, Some(None)),
         ] {
-            assert_eq!(again(grpc_accepted(status.map(str::as_bytes))), expected, "{status:?}");
+            let value = status.map(header::HeaderValue::from_static);
+            let mut fields: HeaderMap =
+                value.map(|value| (header::HeaderName::from_static(STATUS), value)).into_iter().collect();
+            assert_eq!(again(grpc_accepted(&fields)), expected, "{status:?}");
+            // 1 ms, by the details of a status.
+            let details = "GjIKKHR5cGUuZ29vZ2xlYXBpcy5jb20vZ29vZ2xlLnJwYy5SZXRyeUluZm8SBgoEEMCEPQ";
+            fields.insert("grpc-status-details-bin", header::HeaderValue::from_static(details));
+            let lasts = matches!(status, None | Some("0" | "3" | "16"));
+            assert_eq!(again(grpc_accepted(&fields)).flatten().is_some(), !lasts, "{status:?}");
         }
     }
 

@@ -83,6 +83,16 @@ impl Pool {
         self.members.borrow()
     }
 
+    /// Servers with requests in flight: the number of the upstream's counters, the server's, and how many.
+    pub(crate) fn loads(&self) -> Vec<(u64, usize, u32)> {
+        if self.requests.get() == 0 {
+            return Vec::new();
+        }
+        let members = self.members.borrow();
+        let load = |member: &Rc<Member>| (self.cluster.counters.id(), member.id(), member.in_flight.get());
+        members.iter().flatten().map(load).filter(|(_, _, requests)| *requests > 0).collect()
+    }
+
     /// The servers in the order in which they became known, which is that of the configuration at first.
     pub(crate) fn in_order(&self) -> Vec<Rc<Member>> {
         let mut members: Vec<_> = self.members.borrow().iter().flatten().cloned().collect();

@@ -1,0 +1,173 @@
+//! The connections of clients to one worker, for those who ask what there is. Each is entered when it is accepted and taken
+//! out at its end; requests do nothing for that.
+
+use std::cell::RefCell;
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use serde::Serialize;
+use slab::Slab;
+
+use crate::local::{Client, Site};
+use crate::shared::PROTOCOLS;
+
+/// Which connections are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionsWanted {
+    /// At most so many.
+    pub limit: usize,
+    /// Those that have been there for longest; else the newest.
+    pub oldest: bool,
+    /// Those of this listener only.
+    pub listener: Option<String>,
+}
+
+/// A client's connection.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionUse {
+    /// The other end.
+    pub client: SocketAddr,
+    /// Which listener took it.
+    pub listener: String,
+    /// `http1`, `http2` or `bytes`; none: it shakes hands, or has said nothing yet.
+    pub protocol: Option<&'static str>,
+    /// It speaks TLS.
+    pub tls: bool,
+    /// Since it was accepted.
+    pub age_seconds: f64,
+    /// Requests that have begun on it.
+    pub requests: u32,
+    /// Of these, those that are not over.
+    pub active: u32,
+    /// The worker that serves it.
+    pub worker: usize,
+    /// Of no other connection of this worker; greater than those of all before it.
+    pub id: u64,
+}
+
+/// A worker's.
+#[derive(Default)]
+pub(crate) struct Clients(RefCell<Slab<Entry>>);
+
+/// What is known of a connection from its begin.
+pub(crate) struct Entry {
+    pub(crate) id: u64,
+    pub(crate) address: SocketAddr,
+    pub(crate) site: Rc<Site>,
+    pub(crate) tls: bool,
+    /// On the worker's clock.
+    pub(crate) opened: Duration,
+    /// What it speaks, once that is known.
+    pub(crate) speaks: Option<(usize, Weak<Client>)>,
+}
+
+impl Clients {
+    /// A connection has come: its place here.
+    pub(crate) fn enter(&self, entry: Entry) -> usize {
+        self.0.borrow_mut().insert(entry)
+    }
+
+    /// It speaks one of [`PROTOCOLS`].
+    pub(crate) fn speaks(&self, client: &Rc<Client>, protocol: usize) {
+        if let Some(entry) = self.0.borrow_mut().get_mut(client.entry) {
+            entry.speaks = Some((protocol, Rc::downgrade(client)));
+        }
+    }
+
+    /// It has ended.
+    pub(crate) fn leave(&self, place: usize) {
+        drop(self.0.borrow_mut().try_remove(place));
+    }
+
+    /// Those that are wanted, in the order in which they are.
+    pub(crate) fn list(
+        &self,
+        wanted: &ConnectionsWanted,
+        worker: usize,
+        now: Duration,
+    ) -> Vec<ConnectionUse> {
+        let entries = self.0.borrow();
+        let mut first = BinaryHeap::with_capacity(wanted.limit.min(entries.len()) + 1);
+        for (place, entry) in entries.iter().filter(|(_, entry)| entry.is_of(wanted)) {
+            first.push((if wanted.oldest { entry.id } else { u64::MAX - entry.id }, place));
+            if first.len() > wanted.limit {
+                first.pop();
+            }
+        }
+        let sorted = first.into_sorted_vec().into_iter();
+        sorted.filter_map(|(_, place)| Some(entries.get(place)?.told(worker, now))).collect()
+    }
+}
+
+impl Entry {
+    fn is_of(&self, wanted: &ConnectionsWanted) -> bool {
+        wanted.listener.as_ref().is_none_or(|name| self.site.is_named(name))
+    }
+
+    fn told(&self, worker: usize, now: Duration) -> ConnectionUse {
+        let client = self.speaks.as_ref().and_then(|(_, client)| client.upgrade());
+        let (requests, active) =
+            client.map_or((0, 0), |client| (client.exchanges.begun(), client.exchanges.active()));
+        ConnectionUse {
+            client: self.address,
+            listener: self.site.name(),
+            protocol: self.speaks.as_ref().and_then(|(protocol, _)| PROTOCOLS.get(*protocol).copied()),
+            tls: self.tls,
+            age_seconds: now.saturating_sub(self.opened).as_secs_f64(),
+            requests,
+            active,
+            worker,
+            id: self.id,
+        }
+    }
+}
+
+/// The exchanges of a connection: how many have begun and how many are not over, in one number, so that both cost as much as
+/// one of them.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanges(std::cell::Cell<u64>);
+
+/// One that has begun and is not over; the upper half counts what has begun.
+const BEGINS: u64 = 1 << 32 | 1;
+
+impl Exchanges {
+    /// One more.
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.0.set(self.0.get().wrapping_add(BEGINS));
+    }
+
+    /// One is over.
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.0.set(self.0.get().wrapping_sub(1));
+    }
+
+    /// Those that are not over.
+    pub(crate) fn active(&self) -> u32 {
+        self.0.get() as u32
+    }
+
+    /// All that have begun.
+    pub(crate) fn begun(&self) -> u32 {
+        (self.0.get() >> 32) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exchanges_are_counted_from_both_ends() {
+        let exchanges = Exchanges::default();
+        (0..5).for_each(|_| exchanges.begin());
+        (0..3).for_each(|_| exchanges.end());
+        assert_eq!((exchanges.begun(), exchanges.active()), (5, 2));
+        (0..2).for_each(|_| exchanges.end());
+        assert_eq!((exchanges.begun(), exchanges.active()), (5, 0));
+    }
+}

@@ -9,7 +9,7 @@ use crate::case::{Call, Case, Doing};
 use crate::token::{Token, escaped};
 
 /// Callbacks: how a case names them, the export, parameters, result where there is one.
-pub(crate) const CALLBACKS: [(&str, &str, usize, Option<i64>); 32] = [
+pub(crate) const CALLBACKS: [(&str, &str, usize, Option<i64>); 33] = [
     ("initialize", "_initialize", 0, None),
     ("start", "_start", 0, None),
     ("context_create", "proxy_on_context_create", 2, None),
@@ -29,6 +29,7 @@ pub(crate) const CALLBACKS: [(&str, &str, usize, Option<i64>); 32] = [
     ("grpc_trailing", "proxy_on_grpc_receive_trailing_metadata", 3, None),
     ("grpc_close", "proxy_on_grpc_close", 3, None),
     ("foreign", "proxy_on_foreign_function", 3, None),
+    ("redis", "proxy_on_redis_call_response", 4, None),
     ("log", "proxy_on_log", 1, None),
     ("done", "proxy_on_done", 1, Some(1)),
     ("delete", "proxy_on_delete", 1, None),

@@ -20,16 +20,20 @@ fn guest(callbacks: &[(&str, u32)]) -> Vec<u8> {
 }
 
 fn gateway(upstream: &ScriptedUpstream, callbacks: &[(&str, u32)]) -> TestGateway {
+    limited(upstream, &guest(callbacks), "")
+}
+
+fn limited(upstream: &ScriptedUpstream, guest: &[u8], limits: &str) -> TestGateway {
     let yaml = fill(
         "
 listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
-plugins: { guest: { module: guest.wasm } }
+plugins: { guest: { module: guest.wasm, limits: { ${limits} } } }
 routes: [{ name: r, rules: [{ filters: [{ plugin: guest }], forward: [{ upstream: up }] }] }]
 upstreams: { up: { servers: ['${up}'] } }
 ",
-        &[("up", &upstream.address())],
+        &[("up", &upstream.address()), ("limits", &limits)],
     );
-    TestGateway::start_with(&yaml, &[("guest.wasm", &guest(callbacks))])
+    TestGateway::start_with(&yaml, &[("guest.wasm", guest)])
 }
 
 /// What may be held.
@@ -59,6 +63,24 @@ fn a_held_request_past_the_limit_is_413() {
         let gateway = gateway(&upstream, callbacks);
         let answer = post(&gateway, ROOM + 1).response("POST").expect("an answer");
         assert_eq!(answer.status, 413, "{callbacks:?}");
+    }
+}
+
+#[test]
+fn how_much_may_be_held_is_configured() {
+    const UNTIL_THE_END: &str = r#"(module (memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 30000))
+  (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32) (i32.eqz (local.get 2))))"#;
+    let upstream = answering(0);
+    for (limits, bytes, status) in [
+        ("", 2 * ROOM, 413),
+        ("heldBody: 3MiB", 2 * ROOM, 200),
+        ("heldBody: 3MiB", 4 * ROOM, 413),
+        ("heldBody: 64KiB", ROOM, 413),
+    ] {
+        let gateway = limited(&upstream, UNTIL_THE_END.as_bytes(), limits);
+        let answer = post(&gateway, bytes).response("POST").expect("an answer");
+        assert_eq!(answer.status, status, "{limits} {bytes}");
     }
 }
 

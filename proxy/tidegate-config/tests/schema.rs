@@ -20,7 +20,7 @@ impl Secrets for Anything {
 }
 
 /// Every key that users rely on.
-const KEYS: [&str; 135] = [
+const KEYS: [&str; 136] = [
     "admin",
     "address",
     "workers",
@@ -69,6 +69,7 @@ const KEYS: [&str; 135] = [
     "copiedBytes",
     "openCalls",
     "logLines",
+    "heldBody",
     "rebuildAbove",
     "capabilities",
     "upstreams",

@@ -11,15 +11,17 @@ pub(crate) mod zlib;
 use expression::Expressions;
 use http::request;
 use interest::Interest;
+use std::time::Duration;
 
 /// Names of all foreign functions, in order.
-pub const FOREIGN_FUNCTIONS: [&str; 24] = [
+pub const FOREIGN_FUNCTIONS: [&str; 25] = [
     "clear_route_cache",
     "compress",
     "declare_property",
     "expr_create",
     "expr_delete",
     "expr_evaluate",
+    "get_log_level",
     "set_envoy_filter_state",
     "sign",
     "tidegate_break_off",
@@ -48,6 +50,8 @@ pub(crate) struct Definitions {
     pub(crate) declared: Vec<Declared>,
     /// Which requests it is shown; none: all.
     pub(crate) interest: Option<Interest>,
+    /// Upstreams with Redis that a guest of Higress has named, and how long its calls wait.
+    pub(crate) redis: Vec<(String, Duration)>,
 }
 
 impl Definitions {

@@ -23,6 +23,8 @@ pub struct Limits {
     pub open_calls: usize,
     /// Lines that one instance may log in a second.
     pub log_lines: u32,
+    /// Bytes that the guest may hold back of one side of a stream; past them its stream fails.
+    pub held_bytes: usize,
     /// With more memory than this an instance is [worn](crate::Instance::is_worn).
     pub rebuild_above: usize,
 }
@@ -45,6 +47,7 @@ impl Default for Limits {
             copied_bytes: u64::MAX,
             open_calls: 1024,
             log_lines: 1000,
+            held_bytes: 1 << 20,
             rebuild_above: 24 << 20,
         }
     }

@@ -78,13 +78,14 @@ struct Wants {
 }
 
 /// Callbacks that come whatever a request is doing.
-const BY_ITSELF: [&str; 6] = [
+const BY_ITSELF: [&str; 7] = [
     "proxy_on_tick",
     "proxy_on_queue_ready",
     "proxy_on_http_call_response",
     "proxy_on_grpc_receive",
     "proxy_on_grpc_close",
     "proxy_on_foreign_function",
+    "proxy_on_redis_call_response",
 ];
 
 impl Plugin {

@@ -66,6 +66,8 @@ pub(crate) struct State {
     pub(crate) answer: Answer,
     /// Tokens of the HTTP and foreign calls that are not answered yet.
     pub(crate) calls: Vec<u32>,
+    /// Those of them whose answers are told by `proxy_on_redis_call_response`.
+    pub(crate) redis_calls: Vec<u32>,
     /// Tokens of calls of every kind, with the streams in whose names they were made.
     pub(crate) callers: Vec<(u32, u32)>,
     pub(crate) grpc: grpc::Calls,
@@ -133,6 +135,7 @@ impl State {
             effects: VecDeque::new(),
             answer: Answer::None,
             calls: Vec::new(),
+            redis_calls: Vec::new(),
             callers: Vec::new(),
             grpc: grpc::Calls::default(),
             last_status: 0,
@@ -384,9 +387,13 @@ impl State {
 
     #[cold]
     fn give_up(&mut self, id: u32) {
-        let foreign = |&(token, caller): &(u32, u32)| caller == id && Kind::of(token) == Some(Kind::Foreign);
+        let redis = std::mem::take(&mut self.redis_calls);
+        let foreign = |&(token, caller): &(u32, u32)| {
+            caller == id && Kind::of(token) == Some(Kind::Foreign) && !redis.contains(&token)
+        };
         let tokens: Vec<u32> =
             self.callers.extract_if(.., |call| foreign(call)).map(|(token, _)| token).collect();
+        self.redis_calls = redis;
         self.calls.retain(|token| !tokens.contains(token));
         self.effects.extend(tokens.into_iter().map(|token| Effect::ForeignCancel { token }));
     }

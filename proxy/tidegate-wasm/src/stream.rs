@@ -275,6 +275,8 @@ pub(crate) struct Stream {
     pub(crate) left: bool,
     /// The guest wrote to the request's head.
     pub(crate) changed: bool,
+    /// What it wrote there is not to lead to another rule.
+    pub(crate) stays: bool,
     pub(crate) info: Rc<StreamInfo>,
     /// What the plugins of the request share.
     pub(crate) facts: Option<Rc<Facts>>,
@@ -326,6 +328,7 @@ impl Stream {
             logged: false,
             left: false,
             changed: false,
+            stays: false,
             facts,
             info,
             opened: now,

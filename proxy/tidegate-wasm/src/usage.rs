@@ -67,6 +67,8 @@ const TRAFFIC: &[Traffic] = &[
     traffic("proxy_dequeue_shared_queue", &[], Some(2)),
     traffic("proxy_define_metric", &[2], None),
     traffic("proxy_call_foreign_function", &[1, 3], Some(5)),
+    traffic("proxy_redis_init", &[1, 3, 5], None),
+    traffic("proxy_redis_call", &[1, 3], None),
     traffic("proxy_get_status", &[], Some(2)),
 ];
 

@@ -139,6 +139,8 @@ pub struct PluginLimitsDocument {
     /// Lines that an instance may log in a second. Default: 1000.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub log_lines: Option<u32>,
+    /// Bytes of one body that the module may hold back. Default: `1MiB`.
+    pub held_body: Option<ByteSize>,
     /// A worker's instance with more memory than this is replaced. Default: three quarters of `memory`.
     pub rebuild_above: Option<ByteSize>,
 }

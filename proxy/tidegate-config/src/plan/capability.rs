@@ -20,13 +20,14 @@ pub struct Capabilities {
 }
 
 /// Names of the foreign functions that the host has, in order.
-pub const FOREIGN_FUNCTIONS: [&str; 24] = [
+pub const FOREIGN_FUNCTIONS: [&str; 25] = [
     "clear_route_cache",
     "compress",
     "declare_property",
     "expr_create",
     "expr_delete",
     "expr_evaluate",
+    "get_log_level",
     "set_envoy_filter_state",
     "sign",
     "tidegate_break_off",

@@ -37,6 +37,8 @@ pub struct PluginLimits {
     pub open_calls: usize,
     /// Lines that an instance may log in a second (default 1000).
     pub log_lines: u32,
+    /// Bytes of one body, or of one side of a connection, that the guest may hold back (default 1 MiB).
+    pub held_body: usize,
     /// A worker's instance with more memory than this is replaced (default three quarters of `memory`).
     pub rebuild_above: usize,
 }
@@ -53,6 +55,7 @@ impl Default for PluginLimits {
             copied_bytes: u64::MAX,
             open_calls: 1024,
             log_lines: 1000,
+            held_body: 1 << 20,
             rebuild_above: Self::rebuilt_above(32 << 20),
         }
     }
@@ -87,6 +90,7 @@ impl PluginLimits {
         note("copiedBytes", self.copied_bytes != other.copied_bytes, &self.copied_bytes);
         note("openCalls", self.open_calls != other.open_calls, &self.open_calls);
         note("logLines", self.log_lines != other.log_lines, &self.log_lines);
+        note("heldBody", self.held_body != other.held_body, &self.held_body);
         note("rebuildAbove", self.rebuild_above != other.rebuild_above, &self.rebuild_above);
         all
     }

@@ -220,7 +220,7 @@ impl Exchange {
             self.record.added = None;
         }
         let asked = guest.clears_route();
-        self.record.reroute.stepped(left.changed, asked);
+        self.record.reroute.stepped(left.changed && !left.stays, asked);
         let mut head = left.head;
         let body = body.unwrap_or_else(|mut through| {
             if through.lies_about_length() {

@@ -17,9 +17,6 @@ use crate::http::body::{Body, BodyError, Piece, piece};
 use crate::http::fail::{Fail, Reason};
 use crate::http::reply::Reply;
 
-/// Bytes that a guest may hold back of one body.
-pub(crate) const HELD: usize = 1024 * 1024;
-
 /// See the module.
 pub(crate) struct GuestBody {
     inner: Body,
@@ -110,7 +107,7 @@ impl GuestBody {
         }
         let mut body = Self { ended: true, ..Self::new(Body::Empty, guest.clone(), side) };
         match decision {
-            Decision::Hold | Decision::Wait if body.buffered() > HELD => return Err(body.too_much()),
+            Decision::Hold | Decision::Wait if body.holds_too_much() => return Err(body.too_much()),
             Decision::Go | Decision::Hold => body.state = State::Held,
             Decision::Wait => body.state = State::Shut,
             Decision::Reply(reply) => body.state = State::Broken(body.note(End::Reply(reply))),
@@ -231,7 +228,7 @@ impl GuestBody {
         })?;
         match decision {
             Decision::Go if self.guest.is_out() => self.take(),
-            Decision::Hold | Decision::Wait if self.buffered() > HELD => return Err(self.too_much()),
+            Decision::Hold | Decision::Wait if self.holds_too_much() => return Err(self.too_much()),
             _ => {}
         }
         Ok(decision)
@@ -263,6 +260,10 @@ impl GuestBody {
     }
 
     /// The guest holds more than it may.
+    fn holds_too_much(&self) -> bool {
+        self.buffered() > self.guest.may_hold()
+    }
+
     fn too_much(&self) -> Fail {
         Fail::filter(match self.side {
             Side::Request => Reason::TooLarge,

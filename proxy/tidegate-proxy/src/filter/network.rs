@@ -140,6 +140,11 @@ impl NetworkGuest {
         self.host.with(|instance| instance.take_data(self.id, side))
     }
 
+    /// Bytes that the guest may hold back of one side; a connection of which it wants more is cut.
+    pub(crate) fn may_hold(&self) -> usize {
+        self.host.plugin().spec().limits.held_bytes
+    }
+
     /// How many bytes of a side are held.
     pub(crate) fn buffered(&self, side: Side) -> usize {
         self.host.with(|instance| instance.buffered_data(self.id, side))

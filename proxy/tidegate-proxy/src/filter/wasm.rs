@@ -209,6 +209,11 @@ impl Guest {
         self.host.plugin()
     }
 
+    /// Bytes that the guest may hold back of one body.
+    pub(crate) fn may_hold(&self) -> usize {
+        self.plugin().spec().limits.held_bytes
+    }
+
     /// Whether the guest has anything to do with this side's body and trailers.
     pub(crate) fn wants_body(&self, side: Side) -> bool {
         let plugin = self.plugin();

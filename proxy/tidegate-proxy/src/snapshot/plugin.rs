@@ -35,6 +35,7 @@ fn limits(plan: &plan::PluginLimits) -> Limits {
         copied_bytes: plan.copied_bytes,
         open_calls: plan.open_calls,
         log_lines: plan.log_lines,
+        held_bytes: plan.held_body,
         rebuild_above: plan.rebuild_above,
     }
 }

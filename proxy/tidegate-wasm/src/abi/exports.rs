@@ -77,7 +77,7 @@ type OnHttpCallResponse = Callback<(u32, u32, u32, u32, u32), ()>;
 pub(crate) type OnGrpc = Callback<(u32, u32, u32), ()>;
 
 /// What the host looks for in a module, in the order of [`Exports`]' fields.
-const CALLBACKS: [&str; 25] = [
+const CALLBACKS: [&str; 26] = [
     "proxy_on_context_create",
     "proxy_on_vm_start",
     "proxy_on_configure",
@@ -100,6 +100,7 @@ const CALLBACKS: [&str; 25] = [
     "proxy_on_grpc_receive_trailing_metadata",
     "proxy_on_grpc_close",
     "proxy_on_foreign_function",
+    "proxy_on_redis_call_response",
     "proxy_on_log",
     "proxy_on_done",
     "proxy_on_delete",
@@ -158,6 +159,7 @@ pub(crate) struct Exports {
     pub(crate) grpc_trailing_metadata: Option<OnGrpc>,
     pub(crate) grpc_close: Option<OnGrpc>,
     pub(crate) foreign_function: Option<Callback<(u32, u32, u32), ()>>,
+    pub(crate) redis_response: Option<Callback<(u32, u32, u32, u32), ()>>,
     pub(crate) log: Option<Callback<u32, ()>>,
     pub(crate) done: Option<Callback<u32, u32>>,
     pub(crate) delete: Option<Callback<u32, ()>>,
@@ -189,6 +191,7 @@ impl Exports {
             grpc_trailing_metadata,
             grpc_close,
             foreign_function,
+            redis_response,
             log,
             done,
             delete,
@@ -216,6 +219,7 @@ impl Exports {
             grpc_trailing_metadata: grpc_trailing_metadata.map(Callback::at),
             grpc_close: grpc_close.map(Callback::at),
             foreign_function: foreign_function.filter(|_| abi != AbiVersion::V0_1_0).map(Callback::at),
+            redis_response: redis_response.filter(|_| abi == AbiVersion::V0_2_1).map(Callback::at),
             log: log.map(Callback::at),
             done: done.map(Callback::at),
             delete: delete.map(Callback::at),
@@ -281,6 +285,7 @@ fn expected(name: &str, abi: AbiVersion) -> Option<(usize, usize)> {
         "proxy_on_http_call_response" => (5, 0),
         "proxy_on_grpc_receive_initial_metadata" | "proxy_on_grpc_receive_trailing_metadata" => (3, 0),
         "proxy_on_grpc_receive" | "proxy_on_grpc_close" => (3, 0),
+        "proxy_on_redis_call_response" if abi == AbiVersion::V0_2_1 => (4, 0),
         "proxy_on_foreign_function" if abi != AbiVersion::V0_1_0 => (3, 0),
         _ => return None,
     })

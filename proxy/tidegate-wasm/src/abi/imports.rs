@@ -9,6 +9,7 @@ mod foreign;
 mod grpc;
 mod metrics;
 mod property;
+mod redis;
 mod reply;
 mod shared;
 mod stream;
@@ -71,7 +72,7 @@ impl Imports {
             _ => imports.link_second()?,
         }
         if abi == AbiVersion::V0_2_1 {
-            host! { imports: "proxy_get_log_level" = system::log_level, (at: u32); }
+            imports.link_latest()?;
         }
         wasi::link(&mut imports)?;
         Ok(imports)
@@ -188,6 +189,17 @@ impl Imports {
             "proxy_increment_metric" = metrics::increment, (metric: u32, by: i64);
             "proxy_record_metric" = metrics::record, (metric: u32, value: i64);
             "proxy_get_metric" = metrics::value, (metric: u32, at: u32);
+        }
+        Ok(())
+    }
+
+    /// What came with 0.2.1, and what Higress adds to it.
+    fn link_latest(&mut self) -> wasmtime::Result<()> {
+        host! { self:
+            "proxy_get_log_level" = system::log_level, (at: u32);
+            "proxy_redis_init" = redis::init,
+                (to: u32, tos: u32, user: u32, users: u32, password: u32, passwords: u32, timeout: u32);
+            "proxy_redis_call" = redis::call, (to: u32, tos: u32, query: u32, queries: u32, token: u32);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 const COMMANDS: usize = 64;
 
 /// The longest wait.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What would change the connection, which all plugins of a worker share, or hold up those that wait behind it.
 const REFUSED: [&str; 31] = [
@@ -53,13 +53,19 @@ pub(crate) fn read(args: &[u8]) -> Option<ForeignCall> {
     let (name, commands) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
     let upstream = std::str::from_utf8(name).ok()?.to_owned();
     let timeout = Duration::from_millis(u64::from(u32::from_le_bytes(*millis)).max(1)).min(PATIENCE);
-    let (mut left, mut count) = (commands, 0);
+    let count = self::commands(commands)?;
+    let commands = Bytes::copy_from_slice(commands);
+    Some(ForeignCall::Redis { upstream, timeout, commands, count })
+}
+
+/// How many commands these bytes are; none: they are malformed, or have one that is refused.
+pub(crate) fn commands(bytes: &[u8]) -> Option<usize> {
+    let (mut left, mut count) = (bytes, 0);
     while !left.is_empty() {
         left = command(left)?;
         count += 1;
     }
-    let commands = Bytes::copy_from_slice(commands);
-    (1..=COMMANDS).contains(&count).then_some(ForeignCall::Redis { upstream, timeout, commands, count })
+    (1..=COMMANDS).contains(&count).then_some(count)
 }
 
 /// What follows a command.

@@ -37,10 +37,17 @@ impl Instance {
         state.last_status = status.number();
         state.status_message = message;
         state.answer = Answer::Foreign(bytes);
-        let told = self.call_root(now, |exports, store| match &exports.foreign_function {
-            Some(function) => function.call(store, (ROOT, token, size)),
-            None => Ok(()),
-        });
+        let redis = state.redis_calls.iter().position(|known| *known == token);
+        let told = match redis.map(|at| state.redis_calls.swap_remove(at)) {
+            Some(_) => self.call_root(now, |exports, store| match &exports.redis_response {
+                Some(function) => function.call(store, (ROOT, token, u32::from(status != Status::Ok), size)),
+                None => Ok(()),
+            }),
+            None => self.call_root(now, |exports, store| match &exports.foreign_function {
+                Some(function) => function.call(store, (ROOT, token, size)),
+                None => Ok(()),
+            }),
+        };
         let state = self.store.data_mut();
         state.answer = Answer::None;
         state.status_message.clear();

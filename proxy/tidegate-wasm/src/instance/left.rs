@@ -18,6 +18,8 @@ pub struct LeftHead {
     pub head: Rc<request::Parts>,
     /// The guest has written to it.
     pub changed: bool,
+    /// The rule is not to be chosen again for that.
+    pub stays: bool,
     /// The fields of [`Pending`](crate::Pending) are not in it.
     pub pending: bool,
 }
@@ -55,7 +57,7 @@ impl Instance {
         if keep {
             stream.request_gone = Some(head.clone());
         }
-        Ok(Some(LeftHead { head, changed, pending: stream.pending.is_some() }))
+        Ok(Some(LeftHead { head, changed, stays: stream.stays, pending: stream.pending.is_some() }))
     }
 
     /// The response's head, as the guest left it; to be taken after [`Step::Continue`](crate::Step::Continue), a resume or

@@ -13,6 +13,9 @@ const MEMORY_LEAST: u64 = 64 << 10;
 /// Memory that a module can have at most: all that 32 bits reach.
 const MEMORY_MOST: u64 = 4 << 30;
 
+/// What the host keeps of one body at most.
+const HELD_MOST: u64 = 64 << 20;
+
 /// The limits of a plugin.
 pub(super) fn limits(
     check: &mut Check<'_>,
@@ -40,6 +43,7 @@ pub(super) fn narrow(
     wider.bytes("copiedBytes", narrowed.copied_bytes, own.copied_bytes);
     wider.count("openCalls", narrowed.open_calls, own.open_calls);
     wider.count("logLines", narrowed.log_lines, own.log_lines);
+    wider.bytes("heldBody", narrowed.held_body, own.held_body);
     if written.rebuild_above.is_some() {
         wider.bytes("rebuildAbove", narrowed.rebuild_above, own.rebuild_above);
     }
@@ -64,6 +68,10 @@ fn read(
         let fault = Fault::new("a module cannot work without a byte");
         check.fault(&path.key("copiedBytes"), fault.hint("for instance 16MiB"));
     }
+    if let Some(held) = written.held_body.filter(|held| held.0 > HELD_MOST) {
+        let fault = Fault::new(format!("a module cannot hold back {} bytes", held.0));
+        check.fault(&path.key("heldBody"), fault.hint("at most 64MiB"));
+    }
     let usual = PluginLimits::rebuilt_above(memory);
     // What follows from the memory does so again for another one.
     let follows = default.rebuild_above == PluginLimits::rebuilt_above(default.memory);
@@ -80,6 +88,7 @@ fn read(
         copied_bytes: written.copied_bytes.map_or(default.copied_bytes, |bytes| bytes.0),
         open_calls: number(written.open_calls, default.open_calls),
         log_lines: written.log_lines.unwrap_or(default.log_lines),
+        held_body: written.held_body.map_or(default.held_body, |bytes| size(bytes.0)),
         rebuild_above: written.rebuild_above.map_or(above, |bytes| size(bytes.0)),
     }
 }

@@ -21,9 +21,6 @@ use crate::http::fail::Reason;
 use crate::time::Deadline;
 use crate::transport::Stream;
 
-/// Bytes that one plugin may hold of one side; a connection of which it wants more is cut.
-const HELD: usize = 1024 * 1024;
-
 /// The plugins of one connection.
 pub(super) struct Chain {
     links: Vec<Link>,
@@ -231,7 +228,7 @@ impl Chain {
                 continue;
             }
             if !link.let_pass(side, &mut bytes, &mut end).map_err(End::of)? {
-                let too_many = link.guest.buffered(side) > HELD;
+                let too_many = link.guest.buffered(side) > link.guest.may_hold();
                 return if too_many { Err(End::of(Reason::TooLarge)) } else { Ok(()) };
             }
         }

@@ -19,7 +19,7 @@ pub(super) fn bytes(
     pointer: u32,
     size: u32,
 ) -> Answer {
-    let kind = BufferKind::from_number(kind).ok_or(Status::BadArgument)?;
+    let kind = readable(caller.data(), kind)?;
     let end = u64::from(start) + u64::from(max);
     let end = usize::try_from(end).map_err(|_| Status::BadArgument)?;
     let part = |buffer: &[u8]| {
@@ -48,7 +48,7 @@ pub(super) fn bytes(
 
 /// `proxy_get_buffer_status`: the length; there are no flags.
 pub(super) fn status(caller: &mut Caller<'_, State>, kind: u32, len: u32, flags: u32) -> Answer {
-    let kind = BufferKind::from_number(kind).ok_or(Status::BadArgument)?;
+    let kind = readable(caller.data(), kind)?;
     let (mut memory, state) = split(caller)?;
     let side = state.stream().and_then(|stream| stream.side_of(kind));
     let bytes = match state.stream_mut().zip(side) {
@@ -114,6 +114,13 @@ pub(super) fn configuration(caller: &mut Caller<'_, State>, pointer: u32, size: 
     let own = fixed(state, BufferKind::PluginConfiguration);
     let config = own.unwrap_or_else(|| state.plugin.spec.vm_config.clone());
     give(caller, &config, pointer, size)
+}
+
+/// The number 9 is Higress's for the replies of Redis, while a guest is told of some.
+fn readable(state: &State, kind: u32) -> Result<BufferKind, Status> {
+    let replies =
+        || (kind == 9 && matches!(state.answer, CallAnswer::Foreign(_))).then_some(BufferKind::CallData);
+    BufferKind::from_number(kind).or_else(replies).ok_or(Status::BadArgument)
 }
 
 /// A buffer that guests only read.

@@ -45,6 +45,7 @@ pub(super) fn call(
     match name {
         b"clear_route_cache" => stream::clear_route_of(state)?,
         b"tidegate_limit" => limit(state, args, &mut result)?,
+        b"get_log_level" => result.extend(state.plugin.log_level().number().to_le_bytes()),
         b"compress" => result = zlib::compress(args)?,
         b"uncompress" => result = zlib::uncompress(args)?,
         b"set_envoy_filter_state" => set_filter_state(state, args)?,

@@ -34,6 +34,12 @@ pub(super) fn set(caller: &mut Caller<'_, State>, path: u32, paths: u32, value: 
         let stream = state.stream_mut().ok_or(Status::NotFound)?;
         return say_of_span(stream, name, value);
     }
+    // Higress's way to say that what the guest writes is not to lead to another rule.
+    if path == b"clear_route_cache"
+        && let Some(stream) = state.stream_mut()
+    {
+        stream.stays = value == b"off";
+    }
     let fixed =
         state.definitions.declared.iter().any(|declared| declared.readonly && *declared.name == *path);
     let facts = state.stream_mut().ok_or(Status::NotFound)?.facts();
@@ -94,6 +100,7 @@ pub(super) fn find(state: &State, path: &[u8], out: &mut Vec<u8>) -> Result<Kind
     let found = match (first, stream) {
         (b"plugin_name", _) => text(out, state.plugin.name()),
         (b"plugin_root_id", _) => text(out, &state.plugin.spec.root_id),
+        (b"plugin_vm_memory", _) => number(out, state.limiter.size as u64),
         (b"plugin_vm_id", _) => text(out, &state.plugin.spec.vm_id),
         (b"xds", _) if cut(rest).0 == b"node" => node(state, cut(rest).1, out),
         (_, None) => None,

@@ -10,6 +10,7 @@ mod connections;
 mod levels;
 mod metrics;
 mod peers;
+mod places;
 mod profile;
 mod push;
 mod releases;
@@ -28,6 +29,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_config::plan;
@@ -42,6 +45,7 @@ use access::{Access, Way};
 pub(crate) use candidate::Asked;
 pub(crate) use levels::Levels;
 use peers::Peers;
+use places::Place;
 use push::Pushing;
 use sockets::{Change, Sockets};
 
@@ -132,11 +136,12 @@ impl Shown {
 }
 
 /// Serves one connection, until what it came in by is `over`: then it ends with the answer that is on its way.
-async fn serve<S>(stream: S, way: Way, over: impl Future<Output = ()>, shown: Rc<Shown>)
+async fn serve<S>(stream: S, way: Way, over: impl Future<Output = ()>, shown: Rc<Shown>, place: &Rc<Place>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
+        place.asked(matches!(request.uri().path(), "/tap" | "/profile"));
         let shown = Rc::clone(&shown);
         async move { Ok::<_, Infallible>(api::answer(request, way, &shown).await) }
     });

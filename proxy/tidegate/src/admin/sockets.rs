@@ -14,13 +14,14 @@ use anyhow::{Context, Result, bail};
 use rustls::ServerConfig;
 use tidegate_config::plan;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use super::access::Way;
+use super::places::{Place, Places};
 use super::{Shown, serve};
 
 /// What listens now.
@@ -179,21 +180,28 @@ fn begin(
 }
 
 async fn accept(listener: Listener, tls: watch::Receiver<Tls>, shown: Rc<Shown>) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    let places = Places::new(MOST_CONNECTIONS);
+    loop {
         let shown = Rc::clone(&shown);
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                let tls = tls.clone();
+                let (place, tls) = (places.take(), tls.clone());
                 spawn_local(async move {
-                    serve_tcp(stream, tls, shown).await;
-                    drop(place);
+                    tokio::select! {
+                        () = serve_tcp(stream, tls, shown, &place) => {}
+                        () = place.wanted() => {}
+                    }
+                    place.free();
                 });
             }),
             Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                let place = places.take();
                 spawn_local(async move {
-                    serve(stream, Way::Socket, std::future::pending(), shown).await;
-                    drop(place);
+                    tokio::select! {
+                        () = serve(stream, Way::Socket, std::future::pending(), shown, &place) => {}
+                        () = place.wanted() => {}
+                    }
+                    place.free();
                 });
             }),
         };
@@ -206,15 +214,15 @@ async fn accept(listener: Listener, tls: watch::Receiver<Tls>, shown: Rc<Shown>)
 }
 
 /// Serves a connection to the address, as long as what it speaks is what the configuration says.
-async fn serve_tcp(stream: TcpStream, mut tls: watch::Receiver<Tls>, shown: Rc<Shown>) {
+async fn serve_tcp(stream: TcpStream, mut tls: watch::Receiver<Tls>, shown: Rc<Shown>, place: &Rc<Place>) {
     let config = tls.borrow_and_update().clone();
     // An error means that nothing listens any more: it ends too.
     let over = async move { drop(tls.changed().await) };
-    let Some(config) = config else { return serve(stream, Way::Address, over, shown).await };
+    let Some(config) = config else { return serve(stream, Way::Address, over, shown, place).await };
     match timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await {
         Ok(Ok(stream)) => {
             let certified = stream.get_ref().1.peer_certificates().is_some();
-            serve(stream, if certified { Way::Certified } else { Way::Address }, over, shown).await;
+            serve(stream, if certified { Way::Certified } else { Way::Address }, over, shown, place).await;
         }
         Ok(Err(error)) => debug!(%error, "admin connection: TLS"),
         Err(_) => debug!("admin connection: no TLS handshake in time"),
@@ -224,7 +232,7 @@ async fn serve_tcp(stream: TcpStream, mut tls: watch::Receiver<Tls>, shown: Rc<S
 /// Longest time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Open connections to a place of the admin API; more wait to be accepted.
+/// Open connections to the address, and to the socket; a further one takes the place of another.
 const MOST_CONNECTIONS: usize = 64;
 
 /// The gateway's user and group may connect.

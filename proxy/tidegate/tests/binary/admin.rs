@@ -159,6 +159,31 @@ fn a_request_is_explained_and_a_candidate_compared_without_running_it() {
     assert_eq!(gateway.get("/tea/green").0, 418, "nothing has changed");
 }
 
+/// Probes are answered, whoever holds connections open.
+#[test]
+fn silent_clients_keep_nobody_out() {
+    let folder = Folder::new("admin-silent");
+    folder.write("a.yaml", configuration("{ address: 127.0.0.1:0 }"));
+    let gateway = Gateway::start(&folder, "a.yaml");
+    let mut tap = TcpStream::connect(gateway.admin).expect("it listens");
+    write!(tap, "GET /tap HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("it can be written");
+    let mut first = [0; 12];
+    tap.read_exact(&mut first).expect("the head comes at once");
+    let beginnings =
+        ["", "GET /stats", "POST /explain HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{"];
+    let mut silent = Vec::new();
+    for turn in 0..200 {
+        let mut stream = TcpStream::connect(gateway.admin).expect("it listens");
+        stream.write_all(beginnings[turn % 3].as_bytes()).expect("it can be written");
+        silent.push(stream);
+    }
+    assert_eq!(gateway.admin("/readyz").0, 200);
+    // Whoever has asked for something that takes its time stays.
+    assert_eq!(gateway.get("/tea").0, 418);
+    let mut line = [0; 512];
+    assert!(tap.read(&mut line).expect("the connection stays") > 0);
+}
+
 #[test]
 fn a_token_is_wanted_by_all_but_probes() {
     let folder = Folder::new("admin-token");

@@ -84,6 +84,7 @@ fn a_rule_narrows_its_limits_and_only_its_own() {
     assert_eq!(ask(&gateway, "/narrow", "-").status, 503);
     assert_eq!(ask(&gateway, "/filtered", "-").status, 200);
     assert_eq!(failures(&gateway, "plugin_host_calls"), 1.0);
+    assert_eq!(gateway.metric("tidegate_plugin_requests_total", "plugin=\"guest\""), 3.0, "of both rules");
 }
 
 #[test]

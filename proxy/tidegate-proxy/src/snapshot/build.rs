@@ -15,7 +15,7 @@ use crate::filter::entry::Plugin;
 use crate::filter::version::Version;
 use crate::http::headers::CompiledChanges;
 use crate::route::{RouteTable, StreamTable};
-use crate::shared::{PerWorker, Rollout};
+use crate::shared::{PerWorker, PluginCounters, Rollout};
 use crate::snapshot::logs::Logs;
 use crate::snapshot::pushes::MetricsPush;
 use crate::snapshot::rollouts::Known;
@@ -115,7 +115,9 @@ impl Snapshot {
         for spec in &plan.plugins {
             let known = || plugins.iter().chain(previous.iter().flat_map(|p| &p.plugins));
             let (recorder, version) = (recorder(spec, assets, known())?, version(spec, assets, known()));
-            plugins.push(Plugin { recorder, version, ..plugin(spec, &plan, assets, previous) });
+            let counters =
+                known().find(|other| *other.name == *spec.name).map(|other| other.counters.clone());
+            plugins.push(Plugin { recorder, version, ..plugin(spec, &plan, assets, counters) });
         }
         let known = Known::new(previous, WORKERS);
         let canaries = known.canaries(&plan, &plugins);
@@ -278,10 +280,14 @@ fn action(
     })
 }
 
-fn plugin(spec: &plan::Plugin, plan: &Plan, assets: &Assets, previous: Option<&Snapshot>) -> Plugin {
-    let counters = previous
-        .and_then(|previous| previous.plugins.iter().find(|p| *p.name == *spec.name))
-        .map_or_else(|| Arc::new(PerWorker::new(WORKERS)), |p| p.counters.clone());
+/// `counters` are those of its name, which all of its configurations and versions share.
+fn plugin(
+    spec: &plan::Plugin,
+    plan: &Plan,
+    assets: &Assets,
+    counters: Option<Arc<PluginCounters>>,
+) -> Plugin {
+    let counters = counters.unwrap_or_else(|| Arc::new(PerWorker::new(WORKERS)));
     let callable = spec
         .callable
         .iter()

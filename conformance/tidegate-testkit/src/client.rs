@@ -13,8 +13,9 @@ use crate::message::{ReadError, Response, read_response};
 use crate::tls::{Authority, Certificate};
 use crate::wire::{End, Transport, Wire};
 
-/// How long a test waits for something that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a test waits for something that must happen: longer than a machine with other work may take, shorter than
+/// the default limits that would make it happen by themselves.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection to the gateway, used byte by byte.
 #[derive(Debug)]

@@ -76,8 +76,10 @@ impl TestGateway {
         let plan = load(yaml).unwrap_or_else(|error| panic!("{error}"));
         // Ticks are much shorter than any limit that a test sets.
         let epoch_tick = Duration::from_millis(1);
-        let engine = Engine::new(EngineOptions { cache_dir: None, epoch_tick });
-        let engine = engine.expect("an engine without a cache has nothing to fail at");
+        // Many gateways run the same filters: one of them compiles each, which takes seconds.
+        let cache_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-modules");
+        let engine = Engine::new(EngineOptions { cache_dir: Some(cache_dir), epoch_tick });
+        let engine = engine.expect("the target folder is the user's own");
         engine.measure_threads(tidegate_proxy::thread_time);
         let workers = plan.workers.unwrap_or(NonZeroUsize::MIN);
         let options = GatewayOptions { workers, engine: engine.clone(), epoch_tick };

@@ -1,6 +1,8 @@
 //! How a server is chosen, on real sockets: by what a request is known by, by priority, by label.
 
-use tidegate_testkit::{Answer, Cause, LogFile, RawClient, ScriptedUpstream, Server, TestGateway, fill};
+use tidegate_testkit::{
+    Answer, Cause, LogFile, Nobody, RawClient, ScriptedUpstream, Server, TestGateway, fill,
+};
 
 const CONFIG: &str = "
 ${zone}
@@ -86,7 +88,8 @@ fn a_header_leads_to_its_server_on_every_connection_and_worker() {
             ", balance: {{ method: {method}, hash: [{{ header: X-User }}, {{ cookie: sid }}, {{ query: id }}, address] }}"
         );
         let lab = Lab::new(&[""; 5], &rest);
-        let users = || (0..40).map(|user| ("/", format!("x-user: {user}\r\n")));
+        // Where a server's keys are follows from its port, so there must be enough users for each of them.
+        let users = || (0..200).map(|user| ("/", format!("x-user: {user}\r\n")));
         let first = lab.servers(users());
         assert_eq!(lab.servers(users()), first, "{method}");
         assert!((0..5).all(|server| first.contains(&server)), "{method}: {first:?}");
@@ -134,9 +137,9 @@ fn a_priority_that_fails_is_left_and_tried_again() {
         ", balance: roundRobin, ejection: { failures: 1, time: 50ms, percent: 100 }",
     );
     assert_eq!(lab.plain(5), [0; 5]);
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+    let dead = Nobody::new();
     let second = Server { priority: 1, ..Server::new(lab.upstreams[1].address()) };
-    lab.gateway.put_servers("up", &[Server::new(dead), second]);
+    lab.gateway.put_servers("up", &[Server::new(dead.address()), second]);
     // The first request is repeated at the other one; the trials later are, too.
     assert_eq!(lab.plain(50), [1; 50]);
 }
@@ -180,8 +183,8 @@ fn rules_forward_to_subsets_by_weight() {
 fn peak_ewma_sends_little_to_a_slow_server() {
     let lab = Lab::new(&["", ""], ", balance: { method: peakEwma, decay: 60s }");
     let slow = ScriptedUpstream::start(|_| {
-        // So that it is slow, whatever the machine does.
-        std::thread::park_timeout(std::time::Duration::from_millis(30));
+        // So that it is slow beside the others, whatever else the machine does.
+        std::thread::park_timeout(std::time::Duration::from_millis(500));
         Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n9")
     });
     let mut servers: Vec<Server> =

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use tidegate_testkit::{
-    Answer, GrpcStep, GrpcUpstream, LogFile, RawClient, ReadError, ScriptedUpstream, Step, TestGateway, fill,
+    Answer, GrpcStep, GrpcUpstream, LogFile, PATIENCE, RawClient, ReadError, ScriptedUpstream, Step,
+    TestGateway, fill,
 };
 
 fn gateway(server: &str, rule: &str, upstream: &str) -> (TestGateway, LogFile) {
@@ -48,14 +49,18 @@ fn the_deadline_of_a_call_is_lowered_and_passed_on() {
     ] {
         let rule = format!("timeouts: {{ {rule}grpcDeadline: true }}");
         let (gateway, _log) = gateway(&server.address().to_string(), &rule, "protocol: http2");
+        let started = Instant::now();
         let answer = RawClient::connect(gateway.address("web")).exchange(call(said));
         assert_eq!(answer.status, 200, "{said}");
+        let took = started.elapsed().as_micros() as u64;
         let calls = server.calls();
         let told = calls.last().expect("a call").headers.get("grpc-timeout");
         let told = told.map(|told| micros(told.to_str().expect("text")));
         assert_eq!(told.is_some(), most.is_some(), "{said}{rule}");
         assert!(told <= most.map(|most| most * 1000), "{said}{rule}: {told:?}");
-        assert!(told.is_none_or(|told| told > most.unwrap_or(0) * 1000 - 500_000), "{said}{rule}: {told:?}");
+        // No more was taken off than what has passed meanwhile, in whole milliseconds.
+        let least = |told: u64| told + took + 1000 >= most.unwrap_or(0) * 1000;
+        assert!(told.is_none_or(least), "{said}{rule}: {told:?} after {took}");
     }
 }
 
@@ -65,12 +70,11 @@ fn a_call_whose_time_is_over_is_told_so_in_grpcs_way() {
     let (gateway, log) =
         gateway(&server.address().to_string(), "timeouts: { grpcDeadline: true }", "protocol: http2");
     let mut client = RawClient::connect(gateway.address("web"));
-    for (timeout, nth) in [("200m", 1), ("0m", 2)] {
-        let started = Instant::now();
+    // Long enough for the first one to reach the server.
+    for (timeout, nth) in [("1S", 1), ("0m", 2)] {
         let answer = client.exchange(call(&format!("grpc-timeout: {timeout}\r\n")));
         assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("4")), "{answer:?}");
         assert_eq!(answer.header("content-type"), Some("application/grpc"));
-        assert!(started.elapsed() < Duration::from_secs(5));
         assert!(log.lines(nth)[nth - 1].contains(r#""reason":"upstream_timeout""#));
     }
     server.wait("the call to be given up", |calls| calls.len() == 1 && calls[0].reset.is_some());
@@ -104,10 +108,12 @@ fn any_request_may_bring_the_milliseconds_that_are_left() {
     let mut client = RawClient::connect(gateway.address("web"));
     let request =
         |path, left| format!("GET {path} HTTP/1.1\r\nhost: a.test\r\nx-request-deadline: {left}\r\n\r\n");
+    let started = Instant::now();
     assert_eq!(client.exchange(request("/", "5000")).status, 200);
+    let took = started.elapsed().as_millis() as u64;
     let told: u64 =
         upstream.requests()[0].header("x-request-deadline").expect("it is told").parse().expect("a number");
-    assert!((4000..=5000).contains(&told), "{told}");
+    assert!(told <= 5000 && told + took + 1 >= 5000, "{told} after {took}");
     assert_eq!(client.exchange(request("/hang", "150")).status, 504);
     upstream.forget();
     assert_eq!(client.exchange(request("/", "0")).status, 504);
@@ -125,13 +131,13 @@ fn a_stream_lasts_as_long_as_the_rule_says_at_most() {
             Step::UntilClosed,
         ]),
     });
-    let (gateway, _log) = gateway(&upstream.address().to_string(), "timeouts: { stream: 300ms }", "");
+    let (gateway, _log) = gateway(&upstream.address().to_string(), "timeouts: { stream: 1s }", "");
     let started = Instant::now();
     let mut client = RawClient::connect(gateway.address("web"));
     client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
     let ended = client.response("GET");
     assert!(matches!(ended, Err(ReadError::CutOff(_) | ReadError::Broken(_))), "{ended:?}");
-    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert!(started.elapsed() >= Duration::from_secs(1));
 
     // An upgraded connection on which there is always something.
     let started = Instant::now();
@@ -140,10 +146,9 @@ fn a_stream_lasts_as_long_as_the_rule_says_at_most() {
         .exchange("GET /switch HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n");
     assert_eq!(answer.status, 101);
     let mut bytes = 0;
-    while client.send("x") && client.wire().exactly(1).is_ok() {
+    while started.elapsed() < PATIENCE && client.send("x") && client.wire().exactly(1).is_ok() {
         bytes += 1;
     }
     let lasted = started.elapsed();
-    assert!(bytes > 0 && lasted >= Duration::from_millis(300), "{bytes} bytes, {lasted:?}");
-    assert!(lasted < Duration::from_secs(5), "{lasted:?}");
+    assert!(bytes > 0 && (Duration::from_secs(1)..PATIENCE).contains(&lasted), "{bytes} bytes, {lasted:?}");
 }

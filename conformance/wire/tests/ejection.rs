@@ -1,10 +1,9 @@
 //! Servers that fail are left out for a while, tried by one request, and taken back.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tidegate_testkit::{Answer, Circuit, Gate, RawClient, ScriptedUpstream, Step, TestGateway, fill};
+use tidegate_testkit::{Answer, Circuit, Gate, Nobody, RawClient, ScriptedUpstream, Step, TestGateway, fill};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
 
@@ -18,12 +17,6 @@ upstreams: { up: { servers: [${servers}], balance: roundRobin${ejection} } }
 ",
         &[("servers", &servers.join(", ")), ("ejection", &ejection)],
     ))
-}
-
-/// An address where nobody listens.
-fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").to_string()
 }
 
 fn statuses(gateway: &TestGateway, requests: usize) -> Vec<u16> {
@@ -49,9 +42,10 @@ fn switched(broken: Answer) -> (ScriptedUpstream, Arc<AtomicBool>) {
 /// Without any key of the configuration.
 #[test]
 fn a_server_that_cannot_be_reached_costs_five_requests() {
-    let up = ScriptedUpstream::plain();
-    let gateway = gateway(&[nobody(), up.address().to_string()], "");
-    let statuses = statuses(&gateway, 100);
+    let (nobody, up) = (Nobody::new(), ScriptedUpstream::plain());
+    let gateway = gateway(&[nobody.address().to_string(), up.address().to_string()], "");
+    // Not so many that the time for which it is left out could be over.
+    let statuses = statuses(&gateway, 40);
     assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 5, "{statuses:?}");
     assert!(statuses.iter().skip(10).all(|status| *status == 200), "{statuses:?}");
     assert_eq!(left_out(&gateway), 1.0);
@@ -143,7 +137,8 @@ fn the_circuit_of_a_server_is_seen() {
 /// Leaving all out would help nobody.
 #[test]
 fn when_all_fail_all_are_asked() {
-    let servers: Vec<String> = (0..4).map(|_| nobody()).collect();
+    let nobody = [(); 4].map(|()| Nobody::new());
+    let servers: Vec<String> = nobody.iter().map(|one| one.address().to_string()).collect();
     let gateway = gateway(&servers, ", ejection: { failures: 1 }");
     assert_eq!(statuses(&gateway, 20), [503; 20]);
     assert_eq!(left_out(&gateway), 2.0);
@@ -151,7 +146,7 @@ fn when_all_fail_all_are_asked() {
 
 #[test]
 fn it_can_be_switched_off() {
-    let up = ScriptedUpstream::plain();
-    let gateway = gateway(&[nobody(), up.address().to_string()], ", ejection: false");
+    let (nobody, up) = (Nobody::new(), ScriptedUpstream::plain());
+    let gateway = gateway(&[nobody.address().to_string(), up.address().to_string()], ", ejection: false");
     assert_eq!(statuses(&gateway, 40).iter().filter(|status| **status == 503).count(), 20);
 }

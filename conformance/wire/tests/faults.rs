@@ -1,9 +1,10 @@
 //! What upstreams can do wrong: the right status, no hang, no second attempt that could act twice, nothing leaked.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use tidegate_testkit::{Answer, RawClient, ReadError, ScriptedUpstream, State, Step, TestGateway, fill};
+use tidegate_testkit::{
+    Answer, Nobody, RawClient, ReadError, ScriptedUpstream, State, Step, TestGateway, fill,
+};
 use tidegate_wire::Lab;
 
 const GET: &str = "GET /case HTTP/1.1\r\nhost: a.test\r\n\r\n";
@@ -32,15 +33,10 @@ upstreams: { up: { servers: [${servers}]${upstream} } }
     ))
 }
 
-/// An address where nobody listens.
-fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").to_string()
-}
-
 #[test]
 fn a_server_that_is_down_is_503() {
-    let gateway = gateway(&[nobody()], "", "");
+    let nobody = Nobody::new();
+    let gateway = gateway(&[nobody.address().to_string()], "", "");
     let mut client = RawClient::connect(gateway.address("web"));
     for request in [GET, POST, GET] {
         assert_eq!(client.exchange(request).status, 503);
@@ -50,10 +46,10 @@ fn a_server_that_is_down_is_503() {
 /// Nothing was sent to the server that is down, so any request may go to the other one.
 #[test]
 fn a_server_that_is_down_is_passed_over() {
-    let up = ScriptedUpstream::plain();
+    let (nobody, up) = (Nobody::new(), ScriptedUpstream::plain());
     for balance in ["roundRobin", "leastRequest", "random"] {
         let gateway = gateway(
-            &[nobody(), up.address().to_string()],
+            &[nobody.address().to_string(), up.address().to_string()],
             ", retries: { attempts: 8, on: [connect], backoff: { base: 1ms, max: 2ms } }",
             &format!(", balance: {balance}"),
         );
@@ -215,7 +211,8 @@ fn a_request_has_a_limit_of_its_own() {
             Answer::steps([Step::send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"), Step::UntilClosed])
         }
     });
-    for timeouts in ["request: 300ms", "idle: 300ms"] {
+    // Long enough for the head of the second answer, which must be there before.
+    for timeouts in ["request: 1s", "idle: 1s"] {
         let gateway =
             gateway(&[upstream.address().to_string()], &format!(", timeouts: {{ {timeouts} }}"), "");
         let mut client = RawClient::connect(gateway.address("web"));

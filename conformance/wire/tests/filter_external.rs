@@ -1,29 +1,39 @@
 //! External authorization by the filter `auth` in the gateway, with the configuration of `examples/external-auth`, real
 //! services by HTTP and gRPC, and services that fail. `cargo xtask filters` builds the filter.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 
 use tidegate_testkit::grpc_message::field;
 use tidegate_testkit::{
-    Answer, GrpcStep, GrpcUpstream, RawClient, Response, ScriptedUpstream, Step, TestGateway,
+    Answer, GrpcStep, GrpcUpstream, Nobody, RawClient, Response, ScriptedUpstream, Step, TestGateway,
 };
 use tidegate_wire::shipped_example;
 
 struct Lab {
     upstream: ScriptedUpstream,
     gateway: TestGateway,
+    /// Where the services are that a test does not have.
+    _nowhere: Nobody,
 }
 
 impl Lab {
-    /// A gateway whose services are at these addresses.
-    fn new(http: &str, grpc: &str, change: impl Fn(String) -> String) -> Self {
-        let upstream = ScriptedUpstream::plain();
+    /// A gateway whose services are at these addresses, or nowhere. Their answers are in time, however slow the machine.
+    fn new(http: Option<SocketAddr>, grpc: Option<SocketAddr>) -> Self {
+        Self::with(http, grpc, |text| {
+            let patient = "bodyLimit: 8KiB\n                    timeout: 20s";
+            text.replace("timeout: 500ms", "timeout: 20s").replace("bodyLimit: 8KiB", patient)
+        })
+    }
+
+    fn with(http: Option<SocketAddr>, grpc: Option<SocketAddr>, change: impl Fn(String) -> String) -> Self {
+        let (upstream, nowhere) = (ScriptedUpstream::plain(), Nobody::new());
+        let [http, grpc] = [http, grpc].map(|address| address.unwrap_or(nowhere.address()));
         let gateway = shipped_example("external-auth", "auth", &upstream, |text| {
             // The listener that stands for the service keeps its place, the upstream does not.
             let text = text.replace("servers: [127.0.0.1:3002]", &format!("servers: ['{http}']"));
             change(text.replace("127.0.0.1:3003", &format!("'{grpc}'")))
         });
-        Lab { upstream, gateway }
+        Lab { upstream, gateway, _nowhere: nowhere }
     }
 
     fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Response {
@@ -33,12 +43,6 @@ impl Lab {
         client.send(format!("{method} {path} HTTP/1.1\r\nhost: shop.test\r\n{headers}{length}\r\n{body}"));
         client.response(method).expect("a well-formed answer")
     }
-}
-
-/// An address where nobody listens.
-fn nowhere() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").to_string()
 }
 
 fn decisions() -> ScriptedUpstream {
@@ -57,7 +61,7 @@ fn decisions() -> ScriptedUpstream {
 #[test]
 fn a_service_decides_by_http() {
     let service = decisions();
-    let lab = Lab::new(&service.address().to_string(), &nowhere(), |text| text);
+    let lab = Lab::new(Some(service.address()), None);
     let refused = lab.send("GET", "/orders", "x-user: admin\r\n", "");
     assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some("Cookie")));
     assert_eq!(refused.text(), "who?");
@@ -88,8 +92,8 @@ fn a_service_decides_by_http() {
 fn without_a_decision_requests_are_refused_or_pass_as_configured() {
     let service = decisions();
     let fails = ["broken", "slow", "gone"];
-    let deny = Lab::new(&service.address().to_string(), &nowhere(), |text| text);
-    let allow = Lab::new(&service.address().to_string(), &nowhere(), |text| {
+    let deny = Lab::with(Some(service.address()), None, |text| text);
+    let allow = Lab::with(Some(service.address()), None, |text| {
         text.replace("timeout: 500ms", "timeout: 300ms\n            onFailure: allow")
     });
     for fail in fails {
@@ -98,7 +102,7 @@ fn without_a_decision_requests_are_refused_or_pass_as_configured() {
         assert_eq!(allow.send("GET", "/", &cookie, "").status, 200, "{fail}");
     }
     assert!(deny.upstream.requests().is_empty());
-    let away = Lab::new(&nowhere(), &nowhere(), |text| {
+    let away = Lab::with(None, None, |text| {
         text.replace("timeout: 500ms", "timeout: 500ms\n            statusOnFailure: 403")
     });
     assert_eq!(away.send("GET", "/", "", "").status, 403);
@@ -139,7 +143,7 @@ fn grpc() -> GrpcUpstream {
 #[test]
 fn a_service_decides_by_grpc() {
     let service = grpc();
-    let lab = Lab::new(&nowhere(), &service.address().to_string(), |text| text);
+    let lab = Lab::new(None, Some(service.address()));
     let refused = lab.send("POST", "/grpc/a", "", "now!");
     assert_eq!((refused.status, refused.header("x-why")), (418, Some("rude")));
     assert_eq!(refused.text(), "say please");
@@ -168,9 +172,9 @@ fn a_grpc_service_that_fails_has_not_decided() {
             GrpcStep::Trailers(vec![("grpc-status", "0")]),
         ]
     });
-    let at = |service: &GrpcUpstream| service.address().to_string();
-    for address in [at(&failing), at(&silent), at(&odd), nowhere()] {
-        let lab = Lab::new(&nowhere(), &address, |text| text);
+    let at = |service: &GrpcUpstream| Some(service.address());
+    for address in [at(&failing), at(&silent), at(&odd), None] {
+        let lab = Lab::with(None, address, |text| text);
         assert_eq!(lab.send("GET", "/grpc", "", "").status, 503);
         assert!(lab.upstream.requests().is_empty());
     }

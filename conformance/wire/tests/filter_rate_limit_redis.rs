@@ -3,13 +3,13 @@
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use std::cell::Cell;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegate_testkit::{Authority, Certificate, RawClient, TestGateway, fill};
+use tidegate_testkit::{Authority, Certificate, Nobody, PATIENCE, RawClient, TestGateway, fill};
 
 const CONFIG: &str = "
 workers: 2
@@ -28,45 +28,41 @@ upstreams:
 
 /// A server that keeps nothing on disk, killed with the test.
 struct Redis {
-    port: u16,
+    /// Its port stays its own while it is gone.
+    place: Nobody,
     child: Child,
 }
 
 impl Redis {
-    fn start(port: u16) -> Self {
-        Self::start_with(port, &["--port", &port.to_string()])
+    fn start() -> Self {
+        let place = Nobody::new();
+        let child = serve(place.address(), &["--port", &place.address().port().to_string()]);
+        Redis { place, child }
     }
 
     /// Only by TLS, with this certificate.
-    fn start_with_tls(port: u16, folder: &Path, certificate: &Certificate) -> Self {
+    fn start_with_tls(folder: &Path, certificate: &Certificate) -> Self {
         let file = |name: &str, text: &str| {
             let path = folder.join(name);
             std::fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             path.display().to_string()
         };
         let (cert, key) = (file("cert.pem", &certificate.cert), file("key.pem", &certificate.key));
-        let port_text = port.to_string();
-        let tls = ["--port", "0", "--tls-port", &port_text, "--tls-cert-file", &cert, "--tls-key-file", &key];
-        Self::start_with(
-            port,
-            &[&tls[..], &["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"]].concat(),
-        )
+        let place = Nobody::new();
+        let port = place.address().port().to_string();
+        let tls = ["--port", "0", "--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key];
+        let clients = ["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"];
+        let child = serve(place.address(), &[&tls[..], &clients].concat());
+        Redis { place, child }
     }
 
-    fn start_with(port: u16, arguments: &[&str]) -> Self {
-        let child = Command::new("redis-server")
-            .args(arguments)
-            .args(["--bind", "127.0.0.1", "--requirepass", "secret", "--save", ""])
-            .args(["--appendonly", "no", "--dir", "/tmp"])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("redis-server: {error}; install Debian's redis-server"));
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "redis-server does not listen");
-            thread::park_timeout(Duration::from_millis(5));
-        }
-        Redis { port, child }
+    /// Another one where the one was that has ended.
+    fn start_again(&mut self) {
+        self.child = serve(self.address(), &["--port", &self.address().port().to_string()]);
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.place.address()
     }
 
     fn stop(&mut self) {
@@ -81,14 +77,25 @@ impl Drop for Redis {
     }
 }
 
-/// A port that nothing listens on; the server cannot choose one itself.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|error| panic!("{error}"));
-    listener.local_addr().map_or(0, |address| address.port())
+/// A server's process, once it listens.
+fn serve(address: SocketAddr, arguments: &[&str]) -> Child {
+    let child = Command::new("redis-server")
+        .args(arguments)
+        .args(["--bind", "127.0.0.1", "--requirepass", "secret", "--save", ""])
+        .args(["--appendonly", "no", "--dir", "/tmp"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("redis-server: {error}; install Debian's redis-server"));
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < deadline, "redis-server does not listen");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    child
 }
 
 fn gateway(redis: &Redis, away: &str, limits: &str) -> TestGateway {
-    gateway_at(&format!("'127.0.0.1:{}'", redis.port), away, limits, "", &[])
+    gateway_at(&format!("'{}'", redis.address()), away, limits, "", &[])
 }
 
 fn gateway_at(servers: &str, away: &str, limits: &str, tls: &str, more: &[(&str, &[u8])]) -> TestGateway {
@@ -129,7 +136,7 @@ fn flood(gateways: &[TestGateway], requests: usize) -> usize {
 
 #[test]
 fn two_gateways_admit_the_limit_together() {
-    let redis = Redis::start(free_port());
+    let redis = Redis::start();
     for (rate, name) in [("300/h", "sliding"), ("1/h burst 300", "bucket"), ("300 per 300 days", "quota")] {
         let limits = format!("{{ name: {name}, rate: {rate}, global: true }}");
         let gateways = [gateway(&redis, "deny", &limits), gateway(&redis, "deny", &limits)];
@@ -143,22 +150,24 @@ fn two_gateways_admit_the_limit_together() {
 
 #[test]
 fn windows_of_two_gateways_have_one_limit() {
-    let redis = Redis::start(free_port());
+    let redis = Redis::start();
     let limits = "{ name: all, rate: 100/s, global: true }";
     let gateways = [gateway(&redis, "deny", limits), gateway(&redis, "deny", limits)];
     let begun = Instant::now();
-    let mut passed = 0;
+    let (mut passed, mut asked) = (0, 0);
     while begun.elapsed() < Duration::from_millis(2500) {
         passed += flood(&gateways, 20);
+        asked += 2 * 20;
     }
     let windows = usize::try_from(begun.elapsed().as_secs()).unwrap_or(usize::MAX) + 1;
     assert!(passed <= 100 * windows, "{passed} in {windows} windows");
-    assert!(passed >= 100 * (windows - 1), "{passed} in {windows} windows");
+    // Where twice as much is asked for, all of it is taken.
+    assert!(asked < 2 * passed || passed >= 100 * (windows - 1), "{passed} of {asked} in {windows} windows");
 }
 
 #[test]
 fn a_redis_that_is_away_is_as_configured_and_is_used_again() {
-    let mut redis = Redis::start(free_port());
+    let mut redis = Redis::start();
     let limits = "{ name: all, rate: 3/h, global: true }";
     let [local, allow, deny] = ["local", "allow", "deny"].map(|away| gateway(&redis, away, limits));
     assert_eq!(ask(&local).0, 200);
@@ -169,7 +178,7 @@ fn a_redis_that_is_away_is_as_configured_and_is_used_again() {
     assert_eq!(statuses(&deny), [503; 4]);
     assert_eq!(allow.guest_metric("limits", "rate_limit_unasked_total"), 4);
     // It begins anew, without the script and without counts.
-    let redis = Redis::start(redis.port);
+    redis.start_again();
     deny.wait("Redis to be used again", |deny| ask(deny).0 == 200);
     let passed = [0; 4].map(|_| ask(&deny).0);
     assert_eq!(passed, [200, 200, 429, 429]);
@@ -179,7 +188,7 @@ fn a_redis_that_is_away_is_as_configured_and_is_used_again() {
 
 #[test]
 fn costs_are_settled_in_redis() {
-    let redis = Redis::start(free_port());
+    let redis = Redis::start();
     let limits = "{ name: work, rate: 20/h, global: true, cost: { response: x-cost } }";
     let gateways = [gateway(&redis, "deny", limits), gateway(&redis, "deny", limits)];
     let left = |gateway: &TestGateway| {
@@ -196,8 +205,8 @@ fn a_redis_by_tls_is_verified_and_asked_with_its_password() {
     let folder = std::env::temp_dir().join(format!("tidegate-redis-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let (known, unknown) = (Authority::new(), Authority::new());
-    let redis = Redis::start_with_tls(free_port(), &folder, &known.issue(&["redis.test"]));
-    let server = format!("'127.0.0.1:{}'", redis.port);
+    let redis = Redis::start_with_tls(&folder, &known.issue(&["redis.test"]));
+    let server = format!("'{}'", redis.address());
     let start = |authority: &Authority| {
         let tls = ", tls: { serverName: redis.test, ca: ca.pem }";
         let limits = "{ name: all, rate: 2/h, global: true }";
@@ -211,8 +220,8 @@ fn a_redis_by_tls_is_verified_and_asked_with_its_password() {
 
 #[test]
 fn of_several_servers_the_first_that_is_there_counts() {
-    let (mut first, second) = (Redis::start(free_port()), Redis::start(free_port()));
-    let servers = format!("'127.0.0.1:{}', '127.0.0.1:{}'", first.port, second.port);
+    let (mut first, second) = (Redis::start(), Redis::start());
+    let servers = format!("'{}', '{}'", first.address(), second.address());
     let limits = "{ name: all, rate: 2/h, global: true }";
     let start = || gateway_at(&servers, "deny", limits, "", &[]);
     let (one, other) = (start(), start());

@@ -15,6 +15,11 @@ struct Secure {
 
 impl Secure {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With more keys of the listener.
+    fn with(more: &str) -> Self {
         let (authority, upstream) = (Authority::new(), ScriptedUpstream::plain());
         let (a, b) = (authority.issue(&["a.test"]), authority.issue(&["b.test", "*.c.test"]));
         let yaml = fill(
@@ -24,11 +29,11 @@ listeners:
     address: 127.0.0.1:0
     protocol: https
     tls: { certificates: [{ cert: a.pem, key: a.key }, { cert: b.pem, key: b.key }] }
-    timeouts: { handshake: 500ms }
+    ${more}
 routes: [{ name: r, rules: [{ forward: [{ upstream: up }] }] }]
 upstreams: { up: { servers: ['${up}'] } }
 ",
-            &[("up", &upstream.address())],
+            &[("up", &upstream.address()), ("more", &more)],
         );
         let files: [(&str, &[u8]); 4] = [
             ("a.pem", a.cert.as_bytes()),
@@ -86,7 +91,8 @@ fn a_host_outside_of_the_certificate_is_421() {
 
 #[test]
 fn hostile_handshakes_cost_only_themselves() {
-    let secure = Secure::new();
+    // Long enough for the handshake that comes after these.
+    let secure = Secure::with("timeouts: { handshake: 2s }");
     let address = secure.gateway.address("web");
     for (name, bytes) in [
         ("clear text", GET.as_bytes().to_vec()),

@@ -1,10 +1,10 @@
 //! Copies of requests: who gets them, and that nothing that becomes of one reaches the client.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use tidegate_testkit::{
-    Answer, Gate, Load, LoadOptions, RawClient, Received, ScriptedUpstream, State, Step, TestGateway, fill,
+    Answer, Gate, Load, LoadOptions, Nobody, RawClient, Received, ScriptedUpstream, State, Step, TestGateway,
+    fill,
 };
 
 const GET: &str = "GET /a?b=c HTTP/1.1\r\nhost: shop.test:81\r\n\r\n";
@@ -112,15 +112,13 @@ fn each_of_several_has_its_share() {
 /// The client's answers stay as they are and as fast, whatever the copies' upstream does.
 #[test]
 fn a_mirror_that_is_broken_is_not_noticed() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    let nobody = listener.local_addr().expect("it is bound");
-    drop(listener);
+    let nobody = Nobody::new();
     let resets = ScriptedUpstream::start(|_| Answer::steps([Step::ReadBody, Step::Reset]));
     let garbage = ScriptedUpstream::start(|_| Answer::reply("nonsense\r\n\r\n").then(Step::Close));
     let half = ScriptedUpstream::start(|_| {
         Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").then(Step::Close)
     });
-    for shadow in [nobody, resets.address(), garbage.address(), half.address()] {
+    for shadow in [nobody.address(), resets.address(), garbage.address(), half.address()] {
         let main = ScriptedUpstream::plain();
         let gateway = gateway(&main, &shadow, "{ upstream: shadow }");
         let mut client = RawClient::connect(gateway.address("web"));

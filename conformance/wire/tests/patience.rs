@@ -47,13 +47,13 @@ fn answers_that_nobody_takes_end() {
     upstream.wait_within(Duration::from_secs(20), "both to be given up", |c| c.iter().all(|c| c.finished));
 }
 
-/// A client that takes a little now and then is alive.
+/// A client that takes a little now and then is alive, though all of it takes longer than it may be idle.
 #[test]
 fn slow_is_not_dead() {
     let upstream = ScriptedUpstream::start(|_| {
         Answer::steps([Step::send("HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n"), Step::Fill(30)])
     });
-    let gateway = gateway(&upstream, ", timeouts: { idle: 600ms }");
+    let gateway = gateway(&upstream, ", timeouts: { idle: 1200ms }");
     let mut frames = Frames::connect(gateway.address("web"), &[(4, 0)]);
     frames.send(&Frame::headers(1, &GET, true));
     let mut taken = 0;

@@ -25,6 +25,11 @@ fn guest(texts: &[&str], functions: &str) -> Vec<u8> {
 }
 
 fn gateway(upstream: &ScriptedUpstream, module: &[u8]) -> TestGateway {
+    within("20s", upstream, module)
+}
+
+/// A gateway whose requests may take that long.
+fn within(limit: &str, upstream: &ScriptedUpstream, module: &[u8]) -> TestGateway {
     let yaml = fill(
         "
 listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
@@ -35,10 +40,10 @@ routes:
       - { matches: [{ path: { prefix: /admin } }], respond: { status: 403 } }
       - filters: [{ plugin: guest }]
         forward: [{ upstream: up }]
-        timeouts: { request: 500ms }
+        timeouts: { request: ${limit} }
 upstreams: { up: { servers: ['${up}'] } }
 ",
-        &[("up", &upstream.address())],
+        &[("up", &upstream.address()), ("limit", &limit)],
     );
     TestGateway::start_with(&yaml, &[("guest.wasm", module)])
 }
@@ -274,7 +279,7 @@ fn guests_that_pause_for_ever() {
         let function =
             format!("(func (export \"proxy_on_{callback}\") (param i32 i32 i32) (result i32) (i32.const 1))");
         let upstream = ScriptedUpstream::plain();
-        let gateway = gateway(&upstream, &guest(&[""], &function));
+        let gateway = within("500ms", &upstream, &guest(&[""], &function));
         let (answer, requests) = post(&gateway, &upstream);
         single(case, &requests);
         match answer {

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tidegate_testkit::{
-    Answer, GrpcStep, GrpcUpstream, LogFile, RawClient, ScriptedUpstream, State, Step, TestGateway, fill,
+    Answer, GrpcStep, GrpcUpstream, LogFile, Nobody, RawClient, ScriptedUpstream, State, Step, TestGateway,
+    fill,
 };
 
 const GET: &str = "GET /case HTTP/1.1\r\nhost: a.test\r\n\r\n";
@@ -150,7 +151,7 @@ fn an_attempt_that_takes_too_long_is_repeated() {
         0 => Answer::steps([Step::UntilClosed]),
         _ => Answer::reply(OK),
     });
-    let gateway = one(&upstream, "timeouts: { attempt: 100ms }, retries: { on: [timeout] }");
+    let gateway = one(&upstream, "timeouts: { attempt: 1s }, retries: { on: [timeout] }");
     assert_eq!(RawClient::connect(gateway.address("web")).exchange(GET).text(), "ok");
     // The server sees that nobody waits for its answer any more.
     upstream.wait("the first attempt to be given up", |c| c[0].finished);
@@ -162,6 +163,7 @@ fn a_request_that_takes_too_long_is_not_repeated() {
     let upstream = ScriptedUpstream::start(|_| Answer::steps([Step::UntilClosed]));
     let gateway = one(&upstream, "timeouts: { request: 100ms }, retries: { on: [timeout], attempts: 5 }");
     assert_eq!(RawClient::connect(gateway.address("web")).exchange(GET).status, 504);
+    upstream.wait("the attempt", |all| all.iter().any(|connection| !connection.requests.is_empty()));
     assert_eq!(upstream.requests().len(), 1);
 }
 
@@ -233,7 +235,10 @@ accessLog: { path: '${log}' }
 /// One server after the other goes away with whatever it was doing, and comes back.
 #[test]
 fn a_rolling_restart_costs_no_request() {
-    let mut servers: Vec<ScriptedUpstream> = (0..3).map(|_| ScriptedUpstream::plain()).collect();
+    // Their ports stay theirs while they are gone.
+    let places: Vec<Nobody> = (0..3).map(|_| Nobody::new()).collect();
+    let mut servers: Vec<_> =
+        places.iter().map(|place| ScriptedUpstream::plain_at(place.address())).collect();
     let addresses: Vec<String> = servers.iter().map(|server| server.address().to_string()).collect();
     let gateway = gateway(&addresses, "retries: { attempts: 2 }", "", "workers: 2");
     let mut options = tidegate_testkit::LoadOptions::new(gateway.address("web"));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_testkit::{Authority, ByteServer, End, LogFile, RawClient, TestGateway, Wire, fill};
+use tidegate_testkit::{Authority, ByteServer, End, LogFile, Nobody, RawClient, TestGateway, Wire, fill};
 
 const PLAIN: &str = "
 listeners: [{ name: db, address: '127.0.0.1:0', protocol: tcp }]
@@ -169,15 +169,17 @@ fn a_server_that_reads_nothing_holds_the_client_back() {
 
 #[test]
 fn a_server_that_is_away_is_passed_over() {
-    let gone = ByteServer::start().address();
-    let config = PLAIN.replace("'${up}'", &format!("'{gone}', '${{up}}'"));
+    let away = Nobody::new();
+    let gone = away.address();
+    let config =
+        PLAIN.replace("servers: ['${up}']", &format!("servers: ['{gone}', '${{up}}'], balance: roundRobin"));
     let pair = Pair::over(&config);
     for _ in 0..8 {
         let (mut client, mut server) = pair.joined();
         server.send(b"x").expect("open");
         assert_eq!(client.wire().exactly(1).expect("it comes"), b"x");
     }
-    assert!(pair.gateway.metric("tidegate_upstream_connect_failures_total", "") > 0.0);
+    assert!(pair.gateway.metric("tidegate_upstream_connect_failures_total", "") > 0.0, "it has its turns");
 
     let log = LogFile::default();
     let yaml = fill(PLAIN, &[("up", &gone), ("log", &log.path().display())]);
@@ -189,13 +191,13 @@ fn a_server_that_is_away_is_passed_over() {
 
 #[test]
 fn a_silent_connection_ends_after_the_rules_idle_time() {
-    let config = PLAIN.replace("rules: [{ name: all,", "rules: [{ timeouts: { idle: 300ms },");
+    let config = PLAIN.replace("rules: [{ name: all,", "rules: [{ timeouts: { idle: 1s },");
     let pair = Pair::over(&config);
     let (mut client, mut server) = pair.joined();
     let begin = std::time::Instant::now();
     // Each byte gives it time again, whichever way it goes.
     for turn in 0..4 {
-        std::thread::park_timeout(Duration::from_millis(150));
+        std::thread::park_timeout(Duration::from_millis(400));
         if turn % 2 == 0 {
             client.send("x")
         } else {
@@ -203,7 +205,7 @@ fn a_silent_connection_ends_after_the_rules_idle_time() {
         };
     }
     assert_eq!(client.rest(), (b"xx".to_vec(), End::Closed));
-    assert!(begin.elapsed() >= Duration::from_millis(600), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() >= Duration::from_millis(1600), "{:?}", begin.elapsed());
     assert_eq!(server.drain().0, b"xx");
     has(&pair.line(), &[r#""reason":"idle""#]);
 }
@@ -299,7 +301,7 @@ listeners:
     protocol: tls
     hostnames: ['*.test']
     tls: { certificates: [{ cert: a.pem, key: a.key }] }
-    timeouts: { handshake: 500ms }
+    ${more}
 routes:
   - { name: a, listeners: [db], hostnames: [a.test], rules: [{ forward: [{ upstream: a }] }] }
   - { name: rest, listeners: [db], hostnames: ['*.b.test'], rules: [{ forward: [{ upstream: b }] }] }
@@ -320,11 +322,16 @@ struct Secure {
 
 impl Secure {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With more keys of the listener.
+    fn with(more: &str) -> Self {
         let (a, b, log) = (ByteServer::start(), ByteServer::start(), LogFile::default());
         let authority = Authority::new();
         let certificate = authority.issue(&["a.test", "x.b.test", "c.test"]);
-        let values: [(&str, &dyn std::fmt::Display); 3] =
-            [("a", &a.address()), ("b", &b.address()), ("log", &log.path().display())];
+        let values: [(&str, &dyn std::fmt::Display); 4] =
+            [("a", &a.address()), ("b", &b.address()), ("log", &log.path().display()), ("more", &more)];
         let files = [("a.pem", certificate.cert.as_bytes()), ("a.key", certificate.key.as_bytes())];
         let gateway = TestGateway::start_with(&fill(TLS, &values), &files);
         Self { authority, gateway, a, b, log }
@@ -376,7 +383,7 @@ fn a_cut_off_tls_connection_becomes_a_reset() {
 
 #[test]
 fn a_client_that_does_not_shake_hands_is_left() {
-    let secure = Secure::new();
+    let secure = Secure::with("timeouts: { handshake: 500ms }");
     let mut client = RawClient::connect(secure.gateway.address("db"));
     assert_eq!(client.rest().0, b"");
     let failures = |gateway: &TestGateway| gateway.metric("tidegate_handshake_failures_total", "");

@@ -1,16 +1,11 @@
 //! Connections of bytes keep the retry budget of their upstream too.
 
-use std::net::TcpListener;
-
-use tidegate_testkit::{RawClient, TestGateway, fill};
+use tidegate_testkit::{Nobody, RawClient, TestGateway, fill};
 
 #[test]
 fn connections_to_servers_that_are_away_stay_within_the_budget() {
-    // Ports where nobody listens.
-    let away: Vec<String> = (0..4)
-        .map(|_| TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()))
-        .map(|address| format!("'{}'", address.expect("loopback has a free port")))
-        .collect();
+    let nobody = [(); 4].map(|()| Nobody::new());
+    let away: Vec<String> = nobody.iter().map(|one| format!("'{}'", one.address())).collect();
     let yaml = |budget: &str| {
         fill(
             "

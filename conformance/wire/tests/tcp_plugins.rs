@@ -436,7 +436,7 @@ fn plugins_read_why_a_connection_ended() {
         "
 listeners: [{ name: db, address: '127.0.0.1:0', protocol: tcp, filters: [guest] }]
 plugins: { guest: { module: guest.wat } }
-routes: [{ name: db, listeners: [db], rules: [{ timeouts: { idle: 300ms }, forward: [{ upstream: up }] }] }]
+routes: [{ name: db, listeners: [db], rules: [{ timeouts: { idle: 1s }, forward: [{ upstream: up }] }] }]
 upstreams: { up: { servers: ['${up}'] } }
 ",
         &[("up", &server.address())],

@@ -119,7 +119,8 @@ fn one_trace(collector: Collector) {
     ] {
         assert_eq!(span.parent_span_id, parent.span_id, "{} below {}", span.name, parent.name);
         assert!(span.start_time_unix_nano <= span.end_time_unix_nano, "{}", span.name);
-        assert!(span.start_time_unix_nano + 20_000_000 >= parent.start_time_unix_nano, "{}", span.name);
+        // Each gateway reads the clocks once, one after the other.
+        assert!(span.start_time_unix_nano + 1_000_000_000 >= parent.start_time_unix_nano, "{}", span.name);
     }
     assert_eq!(server.parent_span_id, Vec::<u8>::new());
     for (span, name, value) in [
@@ -222,10 +223,10 @@ routes:
     rules:
       - matches: [{ path: { prefix: /slow } }]
         forward: [{ upstream: silent }]
-        timeouts: { request: 40ms }
+        timeouts: { request: 600ms }
       - { respond: { body: fast } }
 upstreams: { silent: { servers: ['${silent}'] } }
-tracing: { otlp: { endpoint: 'http://${collector}' }, percent: 0, keep: { slowerThan: 30ms } }
+tracing: { otlp: { endpoint: 'http://${collector}' }, percent: 0, keep: { slowerThan: 500ms } }
 ",
         &[("silent", &silent.address()), ("collector", &collector.address())],
     );

@@ -77,7 +77,7 @@
       (return (i32.const 1))))
     (if (i32.eq (global.get $kind) (i32.const 99)) (then
       (local.set $status (call $call (i32.const 0) (i32.const 4) (i32.const 8) (i32.const 9) (local.get $method)
-        (local.get $len) (i32.const 140) (i32.const 22) (i32.const 40) (i32.const 8) (i32.const 200) (i32.const 1032))))
+        (local.get $len) (i32.const 140) (i32.const 22) (i32.const 40) (i32.const 8) (i32.const 900) (i32.const 1032))))
     (else
       (local.set $status (call $stream (i32.const 0) (i32.const 4) (i32.const 8) (i32.const 9) (local.get $method)
         (local.get $len) (i32.const 140) (i32.const 22) (i32.const 1032)))))

@@ -259,8 +259,11 @@ mod tests {
             resource: Vec::new(),
         };
         let exporter = Exporter::<Record>::start(&otlp, None).expect("a thread");
-        let taken = (0..50_000).take_while(|_| exporter.offer(Record(Vec::new()))).count();
-        // What is on its way has left the queue.
+        let fill = || (0..50_000).take_while(|_| exporter.offer(Record(Vec::new()))).count();
+        let mut taken = fill();
+        // What is on its way has left the queue, and there is room once more.
+        let _connection = silent.accept().expect("it connects");
+        taken += fill();
         assert!((Record::WAITING..=Record::WAITING + Record::TOGETHER).contains(&taken), "{taken}");
         exporter.send(Record(Vec::new()));
         assert_eq!(exporter.counts(), Counts { sent: 0, lost: 1, retries: 0 });

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use tidegate_testkit::ScriptedUpstream;
+use tidegate_testkit::{Nobody, ScriptedUpstream};
 
 use crate::process::{Folder, Gateway, request};
 
@@ -167,8 +167,8 @@ upstreams: {{ slow: {{ servers: [\"{address}\"] }} }}
 #[test]
 fn the_log_says_why_a_server_is_left_out() {
     let up = ScriptedUpstream::plain();
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let nobody = nobody.expect("loopback has a free port");
+    let away = Nobody::new();
+    let nobody = away.address();
     let folder = Folder::new("serve-ejection");
     folder.write(
         "a.yaml",

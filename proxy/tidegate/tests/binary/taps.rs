@@ -64,7 +64,15 @@ fn requests_are_shown_until_there_are_enough() {
     assert_eq!((&shown[0]["rule"], &shown[0]["others"][0]["name"]), (&json!("teapot"), &json!("shop/rest")));
     let dropped = json!({ "rate": 0, "queue": 0, "load": 0 });
     assert_eq!(shown[2], json!({ "end": "limit", "shown": 2, "dropped": dropped }));
-    assert!(gateway.admin("/metrics").1.contains("tidegate_tap_open 0\n"));
+    is_closed(&gateway);
+}
+
+/// Waits until no tap is open.
+fn is_closed(gateway: &Gateway) {
+    let deadline = Instant::now() + LONGEST;
+    while !gateway.admin("/metrics").1.contains("tidegate_tap_open 0\n") {
+        assert!(Instant::now() < deadline, "it is open still");
+    }
 }
 
 #[test]
@@ -73,21 +81,16 @@ fn it_ends_by_itself_read_or_not() {
     let shown = Tap::open(gateway.admin, "time=50ms").rest();
     assert_eq!(shown[0]["end"], "time", "{shown:?}");
     // Nobody reads it; no request waits for that.
-    let hangs = Tap::open(gateway.admin, "time=1s&rate=1000&limit=10000");
+    let hangs = Tap::open(gateway.admin, "time=3s&rate=1000&limit=10000");
     assert!(gateway.admin("/metrics").1.contains("tidegate_tap_open 1\n"));
     for _ in 0..50 {
         assert_eq!(gateway.get("/").0, 200);
     }
-    let deadline = Instant::now() + LONGEST;
-    while !gateway.admin("/metrics").1.contains("tidegate_tap_open 0\n") {
-        assert!(Instant::now() < deadline, "it is open still");
-    }
+    is_closed(&gateway);
     drop(hangs);
     // One whose reader is gone ends as well.
     drop(Tap::open(gateway.admin, ""));
-    while !gateway.admin("/metrics").1.contains("tidegate_tap_open 0\n") {
-        assert!(Instant::now() < deadline, "it is open still");
-    }
+    is_closed(&gateway);
 }
 
 #[test]

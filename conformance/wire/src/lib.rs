@@ -10,4 +10,4 @@ mod shipped;
 
 pub use expect::{Case, Expect, run};
 pub use lab::{Lab, Observation};
-pub use shipped::{shipped, shipped_example};
+pub use shipped::{shipped, shipped_example, shipped_together};

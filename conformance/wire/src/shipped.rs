@@ -23,8 +23,19 @@ pub fn shipped_example(
     upstream: &ScriptedUpstream,
     change: impl Fn(String) -> String,
 ) -> TestGateway {
-    let file = format!("{}.wasm", name.replace('-', "_"));
-    let module = read(&format!("target/filters/{file}"));
+    shipped_together(example, &[name], upstream, change)
+}
+
+/// The same for an example in which several filters stand.
+///
+/// # Panics
+/// As [`shipped`].
+pub fn shipped_together(
+    example: &str,
+    names: &[&str],
+    upstream: &ScriptedUpstream,
+    change: impl Fn(String) -> String,
+) -> TestGateway {
     let example = read(&format!("examples/{example}/tidegate.yaml"));
     let text = String::from_utf8(example).expect("an example is text");
     let address = |line: &str| match line.split_once("address: 127.0.0.1:") {
@@ -32,8 +43,15 @@ pub fn shipped_example(
         None => line.replace("127.0.0.1:3001", &upstream.address().to_string()),
     };
     let text: Vec<String> = text.lines().map(address).collect();
-    let text = text.join("\n").replace(&format!("builtin:{name}"), &file);
-    TestGateway::start_with(&change(text), &[(&file, &module)])
+    let (mut text, mut files) = (text.join("\n"), Vec::new());
+    for name in names {
+        let file = format!("{}.wasm", name.replace('-', "_"));
+        text = text.replace(&format!("builtin:{name}"), &file);
+        let module = read(&format!("target/filters/{file}"));
+        files.push((file, module));
+    }
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (&**name, &**bytes)).collect();
+    TestGateway::start_with(&change(text), &files)
 }
 
 fn read(path: &str) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::handed_on::HandOnDocument;
 use crate::headers::HeadersDocument;
 use crate::policy::PolicyDocument;
 use crate::way::WayDocument;
@@ -23,6 +24,9 @@ pub struct Config {
     /// What the upstream is told.
     #[serde(default)]
     pub(crate) headers: HeadersDocument,
+    /// What the filters behind this one are told of the sender, as keys of rate limits; no client can write it.
+    #[serde(default)]
+    pub(crate) hand_on: HandOnDocument,
     /// What senders may do; everything when it is left out.
     pub(crate) policy: Option<PolicyDocument>,
 }

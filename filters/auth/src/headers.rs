@@ -124,6 +124,6 @@ fn join<'a>(request: &Request, name: &str, items: impl Iterator<Item = &'a Strin
     }
 }
 
-fn is_writable(text: &str) -> bool {
+pub(crate) fn is_writable(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }

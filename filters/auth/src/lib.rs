@@ -8,6 +8,7 @@ mod bytes;
 mod cache;
 mod config;
 mod crypto;
+mod handed_on;
 mod headers;
 mod identity;
 mod json;
@@ -23,6 +24,7 @@ use std::rc::Rc;
 
 use tidegate_sdk::{Body, ConfigError, Filter, Flow, Reply, Response, Value, filter, join_all};
 
+use crate::handed_on::HandedOn;
 use crate::headers::Outgoing;
 use crate::identity::Identity;
 use crate::place::Sweep;
@@ -55,6 +57,7 @@ pub struct Auth {
     /// Requests without credentials pass, as nobody's.
     anonymous: bool,
     outgoing: Outgoing,
+    handed_on: HandedOn,
     sweep: Sweep,
     policy: Option<Policy>,
 }
@@ -93,8 +96,9 @@ impl Filter for Auth {
             let message = format!("\"{name}\" holds credentials, so it cannot tell the upstream anything");
             return Err(ConfigError::at("headers", message));
         }
+        let handed_on = HandedOn::build(config.hand_on)?;
         let policy = config.policy.map(Policy::build).transpose()?;
-        Ok(Auth { ways, all, anonymous: config.anonymous, outgoing, sweep, policy })
+        Ok(Auth { ways, all, anonymous: config.anonymous, outgoing, handed_on, sweep, policy })
     }
 
     async fn on_request(&self, request: &mut Request, body: &mut Body) -> tidegate_sdk::Result<Flow> {
@@ -108,6 +112,7 @@ impl Filter for Auth {
         }
         self.sweep.apply(request);
         self.outgoing.write(request, &identities);
+        self.handed_on.write(request, &identities);
         for changes in request.state().changes.borrow().iter() {
             changes.apply(request);
         }

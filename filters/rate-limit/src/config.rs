@@ -236,7 +236,9 @@ struct LimitDocument {
     /// How many requests may go on at the same time.
     concurrent: Option<u64>,
     /// Who is counted: `address`, `address/24/64` (networks of IPv4 and IPv6), `header:NAME`, `cookie:NAME`, `query:NAME`,
-    /// `property:PATH`, `method`, `path`, `host`, `route`, `rule`, `text:ANY`, or a list of these. Left out: all together.
+    /// `claim:NAME` and `subject` (which the filter auth hands on), `property:PATH`, `method`, `path`, `path/2` (its first
+    /// segments), `host`, `route`, `rule`, `text:ANY`; the first that the request has of several, as
+    /// `"subject | address"`; or a list of these, each of whose combinations is counted apart. Left out: all together.
     #[serde(default)]
     #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<KeyParts>"))]
     key: Key,

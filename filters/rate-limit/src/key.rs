@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use tidegate_request_parts::{Claim, Subject};
 use tidegate_sdk::{Request, units};
 
 /// The parts of a key, in order. None: everybody is counted together.
@@ -19,34 +20,45 @@ enum Part {
     Cookie(String),
     Query(String),
     Property(String),
+    Subject,
+    Claim(Claim),
     Method,
-    Path,
+    /// The path, or so many of its first segments.
+    Path(Option<usize>),
     Host,
     Route,
     Rule,
     Text(String),
+    /// The first of these that the request has.
+    FirstOf(Vec<Part>),
 }
 
-const EXAMPLES: &str = "address, address/24/64, header:NAME, cookie:NAME, query:NAME, property:PATH, method, path, host, \
-                        route, rule or text:ANY";
+const EXAMPLES: &str = "address, address/24/64, header:NAME, cookie:NAME, query:NAME, claim:NAME, subject, property:PATH, \
+                        method, path, path/2, host, route, rule or text:ANY, or several with | between them";
 
 impl Part {
     fn parse(text: &str) -> Option<Self> {
+        if text.contains(OR) {
+            let parts: Vec<_> = text.split(OR).map(Part::parse).collect::<Option<_>>()?;
+            return (parts.len() <= MOST_ALTERNATIVES).then_some(Part::FirstOf(parts));
+        }
         let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         Some(match text.split_once(':') {
             Some(("header", name)) => Part::Header(units::header_name(name).ok()?),
             Some(("cookie", name)) => Part::Cookie(named(name)?),
             Some(("query", name)) => Part::Query(named(name)?),
+            Some(("claim", name)) => Part::Claim(Claim::new(name).ok()?),
             Some(("property", path)) => Part::Property(named(path)?),
             Some(("text", text)) => Part::Text(named(text)?),
             Some(_) => return None,
             None => match text {
                 "method" => Part::Method,
-                "path" => Part::Path,
+                "subject" => Part::Subject,
+                "path" => Part::Path(None),
                 "host" => Part::Host,
                 "route" => Part::Route,
                 "rule" => Part::Rule,
-                _ => address(text)?,
+                _ => segments(text).or_else(|| address(text))?,
             },
         })
     }
@@ -65,9 +77,14 @@ impl Part {
             Part::Query(name) => add(request.query_decoded(name).map(String::into_bytes), out),
             Part::Property(path) => add(request.properties().bytes(path), out),
             Part::Method => add(Some(request.method().into_bytes()), out),
-            Part::Path => {
+            Part::Subject => add(Subject.of(request), out),
+            Part::Claim(claim) => add(claim.of(request), out),
+            Part::Path(segments) => {
                 let mut path = request.path();
                 path.truncate(path.find('?').unwrap_or(path.len()));
+                let next = segments.and_then(|segments| path.match_indices('/').nth(segments));
+                let end = next.map(|(at, _)| at);
+                path.truncate(end.unwrap_or(path.len()));
                 add(Some(path.into_bytes()), out)
             }
             Part::Host => add(Some(request.authority().to_ascii_lowercase().into_bytes()), out),
@@ -77,8 +94,41 @@ impl Part {
                 out.extend_from_slice(text.as_bytes());
                 true
             }
+            Part::FirstOf(parts) => {
+                // Nobody may be counted as another by writing the other's address into a header.
+                let (start, mut nth) = (out.len(), 0_u8);
+                parts.iter().any(|part| {
+                    nth += 1;
+                    out.push(nth);
+                    let there = part.write(request, out);
+                    if !there {
+                        out.truncate(start);
+                    }
+                    there
+                })
+            }
         }
     }
+
+    /// As [`Part::write`], for what wants texts: which of several it is does not show.
+    fn write_text<S>(&self, request: &Request<S>, out: &mut Vec<u8>) -> bool {
+        match self {
+            Part::FirstOf(parts) => parts.iter().any(|part| part.write(request, out)),
+            part => part.write(request, out),
+        }
+    }
+}
+
+/// What stands between alternatives; no header's name has a space in it.
+const OR: &str = " | ";
+
+/// More would be a mistake.
+const MOST_ALTERNATIVES: usize = 8;
+
+/// `path/2`.
+fn segments(text: &str) -> Option<Part> {
+    let segments = text.strip_prefix("path/")?.parse().ok()?;
+    (1..=64).contains(&segments).then_some(Part::Path(Some(segments)))
 }
 
 /// `address`, `address/24`, `address/24/64`.
@@ -137,7 +187,7 @@ impl Key {
     pub fn text<S>(&self, request: &Request<S>) -> Option<String> {
         let mut value = Vec::new();
         for part in &self.0 {
-            if !part.write(request, &mut value) {
+            if !part.write_text(request, &mut value) {
                 return None;
             }
         }
@@ -192,13 +242,29 @@ mod tests {
             ("header:X-Tenant", Part::Header("x-tenant".to_owned())),
             ("text:a:b", Part::Text("a:b".to_owned())),
             ("property:filter_state.tenant", Part::Property("filter_state.tenant".to_owned())),
+            ("path", Part::Path(None)),
+            ("path/2", Part::Path(Some(2))),
+            ("claim:org.tenant", Part::Claim(Claim::new("org.tenant").expect("a claim"))),
+            ("subject | address/24/56", Part::FirstOf(vec![Part::Subject, Part::Address(24, 56)])),
         ] {
             assert_eq!(Part::parse(text), Some(part), "{text}");
         }
-        for text in
-            ["", "addr", "address/33", "address/24/129", "address/", "header:", "header:a b", "claim:x"]
-        {
+        for text in [
+            "",
+            "addr",
+            "address/33",
+            "address/24/129",
+            "address/",
+            "header:",
+            "header:a b",
+            "claim:",
+            "path/0",
+            "path/x",
+            "subject | ",
+            "subject|address",
+        ] {
             assert_eq!(Part::parse(text), None, "{text}");
         }
+        assert_eq!(Part::parse(&["path"; 9].join(" | ")), None);
     }
 }

@@ -52,6 +52,33 @@ fn keys_are_counted_apart() {
 }
 
 #[test]
+fn who_sends_is_counted_as_auth_hands_it_on() {
+    let gateway = gateway(
+        r#"{ "limits": [
+            { "name": "tenant", "rate": "3/min", "key": "claim:org.tenant", "missing": "skip" },
+            { "name": "sender", "rate": "2/min", "key": ["subject | cookie:user | address/24", "path/1"] }
+        ] }"#,
+    );
+    let known = |name: &str, tenant: &str, path: &str| {
+        let request = get(path).property("auth.subject", name).property("auth.claim.org.tenant", tenant);
+        gateway.send(request).status()
+    };
+    assert_eq!([known("ann", "acme", "/a"), known("ann", "acme", "/a/b?c")], [200; 2]);
+    assert_eq!(known("ann", "acme", "/a/x"), 429, "the first segment is the same");
+    assert_eq!(known("bob", "acme", "/a"), 200);
+    assert_eq!(known("eve", "acme", "/a"), 429, "the tenant has had three");
+    assert_eq!(known("ann", "other", "/b"), 200);
+    let other = |name: &str, cookie: &str| {
+        gateway.send(get("/a").header(name, cookie).from("192.0.2.7:1000")).status()
+    };
+    assert_eq!([other("cookie", "user=ann"), other("cookie", "user=ann")], [200; 2], "another ann");
+    assert_eq!(other("cookie", "user=ann"), 429);
+    assert_eq!([other("x-none", "x"), other("x-none", "x"), other("x-none", "x")], [200, 200, 429]);
+    // No header is a claim, whatever it is called.
+    assert_eq!(other("auth.claim.org.tenant", "acme"), 429);
+}
+
+#[test]
 fn requests_without_a_part_are_counted_together_or_not_at_all() {
     for (missing, last) in [("count", 429), ("skip", 200)] {
         let gateway = gateway(&format!(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use tidegate_request_parts::Claim;
 use tidegate_sdk::units::Span;
 
 /// The JSON Schema of the configuration.
@@ -141,6 +142,10 @@ pub enum Source {
     Query(String),
     /// A property of the gateway, as `filter_state.tenant` or `connection.requested_server_name`.
     Property(String),
+    /// A claim of the sender's that the filter auth hands on, as `org.tenant`.
+    Claim(#[cfg_attr(not(target_family = "wasm"), schemars(with = "String"))] Claim),
+    /// The sender's name, which the filter auth hands on.
+    Subject,
     /// A segment of the path, from 0.
     Segment(usize),
     /// The host, in lower case, without its port.

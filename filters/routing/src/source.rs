@@ -1,6 +1,7 @@
 //! Values of a request, and which requests a rule is about.
 
 use regex_lite::Regex;
+use tidegate_request_parts::Subject;
 use tidegate_sdk::{ConfigError, Interest, Request, units};
 
 use crate::config::{self, Source};
@@ -12,6 +13,8 @@ pub(crate) fn value<S>(source: &Source, request: &Request<S>) -> Option<String> 
         Source::Cookie(name) => request.cookie(name).and_then(|value| value.to_str().map(str::to_owned)),
         Source::Query(name) => request.query(name),
         Source::Property(name) => request.properties().text(name),
+        Source::Claim(claim) => claim.of(request).and_then(|value| String::from_utf8(value).ok()),
+        Source::Subject => Subject.of(request).and_then(|value| String::from_utf8(value).ok()),
         Source::Segment(at) => {
             let path = request.path();
             without_query(&path).split('/').skip(1).nth(*at).map(str::to_owned)

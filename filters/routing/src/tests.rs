@@ -144,6 +144,8 @@ fn values_come_from_all_of_the_request() {
         (r#"{ "cookie": "t" }"#, get("/").header("cookie", "t=x")),
         (r#"{ "segment": 1 }"#, get("/t/x/y")),
         (r#"{ "property": "filter_state.tenant" }"#, get("/").property("filter_state.tenant", "x")),
+        (r#"{ "claim": "org.tenant" }"#, get("/").property("auth.claim.org.tenant", "x")),
+        (r#""subject""#, get("/").property("auth.subject", "x")),
         (r#""host""#, get("/").host("X:8080")),
         (r#""subdomain""#, get("/").host("x.example.com")),
     ] {

@@ -85,7 +85,12 @@ impl Properties {
         Some(self.bytes(path)?.first()? != &0)
     }
 
-    /// Sets a property for the other filters of this request; hosts can read back names without dots only.
+    /// A property that a filter of this request has [`set`](Properties::set), by its whole name: dots are a part of it.
+    pub fn own(self, name: &str) -> Option<Vec<u8>> {
+        get(name.as_bytes())
+    }
+
+    /// Sets a property for the other filters of this request, and for those that log; [`own`](Properties::own) reads it.
     ///
     /// # Errors
     /// When there is no request, or the host refuses.

@@ -191,6 +191,20 @@ fn tokens_are_found_elsewhere_and_their_claims_handed_on() {
     assert_eq!((nothing.status(), nothing.details()), (401, "auth_missing"));
 }
 
+#[test]
+fn a_claim_is_handed_on_once() {
+    let mut whole: Value = serde_json::from_str(&config(json!({}), json!({}))).expect("it is JSON");
+    whole["handOn"] = json!({ "subject": true, "claims": ["org.tenant", "groups", "org.none"] });
+    assert_eq!(send(&gateway(&whole.to_string()), text("/good/ES256")).status(), 200);
+    for (claims, problem_is) in [
+        (json!(["sub", "sub"]), "config.handOn.claims[1]: \"sub\" is listed before"),
+        (json!([""]), "config.handOn.claims[0]: \"\" is no claim, as \"sub\" or \"org.tenant\" is"),
+    ] {
+        whole["handOn"] = json!({ "claims": claims });
+        assert_eq!(problem(&whole.to_string()), problem_is);
+    }
+}
+
 fn remote() -> Value {
     json!({ "keys": { "remote": { "upstream": "idp", "path": "/keys", "refresh": "10m", "cooldown": "30s" } } })
 }

@@ -64,7 +64,7 @@ pub trait Filter: Sized + 'static {
 
     /// What the plugin's `config` holds. A configuration that does not fit is refused when the plugin is loaded, with
     /// the path of the wrong key.
-    type Config: DeserializeOwned;
+    type Config: DeserializeOwned + 'static;
 
     /// What a request leaves for its response, its log, or the other direction of a connection. Handlers of both
     /// directions may run at the same time, so it is shared: use `Cell`, `RefCell` or `OnceCell` for what changes.

@@ -2,22 +2,14 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use tidegate_sdk::{Filter, Flow, Reply, Request, Response, Result, filter, http};
-
-/// Nothing is configured, and nothing may be.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {}
+use tidegate_sdk::{Filter, Flow, NoConfig, Reply, Request, Response, Result, filter, http};
 
 /// The filter.
 pub struct Guard;
 
 #[filter]
 impl Filter for Guard {
-    type Config = Config;
-
-    fn new(_: Config) -> Self {
+    fn new(_: NoConfig) -> Self {
         Guard
     }
 

@@ -109,15 +109,21 @@ impl Exchange {
         let view = self.record.view.clone();
         let listener = view.listener(self.record.listener).ok_or_else(|| Fail::gateway(Reason::Internal))?;
 
-        self.record.note_target(&head);
         let parts = Rc::make_mut(&mut head);
-        let known = sanitize::request(parts)?;
+        let known = match sanitize::request(parts) {
+            Ok(known) => known,
+            Err(fail) => {
+                self.record.note_target(&head);
+                return Err(fail);
+            }
+        };
         if self.record.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers);
         }
         if let Some(tracing) = &view.snapshot.tracing {
             self.record.begin_trace(tracing, parts);
         }
+        self.record.note_target(&head);
         if head.headers.len() > listener.spec.limits.headers {
             return Err(Fail::client(Reason::HeadTooLarge));
         }
@@ -127,12 +133,13 @@ impl Exchange {
         }
         let claims = self.claims(listener, known.claims, &head);
         // Where nobody reads the gateway's own fields before they are sent, they are written with the head only.
-        let read = known.claims || listener.routes.reads_added() || self.record.target.is_some();
+        let read = known.claims || listener.routes.reads_added() || self.record.tells_added();
         if read {
             self.introduce(&mut head, claims);
         } else {
             let client = &self.record.client;
-            self.record.added = Some(Added::new(&client.forwarded, &client.local.request_ids));
+            let added = Added::new(&client.forwarded, &client.local.request_ids);
+            self.record.note_added(added);
         }
 
         // What changes the request before the route is chosen may change the route.

@@ -24,8 +24,10 @@ use crate::http::h1::Date;
 use crate::http::{certificate, headers, sanitize};
 use crate::shared::{Generation, ListenerCells, ListenerCounters, Shard};
 use crate::snapshot::destinations::Reachable;
+use crate::snapshot::logs::Outlets;
 use crate::snapshot::tls::ByName;
 use crate::snapshot::{Listener, Rule, Snapshot};
+use crate::telemetry::access_log::batch::Gathering;
 use crate::time::{Clock, Deadlines};
 use crate::upstream::balance::Random;
 use crate::upstream::pool::Pool;
@@ -50,6 +52,8 @@ pub(crate) struct Local {
     pub(crate) leaving: Rc<Leaving>,
     /// Who wants to see requests.
     pub(crate) taps: Taps,
+    /// Lines of access logs that wait for others.
+    pub(crate) gathering: Gathering,
 }
 
 /// A snapshot on one worker. Requests keep it to their end.
@@ -65,6 +69,8 @@ pub(crate) struct View {
     /// What filters may choose, by listener; empty without plugins.
     destinations: Vec<Rc<Reachable>>,
     leaving: Rc<Leaving>,
+    /// Of access logs.
+    pub(crate) outlets: Outlets,
 }
 
 impl Drop for View {
@@ -128,9 +134,10 @@ impl View {
             })
             .collect();
         let leaving = local.leaving.clone();
+        let outlets = snapshot.logs.outlets(previous.map(|view| &view.outlets));
         let listeners = if snapshot.plugins.is_empty() { 0 } else { snapshot.listeners.len() };
         let destinations = (0..listeners).map(|index| Rc::new(Reachable::new(&snapshot, index))).collect();
-        Rc::new(Self { destinations, snapshot, generation, pools, plugins, names, leaving })
+        Rc::new(Self { destinations, snapshot, generation, pools, plugins, names, leaving, outlets })
     }
 
     /// Ends the instances that a later view did not take over: those in the background at once, others with this view,

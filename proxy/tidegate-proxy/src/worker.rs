@@ -18,6 +18,7 @@ use crate::local::tap::{Tap, Taps};
 use crate::local::{Local, Site, View};
 use crate::shared::{Generation, Shard};
 use crate::snapshot::Snapshot;
+use crate::telemetry::access_log::batch::Gathering;
 use crate::time::{Clock, Deadlines};
 use crate::upstream::balance::Random;
 use crate::upstream::pool;
@@ -117,9 +118,12 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
         date: Default::default(),
         leaving: Rc::default(),
         taps: Taps::default(),
+        gathering: Gathering::default(),
     });
     let view = Rc::new(RefCell::new(None));
     spawn_local(tidy(Rc::downgrade(&view), local.clone()));
+    let lines = local.clone();
+    spawn_local(async move { lines.gathering.drive().await });
     let mut worker = Worker { local, bound: HashMap::new(), leaving: Vec::new(), view };
     let mut changes = start.changes;
     loop {
@@ -151,6 +155,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
             Order::Stop => break,
         }
     }
+    worker.local.gathering.end();
 }
 
 /// Closes connections to upstreams that are no longer of use, ends plugins that take too long to end.

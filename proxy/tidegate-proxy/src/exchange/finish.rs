@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use smallvec::SmallVec;
 use tidegate_config::plan::{PluginIndex, UpstreamIndex};
 use tidegate_wasm::{Facts, UpstreamConnection};
@@ -123,13 +124,21 @@ pub(crate) struct Record {
 /// What access logs say of a request's head, and of its answer's.
 pub(crate) struct Target {
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
+    pub(crate) path: Option<PathAndQuery>,
     pub(crate) host: Option<HeaderValue>,
-    pub(crate) request_id: Option<HeaderValue>,
+    pub(crate) request_id: RequestId,
     pub(crate) agent: Option<HeaderValue>,
     /// Other fields, by the place of their names in the snapshot's logs; the same of the answer.
     pub(crate) headers: Vec<Option<HeaderValue>>,
     pub(crate) answered: Vec<Option<HeaderValue>>,
+}
+
+/// The request's number.
+pub(crate) enum RequestId {
+    /// In its head, if it is there.
+    Given(Option<HeaderValue>),
+    /// Not in its head yet.
+    Made([u8; 32]),
 }
 
 /// The idle time before a rule is known.
@@ -213,6 +222,23 @@ impl Record {
         }
     }
 
+    /// The gateway's own fields are kept beside the head.
+    pub(crate) fn note_added(&mut self, added: Added) {
+        if let Some(target) = self.target.as_mut().filter(|_| self.view.snapshot.logs.wants.request_id) {
+            target.request_id = RequestId::Made(*added.request_id());
+        }
+        self.added = Some(added);
+    }
+
+    /// Whether the gateway's own fields must be in the head, for a log or a tap to tell of them.
+    #[inline]
+    pub(crate) fn tells_added(&self) -> bool {
+        self.noted && {
+            let logs = &self.view.snapshot.logs;
+            logs.wants.added || !logs.plugins.is_empty() || self.tap.is_some()
+        }
+    }
+
     fn note_for_logs(&mut self, head: &Rc<Parts>) {
         if self.target.is_some() {
             self.tap_canonical(head);
@@ -229,12 +255,14 @@ impl Record {
         // The request's number is told to plugins as well.
         if self.logs != 0 || !logs.plugins.is_empty() {
             let field = |name: &HeaderName| head.headers.get(name).cloned();
+            let wants = logs.wants;
+            let wanted = |wanted: bool, name: HeaderName| if wanted { field(&name) } else { None };
             self.target = Some(Target {
                 method: head.method.clone(),
-                uri: head.uri.clone(),
-                host: head.headers.get(header::HOST).cloned(),
-                request_id: head.headers.get(headers::REQUEST_ID).cloned(),
-                agent: head.headers.get(header::USER_AGENT).cloned(),
+                path: head.uri.path_and_query().filter(|_| wants.path).cloned(),
+                host: wanted(wants.host, header::HOST),
+                request_id: RequestId::Given(wanted(wants.request_id, headers::REQUEST_ID)),
+                agent: wanted(wants.agent, header::USER_AGENT),
                 headers: logs.request_headers.iter().map(field).collect(),
                 answered: Vec::new(),
             });
@@ -300,7 +328,11 @@ impl Record {
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
         if self.target.is_some() || !self.arms.is_empty() {
-            self.answered_at.get_or_insert_with(|| self.client.local.clock.now());
+            // The time was read when the server had answered.
+            let is_forwarded = self.latency.is_some() && self.guests.is_empty();
+            let local = &self.client.local;
+            let now = || if is_forwarded { local.deadlines.recent() } else { local.clock.now() };
+            self.answered_at.get_or_insert_with(now);
         }
     }
 

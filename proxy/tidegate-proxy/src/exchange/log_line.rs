@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use tidegate_config::plan::{KnownField, PluginIndex};
 
-use crate::exchange::finish::Record;
+use crate::exchange::finish::{Record, RequestId};
 use crate::exchange::retry::Tries;
 use crate::http::certificate;
 use crate::http::fail::Reason;
 use crate::local::Session;
 use crate::snapshot::logs::{Field, Log, Over, TAKEN_OUT};
+use crate::telemetry::access_log::kept::{Key, Same};
 use crate::telemetry::access_log::line::Value;
 
 /// Hands the lines of an exchange that has ended to its logs.
@@ -22,7 +23,9 @@ pub(crate) fn write(record: &Record, took: Duration) {
         route: record.rule.and_then(|rule| record.view.rule(rule)).map(|rule| &*rule.route),
         took,
     };
-    let dropped = logs.write(record.logs, &over, |log, field, value| match field {
+    let to = (&record.view.outlets, &record.client.local.gathering);
+    let key = |same| key(record, same);
+    let dropped = logs.write((record.logs, &over), to, key, |log, field, value| match field {
         Field::Known(field) => known(record, took, log, field, value),
         Field::RequestHeader(place) => {
             let names = &logs.request_headers;
@@ -40,6 +43,42 @@ pub(crate) fn write(record: &Record, took: Duration) {
     }
 }
 
+/// What parts of the line are the same by; none: of this exchange alone.
+fn key(record: &Record, same: Same) -> Option<Key> {
+    let number = |index: Option<usize>| index.map_or(0, |index| index as u64 + 1);
+    match same {
+        // Behind a proxy each request has a client of its own.
+        Same::Connection if record.behind.is_some() => None,
+        Same::Connection => {
+            let version = match record.version {
+                http::Version::HTTP_10 => 0,
+                http::Version::HTTP_11 => 1,
+                _ => 2,
+            };
+            Some([record.client.id, record.listener as u64, version])
+        }
+        Same::Plain => is_plain(record).then_some([0; 3]),
+        Same::Way => {
+            let tried = record.upstream.as_ref();
+            let upstream = number(tried.map(|(upstream, _)| *upstream)) << 16 | record.picked.number();
+            Some([number(record.rule), upstream, number(tried.map(|(_, server)| server.id()))])
+        }
+    }
+}
+
+/// Whether nothing out of the way happened: no filter, no trace, one attempt, no failure.
+fn is_plain(record: &Record) -> bool {
+    record.guests.is_empty()
+        && record.reason.is_none()
+        && record.tries.is_none()
+        && record.trace.is_none()
+        && record.arms.is_empty()
+        && record.replied.is_none()
+        && record.chosen.is_none()
+        && record.reroute.chosen_by.is_none()
+        && record.details.is_empty()
+}
+
 fn header(
     log: &Log,
     name: Option<&http::HeaderName>,
@@ -52,7 +91,8 @@ fn header(
 }
 
 fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &mut Value<'_>) {
-    let wall = || record.client.local.clock.wall();
+    // The time was read when the exchange ended, which is now.
+    let wall = || record.client.local.deadlines.guest().wall;
     match field {
         KnownField::TimeMs => value.moment(wall()),
         KnownField::Time => value.time(wall()),
@@ -137,9 +177,12 @@ fn of_head(record: &Record, log: &Log, field: KnownField, value: &mut Value<'_>)
         KnownField::Method => value.text(target.method.as_str().as_bytes()),
         KnownField::Host => value.host(target.host.as_ref().map_or(&[], |host| host.as_bytes())),
         KnownField::Path => {
-            log.path(target.uri.path_and_query().map_or("/", |path| path.as_str()), value);
+            log.path(target.path.as_ref().map_or("/", |path| path.as_str()), value);
         }
-        KnownField::RequestId => text(&target.request_id, value),
+        KnownField::RequestId => match &target.request_id {
+            RequestId::Given(id) => text(id, value),
+            RequestId::Made(id) => value.text(id),
+        },
         _ => text(&target.agent, value),
     }
 }

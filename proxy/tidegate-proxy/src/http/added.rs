@@ -18,6 +18,11 @@ impl Added {
         Self { client: client.clone(), id: ids.digits() }
     }
 
+    /// The request's number.
+    pub(crate) fn request_id(&self) -> &[u8; 32] {
+        &self.id
+    }
+
     /// The same for a guest, which gets them only if it looks.
     pub(crate) fn pending(&self) -> Pending {
         Pending { by: self.client.writer(), request_id: self.id, fields: FIELDS }

@@ -2,6 +2,7 @@
 
 mod attributes;
 
+use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,11 @@ use tidegate_config::plan::{self, KnownField, LogField, LogFormat, LogPiece, Log
 
 use super::build::BuildError;
 use super::{Assets, collectors};
+use crate::http::added;
+use crate::telemetry::access_log::batch::{Batch, Gathering};
+use crate::telemetry::access_log::kept::{Kept, Key, Same};
 use crate::telemetry::access_log::line::{Value, json_key};
-use crate::telemetry::access_log::{Entry, Line, Writer};
+use crate::telemetry::access_log::{Entry, Line, Lines, Writer};
 
 /// All access logs.
 #[derive(Default)]
@@ -25,6 +29,29 @@ pub(crate) struct Logs {
     pub(crate) plugins: Vec<PluginIndex>,
     /// Bits of those that want every exchange.
     always: u32,
+    /// How many parts of lines are kept.
+    kept: usize,
+    /// What lines say of heads besides.
+    pub(crate) wants: Wants,
+}
+
+/// What some line says of a request's head: nothing else is noted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wants {
+    pub(crate) path: bool,
+    pub(crate) host: bool,
+    pub(crate) request_id: bool,
+    pub(crate) agent: bool,
+    /// Fields that the gateway adds by itself, under their own names.
+    pub(crate) added: bool,
+}
+
+/// What a worker has for the lines of its exchanges.
+#[derive(Default)]
+pub(crate) struct Outlets {
+    /// Where the lines of each log gather, of those that go to files.
+    batches: Vec<Option<Rc<Batch>>>,
+    kept: Vec<Kept>,
 }
 
 /// One of them.
@@ -48,6 +75,8 @@ enum Shape {
 enum Part {
     Literal(String),
     Field(Field, Arc<str>),
+    /// Fields that are the same for many exchanges, by their place among what is kept.
+    Kept(Same, usize, Vec<(Field, Arc<str>)>),
 }
 
 impl Part {
@@ -104,6 +133,7 @@ impl Logs {
                 pieces.into_iter().map(|piece| logs.part(piece)).collect::<Result<Vec<_>, _>>()?;
             if matches!(shape, Shape::Json) {
                 parts.iter_mut().for_each(Part::name_as_key);
+                parts = logs.grouped(parts);
             }
             logs.all.push(Log { spec: spec.clone(), writer, parts, shape });
             if spec.share >= MILLION {
@@ -113,11 +143,49 @@ impl Logs {
         Ok(logs)
     }
 
+    /// The same parts, of which neighbours that stay the same together are one.
+    fn grouped(&mut self, parts: Vec<Part>) -> Vec<Part> {
+        let mut grouped: Vec<Part> = Vec::with_capacity(parts.len());
+        for part in parts {
+            let (field, name) = match part {
+                Part::Field(field, name) => (field, name),
+                other => {
+                    grouped.push(other);
+                    continue;
+                }
+            };
+            match (same(field), grouped.last_mut()) {
+                (Some(same), Some(Part::Kept(before, _, fields))) if *before == same => {
+                    fields.push((field, name));
+                }
+                (Some(same), _) => {
+                    grouped.push(Part::Kept(same, self.kept, vec![(field, name)]));
+                    self.kept += 1;
+                }
+                (None, _) => grouped.push(Part::Field(field, name)),
+            }
+        }
+        grouped
+    }
+
+    /// What a worker needs for them; it goes on with what gathers already.
+    pub(crate) fn outlets(&self, previous: Option<&Outlets>) -> Outlets {
+        let known = |lines: &Lines| {
+            let mut batches = previous.into_iter().flat_map(|outlets| outlets.batches.iter().flatten());
+            batches.find(|batch| batch.is_for(lines)).cloned()
+        };
+        Outlets {
+            batches: self.all.iter().map(|log| log.writer.batch(known)).collect(),
+            kept: (0..self.kept).map(|_| Kept::default()).collect(),
+        }
+    }
+
     fn part(&mut self, piece: LogPiece) -> Result<Part, BuildError> {
         let field = match piece {
             LogPiece::Text(text) => return Ok(Part::Literal(text)),
             LogPiece::Field(field) => field,
         };
+        self.wants.note(&field);
         let name = field.name().into();
         let place = |headers: &mut Vec<HeaderName>, name: &str| {
             let name = HeaderName::from_str(name).map_err(BuildError::plan)?;
@@ -154,14 +222,26 @@ impl Logs {
         bits
     }
 
-    /// Hands a line to each log of `bits` that wants the exchange; how many were dropped.
-    pub(crate) fn write(&self, bits: u32, over: &Over<'_>, put: impl Fn(&Log, Field, &mut Value<'_>)) -> u64 {
+    /// Hands a line to each log of `bits` that wants the exchange; how many were dropped. `key` tells what parts of lines are
+    /// the same by; none: they are written anew.
+    pub(crate) fn write(
+        &self,
+        (bits, over): (u32, &Over<'_>),
+        (outlets, gathering): (&Outlets, &Gathering),
+        key: impl Fn(Same) -> Option<Key>,
+        put: impl Fn(&Log, Field, &mut Value<'_>),
+    ) -> u64 {
         let mut dropped = 0;
         for (index, log) in self.all.iter().enumerate() {
-            if bits & 1 << index != 0 && log.wants(over) {
-                let entry = Entry { text: log.line(over.failed, &put), failed: over.failed };
-                dropped += u64::from(!log.writer.write(entry));
+            if bits & 1 << index == 0 || !log.wants(over) {
+                continue;
             }
+            let line = |bytes: Vec<u8>| log.line(bytes, over.failed, (&outlets.kept, &key), &put);
+            let taken = match outlets.batches.get(index) {
+                Some(Some(batch)) => batch.take(gathering, line),
+                _ => log.writer.write(Entry { text: line(Vec::with_capacity(LINE)), failed: over.failed }),
+            };
+            dropped += u64::from(!taken);
         }
         dropped
     }
@@ -181,6 +261,60 @@ impl Logs {
     }
 }
 
+impl Wants {
+    fn note(&mut self, field: &LogField) {
+        match field {
+            LogField::Known(KnownField::Path) => self.path = true,
+            LogField::Known(KnownField::Host) => self.host = true,
+            LogField::Known(KnownField::RequestId) => self.request_id = true,
+            LogField::Known(KnownField::UserAgent) => self.agent = true,
+            LogField::RequestHeader(name) => self.added |= added::is_added(name),
+            LogField::Known(_) | LogField::ResponseHeader(_) => {}
+        }
+    }
+}
+
+/// What a field stays the same for, if it does.
+fn same(field: Field) -> Option<Same> {
+    match field {
+        Field::Known(
+            KnownField::Client
+            | KnownField::Listener
+            | KnownField::Protocol
+            | KnownField::TlsVersion
+            | KnownField::TlsCipher
+            | KnownField::ServerName,
+        ) => Some(Same::Connection),
+        Field::Known(
+            KnownField::Route
+            | KnownField::Rule
+            | KnownField::Upstream
+            | KnownField::Server
+            | KnownField::Picked,
+        ) => Some(Same::Way),
+        Field::Known(
+            KnownField::TraceId
+            | KnownField::SpanId
+            | KnownField::Versions
+            | KnownField::RouteBy
+            | KnownField::UpstreamBy
+            | KnownField::EarlierAttempts
+            | KnownField::RetryStoppedBy
+            | KnownField::Hedges
+            | KnownField::HedgeWon
+            | KnownField::Filters
+            | KnownField::AnsweredBy
+            | KnownField::Details
+            | KnownField::Reason
+            | KnownField::Plugin,
+        ) => Some(Same::Plain),
+        _ => None,
+    }
+}
+
+/// Room for a line that does not gather with others; growing would copy it.
+const LINE: usize = 1024;
+
 /// All exchanges, of a share.
 pub(crate) const MILLION: u32 = 1_000_000;
 
@@ -195,21 +329,37 @@ impl Log {
             && only.slower_than.is_none_or(|limit| over.took >= limit)
     }
 
-    fn line(&self, failed: bool, put: &impl Fn(&Self, Field, &mut Value<'_>)) -> Vec<u8> {
+    /// The same bytes with a line behind them.
+    fn line(
+        &self,
+        bytes: Vec<u8>,
+        failed: bool,
+        (kept, key): (&[Kept], &impl Fn(Same) -> Option<Key>),
+        put: &impl Fn(&Self, Field, &mut Value<'_>),
+    ) -> Vec<u8> {
+        let each = |line: &mut Line, fields: &[(Field, Arc<str>)]| {
+            for (field, name) in fields {
+                line.field(name, |value| put(self, *field, value));
+            }
+        };
         let fill = |mut line: Line, parts: &[Part]| {
             for part in parts {
                 match part {
                     Part::Literal(text) => line.literal(text),
                     Part::Field(field, name) => line.field(name, |value| put(self, *field, value)),
+                    Part::Kept(same, place, fields) => match (kept.get(*place), key(*same)) {
+                        (Some(kept), Some(key)) => line.kept(kept, key, |line| each(line, fields)),
+                        _ => each(&mut line, fields),
+                    },
                 }
             }
             line.end()
         };
         match &self.shape {
-            Shape::Json => fill(Line::json(), &self.parts),
-            Shape::Text => fill(Line::plain(), &self.parts),
+            Shape::Json => fill(Line::json(bytes), &self.parts),
+            Shape::Text => fill(Line::plain(bytes), &self.parts),
             Shape::Record(attributes) => {
-                let text = fill(Line::plain(), &self.parts);
+                let text = fill(Line::plain(bytes), &self.parts);
                 fill(Line::record(failed, &text), attributes)
             }
         }

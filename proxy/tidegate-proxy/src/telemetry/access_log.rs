@@ -1,5 +1,7 @@
 //! Access logs: a thread for each place where lines go, which workers never wait for.
 
+pub(crate) mod batch;
+pub(crate) mod kept;
 pub(crate) mod line;
 mod record;
 mod syslog;
@@ -10,26 +12,27 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidegate_config::plan::LogTarget;
 
 use crate::telemetry::otlp::Exporter;
 use crate::telemetry::otlp::records::Record;
+use batch::Batch;
 pub(crate) use line::Line;
 use syslog::Sender;
 pub(crate) use timestamp::Timestamp;
 
-/// Lines that may wait for a writer; more are dropped and counted.
+/// Lines that may wait for a writer, and of each worker; more are dropped and counted.
 const WAITING: usize = 8192;
+/// Batches of lines that may wait for a writer.
+const BATCHES: usize = 64;
 /// Bytes that are written together at most.
 const TOGETHER: usize = 60 * 1024;
-/// How long lines gather where many come.
-const LINGER: Duration = Duration::from_millis(10);
 /// Longest wait at the end for what is not written yet.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -42,7 +45,10 @@ pub(crate) struct Entry {
 }
 
 enum Message {
+    /// To a server: each is sent alone.
     Entry(Entry),
+    /// To a file: lines with their ends, and how many.
+    Batch(Vec<u8>, u64),
     /// Nothing to write: a file may have to be opened again.
     Look,
     /// Gone once everything before it is written.
@@ -61,7 +67,6 @@ pub(crate) enum Writer {
 #[derive(Clone)]
 pub(crate) struct Lines {
     sender: SyncSender<Message>,
-    thread: Thread,
     shared: Arc<Shared>,
 }
 
@@ -71,18 +76,59 @@ struct Shared {
     reopen: AtomicBool,
     /// Lines that could not be written.
     lost: AtomicU64,
+    /// Batches that wait.
+    waiting: AtomicUsize,
+}
+
+impl Shared {
+    fn new(target: LogTarget) -> Self {
+        let (reopen, lost, waiting) = Default::default();
+        Self { target, reopen, lost, waiting }
+    }
+}
+
+impl Lines {
+    /// What nobody writes, and where it can be seen.
+    #[cfg(test)]
+    fn unwritten() -> (Self, Receiver<Message>) {
+        let (sender, messages) = sync_channel(WAITING);
+        (Self { sender, shared: Arc::new(Shared::new(LogTarget::File("/dev/null".into()))) }, messages)
+    }
+
+    /// Whether both go to the same writer.
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Hands lines over; the writer that is behind gets none of them.
+    fn send(&self, bytes: Vec<u8>, lines: u64) -> Result<(), Vec<u8>> {
+        // What else a writer is told has room whatever waits.
+        if self.shared.waiting.load(Ordering::Relaxed) >= BATCHES {
+            return Err(bytes);
+        }
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.sender.try_send(Message::Batch(bytes, lines)).is_err() {
+            // Its thread has ended: they are lost, whenever they come.
+            self.lose(lines);
+        }
+        Ok(())
+    }
+
+    /// So many lines cannot be written.
+    fn lose(&self, lines: u64) {
+        self.shared.lost.fetch_add(lines, Ordering::Relaxed);
+    }
 }
 
 impl Writer {
     /// Starts the thread that writes lines. A file is opened at once, and again after it was renamed.
     pub(crate) fn start(target: &LogTarget) -> io::Result<Self> {
         let (sender, messages) = sync_channel(WAITING);
-        let (reopen, lost) = (AtomicBool::new(false), AtomicU64::new(0));
-        let shared = Arc::new(Shared { target: target.clone(), reopen, lost });
+        let shared = Arc::new(Shared::new(target.clone()));
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new().name("access-log".into());
-        let thread = thread.spawn(move || run(&messages, &of_thread))?.thread().clone();
-        let writer = Self::Lines(Lines { sender, thread, shared });
+        thread.spawn(move || run(&messages, &of_thread))?;
+        let writer = Self::Lines(Lines { sender, shared });
         // What is wrong with a file shows at the start.
         writer.reopen();
         Ok(writer)
@@ -91,6 +137,13 @@ impl Writer {
     /// Whether it writes lines there.
     pub(crate) fn is_of(&self, target: &LogTarget) -> bool {
         matches!(self, Self::Lines(lines) if lines.shared.target == *target)
+    }
+
+    /// What gathers on workers, where that goes to a file.
+    pub(crate) fn batch(&self, known: impl Fn(&Lines) -> Option<Rc<Batch>>) -> Option<Rc<Batch>> {
+        let Self::Lines(lines) = self else { return None };
+        let is_file = matches!(lines.shared.target, LogTarget::File(_));
+        is_file.then(|| known(lines).unwrap_or_else(|| Batch::new(lines.clone())))
     }
 
     /// What sends records.
@@ -122,7 +175,6 @@ impl Writer {
         let Self::Lines(lines) = self else { return };
         let (done, written) = sync_channel(0);
         if lines.sender.try_send(Message::Written(done)).is_ok() {
-            lines.thread.unpark();
             // That it is gone is the answer.
             let _ = written.recv_timeout(PATIENCE);
         }
@@ -168,15 +220,23 @@ struct Appender<'a> {
 
 impl<'a> Appender<'a> {
     fn new(path: &'a Path, shared: &'a Shared) -> Self {
-        Self { path, shared, file: None, batch: Vec::with_capacity(64 * 1024), lines: 0, told: None }
+        Self { path, shared, file: None, batch: Vec::new(), lines: 0, told: None }
     }
 
     fn run(mut self, messages: &Receiver<Message>) {
-        let mut before: Option<Instant> = None;
         while let Ok(first) = messages.recv() {
             let (mut next, mut waiting) = (Some(first), None);
             while let Some(message) = next {
                 match message {
+                    Message::Batch(bytes, lines) => {
+                        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+                        self.lines += lines;
+                        if self.batch.is_empty() {
+                            self.batch = bytes;
+                        } else {
+                            self.batch.extend_from_slice(&bytes);
+                        }
+                    }
                     Message::Entry(entry) => {
                         self.batch.extend_from_slice(&entry.text);
                         self.batch.push(b'\n');
@@ -189,10 +249,6 @@ impl<'a> Appender<'a> {
             }
             self.flush();
             drop(waiting);
-            // One that waits for each line has workers wake it for each line, which costs them more than the line.
-            if before.replace(Instant::now()).is_some_and(|before| before.elapsed() < LINGER) {
-                std::thread::park_timeout(LINGER);
-            }
         }
     }
 

@@ -21,7 +21,7 @@ impl Logs {
             let name = name(&field);
             parts.push(match self.part(LogPiece::Field(field))? {
                 Part::Field(field, _) => Part::Field(field, name.into()),
-                literal @ Part::Literal(_) => literal,
+                other => other,
             });
         }
         Ok(parts)

@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::kept::{Kept, Key};
 use super::record;
 use super::text::{self, Bytes};
 use super::timestamp::Timestamp;
@@ -12,6 +13,8 @@ use super::timestamp::Timestamp;
 /// terminal.
 pub(crate) struct Line {
     bytes: Vec<u8>,
+    /// Where it begins: lines before it may be there.
+    start: usize,
     form: Form,
 }
 
@@ -23,17 +26,16 @@ enum Form {
 }
 
 impl Line {
-    /// An empty object.
-    pub(crate) fn json() -> Self {
-        // With all fields a line has more than half of it; growing would copy it.
-        let mut bytes = Vec::with_capacity(1024);
+    /// An empty object behind these bytes.
+    pub(crate) fn json(mut bytes: Vec<u8>) -> Self {
+        let start = bytes.len();
         bytes.push(b'{');
-        Self { bytes, form: Form::Json }
+        Self { bytes, start, form: Form::Json }
     }
 
-    /// An empty text.
-    pub(crate) fn plain() -> Self {
-        Self { bytes: Vec::with_capacity(256), form: Form::Plain }
+    /// An empty text behind these bytes.
+    pub(crate) fn plain(bytes: Vec<u8>) -> Self {
+        Self { start: bytes.len(), bytes, form: Form::Plain }
     }
 
     /// A record with what people read of it; fields are its attributes, by the names of OpenTelemetry.
@@ -41,7 +43,22 @@ impl Line {
         let mut bytes = Vec::with_capacity(1024);
         record::severity(&mut bytes, failed);
         record::body(&mut bytes, &String::from_utf8_lossy(text));
-        Self { bytes, form: Form::Record }
+        Self { bytes, start: 0, form: Form::Record }
+    }
+
+    /// Several fields, as they were written for the same key before. An object needs one before them: what is kept begins with
+    /// a comma.
+    pub(crate) fn kept(&mut self, kept: &Kept, key: Key, put: impl FnOnce(&mut Self)) {
+        if self.bytes.len() == self.start + 1 {
+            return put(self);
+        }
+        let mut bytes = std::mem::take(&mut self.bytes);
+        kept.append(key, &mut bytes, |bytes| {
+            self.bytes = std::mem::take(bytes);
+            put(self);
+            *bytes = std::mem::take(&mut self.bytes);
+        });
+        self.bytes = bytes;
     }
 
     /// The whole line, without its end.
@@ -70,7 +87,7 @@ impl Line {
 
     fn key(&mut self, name: &str) {
         if self.form == Form::Json {
-            let first = usize::from(self.bytes.len() == 1);
+            let first = usize::from(self.bytes.len() == self.start + 1);
             self.bytes.extend_from_slice(name.as_bytes().get(first..).unwrap_or_default());
         }
     }
@@ -314,14 +331,18 @@ mod tests {
     #[test]
     fn text_is_escaped() {
         let text = |line: Line| String::from_utf8(line.end()).expect("is ASCII");
-        let mut line = Line::json();
+        let mut line = Line::json(b"before\n".to_vec());
         fill(&mut line, json_key);
         assert_eq!(
             text(line),
-            r#"{"a":"x\"\\\u000a\u001b[31m\u00ff","b":7,"c":["p","q\""],"e":"2025-11-21T10:00:00.250Z"}"#
+            "before\n".to_owned()
+                + r#"{"a":"x\"\\\u000a\u001b[31m\u00ff","b":7,"c":["p","q\""],"e":"2025-11-21T10:00:00.250Z"}"#
         );
-        let mut line = Line::plain();
+        let mut line = Line::plain(b"before\n".to_vec());
         fill(&mut line, str::to_owned);
-        assert_eq!(text(line), r#"x\"\\\x0a\x1b[31m\xff-7p,q\"-2025-11-21T10:00:00.250Z"#);
+        assert_eq!(
+            text(line),
+            "before\n".to_owned() + r#"x\"\\\x0a\x1b[31m\xff-7p,q\"-2025-11-21T10:00:00.250Z"#
+        );
     }
 }

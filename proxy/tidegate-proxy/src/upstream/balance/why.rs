@@ -45,6 +45,11 @@ impl Why {
         Self { bits: self.bits | ANYONE, ..self }
     }
 
+    /// All of it in one number of 16 bits.
+    pub(crate) fn number(self) -> u64 {
+        u64::from(self.priority) << 8 | u64::from(self.bits)
+    }
+
     /// The method, and what else decided.
     pub(crate) fn words(self, method: &str) -> String {
         let words = [

@@ -19,11 +19,17 @@ pub(super) fn write(record: &Record, took: Duration) {
         took,
     };
     let bits = logs.draw(|| local.random.below(u64::from(MILLION)));
-    let dropped = logs.write(bits, &over, |_, field, value| {
-        if let Field::Known(field) = field {
-            known(record, took, field, value);
-        }
-    });
+    let to = (&record.view.outlets, &local.gathering);
+    let dropped = logs.write(
+        (bits, &over),
+        to,
+        |_| None,
+        |_, field, value| {
+            if let Field::Known(field) = field {
+                known(record, took, field, value);
+            }
+        },
+    );
     local.shard.log_dropped.add(dropped);
 }
 

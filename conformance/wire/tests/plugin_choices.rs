@@ -3,7 +3,9 @@
 use std::fmt::{Display, Write as _};
 use std::time::Instant;
 
-use tidegate_testkit::{Answer, LogFile, RawClient, ScriptedUpstream, TestGateway, fill};
+use tidegate_testkit::{
+    Answer, Fate, Frame, Frames, LogFile, RawClient, ScriptedUpstream, TestGateway, fill,
+};
 
 /// A module that, in a request's head, calls foreign functions with these arguments, one after the other. A sleep that it
 /// has asked for lets the request go on when it is over.
@@ -213,4 +215,25 @@ fn a_filter_breaks_a_request_off_and_says_why() {
     let log = log(&lab);
     assert!(log.contains(r#""details":"injected""#) && log.contains(r#""reason":"plugin_reset""#), "{log}");
     assert!(log.contains(r#""plugin":"chooser""#), "{log}");
+}
+
+#[test]
+fn over_http2_a_filter_breaks_off_its_stream_and_no_other() {
+    let lab = lab("", &guest(&[("tidegate_reset", b"injected")], 0));
+    let mut frames = Frames::connect(lab.gateway.address("web"), &[]);
+    let fields = [(":method", "GET"), (":scheme", "http"), (":authority", "a.test")];
+    let to = |path: &'static str| [&fields[..], &[(":path", path)]].concat();
+    frames.send_all(&[
+        Frame::headers(1, &to("/api/x"), true),
+        Frame::headers(3, &to("/never"), true),
+        Frame::headers(5, &to("/api/y"), true),
+    ]);
+    // RFC 9113 section 7: INTERNAL_ERROR says that the sender met a fault, and that the request may have been acted on.
+    assert_eq!(frames.fate(1), Fate::Reset(2, Vec::new()));
+    assert_eq!(frames.fate(3), Fate::Answered(203, Vec::new()));
+    assert_eq!(frames.fate(5), Fate::Reset(2, Vec::new()), "the connection goes on");
+    let lines = lab.log.lines(3);
+    let broken = lines.iter().filter(|line| line.contains(r#""reason":"plugin_reset""#));
+    assert!(broken.clone().all(|line| line.contains(r#""details":"injected""#)), "{lines:?}");
+    assert_eq!(broken.count(), 2, "{lines:?}");
 }

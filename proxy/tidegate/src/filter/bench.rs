@@ -1,7 +1,10 @@
 //! `tidegate filter bench`: what a filter costs, callback by callback, and what has changed since the last time.
 
+mod connection;
+mod course;
 mod exchange;
 mod table;
+mod walk;
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,13 +15,15 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use tidegate_wasm::{Capabilities, Engine, HeadersPause, Instance, Limits, Now, Plugin, PluginSpec, Shared};
+use tidegate_wasm::{Capabilities, Engine, HeadersPause, Instance, Limits, Plugin, PluginSpec, Shared};
 
 use super::screen::Paint;
 use crate::apply::Workshop;
 use crate::assets::{digest, hex};
 use crate::module::inspect::size;
-use exchange::{Exchange, NAMES};
+use connection::Connection;
+use course::Course;
+use exchange::Exchange;
 
 /// `tidegate filter bench`.
 #[derive(Debug, Args)]
@@ -37,10 +42,16 @@ pub(crate) struct BenchArgs {
     /// A further field of the request, as `name: value`; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
-    /// Bytes of the request's body and of the response's.
+    /// Measure a connection of bytes; so is a filter that has no callback for requests.
+    #[arg(long)]
+    tcp: bool,
+    /// What the client of a connection sends first.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    data: String,
+    /// Bytes of the request's body and of the response's; or what both sides of a connection send.
     #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     body: usize,
-    /// Requests of one run, of which there are ten.
+    /// Requests, or connections, of one run, of which there are ten.
     #[arg(long, default_value_t = 2000)]
     rounds: u32,
 }
@@ -56,6 +67,9 @@ struct Measured {
     memory: usize,
     /// What the request was: only with the same one figures can be compared.
     request: String,
+    /// What the callbacks of it are together.
+    #[serde(default)]
+    whole: String,
     callbacks: Vec<Figures>,
 }
 
@@ -74,28 +88,29 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<ExitCode> {
     let shown = args.module.display();
     let bytes = fs::read(&args.module).with_context(|| format!("cannot read {shown}"))?;
     let config = fs::read(&args.config).unwrap_or_else(|_| args.config.clone().into_bytes());
-    let exchange = Exchange::new(&args.path, &args.headers, args.body)?;
-    let request = format!("{exchange} {}", hex(&digest(&config)));
-    let mut measured =
-        Measured { sha256: hex(&digest(&bytes)), bytes: bytes.len(), request, ..Measured::default() };
-
     let engine = Engine::measuring()?;
-    measured.callbacks = count(
-        &plugin(&engine, &bytes, (&config, &args.root_id)).with_context(|| shown.to_string())?,
-        &exchange,
-    )?;
+    let counted = plugin(&engine, &bytes, (&config, &args.root_id)).with_context(|| shown.to_string())?;
+    let course = course(args, &counted)?;
+    let request = format!("{course} {}", hex(&digest(&config)));
+    let mut measured = Measured {
+        sha256: hex(&digest(&bytes)),
+        bytes: bytes.len(),
+        request,
+        whole: course.whole().to_owned(),
+        ..Measured::default()
+    };
+    measured.callbacks = count(&counted, &course)?;
     let workshop = Workshop::open()?;
     let plugin =
         plugin(&workshop.engine, &bytes, (&config, &args.root_id)).with_context(|| shown.to_string())?;
-    measured.memory =
-        workshop.with_time(|| time(&plugin, &exchange, args.rounds, &mut measured.callbacks))?;
+    measured.memory = workshop.with_time(|| time(&plugin, &course, args.rounds, &mut measured.callbacks))?;
 
     let last = args.module.with_extension("bench.json");
     let before: Option<Measured> = fs::read(&last).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let before = before.filter(|before| before.request == measured.request);
     let mut out = io::stdout().lock();
     writeln!(out, "{shown}  {}, {} KiB of memory", size(measured.bytes), measured.memory >> 10)?;
-    writeln!(out, "{exchange}\n")?;
+    writeln!(out, "{course}\n")?;
     table::write(&mut out, &measured, before.as_ref(), Paint::of_stdout())?;
     let text = serde_json::to_string_pretty(&measured)?;
     fs::write(&last, text).with_context(|| format!("cannot write {}", last.display()))?;
@@ -124,24 +139,34 @@ fn plugin(engine: &Engine, module: &[u8], (config, root_id): (&[u8], &str)) -> R
         capabilities: Capabilities::default(),
         on_headers_pause: HeadersPause::default(),
     };
-    let plugin = Plugin::build(engine, spec, Arc::new(Shared::new()))?;
-    if !plugin.serves_requests() {
-        bail!("the module has no callback for requests, and others are not measured");
+    Ok(Arc::new(Plugin::build(engine, spec, Arc::new(Shared::new()))?))
+}
+
+/// What the module is for; a module by other SDKs has callbacks for all.
+fn course(args: &BenchArgs, plugin: &Plugin) -> Result<Course> {
+    match (args.tcp, plugin.serves_requests(), plugin.serves_connections()) {
+        (false, true, _) => Ok(Course::of_request(Exchange::new(&args.path, &args.headers, args.body)?)),
+        (_, _, true) => Ok(Course::of_connection(Connection::new(&args.data, args.body))),
+        (true, ..) => bail!("the module has no callback for connections, which --tcp measures"),
+        _ => bail!("the module has no callback for requests or connections, and others are not measured"),
     }
-    Ok(Arc::new(plugin))
 }
 
 /// Instructions, calls and bytes; exact. The second request counts: the first one may set things up.
-fn count(plugin: &Arc<Plugin>, exchange: &Exchange) -> Result<Vec<Figures>> {
-    let mut instance = Instance::start(plugin, now()).map_err(|why| anyhow!("it does not start: {why}"))?;
+fn count(plugin: &Arc<Plugin>, course: &Course) -> Result<Vec<Figures>> {
+    let mut instance =
+        Instance::start(plugin, course.now()).map_err(|why| anyhow!("it does not start: {why}"))?;
     let started = instance.usage();
-    let mut figures: Vec<Figures> =
-        NAMES.iter().map(|name| Figures { name: (*name).to_owned(), ..Figures::default() }).collect();
+    let mut figures: Vec<Figures> = course
+        .names()
+        .iter()
+        .map(|name| Figures { name: (*name).to_owned(), ..Figures::default() })
+        .collect();
     for _ in 0..2 {
         figures
             .iter_mut()
             .for_each(|figures| *figures = Figures { name: figures.name.clone(), ..Figures::default() });
-        exchange.run(&mut instance, |at, instance, call| {
+        course.run(&mut instance, &mut |at, instance, call| {
             let before = instance.usage();
             call(instance);
             let used = instance.usage() - before;
@@ -166,20 +191,20 @@ fn count(plugin: &Arc<Plugin>, exchange: &Exchange) -> Result<Vec<Figures>> {
 }
 
 /// Nanoseconds: the least of ten runs, since other work on the machine can only add. Returns the memory at the end.
-fn time(plugin: &Arc<Plugin>, exchange: &Exchange, rounds: u32, figures: &mut [Figures]) -> Result<usize> {
+fn time(plugin: &Arc<Plugin>, course: &Course, rounds: u32, figures: &mut [Figures]) -> Result<usize> {
     let clock = (0..1000).map(|_| since(std::time::Instant::now())).fold(f64::MAX, f64::min);
-    let mut least = vec![f64::MAX; NAMES.len() + 1];
+    let mut least = vec![f64::MAX; figures.len()];
     let mut memory = 0;
     for _ in 0..RUNS {
         let began = std::time::Instant::now();
         let mut instance =
-            Instance::start(plugin, now()).map_err(|why| anyhow!("it does not start: {why}"))?;
-        let mut sums = vec![0.0; NAMES.len() + 1];
+            Instance::start(plugin, course.now()).map_err(|why| anyhow!("it does not start: {why}"))?;
+        let mut sums = vec![0.0; figures.len()];
         if let Some(start) = sums.first_mut() {
             *start = since(began) * f64::from(rounds.max(1));
         }
         for _ in 0..rounds.max(1) {
-            exchange.run(&mut instance, |at, instance, call| {
+            course.run(&mut instance, &mut |at, instance, call| {
                 let began = std::time::Instant::now();
                 call(instance);
                 if let Some(sum) = sums.get_mut(at + 1) {
@@ -200,12 +225,6 @@ fn time(plugin: &Arc<Plugin>, exchange: &Exchange, rounds: u32, figures: &mut [F
 
 fn since(began: std::time::Instant) -> f64 {
     began.elapsed().as_nanos() as f64
-}
-
-/// The same in each run.
-fn now() -> Now {
-    let passed = std::time::Duration::from_secs(2_000_000_000);
-    Now { monotonic: passed, wall: passed }
 }
 
 const START: &str = "start";

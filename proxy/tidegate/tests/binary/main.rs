@@ -4,6 +4,7 @@
 
 mod admin;
 mod admin_tls;
+mod bench;
 mod commands;
 mod discovery;
 mod fetch;

@@ -2,16 +2,23 @@
 
 use std::fmt;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, request, response};
-use tidegate_wasm::{CallResponse, Effect, Instance, StreamId, StreamInfo, Trap};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, request, response};
+use tidegate_wasm::{Instance, Now, StreamInfo};
 
-use super::now;
+use super::walk::{Call, Walk};
 
 /// The events, in order.
-pub(super) const NAMES: [&str; 6] =
-    ["request headers", "request body", "answer to a call", "response headers", "response body", "log, done"];
+pub(super) const NAMES: [&str; 7] = [
+    "request headers",
+    "request body",
+    "answer to a call",
+    "result of the host",
+    "response headers",
+    "response body",
+    "log, done",
+];
 
 /// A request and its response.
 pub(super) struct Exchange {
@@ -27,9 +34,6 @@ impl fmt::Display for Exchange {
         write!(f, "{method} {path} with {fields} fields, {answer} in the response, bodies of {body} bytes")
     }
 }
-
-/// Takes one call into the guest, and the number of its event.
-type Call<'a> = &'a mut dyn FnMut(&mut Instance);
 
 impl Exchange {
     /// A request as browsers send it, with these further fields.
@@ -57,28 +61,21 @@ impl Exchange {
     pub(super) fn run(
         &self,
         instance: &mut Instance,
-        mut measure: impl FnMut(usize, &mut Instance, Call<'_>),
+        now: Now,
+        measure: &mut dyn FnMut(usize, &mut Instance, Call<'_>),
     ) -> Result<()> {
         let address = ([127, 0, 0, 1], 8080).into();
-        let id = instance.open_stream(StreamInfo::new(address, address, Version::HTTP_11), now());
-        let mut walk = Walk { id, reply: None, calls: Vec::new(), waits: Vec::new() };
-        let mut head = Some(self.request.clone());
-        walk.step(
-            instance,
-            |instance, id| {
-                let head = head.take().unwrap_or_else(|| self.request.clone());
-                instance.on_request_headers(id, head, false, now()).map(drop)
-            },
-            0,
-            &mut measure,
-        )?;
+        let id = instance.open_stream(StreamInfo::new(address, address, Version::HTTP_11), now);
+        let mut walk = Walk::new(id, now, 2);
+        let head = self.request.clone();
+        walk.step(instance, 0, measure, |instance| {
+            instance.on_request_headers(id, head, false, now).map(drop)
+        })?;
         if walk.reply.is_none() {
-            walk.step(
-                instance,
-                |instance, id| instance.on_request_body(id, self.body.clone(), true, now()).map(drop),
-                1,
-                &mut measure,
-            )?;
+            let body = self.body.clone();
+            walk.step(instance, 1, measure, |instance| {
+                instance.on_request_body(id, body, true, now).map(drop)
+            })?;
         }
         instance.take_request_head(id);
         instance.take_request_body(id);
@@ -86,97 +83,18 @@ impl Exchange {
         if let Some(status) = walk.reply {
             answer.status = status;
         }
-        let mut answer = Some(answer);
-        walk.step(
-            instance,
-            |instance, id| {
-                let head = answer.take().unwrap_or_else(|| self.response.clone());
-                instance.on_response_headers(id, head, false, now()).map(drop)
-            },
-            3,
-            &mut measure,
-        )?;
-        walk.step(
-            instance,
-            |instance, id| instance.on_response_body(id, self.body.clone(), true, now()).map(drop),
-            4,
-            &mut measure,
-        )?;
+        walk.step(instance, 4, measure, |instance| {
+            instance.on_response_headers(id, answer, false, now).map(drop)
+        })?;
+        let body = self.body.clone();
+        walk.step(instance, 5, measure, |instance| instance.on_response_body(id, body, true, now).map(drop))?;
         instance.take_response_head(id);
         instance.take_response_body(id);
-        walk.step(
-            instance,
-            |instance, id| {
-                instance.close_stream(id, now());
-                Ok(())
-            },
-            5,
-            &mut measure,
-        )
+        walk.step(instance, 6, measure, |instance| {
+            instance.close_stream(id, now);
+            Ok(())
+        })
     }
-}
-
-/// One request on its way.
-struct Walk {
-    id: StreamId,
-    reply: Option<StatusCode>,
-    /// Calls without an answer.
-    calls: Vec<u32>,
-    /// Foreign calls without a result.
-    waits: Vec<u32>,
-}
-
-impl Walk {
-    /// One event, and the answers to the calls that the guest makes in it.
-    fn step(
-        &mut self,
-        instance: &mut Instance,
-        event: impl FnOnce(&mut Instance, StreamId) -> Result<(), Trap>,
-        number: usize,
-        measure: &mut impl FnMut(usize, &mut Instance, Call<'_>),
-    ) -> Result<()> {
-        let (id, mut event, mut came) = (self.id, Some(event), Ok(()));
-        measure(number, instance, &mut |instance| {
-            if let Some(event) = event.take() {
-                came = event(instance, id);
-            }
-        });
-        came.map_err(|trap| anyhow!("it breaks off: {trap}"))?;
-        self.poll(instance);
-        while let Some(token) = self.calls.pop() {
-            let mut came = Ok(());
-            let mut response = Some(answer());
-            measure(ANSWER, instance, &mut |instance| {
-                came = instance.on_http_call_response(token, response.take(), now());
-            });
-            came.map_err(|trap| anyhow!("it breaks off: {trap}"))?;
-            self.poll(instance);
-        }
-        // Time does not pass here.
-        while let Some(token) = self.waits.pop() {
-            let told = instance.on_foreign_result(token, Ok(Bytes::new()), now());
-            told.map_err(|trap| anyhow!("it breaks off: {trap}"))?;
-            self.poll(instance);
-        }
-        Ok(())
-    }
-
-    fn poll(&mut self, instance: &mut Instance) {
-        while let Some(effect) = instance.poll_effect() {
-            match effect {
-                Effect::LocalReply { status, .. } => self.reply = self.reply.or(Some(status)),
-                Effect::HttpCall { token, .. } => self.calls.push(token),
-                Effect::Foreign { token, .. } => self.waits.push(token),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// What each call is answered.
-fn answer() -> CallResponse {
-    let (head, ()) = Response::new(()).into_parts();
-    CallResponse { head, body: Bytes::from_static(b"ok"), trailers: HeaderMap::new() }
 }
 
 fn fields(list: &[(&'static str, &'static str)]) -> Result<HeaderMap> {
@@ -186,9 +104,6 @@ fn fields(list: &[(&'static str, &'static str)]) -> Result<HeaderMap> {
     }
     Ok(map)
 }
-
-/// The number of answers to calls.
-const ANSWER: usize = 2;
 
 const REQUEST: [(&str, &str); 12] = [
     ("host", "shop.example.com"),

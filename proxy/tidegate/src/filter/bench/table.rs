@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::course::TICK;
 use super::{Figures, Measured, START};
 use crate::filter::screen::{Paint, Tint};
 
@@ -46,10 +47,11 @@ pub(super) fn write(
     Ok(())
 }
 
-/// All callbacks of one request.
+/// All callbacks of one request or connection.
 fn sum(measured: &Measured) -> Figures {
-    let mut sum = Figures { name: "a request".to_owned(), ..Figures::default() };
-    for figures in measured.callbacks.iter().filter(|figures| figures.name != START) {
+    let mut sum = Figures { name: measured.whole.clone(), ..Figures::default() };
+    let own = |figures: &&Figures| ![START, TICK].contains(&figures.name.as_str());
+    for figures in measured.callbacks.iter().filter(own) {
         sum.instructions += figures.instructions;
         sum.nanoseconds += figures.nanoseconds;
         sum.calls += figures.calls;

@@ -3,6 +3,8 @@
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use tidegate_testkit::{
@@ -119,6 +121,61 @@ fn published_keys_are_fetched_through_an_upstream() {
     assert_eq!(fetches, 1, "the first fetch was a moment ago");
 }
 
+/// A key that is not known has the set fetched again, once for all workers; what is gone from the set is believed no more.
+#[test]
+fn keys_that_the_issuer_changes_are_taken_over() {
+    let tokens = tokens();
+    let (turned, before, after) =
+        (Arc::new(AtomicBool::new(false)), tokens["jwks"].to_string(), tokens["next"].to_string());
+    let seen = Arc::clone(&turned);
+    let upstream = ScriptedUpstream::start(move |call| {
+        let set = if seen.load(Ordering::SeqCst) { &after } else { &before };
+        let text = if call.head.target == "/jwks" { set } else { "alice" };
+        Answer::reply(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len()))
+    });
+    let issuer = json!({ "issuer": "https://issuer.example", "audiences": ["shop"],
+        "keys": { "remote": { "upstream": "up", "path": "/jwks", "cooldown": "1s" } } });
+    let config = json!({ "ways": [{ "jwt": { "issuers": [issuer] } }] });
+    let yaml = fill(CONFIG, &[("config", &config.to_string()), ("up", &upstream.address())]);
+    let module = file("target/filters/auth.wasm");
+    let gateway = TestGateway::start_with(&format!("workers: 2\n{yaml}"), &[("auth.wasm", &module)]);
+    let fetches = || upstream.requests().iter().filter(|request| request.target() == "/jwks").count();
+    let (old, new) = (&tokens["good"]["RS256"], &tokens["next token"]);
+    let ask = |token: &Value| bearer(&gateway, token.as_str().expect("a token")).status;
+    // Connections go to both workers.
+    assert_eq!([0; 8].map(|_| ask(old)), [200; 8]);
+    assert_eq!(fetches(), 1);
+    turned.store(true, Ordering::SeqCst);
+    gateway.wait("the end of the cooldown", |_| ask(new) == 200);
+    assert_eq!([0; 8].map(|_| ask(new)), [200; 8]);
+    assert_eq!(fetches(), 2);
+    gateway.wait("the keys that are gone", |_| [0; 8].map(|_| ask(old)) == [401; 8]);
+}
+
+/// Each issuer's keys vouch for its own tokens only.
+#[test]
+fn several_issuers_are_kept_apart() {
+    let (tokens, upstream) = (tokens(), upstream(String::new()));
+    let issuer = |name: &str, keys: &str, algorithms: &[&str]| {
+        json!({ "issuer": name, "audiences": ["shop"], "algorithms": algorithms,
+            "keys": { "jwks": tokens[keys].to_string() } })
+    };
+    let issuers = [
+        issuer("https://issuer.example", "next", &["ES256"]),
+        issuer("https://evil.example", "jwks", &["ES256", "RS256"]),
+    ];
+    let config = json!({ "ways": [{ "jwt": { "issuers": issuers } }], "headers": { "subject": "x-user" } });
+    let gateway = gateway(&config, &upstream);
+    let ask = |token: &Value| bearer(&gateway, token.as_str().expect("a token"));
+    is_known(&ask(&tokens["next token"]));
+    is_known(&ask(&tokens["hostile"]["another issuer"]["token"]));
+    // Signed by a key of the other issuer.
+    for token in [&tokens["good"]["ES256"], &tokens["good"]["no kid"]] {
+        assert_eq!(ask(token).status, 401);
+    }
+    assert_eq!(ask(&tokens["hostile"]["issuer with a slash more"]["token"]).status, 401);
+}
+
 /// The instance that fetches tells those that wait for it, on the other worker too.
 #[test]
 fn one_worker_fetches_the_keys_for_all() {
@@ -153,14 +210,16 @@ fn one_worker_fetches_the_keys_for_all() {
     assert_eq!(fetches, 1);
 }
 
-/// A password with argon2id's usual settings, 19 MiB in two passes, which no callback has time for.
+/// Passwords with argon2id's usual settings, 19 MiB in two passes, and with bcrypt's, which no callback has time for.
 #[test]
 fn passwords_are_hashed_by_the_host() {
     let upstream = upstream(String::new());
-    let users = "alice:$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlcyBzYQ$xllJUVJwatbqGH4rRefg2DljdgBFTiRDSWqNql6rBsM";
+    let users = "bob:$2y$10$abcdefghijklmnopqrstuu4SuEsu2LsUrAYUpWQHLMMc4GV5pZTxK\nalice:$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlcyBzYQ$xllJUVJwatbqGH4rRefg2DljdgBFTiRDSWqNql6rBsM";
     let config = json!({ "ways": [{ "basic": { "users": users, "remember": "0s" } }],
         "headers": { "subject": "x-user" } });
     let gateway = gateway(&config, &upstream);
+    let bob = get(&gateway, "/orders", "authorization: Basic Ym9iOm9wZW4gc2VzYW1l\r\n");
+    assert_eq!((bob.status, bob.text()), (200, "bob".to_owned()));
     let right = "authorization: Basic YWxpY2U6b3BlbiBzZXNhbWU=\r\n";
     is_known(&get(&gateway, "/orders", right));
     let wrong = get(&gateway, "/orders", "authorization: Basic YWxpY2U6b3Blbg==\r\n");

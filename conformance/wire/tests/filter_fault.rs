@@ -128,6 +128,31 @@ fn a_slow_body_is_whole_however_large_it_is() {
     assert!(took >= Duration::from_millis(490), "{took:?}");
 }
 
+/// Each direction has its own limit: the other one is not slower for it.
+#[test]
+fn bandwidths_of_both_directions_are_apart() {
+    const SIZE: usize = 1 << 20;
+    let upstream = sized(SIZE);
+    for (limits, (least_up, least_down)) in [("up: 4MiB", (240, 0)), ("down: 4MiB", (0, 240))] {
+        let gateway = gateway(&format!("{{ faults: [{{ bandwidth: {{ {limits} }} }}] }}"), &upstream);
+        let mut request =
+            format!("POST /orders HTTP/1.1\r\nhost: a.test\r\ncontent-length: {SIZE}\r\n\r\n").into_bytes();
+        request.extend(pattern(SIZE));
+        for (request, least) in
+            [(request, least_up), (b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n".to_vec(), least_down)]
+        {
+            let began = Instant::now();
+            let answer = RawClient::connect(gateway.address("web")).exchange(&request);
+            let took = began.elapsed();
+            assert!(answer.status == 200 && answer.body == pattern(SIZE), "{limits}: {}", answer.status);
+            assert!(took >= Duration::from_millis(least), "{limits}: {took:?}");
+        }
+    }
+    let requests = upstream.requests();
+    let whole = requests.iter().filter(|request| request.body == pattern(SIZE)).count();
+    assert_eq!((requests.len(), whole), (4, 2));
+}
+
 #[test]
 fn truncated_bodies_break_off_or_end() {
     let upstream = sized(100);

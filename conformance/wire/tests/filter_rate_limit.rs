@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidegate_testkit::{
     Answer, Gate, GrpcStep, GrpcUpstream, RawClient, Response, ScriptedUpstream, Step, TestGateway, fill,
@@ -95,6 +95,73 @@ fn two_workers_admit_exactly_the_limit() {
         assert_eq!((passed, refused), (1500, 2500), "{limit}");
         assert_eq!(gateway.guest_metric("limits", "rate_limit_refused_total{limit=\"all\"}"), 2500);
     }
+}
+
+/// Quotas begin anew with each day of UTC: what happened while one ended is done again, in a new gateway.
+fn within_a_day<T>(act: impl Fn() -> T) -> T {
+    let day = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() / DAY);
+    loop {
+        let (before, outcome) = (day(), act());
+        if day() == before {
+            return outcome;
+        }
+    }
+}
+
+/// Seconds.
+const DAY: u64 = 86_400;
+
+#[test]
+fn a_quota_of_a_day_counts_and_says_when_the_next_begins() {
+    let config = "{ limits: [{ name: daily, rate: 3 per day, key: 'header:x-tenant' }] }";
+    let (answers, other, until) = within_a_day(|| {
+        let gateway = start(&fill(ANSWERED, &[("config", &config)]));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let ask = |tenant: &str| get(&gateway, "/", &format!("x-tenant: {tenant}\r\n"));
+        ([0; 4].map(|_| ask("a")), ask("b"), DAY - now % DAY)
+    });
+    assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 200, 200, 429]);
+    let number = |text: &str| text.parse::<u64>().unwrap_or_else(|error| panic!("{text}: {error}"));
+    for (answer, left) in answers.iter().zip(["2", "1", "0", "0"]) {
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"daily\";q=3;w=86400"));
+        let text = answer.header("ratelimit").unwrap_or_default();
+        let (named, time) = text.split_once(";t=").unwrap_or_default();
+        assert_eq!(named, format!("\"daily\";r={left}"), "{text}");
+        assert!((1..=until).contains(&number(time)), "{text}, {until} s are left of the day");
+    }
+    let [.., refused] = &answers;
+    let wait = number(refused.header("retry-after").unwrap_or_default());
+    assert!((1..=until).contains(&wait), "{wait} of {until}");
+    assert_eq!((other.status, other.header("retry-after")), (200, None), "each tenant has its own");
+}
+
+#[test]
+fn what_an_answer_says_it_cost_is_taken_on_all_workers() {
+    let upstream = ScriptedUpstream::start(|call| {
+        let cost = call.head.headers.get("x-ask").unwrap_or("none").to_owned();
+        Answer::reply(format!("HTTP/1.1 200 OK\r\nx-cost: {cost}\r\ncontent-length: 0\r\n\r\n"))
+    });
+    let limits = "{ limits: [{ name: work, rate: 100/h, cost: { response: x-cost, default: 5 } }] }";
+    let gateway = start(&config(limits, upstream.address(), upstream.address()));
+    let ask = |cost: &str| {
+        let answer = get(&gateway, "/", &format!("x-ask: {cost}\r\n"));
+        let left = answer.header("ratelimit").unwrap_or_default();
+        let left = left.split(";t=").next().unwrap_or_default().to_owned();
+        (answer.status, left.trim_start_matches("\"work\";r=").to_owned())
+    };
+    for (cost, status, left) in [
+        ("30", 200, "70"),
+        ("1", 200, "69"),
+        ("0", 200, "69"),
+        // No number: what was taken at first stays.
+        ("much", 200, "64"),
+        // More than there is: overdrawn, and refused until it has recovered.
+        ("500", 200, "0"),
+        ("1", 429, "0"),
+    ] {
+        assert_eq!(ask(cost), (status, left.to_owned()), "{cost}");
+    }
+    assert_eq!(upstream.requests().len(), 5, "what is refused never reaches the upstream");
 }
 
 #[test]

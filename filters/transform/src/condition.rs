@@ -72,9 +72,14 @@ impl Condition {
         numbers.chain(regex.capture_names().flatten().map(str::to_owned)).collect()
     }
 
-    /// Whether method or path are asked for.
-    pub fn asks_for_target(&self) -> bool {
-        !self.methods.is_empty() || self.path.is_some()
+    /// Whether the method is asked for.
+    pub fn asks_for_method(&self) -> bool {
+        !self.methods.is_empty()
+    }
+
+    /// Whether the path is asked for.
+    pub fn asks_for_path(&self) -> bool {
+        self.path.is_some()
     }
 
     /// Whether method and path fit; notes what groups have matched.

@@ -64,31 +64,32 @@ impl<'a> Facts<'a> {
         self.captures.replace(captures);
     }
 
-    /// The value in a place.
-    pub fn find(&self, source: &Source) -> Option<Vec<u8>> {
+    /// Appends the value in a place, if there is one.
+    pub fn write(&self, source: &Source, out: &mut Vec<u8>) -> bool {
+        let mut add = |value: Option<&[u8]>| value.map(|value| out.extend_from_slice(value)).is_some();
         match source {
-            Source::Header(name) => self.headers.get(name).map(Value::into_bytes),
+            Source::Header(name) => add(self.headers.get(name).as_deref()),
             Source::RequestHeader(name) => {
-                self.noted.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.to_vec())
+                add(self.noted.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value))
             }
-            Source::Query(name) => query::find(&self.noted.path, name),
-            Source::Path => Some(self.path().into()),
+            Source::Query(name) => add(query::find(&self.noted.path, name).as_deref()),
+            Source::Path => add(Some(self.path().as_bytes())),
             Source::Group(group) => {
                 let captures = self.captures.borrow();
-                let captures = captures.as_ref()?;
-                let found = match group.parse::<usize>() {
+                let found = captures.as_ref().and_then(|captures| match group.parse::<usize>() {
                     Ok(number) => captures.get(number),
                     Err(_) => captures.name(group),
-                };
-                found.map(|found| found.as_str().into())
+                });
+                add(found.map(|found| found.as_str().as_bytes()))
             }
-            Source::Method => Some(self.noted.method.clone().into()),
-            Source::Host => Some(self.noted.host.clone().into()),
-            Source::Status => Some(self.status.to_string().into()),
+            Source::Method => add(Some(self.noted.method.as_bytes())),
+            Source::Host => add(Some(self.noted.host.as_bytes())),
+            Source::Status => add(Some(self.status.to_string().as_bytes())),
             Source::Address => {
-                self.source.get_or_init(|| self.properties.source().ip()).clone().map(String::into_bytes)
+                let address = self.source.get_or_init(|| self.properties.source().ip());
+                add(address.as_deref().map(str::as_bytes))
             }
-            Source::RequestId => self.properties.request().id().map(String::into_bytes),
+            Source::RequestId => add(self.properties.request().id().as_deref().map(str::as_bytes)),
         }
     }
 }

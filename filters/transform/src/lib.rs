@@ -23,17 +23,19 @@ use config::Otherwise;
 #[cfg(not(target_family = "wasm"))]
 pub use config::schema;
 use facts::{Facts, Noted};
-use rule::{Changes, Rule};
+use rule::{Changes, Rule, Target};
 
 /// The filter.
 pub struct Transform {
     config: Config,
     request: Vec<Rule>,
     response: Vec<Rule>,
-    /// Rules for requests need method, path and host.
-    needs_target: bool,
+    /// What rules need of method, path and host.
+    target: Target,
     /// Rules for responses need something of the request.
     notes: bool,
+    /// A rule changes bodies.
+    changes_bodies: bool,
     /// These headers among it.
     noted: Vec<String>,
 }
@@ -68,9 +70,14 @@ impl Filter for Transform {
         noted.sort_unstable();
         noted.dedup();
         Ok(Transform {
-            needs_target: request.iter().any(Rule::needs_target),
+            target: request.iter().chain(&response).map(Rule::target).fold(
+                // The answer to HEAD has no body to be changed.
+                Target { method: response.iter().any(Rule::changes_body), ..Target::default() },
+                Target::and,
+            ),
             notes: !noted.is_empty()
-                || response.iter().any(|rule| rule.needs_target() || rule.changes_body()),
+                || response.iter().any(|rule| rule.target().is_any() || rule.changes_body()),
+            changes_bodies: request.iter().chain(&response).any(Rule::changes_body),
             config,
             request,
             response,
@@ -81,10 +88,16 @@ impl Filter for Transform {
     async fn on_request(&self, request: &mut Request<OnceCell<Noted>>, body: &mut Body) -> Result<Flow> {
         let headers = request.headers();
         let mut noted = Noted::default();
-        if self.needs_target || self.notes {
-            (noted.method, noted.path, noted.host) = (request.method(), request.path(), request.authority());
-            noted.headers = rule::noted(headers, &self.noted);
+        if self.target.method {
+            noted.method = request.method();
         }
+        if self.target.path {
+            noted.path = request.path();
+        }
+        if self.target.host {
+            noted.host = request.authority();
+        }
+        noted.headers = rule::noted(headers, &self.noted);
         let facts = Facts::new(headers, &noted, request.properties(), 0);
         let mut changes = Changes::default();
         for rule in self.request.iter().filter(|rule| rule.condition.fits(&facts)) {
@@ -98,6 +111,9 @@ impl Filter for Transform {
             self.response.iter().any(|rule| rule.changes_body() && rule.condition.fits_target(&facts));
         let is_json = changes.changes_body() && is_json(headers) && request.has_body();
         changes.apply(headers, &noted.path);
+        if self.response.is_empty() && !self.changes_bodies {
+            request.leave();
+        }
         if wants_plain {
             // The answer must come as a whole and readable.
             headers.set("accept-encoding", "identity");
@@ -143,6 +159,9 @@ impl Filter for Transform {
         // Of a part of a document nothing can be said.
         let is_json = changes.changes_body() && status != 206 && is_json(headers);
         changes.apply(headers, "");
+        if !self.changes_bodies && response.has_body() {
+            response.leave();
+        }
         if !is_json {
             return Ok(Flow::Continue);
         }
@@ -176,7 +195,7 @@ impl Transform {
     /// Changes a body; true when it is another one then. What must be refused is the inner error.
     async fn rewrite(
         &self,
-        changes: &Changes,
+        changes: &Changes<'_>,
         headers: &Headers,
         body: &mut Body,
     ) -> Result<std::result::Result<bool, Problem>> {

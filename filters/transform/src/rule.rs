@@ -33,24 +33,51 @@ enum BodyRule {
 
 /// What is to be done to one message.
 #[derive(Debug, Default)]
-pub struct Changes {
-    heads: Vec<Head>,
-    query: Vec<(String, Option<Vec<u8>>)>,
-    body: Vec<BodyChange>,
+pub struct Changes<'a> {
+    heads: Vec<Head<'a>>,
+    query: Vec<(&'a str, Option<Vec<u8>>)>,
+    body: Vec<BodyChange<'a>>,
 }
 
 #[derive(Debug)]
-enum Head {
-    Remove(String),
-    Set(String, Vec<u8>),
-    Add(String, Vec<u8>),
+enum Head<'a> {
+    Remove(&'a str),
+    Set(&'a str, Vec<u8>),
+    Add(&'a str, Vec<u8>),
 }
 
 #[derive(Debug)]
-enum BodyChange {
-    Rename(Pointer, Pointer),
-    Remove(Pointer),
-    Set(Pointer, String),
+enum BodyChange<'a> {
+    Rename(&'a Pointer, &'a Pointer),
+    Remove(&'a Pointer),
+    Set(&'a Pointer, String),
+}
+
+/// Parts of a request that rules need.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Target {
+    /// Its method.
+    pub method: bool,
+    /// Its path.
+    pub path: bool,
+    /// Its host.
+    pub host: bool,
+}
+
+impl Target {
+    /// All that either needs.
+    pub fn and(self, other: Self) -> Self {
+        Target {
+            method: self.method || other.method,
+            path: self.path || other.path,
+            host: self.host || other.host,
+        }
+    }
+
+    /// Whether anything is needed.
+    pub fn is_any(self) -> bool {
+        self.method || self.path || self.host
+    }
 }
 
 /// A value that no header can have.
@@ -126,18 +153,22 @@ impl Rule {
         !self.body.is_empty()
     }
 
-    /// Whether it needs the request's method, path or host.
-    pub fn needs_target(&self) -> bool {
-        let target = |source: &Source| {
-            matches!(
-                source,
-                Source::Query(_) | Source::Path | Source::Group(_) | Source::Method | Source::Host
-            )
+    /// What it needs of the request's method, path and host.
+    pub fn target(&self) -> Target {
+        let of = |source: &Source| Target {
+            method: matches!(source, Source::Method),
+            path: matches!(source, Source::Query(_) | Source::Path | Source::Group(_)),
+            host: matches!(source, Source::Host),
         };
-        self.condition.asks_for_target()
-            || !self.query_remove.is_empty()
-            || !self.query_set.is_empty()
-            || self.sources().any(target)
+        let own = Target {
+            method: self.condition.asks_for_method(),
+            path: self.condition.asks_for_path()
+                || !self.query_remove.is_empty()
+                || !self.query_set.is_empty(),
+            // What becomes of the answer to HEAD depends on it.
+            ..Target::default()
+        };
+        self.sources().map(of).fold(own, Target::and)
     }
 
     /// Headers of the request that a rule for responses needs.
@@ -159,7 +190,7 @@ impl Rule {
     }
 
     /// Adds what this rule does to a message that it fits. A value whose template has an empty place is left out.
-    pub fn plan(&self, facts: &Facts<'_>, changes: &mut Changes) -> Result<(), BadValue> {
+    pub fn plan<'a>(&'a self, facts: &Facts<'_>, changes: &mut Changes<'a>) -> Result<(), BadValue> {
         let heads = &mut changes.heads;
         for (moved, (from, to)) in
             self.copy.iter().map(|pair| (false, pair)).chain(self.rename.iter().map(|pair| (true, pair)))
@@ -168,37 +199,37 @@ impl Rule {
             if values.is_empty() || from == to {
                 continue;
             }
-            heads.push(Head::Remove(to.clone()));
-            heads.extend(values.into_iter().map(|value| Head::Add(to.clone(), value.into_bytes())));
+            heads.push(Head::Remove(to));
+            heads.extend(values.into_iter().map(|value| Head::Add(to, value.into_bytes())));
             if moved {
-                heads.push(Head::Remove(from.clone()));
+                heads.push(Head::Remove(from));
             }
         }
-        heads.extend(self.remove.iter().cloned().map(Head::Remove));
+        heads.extend(self.remove.iter().map(|name| Head::Remove(name)));
         for (name, template) in &self.set {
             if let Some(value) = template.fill(facts) {
-                heads.push(Head::Set(name.clone(), checked(name, value)?));
+                heads.push(Head::Set(name, checked(name, value)?));
             }
         }
         for (name, template) in &self.add {
             if let Some(value) = template.fill(facts) {
-                heads.push(Head::Add(name.clone(), checked(name, value)?));
+                heads.push(Head::Add(name, checked(name, value)?));
             }
         }
-        changes.query.extend(self.query_remove.iter().map(|name| (name.clone(), None)));
+        changes.query.extend(self.query_remove.iter().map(|name| (name.as_str(), None)));
         for (name, template) in &self.query_set {
-            changes.query.extend(template.fill(facts).map(|value| (name.clone(), Some(value))));
+            changes.query.extend(template.fill(facts).map(|value| (name.as_str(), Some(value))));
         }
         changes.body.extend(self.body.iter().filter_map(|rule| match rule {
-            BodyRule::Rename(from, to) => Some(BodyChange::Rename(from.clone(), to.clone())),
-            BodyRule::Remove(at) => Some(BodyChange::Remove(at.clone())),
-            BodyRule::Set(at, value) => Some(BodyChange::Set(at.clone(), value.fill(facts)?)),
+            BodyRule::Rename(from, to) => Some(BodyChange::Rename(from, to)),
+            BodyRule::Remove(at) => Some(BodyChange::Remove(at)),
+            BodyRule::Set(at, value) => Some(BodyChange::Set(at, value.fill(facts)?)),
         }));
         Ok(())
     }
 }
 
-impl Changes {
+impl Changes<'_> {
     /// Carries out the changes of headers, and those of the query in `path`, if there are any.
     pub fn apply(&self, headers: &Headers, path: &str) {
         for change in &self.heads {
@@ -209,7 +240,7 @@ impl Changes {
             }
         }
         if !self.query.is_empty() {
-            let put = |path: String, (name, value): &(String, Option<Vec<u8>>)| {
+            let put = |path: String, (name, value): &(&str, Option<Vec<u8>>)| {
                 query::put(&path, name, value.as_deref())
             };
             let changed = self.query.iter().fold(path.to_owned(), put);

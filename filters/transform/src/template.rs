@@ -85,14 +85,14 @@ impl Template {
 
     /// The text, or `None` where a place has neither value nor default.
     pub fn fill(&self, facts: &Facts<'_>) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(COMMON);
         for part in &self.0 {
             match part {
                 Part::Text(text) => bytes.extend_from_slice(text.as_bytes()),
-                Part::Place { source, default } => match (facts.find(source), default) {
-                    (Some(value), _) => bytes.extend_from_slice(&value),
-                    (None, Some(default)) => bytes.extend_from_slice(default.as_bytes()),
-                    (None, None) => return None,
+                Part::Place { source, default } => match (facts.write(source, &mut bytes), default) {
+                    (true, _) => {}
+                    (false, Some(default)) => bytes.extend_from_slice(default.as_bytes()),
+                    (false, None) => return None,
                 },
             }
         }
@@ -107,6 +107,9 @@ impl Template {
         })
     }
 }
+
+/// Bytes that most texts do not exceed.
+const COMMON: usize = 64;
 
 impl Part {
     fn parse(place: &str, response: bool, groups: &[String]) -> Result<Self, String> {

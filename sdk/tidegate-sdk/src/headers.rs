@@ -9,6 +9,7 @@ use tidegate_abi::MapKind;
 
 use crate::fields::{Fields, Value};
 use crate::host;
+use crate::host::Refusal;
 use crate::{Error, Outcome};
 
 /// The headers or trailers of one message. Names are found in any case; the pseudo-headers (`:path`, `:status`, …) are
@@ -65,6 +66,21 @@ impl Headers {
         }
     }
 
+    /// Shows every header with its value, in order, to a function that keeps none of them: as [`all`](Headers::all), but
+    /// nothing is copied for it. Names are in lower case, in hosts that follow HTTP/2.
+    ///
+    /// ```no_run
+    /// # fn of(response: &tidegate_sdk::Response) {
+    /// let mut cookies = 0;
+    /// response.headers().each(|name, _| cookies += usize::from(name == b"set-cookie"));
+    /// # }
+    /// ```
+    pub fn each(&self, show: impl FnMut(&[u8], &[u8])) {
+        if let Err(refusal) = host::each_header(self.map, show) {
+            log::debug!("the headers cannot be read: the host answered {refusal}");
+        }
+    }
+
     /// Gives a header one value, in place of all that it has.
     pub fn set(&self, name: &str, value: impl AsRef<[u8]>) {
         self.note(self.try_set(name, value));
@@ -91,8 +107,8 @@ impl Headers {
     /// When name or value are no header's, or the host refuses.
     pub fn try_set(&self, name: &str, value: impl AsRef<[u8]>) -> Outcome<()> {
         let value = value.as_ref();
-        checked(name, value)?;
-        host::set_header(self.map, name, value).map_err(|refusal| refused("set", name, refusal))
+        before(name, value)?;
+        host::set_header(self.map, name, value).map_err(|refusal| refused("set", name, value, refusal))
     }
 
     /// As [`Headers::add`].
@@ -101,8 +117,8 @@ impl Headers {
     /// When name or value are no header's, or the host refuses.
     pub fn try_add(&self, name: &str, value: impl AsRef<[u8]>) -> Outcome<()> {
         let value = value.as_ref();
-        checked(name, value)?;
-        host::add_header(self.map, name, value).map_err(|refusal| refused("add", name, refusal))
+        before(name, value)?;
+        host::add_header(self.map, name, value).map_err(|refusal| refused("add", name, value, refusal))
     }
 
     /// As [`Headers::remove`].
@@ -111,7 +127,7 @@ impl Headers {
     /// When it is no header's name, or the host refuses.
     pub fn try_remove(&self, name: &str) -> Outcome<()> {
         checked(name, b"")?;
-        host::remove_header(self.map, name).map_err(|refusal| refused("remove", name, refusal))
+        host::remove_header(self.map, name).map_err(|refusal| refused("remove", name, b"", refusal))
     }
 
     /// As [`Headers::replace_all`].
@@ -144,9 +160,19 @@ impl fmt::Debug for Headers {
     }
 }
 
+/// Why a header was not written. What no header can be is said in the same way, whoever has looked.
 #[cold]
-fn refused(verb: &str, name: &str, refusal: host::Refusal) -> Error {
-    Error::refused(format!("{verb} the header {name}"), refusal)
+fn refused(verb: &str, name: &str, value: &[u8], refusal: Refusal) -> Error {
+    match problem_with(name, value) {
+        Some(problem) => bad(name, problem),
+        None => Error::refused(format!("{verb} the header {name}"), refusal),
+    }
+}
+
+/// Looks at a header that is to be written, where the host is one that may not.
+#[inline]
+fn before(name: &str, value: &[u8]) -> Outcome<()> {
+    if host::is_strict() { Ok(()) } else { checked(name, value) }
 }
 
 #[inline]

@@ -66,8 +66,21 @@ pub(crate) fn found<T>(outcome: Result<T, Refusal>) -> Result<Option<T>, Refusal
 }
 
 thread_local! {
+    /// Whether the host looks at every name and value that is written, once that is known.
+    static STRICT: Cell<bool> = const { Cell::new(false) };
     /// The context in whose name host functions act now.
     static CURRENT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Finds out whether the host looks at headers as strictly as this SDK: Tidegate does, which knows this function.
+pub(crate) fn probe() {
+    STRICT.set(foreign("tidegate_has", b"tidegate_has").is_ok());
+}
+
+/// Whether the host refuses names and values that could be read as two headers or messages.
+#[inline]
+pub(crate) fn is_strict() -> bool {
+    cfg!(target_arch = "wasm32") && STRICT.get()
 }
 
 /// Notes the context that the host calls about.

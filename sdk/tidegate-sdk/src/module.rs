@@ -98,6 +98,7 @@ impl<F: Filter> Module<F> {
     pub fn configure(&self, root: u32) -> Result<(), ConfigError> {
         host::called_about(root);
         logger::install(host::log_level());
+        host::probe();
         if F::CALLBACKS.has(crate::Callbacks::REQUEST_BODY)
             || F::CALLBACKS.has(crate::Callbacks::RESPONSE_BODY)
         {

@@ -113,9 +113,7 @@ impl<S> Request<S> {
     /// Says that the filter has nothing more to do with this exchange: what is left of the request and all of the response
     /// pass without it, which makes it cheaper. For the end of a handler; it is no more than a hint, which Tidegate heeds.
     pub fn leave(&self) {
-        if let Err(refusal) = host::foreign("tidegate_leave", b"") {
-            log::trace!("the response is shown to the filter all the same: the host answered {refusal}");
-        }
+        leave();
     }
 
     /// Gives the request another rule of its listener, whatever its head says: `ROUTE/RULE`, the first rule of `ROUTE`, or
@@ -187,6 +185,11 @@ impl<S> Response<S> {
         self.headers.set(":status", status.to_string());
     }
 
+    /// As [`Request::leave`]: what is left of the exchange, the body of the response too, passes without the filter.
+    pub fn leave(&self) {
+        leave();
+    }
+
     /// Whether a body follows.
     pub fn has_body(&self) -> bool {
         let side = &self.exchange.link.response;
@@ -201,6 +204,12 @@ impl<S> Response<S> {
     /// What the gateway knows besides the message.
     pub fn properties(&self) -> Properties {
         Properties::new()
+    }
+}
+
+fn leave() {
+    if let Err(refusal) = host::foreign("tidegate_leave", b"") {
+        log::trace!("what is left is shown to the filter all the same: the host answered {refusal}");
     }
 }
 

@@ -163,6 +163,14 @@ pub(crate) fn headers(map: MapKind) -> Answer<Pairs> {
     Ok(pairs.map(|(name, value)| (name.to_vec(), value.to_vec())).collect())
 }
 
+/// Shows every header of a map, in the host's own encoding.
+pub(crate) fn each_header(map: MapKind, mut show: impl FnMut(&[u8], &[u8])) -> Answer<()> {
+    let bytes = taken(|at, size| proxy_get_header_map_pairs(map.number(), at, size))?;
+    let pairs = PairsReader::check(&bytes).map_err(|_| Refusal::from(Status::ParseFailure))?;
+    pairs.for_each(|(name, value)| show(name, value));
+    Ok(())
+}
+
 pub(crate) fn set_headers(map: MapKind, pairs: &[(Vec<u8>, Vec<u8>)]) -> Answer<()> {
     let pairs = encoded(pairs);
     checked(proxy_set_header_map_pairs(map.number(), pairs.as_ptr(), pairs.len()))

@@ -173,6 +173,11 @@ pub(crate) mod calls {
         host().ok_or(Refusal::from(Status::Unimplemented))?.headers(map)
     }
 
+    pub(crate) fn each_header(map: MapKind, mut show: impl FnMut(&[u8], &[u8])) -> Answer<()> {
+        headers(map)?.iter().for_each(|(name, value)| show(name, value));
+        Ok(())
+    }
+
     pub(crate) fn set_headers(map: MapKind, pairs: &[(Vec<u8>, Vec<u8>)]) -> Answer<()> {
         host().ok_or(Refusal::from(Status::Unimplemented))?.set_headers(map, pairs)
     }

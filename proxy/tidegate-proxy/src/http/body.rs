@@ -101,8 +101,15 @@ impl HttpBody for Body {
             }
             Self::Incoming(incoming, reason) => {
                 let reason = *reason;
-                let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::broken(reason, error))))
+                match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                    Some(frame) => Poll::Ready(Some(frame.map_err(|error| BodyError::broken(reason, error)))),
+                    // hyper takes a stream that was reset with NO_ERROR for one that has ended.
+                    None if !incoming.is_end_stream() => Poll::Ready(Some(Err(BodyError::broken(
+                        reason,
+                        h2::Error::from(h2::Reason::NO_ERROR),
+                    )))),
+                    None => Poll::Ready(None),
+                }
             }
             Self::Stream(stream) => stream.as_mut().poll_frame(cx),
         }

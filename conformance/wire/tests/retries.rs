@@ -145,6 +145,22 @@ fn bodies_are_sent_again_up_to_their_limit() {
     }
 }
 
+/// What follows a body is part of it.
+#[test]
+fn trailers_are_sent_again_too() {
+    let upstream = busy(1);
+    let gateway = one(&upstream, "retries: { on: [503] }");
+    let answer = RawClient::connect(gateway.address("web")).exchange(
+        "PUT /case HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 7\r\n\r\n",
+    );
+    assert_eq!(answer.text(), "ok");
+    let requests = upstream.requests();
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert_eq!((request.body.as_slice(), request.trailers.get("x-sum")), (&b"abc"[..], Some("7")));
+    }
+}
+
 #[test]
 fn an_attempt_that_takes_too_long_is_repeated() {
     let upstream = ScriptedUpstream::start(|call| match call.overall {

@@ -162,7 +162,11 @@ impl HttpBody for Reader {
         let source = kept.source.size_hint();
         let mut hint = SizeHint::new();
         if kept.ended {
-            hint.set_exact(left as u64);
+            hint.set_lower(left as u64);
+            // A length would leave no place for trailers that are still to come.
+            if self.trailers || kept.trailers.is_none() {
+                hint.set_upper(left as u64);
+            }
             return hint;
         }
         hint.set_lower(source.lower() + left as u64);

@@ -169,10 +169,17 @@ impl Exchange {
         outcome
     }
 
-    /// A connection that broke because the client's body did is the client's doing.
+    /// A connection that broke because the client's body did is the client's doing; one that was given up because a
+    /// filter has answered, or refused the body, is that filter's.
     pub(super) fn blame(&self, fail: Fail) -> Fail {
         let broken = self.record.progress.as_ref().and_then(|progress| progress.broken.get());
-        broken.map_or(fail, Fail::client)
+        match broken {
+            Some(reason) => Fail::client(reason),
+            None if self.record.guests.iter().any(|passed| passed.guest.has_ended()) => {
+                Fail::filter(Reason::PluginReset)
+            }
+            None => fail,
+        }
     }
 
     /// The answer in the form that filters and the client see.

@@ -136,7 +136,7 @@ impl GuestBody {
         if let Some(promised) = &mut self.promised {
             match promised.checked_sub(data.len() as u64) {
                 Some(rest) => *promised = rest,
-                None => return self.broken(Reason::TooLarge),
+                None => return self.fail(End::Fail(Reason::Internal)),
             }
         }
         Poll::Ready(Some(Ok(Frame::data(data))))

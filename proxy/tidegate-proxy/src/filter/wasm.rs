@@ -377,6 +377,11 @@ impl Guest {
         Poll::Ready(())
     }
 
+    /// Whether the guest has ended the request, and nobody has taken up how.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.borrow().is_some()
+    }
+
     /// How the guest ended the request.
     pub(crate) fn take_end(&self) -> Option<End> {
         self.end.borrow_mut().take()

@@ -171,6 +171,10 @@ fn no_answer(fault: Fault) -> Fail {
     match fault {
         Fault::Unsent(error) => Fail::upstream(Reason::Reset, Retry::Stale).because(error),
         Fault::Lost(error) => Fail::upstream(Reason::Reset, Retry::Idempotent).because(error),
+        // Not as long as its head says: a filter has changed it, and the server has nothing to do with that.
+        Fault::Body(error) if error.reason == Reason::Internal => {
+            Fail::filter(Reason::Internal).because(error)
+        }
         Fault::Body(error) => Fail::upstream(Reason::Reset, Retry::Never).because(error),
         Fault::Garbage(error) => Fail::upstream(Reason::Garbage, Retry::Never).because(error),
     }

@@ -1,0 +1,85 @@
+//! Requests that a filter ends while their body is on its way: the server is not left out for what it has not done.
+
+use tidegate_testkit::{
+    Answer, Http2Options, Http2Upstream, RawClient, ScriptedUpstream, Step, TestGateway, fill,
+};
+
+/// Its callback for a request's body does what is asked for; 1000 is a text of three bytes, 1003 one of ten.
+fn guest(body: &str) -> Vec<u8> {
+    format!(
+        r#"(module
+  (import "env" "proxy_set_buffer_bytes" (func $write (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_send_local_response"
+    (func $reply (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 1000) "no!0123456789")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 30000))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))
+  (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32) {body}))"#
+    )
+    .into_bytes()
+}
+
+fn gateway(server: &str, more: &str, module: &[u8]) -> TestGateway {
+    let yaml = fill(
+        "
+workers: 1
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+plugins: { guest: { module: guest.wasm } }
+routes: [{ name: r, rules: [{ filters: [{ plugin: guest }], forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${server}', '${server}'], ejection: { failures: 1 }, ${more} } }
+",
+        &[("server", &server), ("more", &more)],
+    );
+    TestGateway::start_with(&yaml, &[("guest.wasm", module)])
+}
+
+const REFUSES: &str =
+    "(drop (call $reply (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 1000) (i32.const 3)
+    (i32.const 0) (i32.const 0) (i32.const -1))) (i32.const 1)";
+const HOLDS: &str = "(i32.const 1)";
+const LENGTHENS: &str = "(drop (call $write (i32.const 0) (i32.const 0) (i32.const 3) (i32.const 1003) (i32.const 10))) (i32.const 0)";
+const SHORTENS: &str = "(drop (call $write (i32.const 0) (i32.const 0) (i32.const 3) (i32.const 1003) (i32.const 1))) (i32.const 0)";
+
+fn left_out(gateway: &TestGateway) -> f64 {
+    gateway.metric("tidegate_upstream_ejections_total", "up")
+}
+
+#[test]
+fn servers_are_not_left_out_for_what_filters_do() {
+    let long = 2 << 20;
+    let rows = [("answers", REFUSES, 3, 403), ("holds too much", HOLDS, long, 413)];
+    let lengths = [("a longer body", LENGTHENS, 3, 500), ("a shorter body", SHORTENS, 3, 500)];
+    for (name, body, length, status) in rows.into_iter().chain(lengths) {
+        let upstream = ScriptedUpstream::start(|_| Answer::steps([Step::ReadBody, Step::UntilClosed]));
+        let gateway = gateway(&upstream.address().to_string(), "protocol: http1", &guest(body));
+        for _ in 0..3 {
+            let mut client = RawClient::connect(gateway.address("web"));
+            client.send(format!("POST /case HTTP/1.1\r\nhost: a.test\r\ncontent-length: {length}\r\n\r\n"));
+            client.send("x".repeat(length));
+            assert_eq!(client.response("POST").expect("an answer").status, status, "{name}");
+        }
+        assert_eq!(left_out(&gateway), 0.0, "{name}");
+    }
+}
+
+#[test]
+fn servers_of_http2_are_not_left_out_for_what_filters_do() {
+    let long = 2 << 20;
+    for (name, body, length, status) in [
+        ("answers", REFUSES, 3, 403),
+        ("holds too much", HOLDS, long, 413),
+        ("a longer body", LENGTHENS, 3, 500),
+    ] {
+        let upstream = Http2Upstream::start(Http2Options { held: true, ..Http2Options::default() });
+        let gateway = gateway(&upstream.address().to_string(), "protocol: http2", &guest(body));
+        for _ in 0..3 {
+            let mut client = RawClient::connect(gateway.address("web"));
+            client.send(format!("POST /case HTTP/1.1\r\nhost: a.test\r\ncontent-length: {length}\r\n\r\n"));
+            client.send("x".repeat(length));
+            assert_eq!(client.response("POST").expect("an answer").status, status, "{name}");
+        }
+        assert_eq!(left_out(&gateway), 0.0, "{name}");
+    }
+}

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use tidegate_testkit::{
-    Answer, Authority, Cause, Fate, Frame, Frames, LogFile, RawClient, Response, ScriptedUpstream, Server,
-    TestGateway, fill,
+    Answer, Authority, Cause, Fate, Frame, Frames, Http2Answer, Http2Client, LogFile, RawClient, Response,
+    ScriptedUpstream, Server, TestGateway, fill,
 };
 
 const CONFIG: &str = "
@@ -373,4 +373,67 @@ fn sessions_begin_by_priority_and_move_back_only_when_their_server_goes() {
     assert_eq!(server, "1");
     mark(false);
     assert_eq!((begin(&gateway).0.as_str(), ask(&gateway, &with(&session)).text().as_str()), ("0", "1"));
+}
+
+/// The value of the session's cookie, if the answer sets it.
+fn set_by_http2(answer: &Http2Answer) -> Option<String> {
+    let pair = answer.header("set-cookie")?.split("; ").next()?;
+    pair.strip_prefix("s=").map(str::to_owned)
+}
+
+#[test]
+fn a_session_that_begins_over_http2_goes_on_over_either() {
+    let lab = Lab::new(5);
+    for (kind, field) in [("cookie: s", "cookie"), ("header: x-s", "x-s")] {
+        let upstream = format!(", session: {{ {kind}, {KEY} }}");
+        let gateway = TestGateway::start(&lab.yaml(Terms { upstream: &upstream, ..Terms::default() }));
+        for _ in 0..6 {
+            let mut client = Http2Client::connect(gateway.address("web"));
+            let first = client.get("a.test", "/", &[]);
+            assert_eq!(first.status, 200);
+            let session = match field {
+                "cookie" => set_by_http2(&first),
+                _ => first.header("x-s").map(str::to_owned),
+            };
+            let session = session.expect("a session begins");
+            let value = if field == "cookie" { format!("s={session}") } else { session };
+            let mut other = Http2Client::connect(gateway.address("web"));
+            // Of several fields each is a crumb of the cookie (RFC 9113, 8.2.3).
+            for fields in [&[(field, &*value)][..], &[("cookie", "a=b"), (field, &*value)]] {
+                for client in [&mut client, &mut other] {
+                    let again = client.get("a.test", "/", fields);
+                    assert_eq!((again.text(), again.header("set-cookie")), (first.text(), None));
+                    assert_eq!(again.header("x-s"), None);
+                }
+            }
+            let over_http1 = ask(&gateway, &format!("{field}: {value}\r\n"));
+            assert_eq!((over_http1.text(), set(&over_http1)), (first.text(), None));
+        }
+        assert_eq!((outcome(&gateway, "began"), outcome(&gateway, "kept")), (6.0, 30.0));
+        assert_eq!((outcome(&gateway, "moved"), outcome(&gateway, "forged")), (0.0, 0.0));
+    }
+}
+
+/// A new key comes first; the old one goes when the sessions that it sealed have been seen, or are given up.
+#[test]
+fn keys_are_changed_while_sessions_go_on() {
+    let lab = Lab::new(5);
+    let yaml = |keys: &str| {
+        let upstream = format!(", session: {{ cookie: s, {keys} }}");
+        lab.yaml(Terms { upstream: &upstream, ..Terms::default() })
+    };
+    let gateway = TestGateway::start(&yaml("key: the-old-key-of-16-bytes"));
+    let (server, old) = begin(&gateway);
+    gateway.reload(&yaml("keys: [the-new-key-of-16-bytes, the-old-key-of-16-bytes]"));
+    let answer = ask(&gateway, &with(&old));
+    let new = set(&answer).expect("it is sealed anew");
+    assert_eq!(answer.text(), server);
+    let answer = ask(&gateway, &with(&new));
+    assert_eq!((answer.text(), set(&answer)), (server.clone(), None));
+    gateway.reload(&yaml("key: the-new-key-of-16-bytes"));
+    let answer = ask(&gateway, &with(&new));
+    assert_eq!((answer.text(), set(&answer)), (server, None));
+    assert_eq!(outcome(&gateway, "forged"), 0.0);
+    assert!(set(&ask(&gateway, &with(&old))).is_some(), "who was not seen meanwhile begins anew");
+    assert_eq!((outcome(&gateway, "forged"), outcome(&gateway, "moved")), (1.0, 0.0));
 }

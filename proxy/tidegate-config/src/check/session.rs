@@ -13,10 +13,7 @@ pub(super) fn session(check: &mut Check<'_>, path: &Path<'_>, written: &SessionD
     };
     let absolute_timeout = time(check, "absoluteTimeout", written.absolute_timeout);
     let idle_timeout = time(check, "idleTimeout", written.idle_timeout);
-    if written.key.as_ref().is_some_and(|key| key.len() < 16) {
-        let fault = Fault::new("the key is shorter than 16 bytes");
-        check.fault(&path.key("key"), fault.hint("a random one of 32 bytes, by ${env:NAME} or ${file:path}"));
-    }
+    let keys = keys(check, path, written);
     let carrier = match (&written.header, &written.cookie) {
         (Some(name), _) => {
             SessionCarrier::Header(check.take(&path.key("header"), parse_changed_header(name))?)
@@ -32,8 +29,45 @@ pub(super) fn session(check: &mut Check<'_>, path: &Path<'_>, written: &SessionD
             SessionCarrier::Cookie(cookie)
         }
     };
-    Some(Session { carrier, absolute_timeout, idle_timeout, key: written.key.clone().map(SessionKey) })
+    Some(Session { carrier, absolute_timeout, idle_timeout, keys })
 }
+
+fn keys(check: &mut Check<'_>, path: &Path<'_>, written: &SessionDocument) -> Vec<SessionKey> {
+    let long_enough = |check: &mut Check<'_>, path: &Path<'_>, key: &String| {
+        if key.len() < 16 {
+            let fault = Fault::new("the key is shorter than 16 bytes");
+            check.fault(path, fault.hint("a random one of 32 bytes, by ${env:NAME} or ${file:path}"));
+        }
+    };
+    if let Some(key) = &written.key {
+        long_enough(check, &path.key("key"), key);
+    }
+    let several = written.keys.iter().flatten();
+    for (index, key) in several.clone().enumerate() {
+        let (list, before) = (path.key("keys"), several.clone().take(index));
+        let path = list.index(index);
+        long_enough(check, &path, key);
+        if before.clone().any(|known| known == key) {
+            check.fault(&path, Fault::new("the key is there before").hint("each once, the new one first"));
+        }
+    }
+    let path = path.key("keys");
+    match (&written.key, &written.keys) {
+        (Some(_), Some(_)) => {
+            let fault = Fault::new("\"key\" and \"keys\" exclude each other");
+            check.fault(&path, fault.hint("keys: [NEW, OLD]"));
+        }
+        (None, Some(keys)) if keys.is_empty() || keys.len() > MOST_KEYS => {
+            let fault = Fault::new(format!("there are {} keys", keys.len()));
+            check.fault(&path, fault.hint(format!("1 to {MOST_KEYS}, the one that seals first")));
+        }
+        _ => {}
+    }
+    written.key.iter().chain(several).cloned().map(SessionKey).collect()
+}
+
+/// What a client brings is tried with each of them.
+const MOST_KEYS: usize = 8;
 
 fn cookie(
     check: &mut Check<'_>,

@@ -11,6 +11,7 @@ use serde::Deserialize;
     rename = "Session",
     extend(
         "oneOf" = [{ "required": ["cookie"] }, { "required": ["header"] }],
+        "not" = { "required": ["key", "keys"] },
         "dependentRequired" = {
             "lifetime": ["cookie"], "path": ["cookie"], "sameSite": ["cookie"], "secure": ["cookie"]
         }
@@ -36,6 +37,9 @@ pub struct SessionDocument {
     /// What cookies are sealed with; by `${env:NAME}` or `${file:path}`. Gateways with the same key know each other's
     /// sessions, and theirs from before a restart. Default: a random one for each start.
     pub key: Option<String>,
+    /// Several of these in place of one, so that keys can be changed while sessions go on: the first one seals, all open.
+    #[schemars(length(min = 1, max = 8))]
+    pub keys: Option<Vec<String>>,
 }
 
 /// How long clients keep a cookie.

@@ -12,8 +12,8 @@ pub struct Session {
     pub absolute_timeout: Option<Duration>,
     /// It ends after so long without a request.
     pub idle_timeout: Option<Duration>,
-    /// What is sealed with; none: a random key.
-    pub key: Option<SessionKey>,
+    /// What is sealed with, and after it what was before; none: a random key.
+    pub keys: Vec<SessionKey>,
 }
 
 /// What brings a session back.

@@ -30,6 +30,8 @@ pub(crate) struct Held {
 pub(crate) struct Brought {
     ticket: Option<Ticket>,
     refusal: Option<Refusal>,
+    /// It is to be sealed anew, with the key that seals now.
+    is_old: bool,
 }
 
 impl Held {
@@ -47,8 +49,8 @@ impl Brought {
         };
         match text.map(|text| session.open(text, now)) {
             None => Self::default(),
-            Some(Ok(ticket)) => Self { ticket: Some(ticket), refusal: None },
-            Some(Err(refusal)) => Self { ticket: None, refusal: Some(refusal) },
+            Some(Ok(opened)) => Self { ticket: Some(opened.ticket), refusal: None, is_old: opened.is_old },
+            Some(Err(refusal)) => Self { refusal: Some(refusal), ..Self::default() },
         }
     }
 }
@@ -109,7 +111,9 @@ impl Exchange {
         pool.count_session(course, held.brought.refusal);
         let ticket = held.brought.ticket;
         let server = match (course, ticket) {
-            (Course::Kept, Some(ticket)) if !held.session.is_stale(&ticket, now) => return,
+            (Course::Kept, Some(ticket)) if !held.brought.is_old && !held.session.is_stale(&ticket, now) => {
+                return;
+            }
             (Course::Kept, Some(ticket)) => ticket.server,
             _ => here,
         };

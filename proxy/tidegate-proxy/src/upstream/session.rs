@@ -21,7 +21,8 @@ pub(crate) struct Session {
     spec: plan::Session,
     /// Of the field that answers get.
     field: HeaderName,
-    key: LessSafeKey,
+    /// The first one seals, all open.
+    keys: Vec<LessSafeKey>,
 }
 
 /// What a client brings back.
@@ -34,6 +35,14 @@ pub(crate) struct Ticket {
     /// When the session began and when it was last seen, in milliseconds since 1970.
     pub(crate) began: u64,
     pub(crate) seen: u64,
+}
+
+/// What a client brings back that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) ticket: Ticket,
+    /// It was sealed with a key that seals no longer.
+    pub(crate) is_old: bool,
 }
 
 /// Why what a client brings back does not count.
@@ -65,16 +74,20 @@ impl Session {
     /// # Errors
     /// When the field's name is none, which the plan's check refuses.
     pub(crate) fn build(spec: &plan::Session, own: &OwnKey) -> Result<Self, String> {
-        let key = match &spec.key {
-            Some(key) => Sha256::new().chain_update(PURPOSE).chain_update(&key.0).finalize().into(),
-            None => *own,
+        let written = |key: &plan::SessionKey| -> OwnKey {
+            Sha256::new().chain_update(PURPOSE).chain_update(&key.0).finalize().into()
         };
-        let key = UnboundKey::new(&AES_256_GCM_SIV, &key).map_err(|error| error.to_string())?;
+        let mut keys: Vec<OwnKey> = spec.keys.iter().map(written).collect();
+        if keys.is_empty() {
+            keys.push(*own);
+        }
+        let key = |key: &OwnKey| UnboundKey::new(&AES_256_GCM_SIV, key).map(LessSafeKey::new);
+        let keys = keys.iter().map(key).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
         let field = match &spec.carrier {
             SessionCarrier::Cookie(_) => header::SET_COOKIE,
             SessionCarrier::Header(name) => HeaderName::try_from(name).map_err(|error| error.to_string())?,
         };
-        Ok(Self { spec: spec.clone(), field, key: LessSafeKey::new(key) })
+        Ok(Self { spec: spec.clone(), field, keys })
     }
 
     /// What carries it.
@@ -88,21 +101,25 @@ impl Session {
     }
 
     /// Reads what a client brings back, at this time since 1970.
-    pub(crate) fn open(&self, text: &[u8], now: Duration) -> Result<Ticket, Refusal> {
+    pub(crate) fn open(&self, text: &[u8], now: Duration) -> Result<Opened, Refusal> {
         let mut sealed = [0; SEALED];
         let read = URL_SAFE_NO_PAD.decode_slice(text, &mut sealed);
         if text.len() != TEXT || read != Ok(SEALED) {
             return Err(Refusal::Forged);
         }
-        let (nonce, sealed) = sealed.split_at_mut(NONCE_LEN);
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Refusal::Forged)?;
-        let plain = self.key.open_in_place(nonce, self.purpose(), sealed).map_err(|_| Refusal::Forged)?;
-        let ticket = Ticket::read(plain).ok_or(Refusal::Forged)?;
+        let opened = |(place, key)| Some((place, self.open_with(key, sealed)?));
+        let (place, ticket) = self.keys.iter().enumerate().find_map(opened).ok_or(Refusal::Forged)?;
         let over = |since: u64, limit: Option<Duration>| limit.is_some_and(|limit| age(since, now) >= limit);
         match over(ticket.began, self.spec.absolute_timeout) || over(ticket.seen, self.spec.idle_timeout) {
             true => Err(Refusal::Ended),
-            false => Ok(ticket),
+            false => Ok(Opened { ticket, is_old: place > 0 }),
         }
+    }
+
+    fn open_with(&self, key: &LessSafeKey, mut sealed: [u8; SEALED]) -> Option<Ticket> {
+        let (nonce, sealed) = sealed.split_at_mut(NONCE_LEN);
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        Ticket::read(key.open_in_place(nonce, self.purpose(), sealed).ok()?)
     }
 
     /// Whether a client is to be told again when it was seen, lest its session ends while it is used.
@@ -128,7 +145,7 @@ impl Session {
         let mut plain = ticket.bytes();
         // A number that was there before tells that two tickets are equal, and nothing else (RFC 8452).
         let nonce = Nonce::assume_unique_for_key(bytes);
-        let tag = self.key.seal_in_place_separate_tag(nonce, self.purpose(), &mut plain).ok()?;
+        let tag = self.keys.first()?.seal_in_place_separate_tag(nonce, self.purpose(), &mut plain).ok()?;
         Some(URL_SAFE_NO_PAD.encode([&bytes, &plain[..], tag.as_ref()].concat()))
     }
 
@@ -229,7 +246,7 @@ mod tests {
             }),
             absolute_timeout: Some(Duration::from_secs(100)),
             idle_timeout: Some(Duration::from_secs(40)),
-            key: None,
+            keys: Vec::new(),
         }
     }
 
@@ -246,19 +263,35 @@ mod tests {
         let own = session(&spec("s"));
         let text = sealed(&own, &TICKET);
         assert_eq!(text.len(), TEXT);
-        assert_eq!(session(&spec("s")).open(text.as_bytes(), at(1_020)), Ok(TICKET));
+        let opened = Opened { ticket: TICKET, is_old: false };
+        assert_eq!(session(&spec("s")).open(text.as_bytes(), at(1_020)), Ok(opened));
         let written =
-            |key: &str| session(&plan::Session { key: Some(SessionKey(key.to_owned())), ..spec("s") });
+            |key: &str| session(&plan::Session { keys: vec![SessionKey(key.to_owned())], ..spec("s") });
         for other in [session(&spec("t")), written("0123456789abcdef")] {
             assert_eq!(other.open(text.as_bytes(), at(1_020)), Err(Refusal::Forged));
         }
         let text = sealed(&written("0123456789abcdef"), &TICKET);
         let other_own = Session::build(
-            &plan::Session { key: Some(SessionKey("0123456789abcdef".to_owned())), ..spec("s") },
+            &plan::Session { keys: vec![SessionKey("0123456789abcdef".to_owned())], ..spec("s") },
             &[8; 32],
         );
-        let opened = other_own.expect("the name is one").open(text.as_bytes(), at(1_020));
-        assert_eq!(opened, Ok(TICKET), "a written key is the same in every gateway");
+        let known = other_own.expect("the name is one").open(text.as_bytes(), at(1_020));
+        assert_eq!(known, Ok(opened), "a written key is the same in every gateway");
+    }
+
+    #[test]
+    fn the_first_key_seals_and_all_open() {
+        let with = |keys: &[&str]| {
+            let keys = keys.iter().map(|key| SessionKey((*key).to_owned())).collect();
+            session(&plan::Session { keys, ..spec("s") })
+        };
+        let (before, both, after) = (with(&["old"]), with(&["new", "old"]), with(&["new"]));
+        let (old, new) = (sealed(&before, &TICKET), sealed(&both, &TICKET));
+        let open = |session: &Session, text: &str| session.open(text.as_bytes(), at(1_020));
+        assert_eq!(open(&both, &old), Ok(Opened { ticket: TICKET, is_old: true }));
+        assert_eq!(open(&both, &new), Ok(Opened { ticket: TICKET, is_old: false }));
+        assert_eq!(open(&after, &new), Ok(Opened { ticket: TICKET, is_old: false }));
+        assert_eq!((open(&after, &old), open(&before, &new)), (Err(Refusal::Forged), Err(Refusal::Forged)));
     }
 
     #[test]

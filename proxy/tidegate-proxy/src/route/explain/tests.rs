@@ -210,7 +210,7 @@ fn what_keeps_a_client_at_a_server_is_told() {
         carrier: tidegate_config::plan::SessionCarrier::Header(name.to_owned()),
         absolute_timeout: None,
         idle_timeout: None,
-        key: None,
+        keys: Vec::new(),
     };
     let own = &mut plan.routes[0].rules[0];
     own.action = Action::Forward(vec![WeightedUpstream { upstream: 0, weight: 1 }]);

@@ -1,6 +1,6 @@
 //! An address where nobody listens, and where nobody else can begin to.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Socket, Type};
 
@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 /// be given to any other socket of the machine. Who sets `SO_REUSEADDR`, as the scripted upstreams do, can listen there.
 #[derive(Debug)]
 pub struct Nobody {
-    _socket: Socket,
+    socket: Socket,
     address: SocketAddr,
 }
 
@@ -28,11 +28,20 @@ impl Nobody {
         socket.set_reuse_address(true).expect("the system takes the option");
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
         let address = socket.local_addr().ok().and_then(|address| address.as_socket());
-        Self { _socket: socket, address: address.expect("it is bound") }
+        Self { socket, address: address.expect("it is bound") }
     }
 
     /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Somebody, from now on.
+    ///
+    /// # Panics
+    /// If the system does not let it.
+    pub fn listen(self) -> TcpListener {
+        self.socket.listen(16).expect("the port is its own");
+        self.socket.into()
     }
 }

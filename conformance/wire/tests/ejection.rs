@@ -39,15 +39,45 @@ fn switched(broken: Answer) -> (ScriptedUpstream, Arc<AtomicBool>) {
     (upstream, breaks)
 }
 
-/// Without any key of the configuration.
+/// The first case is without any key of the configuration.
 #[test]
-fn a_server_that_cannot_be_reached_costs_five_requests() {
+fn a_server_that_refuses_connections_costs_one_request() {
+    for (ejection, cost) in [("", 1), (", ejection: { refused: 0s }", 5)] {
+        let (nobody, up) = (Nobody::new(), ScriptedUpstream::plain());
+        let gateway = gateway(&[nobody.address().to_string(), up.address().to_string()], ejection);
+        // Not so many that the time for which it is left out could be over.
+        let statuses = statuses(&gateway, 40);
+        assert_eq!(statuses.iter().filter(|status| **status == 503).count(), cost, "{statuses:?}");
+        assert!(statuses.iter().skip(2 * cost).all(|status| *status == 200), "{statuses:?}");
+        assert_eq!(left_out(&gateway), 1.0);
+        assert_eq!(gateway.metric("tidegate_upstream_ejections_total", "up"), 1.0);
+    }
+}
+
+/// The gateway itself finds out that it is back: no request is spent on that.
+#[test]
+fn a_server_that_refused_is_taken_back_without_a_request() {
     let (nobody, up) = (Nobody::new(), ScriptedUpstream::plain());
-    let gateway = gateway(&[nobody.address().to_string(), up.address().to_string()], "");
-    // Not so many that the time for which it is left out could be over.
+    let servers = [nobody.address().to_string(), up.address().to_string()];
+    let gateway = gateway(&servers, ", ejection: { refused: 1ms, time: 20ms }");
+    let first = statuses(&gateway, 10);
+    assert_eq!(first.iter().filter(|status| **status == 503).count(), 1, "{first:?}");
+    gateway.wait("the gateway to ask again", |gateway| {
+        gateway.metric("tidegate_upstream_connect_failures_total", "up") > 3.0
+    });
+    assert_eq!(statuses(&gateway, 10), [200; 10], "no request tries it");
+    assert_eq!(left_out(&gateway), 1.0);
+    let back = nobody.listen();
+    back.accept().expect("the gateway connects by itself");
+    gateway.wait("the server's return", |gateway| left_out(gateway) == 0.0);
+}
+
+#[test]
+fn a_server_that_breaks_off_costs_five_requests() {
+    let (bad, up) = (switched(Answer::steps([Step::ReadBody, Step::Reset])).0, ScriptedUpstream::plain());
+    let gateway = gateway(&[bad.address().to_string(), up.address().to_string()], "");
     let statuses = statuses(&gateway, 40);
-    assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 5, "{statuses:?}");
-    assert!(statuses.iter().skip(10).all(|status| *status == 200), "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status != 200).count(), 5, "{statuses:?}");
     assert_eq!(left_out(&gateway), 1.0);
     assert_eq!(gateway.metric("tidegate_upstream_ejections_total", "up"), 1.0);
 }

@@ -533,6 +533,9 @@ pub struct Ejection {
     pub time: Duration,
     /// The longest (default 5 min).
     pub max_time: Duration,
+    /// How long one that refuses a connection is left out before the gateway tries to connect by itself (default 100 ms); zero:
+    /// that is a failure as any other.
+    pub refused: Duration,
     /// At most this share of the servers at once, in percent (default 50).
     pub percent: usize,
     /// When a server is left out because it is worse than the others; none: never.

@@ -218,6 +218,9 @@ fn servers(check: &mut Check<'_>, path: &Path<'_>, written: &[ServerEntry]) -> V
     servers
 }
 
+/// As long as a process takes to begin again at least.
+const REFUSED: Duration = Duration::from_millis(100);
+
 fn ejection(check: &mut Check<'_>, path: &Path<'_>, written: Option<&EjectionEntry>) -> Option<Ejection> {
     let defaults = EjectionDocument::default();
     let written = match written {
@@ -237,6 +240,7 @@ fn ejection(check: &mut Check<'_>, path: &Path<'_>, written: Option<&EjectionEnt
         statuses: written.statuses.clone().unwrap_or_default(),
         time,
         max_time,
+        refused: written.refused.map_or(REFUSED, |time| time.0),
         percent: written.percent.unwrap_or(50) as usize,
         outliers: outliers::outliers(check, path, written),
     })

@@ -130,6 +130,9 @@ pub struct EjectionDocument {
     pub time: Option<Timeout>,
     /// The longest time. Default: `5m`.
     pub max_time: Option<Timeout>,
+    /// How long a server that refuses a connection is left out at once, whatever `failures` says; then the gateway itself
+    /// tries to connect, after twice the time each time up to `time`. `0s`: it is not. Default: `100ms`.
+    pub refused: Option<Timeout>,
     /// At most this share of the servers at once; one always stays. Default: 50.
     #[schemars(range(min = 1, max = 100))]
     pub percent: Option<u32>,

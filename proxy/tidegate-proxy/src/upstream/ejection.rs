@@ -27,6 +27,8 @@ pub(crate) struct State {
     until: Cell<Option<Duration>>,
     /// A request is trying it.
     trial: Cell<bool>,
+    /// It refused a connection: the gateway tries it by itself, and no request does.
+    refuses: Cell<bool>,
     /// How often in a row it was left out.
     times: Cell<u32>,
     /// When it was taken back.
@@ -36,7 +38,7 @@ pub(crate) struct State {
 impl State {
     /// Whether no request may be sent to it now.
     pub(crate) fn leaves_out(&self, now: Duration) -> bool {
-        self.until.get().is_some_and(|until| now < until || self.trial.get())
+        self.until.get().is_some_and(|until| now < until || self.trial.get() || self.refuses.get())
     }
 
     /// Whether it failed and did not answer since.
@@ -46,11 +48,16 @@ impl State {
 
     /// A request goes there; whether it is the one that tries a server which was left out.
     pub(crate) fn begins(&self) -> bool {
-        let tries = self.until.get().is_some() && !self.trial.get();
+        let tries = self.until.get().is_some() && !self.trial.get() && !self.refuses.get();
         if tries {
             self.trial.set(true);
         }
         tries
+    }
+
+    /// Whether it is left out because it refused a connection.
+    pub(crate) fn refuses(&self) -> bool {
+        self.refuses.get()
     }
 
     /// The request that tried the server is over, whatever came of it.
@@ -92,6 +99,7 @@ impl Ejection {
             return false;
         }
         server.failures.set(0);
+        server.refuses.set(false);
         let was_out = server.until.take().is_some();
         if was_out {
             self.out.set(self.out.get().saturating_sub(1));
@@ -100,19 +108,39 @@ impl Ejection {
         was_out
     }
 
+    /// Whether one more may be left out.
+    fn has_room(&self, rule: &plan::Ejection) -> bool {
+        let most = self.servers.get().saturating_mul(rule.percent) / 100;
+        self.out.get() < most.min(self.servers.get().saturating_sub(1))
+    }
+
+    /// It refused a connection, so there is nobody: the next one would be refused too. If it is left out from now on, the
+    /// waits before the gateway tries it by itself.
+    pub(crate) fn refused(&self, server: &State, now: Duration) -> Option<Asks> {
+        let rule = self.rule.as_ref().filter(|rule| !rule.refused.is_zero())?;
+        if server.until.get().is_some() || !self.has_room(rule) {
+            return None;
+        }
+        self.out.set(self.out.get() + 1);
+        server.failures.set(server.failures.get().saturating_add(1));
+        server.refuses.set(true);
+        server.until.set(Some(now));
+        Some(Asks { next: rule.refused, most: rule.time.max(rule.refused) })
+    }
+
     /// It failed. For how long it is left out, if it is from now on.
     pub(crate) fn failed(&self, server: &State, now: Duration) -> Option<Duration> {
         let rule = self.rule.as_ref()?;
         let failures = server.failures.get().saturating_add(1);
         server.failures.set(failures);
         match server.until.get() {
+            Some(_) if server.refuses.get() => return None,
             // Requests that were there before it was left out tell nothing new.
             Some(until) if now < until => return None,
             Some(_) => {}
             None if failures < rule.failures => return None,
             None => {
-                let most = self.servers.get().saturating_mul(rule.percent) / 100;
-                if self.out.get() >= most.min(self.servers.get().saturating_sub(1)) {
+                if !self.has_room(rule) {
                     return None;
                 }
                 self.out.set(self.out.get() + 1);
@@ -129,6 +157,27 @@ impl Ejection {
     }
 }
 
+/// The waits before the gateway tries to connect by itself, each twice as long as the one before.
+#[derive(Debug)]
+pub(crate) struct Asks {
+    next: Duration,
+    most: Duration,
+}
+
+impl Asks {
+    /// The first one, before it was waited for.
+    pub(crate) fn first(&self) -> Duration {
+        self.next
+    }
+
+    /// The next one.
+    pub(crate) fn wait(&mut self) -> Duration {
+        let wait = self.next;
+        self.next = wait.saturating_mul(2).min(self.most);
+        wait
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +187,7 @@ mod tests {
         statuses: Vec::new(),
         time: Duration::from_secs(10),
         max_time: Duration::from_secs(60),
+        refused: Duration::from_millis(100),
         percent: 50,
         outliers: None,
     };
@@ -249,5 +299,24 @@ mod tests {
         ejection.0.joins();
         ejection.0.joins();
         assert!(fails(&ejection, 2, 1, at(0)).is_some());
+    }
+
+    #[test]
+    fn one_that_refuses_is_left_out_at_once_until_it_takes_a_connection() {
+        let ejection = All::new(RULE, 4);
+        let mut asks = ejection.0.refused(&ejection.1[0], at(0)).expect("it is left out");
+        let waits: Vec<u128> = (0..8).map(|_| asks.wait().as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000]);
+        assert!(ejection.1[0].leaves_out(at(99)) && !ejection.1[0].begins(), "no request tries it");
+        assert!(ejection.0.refused(&ejection.1[0], at(1)).is_none(), "somebody tries it already");
+        assert_eq!(fails(&ejection, 0, 9, at(1)), None, "requests that were there tell nothing new");
+        assert_eq!(ejection.0.out(), 1);
+        assert!(ejection.succeeded(0, at(2)) && !ejection.1[0].leaves_out(at(2)));
+        // Half of them at most, and never where that is switched off.
+        assert!((1..3).all(|server| ejection.0.refused(&ejection.1[server], at(3)).is_some()));
+        assert!(ejection.0.refused(&ejection.1[3], at(3)).is_none());
+        let off = All::new(plan::Ejection { refused: Duration::ZERO, ..RULE }, 4);
+        assert!(off.0.refused(&off.1[0], at(0)).is_none());
+        assert!(Ejection::new(None).refused(&State::default(), at(0)).is_none());
     }
 }

@@ -185,6 +185,7 @@ mod tests {
             statuses: Vec::new(),
             time: Duration::from_secs(10),
             max_time: Duration::from_secs(60),
+            refused: Duration::from_millis(100),
             percent: 50,
             outliers: Some(plan::Outliers {
                 interval: Duration::from_secs(10),

@@ -169,17 +169,22 @@ impl Pool {
         }
     }
 
+    /// Whether there may be another connection.
+    fn room_for_one(&self) -> bool {
+        self.room.connections.get() < self.limits.connections
+    }
+
     fn warm_up(self: &Rc<Self>, member: &Rc<Member>) {
         let missing = member.connections.missing(self.limits.warm, member.in_flight.get() as usize);
         for _ in 0..missing {
-            if self.room.connections.get() >= self.limits.connections {
+            if !self.room_for_one() {
                 return;
             }
             member.in_flight.set(member.in_flight.get() + 1);
             self.requests.set(self.requests.get() + 1);
             let place =
                 Place { pool: self.clone(), member: member.clone(), why: Why::default(), trial: false };
-            spawn_local(place.warm());
+            spawn_local(async move { _ = place.warm().await });
         }
     }
 }

@@ -26,7 +26,7 @@ impl Place {
                 pool.cluster.counters.of(pool.shard).connections.add(1);
                 Ok((Stream::new(transport, Vec::new()), open))
             }
-            Ok(Err(error)) => Err(self.no_connection().because(error)),
+            Ok(Err(error)) => Err(self.failed_by(error)),
             Err(elapsed) => Err(self.no_connection().because(elapsed)),
         }
     }

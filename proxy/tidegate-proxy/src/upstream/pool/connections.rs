@@ -1,6 +1,7 @@
 //! The connections to one server: those that are open and have room, and how one comes to be.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -188,7 +189,7 @@ impl Place {
         let opening = connect::open(&pool.cluster, &self.member, course);
         let opened = match tokio::time::timeout(pool.cluster.spec.connect_timeout, opening).await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => return Err(self.no_connection().because(error)),
+            Ok(Err(error)) => return Err(self.failed_by(error)),
             Err(elapsed) => return Err(self.no_connection().because(elapsed)),
         };
         pool.cluster.counters.of(pool.shard).connections.add(1);
@@ -203,12 +204,14 @@ impl Place {
         started.map(Fresh::Http2).map_err(|error| self.no_connection().because(error))
     }
 
-    /// Opens a connection that waits for requests.
-    pub(super) async fn warm(self) {
+    /// Opens a connection that waits for requests; false: there is none.
+    pub(super) async fn warm(self) -> bool {
         let connections = &self.member.connections;
         connections.warming.set(connections.warming.get() + 1);
         let _warming = Warming(&connections.warming);
-        match self.connect(None).await {
+        let opened = self.connect(None).await;
+        let is_open = opened.is_ok();
+        match opened {
             Ok(_) if self.member.is_gone() => {}
             Ok(Fresh::Http1(mut connection)) => {
                 connection.idle_since = self.pool.deadlines.recent();
@@ -221,6 +224,17 @@ impl Place {
             }
         }
         self.pool.room.for_connection.wake();
+        is_open
+    }
+
+    /// As [`Place::no_connection`], for this reason.
+    pub(super) fn failed_by(&self, error: io::Error) -> Fail {
+        if error.kind() != io::ErrorKind::ConnectionRefused {
+            return self.no_connection().because(error);
+        }
+        self.pool.cluster.counters.of(self.pool.shard).connect_failures.add(1);
+        self.pool.refused(&self.member);
+        Fail::upstream(Reason::Connect, Retry::Safe).because(error)
     }
 
     /// The failure of a connection that did not come about.

@@ -183,6 +183,7 @@ fn one_that_is_left_out_is_tried_again_whatever_has_its_part() {
         statuses: Vec::new(),
         time: Duration::from_secs(5),
         max_time: Duration::from_secs(60),
+        refused: Duration::from_millis(100),
         percent: 100,
         outliers: None,
     };

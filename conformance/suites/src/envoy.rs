@@ -2,6 +2,7 @@
 //! what the upstream received, and every line that the guest logged, statuses and bytes included.
 
 mod cases;
+mod certificates;
 mod compare;
 mod config;
 mod differences;

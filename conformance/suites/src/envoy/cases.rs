@@ -5,6 +5,8 @@ pub(super) mod auth;
 mod body;
 mod cache;
 mod calls;
+mod certificate;
+mod claims;
 mod cors;
 pub(super) mod external;
 mod failure;
@@ -35,6 +37,8 @@ pub(crate) struct Case {
     /// With a content-length instead of chunks.
     pub(crate) sized: bool,
     pub(crate) trailers: Vec<(&'static str, &'static str)>,
+    /// The name in the certificate that the client shows, on a listener of TLS.
+    pub(crate) certificate: Option<&'static str>,
 }
 
 /// A GET for `/ok` whose script is `script`.
@@ -49,6 +53,7 @@ pub(crate) fn get(name: &str, script: &'static str) -> Case {
         pieces: Vec::new(),
         sized: false,
         trailers: Vec::new(),
+        certificate: None,
     }
 }
 
@@ -69,6 +74,10 @@ impl Case {
     pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    pub(crate) fn showing(self, name: &'static str) -> Self {
+        Self { certificate: Some(name), ..self }
     }
 
     pub(crate) fn pieces(self, pieces: &[&'static str]) -> Self {
@@ -120,5 +129,7 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(transform::cases());
     cases.extend(cache::cases());
     cases.extend(external::cases());
+    cases.extend(certificate::cases());
+    cases.extend(claims::cases());
     cases
 }

@@ -71,6 +71,21 @@ pub(crate) const EXTERNAL: &str = "external";
 /// The same, whose service is asked by gRPC.
 pub(crate) const EXTERNAL_GRPC: &str = "external-grpc";
 
+/// The same, whose service is shown bodies.
+pub(crate) const EXTERNAL_BODY: &str = "external-body";
+
+/// The same, whose service is shown the beginning of bodies.
+pub(crate) const EXTERNAL_PART: &str = "external-part";
+
+/// The listener of `auth` that speaks TLS and asks clients for certificates.
+pub(crate) const CERTIFICATE: &str = "certificate";
+
+/// The listener of `auth` with `rate-limit` behind it.
+pub(crate) const CLAIMS: &str = "claims";
+
+/// The second filter there.
+const CLAIMS_LIMIT: &str = "claims-limit";
+
 /// The listener of `auth` with a login.
 pub(crate) const LOGIN: &str = "login";
 
@@ -115,6 +130,31 @@ const FILTERS: &[(&str, &str, &str)] = &[
         r#"{"ways":[{"external":{"grpc":{"upstream":"grpc","requestHeaders":["x-t-who"],"contextExtensions":{"rule":"a"}},"subjectHeader":"x-t-user"}}],"headers":{"subject":"x-t-subject"}}"#,
     ),
     (
+        EXTERNAL_BODY,
+        "auth.wasm",
+        r#"{"ways":[{"external":{"http":{"upstream":"up","pathPrefix":"/authz","upstreamHeaders":["x-t-user"],"requestHeaders":["x-t-who"]},"bodyLimit":"6","subjectHeader":"x-t-user"}}],"headers":{"subject":"x-t-subject"}}"#,
+    ),
+    (
+        EXTERNAL_PART,
+        "auth.wasm",
+        r#"{"ways":[{"external":{"http":{"upstream":"up","pathPrefix":"/authz","upstreamHeaders":["x-t-user"],"requestHeaders":["x-t-who"]},"bodyLimit":"4","allowPartialBody":true}}]}"#,
+    ),
+    (
+        CERTIFICATE,
+        "auth.wasm",
+        r#"{"ways":[{"certificate":{"names":["client.test","*.shop.test"]}}],"headers":{"subject":"x-t-subject","way":"x-t-way","claims":{"x-t-dns":"dns"}}}"#,
+    ),
+    (
+        CLAIMS,
+        "auth.wasm",
+        r#"{"anonymous":true,"ways":[{"key":{"keys":[{"key":"anns-key","consumer":"ann","metadata":{"org.tenant":"acme"}},{"key":"bobs-key","consumer":"bob","metadata":{"org.tenant":"acme"}},{"key":"eves-key","consumer":"eve","metadata":{"org.tenant":"other"}}]}}],"handOn":{"subject":true,"claims":["org.tenant"]}}"#,
+    ),
+    (
+        CLAIMS_LIMIT,
+        "rate_limit.wasm",
+        r#"{"limits":[{"name":"tenant","rate":"2/h","key":"claim:org.tenant","missing":"skip"},{"name":"sender","rate":"2/h","key":"subject | address"}]}"#,
+    ),
+    (
         LOGIN,
         "auth.wasm",
         r#"{"ways":[{"oidc":{"issuer":"http://idp.test/realm","upstream":"provider","clientId":"tide:gate","clientSecret":"s3cret &more","parameters":{"prompt":"consent"},"cookieKeys":["of-no-secrecy-since-these-are-cases"],"cookie":{"secure":false},"refreshBefore":"30s","afterLogout":"/bye"}}],"headers":{"subject":"x-t-user","claims":{"x-t-email":"email"}}}"#,
@@ -152,7 +192,12 @@ fn listeners(wanted: &[String]) -> Vec<(String, Vec<(String, &'static str)>)> {
     let pair = vec![("first".to_owned(), "a"), ("second".to_owned(), "b")];
     let fragile = (0..FRAGILE).map(|nth| (format!("fragile{nth}"), vec![(format!("fragile{nth}"), "")]));
     let stops = (STOPS.to_owned(), vec![(STOPS.to_owned(), "")]);
-    let own = ALL.iter().map(|(name, _, config)| ((*name).to_owned(), vec![((*name).to_owned(), *config)]));
+    let plugins = |name: &str| {
+        let both =
+            ALL.iter().filter(|(known, ..)| *known == name || name == CLAIMS && *known == CLAIMS_LIMIT);
+        both.map(|(name, _, config)| ((*name).to_owned(), *config)).collect()
+    };
+    let own = ALL.iter().map(|(name, ..)| ((*name).to_owned(), plugins(name)));
     let all = [web("web"), stops, ("pair".to_owned(), pair)].into_iter().chain(own).chain(fragile);
     all.filter(|(name, _)| wanted.contains(name)).collect()
 }
@@ -164,7 +209,9 @@ pub(crate) fn tidegate(guest: &Path, wanted: &[String], servers: &Servers) -> St
     for listener in listeners.iter().map(|(name, _)| name.as_str()).chain([PROBE]) {
         // What it says of certificates is believed, as in Envoy here; no case claims to come from elsewhere.
         let trusted = if listener == AUTH { ", trustedProxies: [127.0.0.1]" } else { "" };
-        text += &format!("  - {{ name: {listener}, address: '127.0.0.1:0', protocol: http{trusted} }}\n");
+        let protocol = if listener == CERTIFICATE { TLS } else { "http" };
+        text +=
+            &format!("  - {{ name: {listener}, address: '127.0.0.1:0', protocol: {protocol}{trusted} }}\n");
     }
     text += "plugins:\n";
     let upstreams = servers.all().map(|(name, ..)| name).join(", ");
@@ -196,6 +243,9 @@ pub(crate) fn tidegate(guest: &Path, wanted: &[String], servers: &Servers) -> St
     text
 }
 
+/// A protocol with certificates of both sides, whose files are beside the configuration.
+const TLS: &str = "https, tls: { certificates: [{ cert: own.pem, key: own.key }], clientAuth: { ca: ca.pem, mode: optional } }";
+
 /// Envoy's.
 pub(crate) fn envoy(guest: &Path, wanted: &[String], servers: &Servers) -> String {
     let mut text = String::from(
@@ -218,6 +268,7 @@ pub(crate) fn envoy(guest: &Path, wanted: &[String], servers: &Servers) -> Strin
 }
 
 fn envoy_listener(listener: &str, action: &str, filters: &str) -> String {
+    let transport = if listener == CERTIFICATE { envoy_tls() } else { String::new() };
     format!(
         "  - name: {listener}
     address: {{ socket_address: {{ address: 127.0.0.1, port_value: 0 }} }}
@@ -236,6 +287,20 @@ fn envoy_listener(listener: &str, action: &str, filters: &str) -> String {
             - {{ name: all, domains: ['*'], routes: [{{ match: {{ prefix: / }}, {action} }}] }}
           http_filters:
 {filters}          - {{ name: router, typed_config: {{ \"@type\": {API}filters.http.router.v3.Router }} }}
+{transport}"
+    )
+}
+
+fn envoy_tls() -> String {
+    format!(
+        "      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          \"@type\": {API}transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            tls_certificates:
+            - {{ certificate_chain: {{ filename: own.pem }}, private_key: {{ filename: own.key }} }}
+            validation_context: {{ trusted_ca: {{ filename: ca.pem }} }}
 "
     )
 }
@@ -243,7 +308,7 @@ fn envoy_listener(listener: &str, action: &str, filters: &str) -> String {
 fn envoy_filter(guest: &Path, name: &str, config: &str, own_vm: bool) -> String {
     let vm = if own_vm || !is_scripted(name) { name } else { "vm" };
     // As Envoy does by itself.
-    let continues = name != STOPS && is_scripted(name);
+    let continues = name != STOPS && is_scripted(name) || [EXTERNAL_BODY, EXTERNAL_PART].contains(&name);
     let guest = module(guest, name);
     format!(
         "          - name: {name}

@@ -15,6 +15,7 @@ use tidegate_testkit::provider::Provider;
 use tidegate_testkit::{Answer, Gate, GrpcUpstream, ScriptedUpstream, Step};
 
 use super::cases::Case;
+use super::certificates::ISSUED;
 use super::config::{self, Servers};
 use super::observe::Observation;
 use super::traffic;
@@ -138,10 +139,11 @@ impl Running {
         let file = folder.join("envoy.yaml");
         std::fs::write(&file, config::envoy(&programs.guest, listeners, servers))
             .expect("the folder was made for it");
+        ISSUED.write(&folder);
         let admin = folder.join("admin");
         let mut command = Command::new(&programs.envoy);
         command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "info", "-c"]);
-        command.arg(&file).arg("--admin-address-path").arg(&admin);
+        command.arg(&file).arg("--admin-address-path").arg(&admin).current_dir(&folder);
         let mut running = Self::spawn(&mut command, folder);
         running.ready("starting main dispatch loop");
         let address = std::fs::read_to_string(&admin).expect("Envoy writes its admin address");
@@ -160,6 +162,7 @@ impl Running {
         let file = folder.join("tidegate.yaml");
         std::fs::write(&file, config::tidegate(&programs.guest, listeners, servers))
             .expect("the folder was made for it");
+        ISSUED.write(&folder);
         let mut command = Command::new(&programs.tidegate);
         command.arg("run").arg(&file).args(["--log-format", "json"]);
         command.current_dir(&folder).env("TIDEGATE_CACHE", &programs.cache).env_remove("TIDEGATE_LOG");

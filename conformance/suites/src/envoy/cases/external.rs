@@ -6,7 +6,7 @@ use tidegate_testkit::grpc_message::{field, find};
 use tidegate_testkit::{GrpcStep, GrpcUpstream};
 
 use super::{Case, get, post};
-use crate::envoy::config::{EXTERNAL, EXTERNAL_GRPC};
+use crate::envoy::config::{EXTERNAL, EXTERNAL_BODY, EXTERNAL_GRPC, EXTERNAL_PART};
 
 pub(crate) fn cases() -> Vec<Case> {
     let of = |name: &str, headers: &[(&'static str, &'static str)], case: Case| Case {
@@ -34,9 +34,28 @@ pub(crate) fn cases() -> Vec<Case> {
         of("gRPC, what is no message", get("", "").to("/odd")),
     ];
     cases.extend(grpc.map(|case| Case { listener: EXTERNAL_GRPC.to_owned(), ..case }));
+    cases.extend(with_bodies(&of));
     let again = |case: &Case| Case { name: format!("{}, h2", case.name), http2: true, ..case.clone() };
     cases.extend(cases.iter().map(again).collect::<Vec<_>>());
     cases
+}
+
+/// Services that are shown bodies, all of them or their beginnings.
+fn with_bodies(of: &impl Fn(&str, Case) -> Case) -> Vec<Case> {
+    let whole = [
+        of("body, none to be shown", get("", "")),
+        of("body, allowed", post("", "").sized()),
+        of("body, allowed, in chunks", post("", "")),
+        of("body, denied", post("", "").sized().to("/denied")),
+        of("body, too large", post("", "").pieces(&["abcdef", "gh"]).sized()),
+    ];
+    let part = [
+        of("part, all of it", post("", "").pieces(&["ab"]).sized()),
+        of("part, the beginning", post("", "").sized()),
+        of("part, denied", post("", "").sized().to("/denied")),
+    ];
+    let to = |listener: &'static str| move |case| Case { listener: listener.to_owned(), ..case };
+    whole.into_iter().map(to(EXTERNAL_BODY)).chain(part.into_iter().map(to(EXTERNAL_PART))).collect()
 }
 
 /// An authorization service of Envoy's protocol.

@@ -7,11 +7,15 @@ use tidegate_testkit::{RawClient, ReadError};
 
 use super::{ANSWER, Pace};
 use crate::envoy::cases::Case;
+use crate::envoy::certificates::ISSUED;
+use crate::envoy::config;
 use crate::envoy::observe::{Outcome, compared};
 
 /// Sends the case's request and reads its answer.
 pub(crate) fn exchange(address: SocketAddr, case: &Case, pace: &Pace) -> Outcome {
-    let mut client = RawClient::connect(address);
+    let Some(mut client) = connect(address, case) else {
+        return Outcome { body: "no handshake".to_owned(), broken: true, ..Outcome::default() };
+    };
     let has_body = case.method == "POST";
     client.send(head(case, pace.id()));
     pace.wait("rqh", 1);
@@ -45,6 +49,19 @@ pub(crate) fn exchange(address: SocketAddr, case: &Case, pace: &Pace) -> Outcome
         }
         Err(_) => Outcome { broken: true, ..Outcome::default() },
     }
+}
+
+/// A connection, over TLS where the listener speaks it; nothing when hands are not shaken.
+fn connect(address: SocketAddr, case: &Case) -> Option<RawClient> {
+    if case.listener != config::CERTIFICATE {
+        return Some(RawClient::connect(address));
+    }
+    let authority = &ISSUED.authority;
+    let connected = match case.certificate {
+        Some(name) => RawClient::connect_with(address, authority, "a.test", ISSUED.of(name)),
+        None => RawClient::connect_tls(address, authority, "a.test", &["http/1.1"]),
+    };
+    connected.ok()
 }
 
 fn head(case: &Case, id: &str) -> Vec<u8> {

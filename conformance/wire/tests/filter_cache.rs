@@ -275,3 +275,29 @@ fn many_responses_are_taken_out_at_once_on_all_workers() {
     assert_eq!(purge("/", "purge-tags: all"), 204);
     assert_eq!(kept(), [false; 3]);
 }
+
+/// A response that is cut off by the server, or by its client, keeps nobody waiting who asks for the same afterwards.
+#[test]
+fn responses_that_break_off_keep_nobody_waiting() {
+    let upstream = ScriptedUpstream::start(|call| {
+        let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 5\r\n\r\n";
+        match call.overall {
+            0 => Answer::reply(format!("{head}ha")).then(Step::Close),
+            1 => Answer::reply(format!("{head}ha")).then(Step::UntilClosed),
+            _ => Answer::reply(format!("{head}whole")),
+        }
+    });
+    let gateway = shipped("cache", &upstream, |text| text.replace("wait: 5s", "wait: 1h"));
+    let ask = || {
+        let mut client = RawClient::connect(gateway.address("web"));
+        client.send("GET /same HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        client
+    };
+    assert!(ask().response("GET").is_err(), "it was cut off");
+    let mut leaving = ask();
+    leaving.wire().exactly(15).expect("the beginning");
+    drop(leaving);
+    upstream.wait("the gateway to give it up", |c| c.iter().filter(|c| c.finished).count() == 2);
+    let last = ask().response("GET").expect("nobody is waited for");
+    assert_eq!((last.text().as_str(), upstream.requests().len()), ("whole", 3));
+}

@@ -68,6 +68,8 @@ pub enum Left {
     Passed(&'static str),
     /// The response may be kept.
     Fetch(Box<Fetch>),
+    /// The response is on its way, and others wait for it: its key, and the end of its claim.
+    Claimed(Vec<u8>, u64),
     /// What is kept of its target is invalid if it succeeds.
     Unsafe(Fields),
 }
@@ -130,7 +132,7 @@ impl Filter for Cache {
 
     async fn on_response(&self, response: &mut Response<RefCell<Left>>, body: &mut Body) -> Result<Flow> {
         match response.state().take() {
-            Left::Nothing => Ok(Flow::Continue),
+            Left::Nothing | Left::Claimed(..) => Ok(Flow::Continue),
             Left::Passed(why) => {
                 let status = format!("{}; fwd={why}", self.config.name);
                 response.headers().add("cache-status", status);
@@ -144,8 +146,12 @@ impl Filter for Cache {
                 Ok(Flow::Continue)
             }
             Left::Fetch(mut fetch) => {
+                // Where the response or its client breaks off, this handler never gets behind its body.
+                if let Some(end) = fetch.claim {
+                    response.state().replace(Left::Claimed(fetch.key.clone(), end));
+                }
                 let outcome = self.take_in(&mut fetch, response, body).await;
-                // Where the handler is dropped in between, the claim ends by itself.
+                response.state().take();
                 self.let_go(&fetch, matches!(outcome, Ok((_, true))));
                 outcome.map(|(flow, _)| flow)
             }
@@ -153,9 +159,12 @@ impl Filter for Cache {
     }
 
     fn on_log(&self, finished: &Finished<RefCell<Left>>) {
-        // There was no response.
-        if let Left::Fetch(fetch) = finished.state().take() {
-            self.let_go(&fetch, true);
+        match finished.state().take() {
+            // There was no response.
+            Left::Fetch(fetch) => self.let_go(&fetch, true),
+            // There was not all of it.
+            Left::Claimed(key, end) => self.release(&key, end, true),
+            Left::Nothing | Left::Passed(_) | Left::Unsafe(_) => {}
         }
     }
 }
@@ -289,9 +298,14 @@ impl Inner {
     }
 
     fn let_go(&self, fetch: &Fetch, kept: bool) {
-        let Some(end) = fetch.claim else { return };
-        match claim::release(&fetch.key, self.config.entries, end, kept) {
-            Ok(queues) => signal::tell(&fetch.key, &queues),
+        if let Some(end) = fetch.claim {
+            self.release(&fetch.key, end, kept);
+        }
+    }
+
+    fn release(&self, key: &[u8], end: u64, kept: bool) {
+        match claim::release(key, self.config.entries, end, kept) {
+            Ok(queues) => signal::tell(key, &queues),
             Err(error) => log::debug!("those who wait go on when the claim ends: {error}"),
         }
     }

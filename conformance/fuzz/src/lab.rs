@@ -17,6 +17,9 @@ use crate::{hostile, script};
 pub(crate) const NOW: Now =
     Now { monotonic: Duration::from_secs(7), wall: Duration::from_secs(1_000_000_000) };
 
+/// How long a callback of the neighbour may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What only the neighbour knows.
 const SECRET: &str = "what-only-the-neighbour-knows";
 
@@ -65,7 +68,10 @@ impl Lab {
         let shared = Arc::new(Shared::new());
         let hostile = engine.compile(&wat::parse_str(hostile::module()).unwrap()).unwrap();
         let module = engine.compile(&wat::parse_str(NEIGHBOUR).unwrap()).unwrap();
-        let plugin = plugin(&engine, &shared, "neighbour", module, SECRET.as_bytes().to_vec());
+        // It never works for long, so what its calls take is what the machine does besides.
+        let limits =
+            Limits { memory: 8 << 20, call_time: PATIENCE, request_time: PATIENCE, ..Limits::default() };
+        let plugin = plugin(&engine, &shared, "neighbour", module, SECRET.as_bytes().to_vec(), limits);
         let neighbour = Instance::start(&plugin.unwrap(), NOW).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let (ticks, stopped) = (engine.clone(), Arc::clone(&stop));
@@ -113,7 +119,8 @@ impl Lab {
     }
 
     fn stranger(&mut self, module: Module, config: Vec<u8>, random: &mut Random) -> Outcome {
-        let Some(plugin) = plugin(&self.engine, &self.shared, "stranger", module, config) else {
+        let limits = Limits { memory: 8 << 20, ..Limits::default() };
+        let Some(plugin) = plugin(&self.engine, &self.shared, "stranger", module, config, limits) else {
             return Outcome::Refused;
         };
         let Ok(mut instance) = Instance::start(&plugin, NOW) else { return Outcome::NotStarted };
@@ -152,6 +159,7 @@ fn plugin(
     name: &str,
     module: Module,
     config: Vec<u8>,
+    limits: Limits,
 ) -> Option<Arc<Plugin>> {
     let spec = PluginSpec {
         name: name.to_owned(),
@@ -161,7 +169,7 @@ fn plugin(
         config: Bytes::from(config),
         vm_config: Bytes::new(),
         environment: vec![("A".to_owned(), "b".to_owned())],
-        limits: Limits { memory: 8 << 20, ..Limits::default() },
+        limits,
         callable: vec!["auth".to_owned()],
         capabilities: tidegate_wasm::Capabilities::default(),
         on_headers_pause: tidegate_wasm::HeadersPause::default(),

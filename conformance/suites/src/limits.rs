@@ -31,7 +31,9 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     };
     let redis = Redis::start();
     let mut good = true;
-    for (rate, units) in [("100000/h", 100_000), ("1/h burst 100000", 100_000), ("100000 per day", 100_000)] {
+    for (rate, units) in
+        [("100000/h", 100_000), ("1/h burst 100000", 100_000), ("100000 per 300 days", 100_000)]
+    {
         let gateway = [Gateway::start(&tidegate, &filter, &redis, rate, false)];
         good &= Row { rate, gateways: 1, units, run: flood(&gateway, None) }.exactly();
     }
@@ -39,7 +41,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         let gateway = [Gateway::start(&tidegate, &filter, &redis, rate, false)];
         good &= Row { rate, gateways: 1, units, run: flood(&gateway, Some(SECONDS)) }.by_windows();
     }
-    for (rate, units) in [("20000/h", 20_000), ("1/h burst 20000", 20_000), ("20000 per day", 20_000)] {
+    for (rate, units) in [("20000/h", 20_000), ("1/h burst 20000", 20_000), ("20000 per 300 days", 20_000)] {
         let gateways = [(); 2].map(|()| Gateway::start(&tidegate, &filter, &redis, rate, true));
         good &= Row { rate, gateways: 2, units, run: flood(&gateways, None) }.exactly();
     }

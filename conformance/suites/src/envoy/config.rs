@@ -116,7 +116,7 @@ const FILTERS: &[(&str, &str, &str)] = &[
     (
         RATE_LIMIT,
         "rate_limit.wasm",
-        r#"{"limits":[{"name":"user","rate":"2 per day","key":"header:x-user","missing":"skip"},{"name":"plan","rate":"3/h","key":["header:x-plan","path"],"missing":"skip"},{"name":"cost","rate":"100 per day","key":"header:x-cost-of","cost":{"response":"x-t-cost"},"missing":"skip"},{"name":"watched","rate":"1/h","key":"header:x-watched","missing":"skip","shadow":true}]}"#,
+        r#"{"limits":[{"name":"user","rate":"2 per 300 days","key":"header:x-user","missing":"skip"},{"name":"plan","rate":"3/h","key":["header:x-plan","path"],"missing":"skip"},{"name":"cost","rate":"100 per 300 days","key":"header:x-cost-of","cost":{"response":"x-t-cost"},"missing":"skip"},{"name":"watched","rate":"1/h","key":"header:x-watched","missing":"skip","shadow":true}]}"#,
     ),
     (CACHE, "cache.wasm", r#"{"purge":{"token":"0123456789abcdef"},"coalesce":{"wait":"0s"}}"#),
     (

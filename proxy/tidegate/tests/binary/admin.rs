@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -122,7 +123,10 @@ fn connections_are_listed_and_requests_in_flight_counted_by_server() {
     drop(second);
     let left =
         |list: &Value| list.as_array().map(Vec::len) == Some(1) && list[0]["client"] == address(&first);
-    while !left(&told("/connections")["list"]) {}
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !left(&told("/connections")["list"]) {
+        assert!(Instant::now() < deadline, "it is told of after its end: {}", told("/connections"));
+    }
 }
 
 #[test]

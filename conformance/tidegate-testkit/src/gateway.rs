@@ -82,7 +82,7 @@ impl TestGateway {
         let engine = engine.expect("the target folder is the user's own");
         engine.measure_threads(tidegate_proxy::thread_time);
         let workers = plan.workers.unwrap_or(NonZeroUsize::MIN);
-        let options = GatewayOptions { workers, engine: engine.clone(), epoch_tick };
+        let options = GatewayOptions { workers, engine: engine.clone(), epoch_tick, give_back: || () };
         let gateway = Gateway::start(options).expect("workers start");
         let (end, watching) = watch(gateway.clone());
         let gateway = Self {

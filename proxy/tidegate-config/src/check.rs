@@ -82,6 +82,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
         admin,
         resolver,
         workers: document.workers.and_then(|workers| NonZeroUsize::new(workers as usize)),
+        memory: document.limits.and_then(|limits| limits.memory).unwrap_or_default(),
         listeners: listeners.into_inner(),
         plugins: plugins.into_inner(),
         routes,

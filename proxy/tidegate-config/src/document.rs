@@ -9,6 +9,7 @@ mod admin;
 mod balance;
 mod discover;
 mod health;
+mod limits;
 mod listener;
 mod loading;
 mod metrics;
@@ -38,6 +39,7 @@ pub use discover::{
 pub use health::{
     GrpcCheckDocument, HealthDocument, HttpCheckDocument, HttpCheckEntry, InitialHealth, TcpCheckDocument,
 };
+pub use limits::LimitsDocument;
 pub use listener::{
     Addresses, ListenerDocument, ListenerFilter, ListenerLimitsDocument, ListenerProtocol,
     ListenerTimeoutsDocument,
@@ -86,6 +88,8 @@ pub struct Document {
     /// Worker threads. Default: the CPUs that the process may use.
     #[schemars(range(min = 1, max = 1024))]
     pub workers: Option<u32>,
+    /// What the gateway as a whole may use.
+    pub limits: Option<LimitsDocument>,
     /// Where the gateway is: servers in the same zone are preferred. Left out: zones do not count.
     pub zone: Option<String>,
     /// Who is asked for the names of servers. Default: the system's name servers.

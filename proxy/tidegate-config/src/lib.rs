@@ -25,4 +25,4 @@ pub use problem::{Problem, Problems, Severity, guess};
 pub use schema::schema;
 pub use secret::Secrets;
 pub use servers::load_servers;
-pub use types::{ByteSize, Network, Timeout};
+pub use types::{ByteSize, Memory, Network, Timeout};

@@ -43,7 +43,7 @@ pub use release::{Bounds, Canary, Course, Mirror, Release, Split, Sticky, WHOLE}
 pub use session::{SameSite, Session, SessionCarrier, SessionCookie, SessionKey};
 pub use tracing::Tracing;
 
-use crate::types::Network;
+use crate::types::{Memory, Network};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -56,6 +56,8 @@ pub struct Plan {
     pub admin: Option<Admin>,
     /// Worker threads; none: one for each CPU that the process may use.
     pub workers: Option<NonZeroUsize>,
+    /// Resident memory above which new requests are refused (default 95 % of what the process may use).
+    pub memory: Memory,
     /// Who is asked for the names of servers.
     pub resolver: Resolver,
     /// Where clients connect.

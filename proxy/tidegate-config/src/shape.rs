@@ -38,6 +38,7 @@ struct TextShape {
 enum Format {
     Timeout,
     ByteSize,
+    Memory,
 }
 
 #[derive(Debug, Default)]
@@ -186,6 +187,7 @@ fn add_text(text: &mut TextShape, schema: &Value) {
     text.format = match schema.get("format").and_then(Value::as_str) {
         Some("timeout") => Some(Format::Timeout),
         Some("byteSize") => Some(Format::ByteSize),
+        Some("memory") => Some(Format::Memory),
         _ => text.format,
     };
 }

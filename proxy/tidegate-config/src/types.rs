@@ -3,6 +3,7 @@
 mod bytes;
 mod host;
 mod http;
+mod memory;
 mod network;
 mod timeout;
 mod url;
@@ -15,6 +16,7 @@ pub(crate) use http::{
     anchored, check_header_value, check_method, check_name, check_path, check_regex, parse_changed_header,
     parse_header_name,
 };
+pub use memory::Memory;
 pub use network::Network;
 pub(crate) use network::parse_network;
 pub use timeout::Timeout;

@@ -10,7 +10,7 @@ use tidegate_config::plan::{
     Action, Balance, Failure, Filter, HostPattern, LogTarget, ModuleSource, PathPattern, PathRewrite,
     Protocol, Pull, RetryOn, Sticky, UpstreamProtocol, ValuePattern,
 };
-use tidegate_config::{Loaded, Secrets, SourceText, load};
+use tidegate_config::{Loaded, Memory, Secrets, SourceText, load};
 
 /// Values that tests refer to.
 struct Known;
@@ -54,6 +54,7 @@ fn the_whole_example_loads() {
     let admin = plan.admin.expect("there is one");
     assert_eq!(admin.address, Some("127.0.0.1:9900".parse().expect("an address")));
     assert_eq!(plan.workers.map(usize::from), Some(2));
+    assert_eq!(plan.memory, Memory::Share(90));
 
     let web = &plan.listeners[0];
     assert_eq!((web.name.as_str(), web.protocol), ("web", Protocol::Https));

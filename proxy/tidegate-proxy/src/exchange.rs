@@ -124,6 +124,9 @@ impl Exchange {
             self.record.begin_trace(tracing, parts);
         }
         self.record.note_target(&head);
+        if self.record.client.local.full.get() {
+            return Err(Fail::gateway(Reason::Memory));
+        }
         if head.headers.len() > listener.spec.limits.headers {
             return Err(Fail::client(Reason::HeadTooLarge));
         }

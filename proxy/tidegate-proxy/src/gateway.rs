@@ -63,6 +63,8 @@ pub struct GatewayOptions {
     pub engine: tidegate_wasm::Engine,
     /// How often the epoch is ticked: the precision of guests' time limits.
     pub epoch_tick: Duration,
+    /// Gives memory that its thread has freed back to the system: called by workers while memory is used up.
+    pub give_back: fn(),
 }
 
 /// Why a snapshot is not served.
@@ -132,6 +134,7 @@ impl Gateway {
                 shard: shard.clone(),
                 workers,
                 seed: seed(number),
+                give_back: options.give_back,
                 live: live_sender.clone(),
                 changes: changed.clone(),
             };
@@ -332,6 +335,13 @@ impl Gateway {
             }
         };
         tokio::time::timeout(deadline, all).await.is_ok()
+    }
+
+    /// Tells the workers whether memory is used up, so that they refuse new requests and connections of bytes. False: some
+    /// worker is too busy to be told now.
+    pub fn refuse_new(&self, full: bool) -> bool {
+        let busy = self.0.orders.iter().filter(|orders| orders.try_send(Order::Full(full)).is_err());
+        busy.count() == 0
     }
 
     /// Ends the workers at once, waits for their threads, and for what they wrote.

@@ -54,6 +54,8 @@ pub(crate) struct Local {
     pub(crate) taps: Taps,
     /// Lines of access logs that wait for others.
     pub(crate) gathering: Gathering,
+    /// Memory is used up: what is new is refused.
+    pub(crate) full: Cell<bool>,
 }
 
 /// A snapshot on one worker. Requests keep it to their end.

@@ -333,7 +333,7 @@ pub(crate) type RouteCounters = PerWorker<RouteCells>;
 pub(crate) type PluginCounters = PerWorker<PluginCells>;
 
 /// How many reasons a failure may have; `http/fail.rs` has them.
-pub(crate) const REASONS: usize = 34;
+pub(crate) const REASONS: usize = 35;
 
 /// Something for each reason.
 #[derive(Debug, Clone)]

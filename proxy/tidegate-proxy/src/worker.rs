@@ -33,6 +33,8 @@ pub(crate) enum Order {
     Tap(Option<Arc<Tap>>, Option<oneshot::Sender<()>>),
     /// Somebody wants to know something.
     Look(Look),
+    /// Whether memory is used up, so that what is new is refused.
+    Full(bool),
     /// End at once.
     Stop,
 }
@@ -68,6 +70,7 @@ pub(crate) struct Start {
     pub(crate) shard: Arc<Shard>,
     pub(crate) workers: usize,
     pub(crate) seed: u64,
+    pub(crate) give_back: fn(),
     pub(crate) live: watch::Sender<u64>,
     /// How many changes of servers there were.
     pub(crate) changes: watch::Receiver<u64>,
@@ -119,9 +122,10 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
         leaving: Rc::default(),
         taps: Taps::default(),
         gathering: Gathering::default(),
+        full: Cell::new(false),
     });
     let view = Rc::new(RefCell::new(None));
-    spawn_local(tidy(Rc::downgrade(&view), local.clone()));
+    spawn_local(tidy(Rc::downgrade(&view), local.clone(), start.give_back));
     let lines = local.clone();
     spawn_local(async move { lines.gathering.drive().await });
     let mut worker = Worker { local, bound: HashMap::new(), leaving: Vec::new(), view };
@@ -152,6 +156,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
                 heard.map(|heard| heard.send(()));
             }
             Order::Look(look) => worker.look(look),
+            Order::Full(full) => worker.local.full.set(full),
             Order::Stop => break,
         }
     }
@@ -159,7 +164,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
 }
 
 /// Closes connections to upstreams that are no longer of use, ends plugins that take too long to end.
-async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>, local: Rc<Local>) {
+async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>, local: Rc<Local>, give_back: fn()) {
     loop {
         let asked = local.clock.now() + pool::TIDY;
         tokio::time::sleep(pool::TIDY).await;
@@ -170,6 +175,10 @@ async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>, local: Rc<Local>) {
             pool.tidy();
         }
         local.leaving.sweep(local.clock.now());
+        // What was freed stays with its thread otherwise, and everything new would be refused for it.
+        if local.full.get() {
+            give_back();
+        }
     }
 }
 

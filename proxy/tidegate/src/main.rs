@@ -12,6 +12,7 @@ mod fetch;
 mod files;
 mod filter;
 mod inspect;
+mod memory;
 mod module;
 mod provider;
 mod run;

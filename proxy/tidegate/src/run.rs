@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::admin::Admin;
 use crate::apply::{self, Before, EPOCH_TICK, Outcome, Ready, Workshop};
 use crate::discover::{Discovery, NameFailure};
+use crate::memory;
 use crate::provider::FileProvider;
 use crate::signals::{EndSignals, Signals};
 use crate::status::{Behind, Current, Status};
@@ -104,6 +105,7 @@ impl Control {
             workers,
             engine: workshop.engine.clone(),
             epoch_tick: EPOCH_TICK,
+            give_back: memory::give_back,
         })
         .context("the workers cannot start")?;
         let discovery = Discovery::new(gateway.clone());
@@ -125,6 +127,7 @@ impl Control {
         control.on_published(generation);
         control.wait_for_sources();
         spawn_local(control.gateway.clone().watch_servers());
+        spawn_local(memory::watch(control.gateway.clone(), Rc::clone(&control.status)));
         control.provider.watch(attempt.stamps);
         spawn_local(Arc::clone(&control.workshop.library).run());
         Ok(Started::Running(Box::new(control)))
@@ -261,6 +264,7 @@ impl Control {
         }
         log_name_failures(&live.name_failures);
         let plan = live.snapshot.plan();
+        self.status.memory.want(plan.memory);
         for (plugin, why) in live.plugins.failed() {
             if plan.is_canary(plugin) {
                 error!(plugin, "canary failed to load, all requests pass the plugin itself: {why}");

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::assets::Digest;
 use crate::fetch::Wanted;
+use crate::memory::MemoryState;
 
 /// The state of the process.
 pub(crate) struct Status {
@@ -31,6 +32,8 @@ pub(crate) struct Status {
     pub(crate) shared_data_sets: Cell<u64>,
     /// Sources of servers have not had their time to answer since the start.
     pub(crate) awaits_servers: Cell<bool>,
+    /// How much memory there is, and whether it is used up.
+    pub(crate) memory: MemoryState,
     /// The end has begun.
     pub(crate) draining: Cell<bool>,
     /// The number of configurations that were published everywhere or refused.
@@ -110,6 +113,7 @@ impl Status {
             shared_data_sets: Cell::new(0),
             served: Cell::new(0),
             awaits_servers: Cell::new(false),
+            memory: MemoryState::default(),
             draining: Cell::new(false),
             settled: watch::Sender::new(0),
             wanted: Wishes::default(),

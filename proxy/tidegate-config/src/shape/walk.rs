@@ -5,7 +5,7 @@ use super::{Format, MapShape, NumberShape, SHAPES, Shape, ShapeIndex, TextShape}
 use crate::node::{At, Entry, Node, Path, Value};
 use crate::problem::{Fault, guess};
 use crate::report::Report;
-use crate::types::{ByteSize, Timeout};
+use crate::types::{ByteSize, Memory, Timeout};
 use std::fmt::Write as _;
 
 /// Checks a whole document. Whether there is still one when what is wrong is out.
@@ -124,6 +124,7 @@ fn check_text(text: &str, shape: &TextShape) -> Result<(), Fault> {
     match shape.format {
         Some(Format::Timeout) => return Timeout::parse(text).map(|_| ()),
         Some(Format::ByteSize) => return ByteSize::parse(text).map(|_| ()),
+        Some(Format::Memory) => return Memory::parse(text).map(|_| ()),
         None => {}
     }
     if shape.words.is_empty() || shape.words.iter().any(|word| word == text) {

@@ -172,6 +172,7 @@ fn flags(reason: Reason) -> u64 {
         | Reason::HeadTooLarge => 0x4_0000,
         Reason::Garbage => 0x80_0000,
         Reason::NoUpstream => 0x100_0000,
+        Reason::Memory => 0x200_0000,
         _ => 0,
     }
 }

@@ -52,6 +52,8 @@ pub(crate) enum Reason {
     Overflow,
     /// The limit towards the upstream that follows latency is reached.
     Adaptive,
+    /// The gateway's memory is used up.
+    Memory,
     /// No connection to the server.
     Connect,
     /// The connection was lost before the head of the answer.
@@ -215,6 +217,7 @@ impl Reason {
         Self::ServersUnknown,
         Self::Overflow,
         Self::Adaptive,
+        Self::Memory,
         Self::Connect,
         Self::Reset,
         Self::Garbage,

@@ -39,7 +39,7 @@ impl Reply {
         let (_, text) = answer(fail.reason);
         let status = match fail.reason {
             Reason::Timeout => "4",
-            Reason::Overflow | Reason::Adaptive => "8",
+            Reason::Overflow | Reason::Adaptive | Reason::Memory => "8",
             Reason::Connect | Reason::Reset | Reason::NoServer => "14",
             _ => "2",
         };
@@ -79,7 +79,9 @@ fn answer(reason: Reason) -> (StatusCode, &'static str) {
         Reason::NoUpstream | Reason::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "gateway error\n"),
         Reason::ServersUnknown => (StatusCode::SERVICE_UNAVAILABLE, "servers are not known yet\n"),
         Reason::NoServer => (StatusCode::SERVICE_UNAVAILABLE, "no server\n"),
-        Reason::Overflow | Reason::Adaptive => (StatusCode::SERVICE_UNAVAILABLE, "overloaded\n"),
+        Reason::Overflow | Reason::Adaptive | Reason::Memory => {
+            (StatusCode::SERVICE_UNAVAILABLE, "overloaded\n")
+        }
         Reason::Connect => (StatusCode::SERVICE_UNAVAILABLE, "upstream connection failed\n"),
         Reason::Reset => (StatusCode::BAD_GATEWAY, "upstream closed the connection\n"),
         Reason::Garbage => (StatusCode::BAD_GATEWAY, "upstream answer is not valid\n"),
@@ -119,6 +121,7 @@ impl Reason {
             Self::ServersUnknown => "servers_unknown",
             Self::Overflow => "overflow",
             Self::Adaptive => "overflow_adaptive",
+            Self::Memory => "out_of_memory",
             Self::Connect => "upstream_connect",
             Self::Reset => "upstream_reset",
             Self::Garbage => "upstream_garbage",

@@ -86,7 +86,9 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
     let view = site.view.borrow().clone();
     let Some(listener) = view.listener(site.listener.get()) else { return };
     let limit = listener.spec.limits.connections.div_ceil(local.workers);
-    if site.open.get() >= limit {
+    // Requests are told why they are refused; bytes can only be cut off.
+    let is_http = listener.spec.protocol.is_http();
+    if site.open.get() >= limit || (local.full.get() && !is_http) {
         listener.counters.of(local.shard.worker).refused.add(1);
         return;
     }
@@ -120,7 +122,6 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
     };
     let terms = Terms { timeouts: listener.spec.timeouts, limits: listener.spec.limits };
     let acceptor = listener.tls.clone().map(TlsAcceptor::from);
-    let is_http = listener.spec.protocol.is_http();
     let counters = listener.counters.clone();
     let open = Open { local: local.clone(), site: site.clone(), counters, entry };
     match acceptor {

@@ -8,6 +8,7 @@ use std::fs;
 use super::Shown;
 use super::answer::seconds;
 use crate::fetch::Library;
+use crate::memory;
 use crate::status::{PluginState, Status};
 use tidegate_proxy::{CertificateUse, Form, Kind, Page};
 use tidegate_wasm::LimiterCounts;
@@ -150,9 +151,20 @@ fn process(page: &mut Page, status: &Status) {
         page.one("process_threads", Kind::Gauge, "Threads.", stat.threads);
         page.one("process_virtual_memory_bytes", Kind::Gauge, "Virtual memory.", stat.virtual_bytes);
     }
-    if let Some(bytes) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident) {
+    if let Some(bytes) = memory::resident_bytes() {
         page.one("process_resident_memory_bytes", Kind::Gauge, "Resident memory.", bytes);
     }
+    if let Some(bytes) = status.memory.limit() {
+        let help = "Resident memory above which new requests are refused.";
+        page.one("tidegate_memory_limit_bytes", Kind::Gauge, help, bytes);
+    }
+    let full = u64::from(status.memory.is_full());
+    page.one(
+        "tidegate_memory_full",
+        Kind::Gauge,
+        "Whether new requests are refused, as memory is used up.",
+        full,
+    );
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
         page.one("process_open_fds", Kind::Gauge, "Open file descriptors.", open.count());
     }
@@ -180,20 +192,9 @@ impl Stat {
     }
 }
 
-/// What the process has in memory, in bytes.
-pub(super) fn resident_bytes() -> Option<u64> {
-    resident(&fs::read_to_string("/proc/self/status").ok()?)
-}
-
 /// CPU time of the process so far.
 pub(super) fn cpu_seconds() -> Option<f64> {
     Some(Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)?.cpu_seconds)
-}
-
-/// `VmRSS` of `/proc/self/status`, in bytes.
-fn resident(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// The number, as proc(5) counts, of the field after the program's name.
@@ -229,11 +230,5 @@ mod tests {
         let stat = Stat::parse(text).expect("all fields are there");
         assert_eq!((stat.cpu_seconds, stat.threads, stat.virtual_bytes), (3.0, 9, 4096));
         assert!(Stat::parse("7 (a) S 1").is_none());
-    }
-
-    #[test]
-    fn resident_memory_is_in_bytes() {
-        assert_eq!(resident("VmPeak:\t  9 kB\nVmRSS:\t   12 kB\n"), Some(12288));
-        assert_eq!(resident("VmRSS: many"), None);
     }
 }

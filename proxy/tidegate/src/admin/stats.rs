@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tidegate_proxy::Stats;
 
+use super::Shown;
 use super::answer::{plugin_states, problem, seconds};
-use super::{Shown, metrics};
+use crate::memory;
 
 /// What `/stats` answers.
 #[derive(Serialize)]
@@ -44,7 +45,7 @@ pub(super) async fn now(shown: &Shown) -> Told {
         started: seconds(status.since),
         served: status.served.get(),
         draining: status.draining.get(),
-        memory_bytes: metrics::resident_bytes().unwrap_or(0),
+        memory_bytes: memory::resident_bytes().unwrap_or(0),
         plugin_states: plugin_states(shown),
         rejected: rejected.as_ref().map(|rejected| {
             json!({

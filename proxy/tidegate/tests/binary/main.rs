@@ -9,6 +9,7 @@ mod commands;
 mod discovery;
 mod fetch;
 mod filters;
+mod memory;
 mod metrics;
 mod plugins;
 mod process;

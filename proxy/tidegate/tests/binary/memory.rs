@@ -1,0 +1,110 @@
+//! Memory that runs out: what is new is refused, what is under way ends well, and then all is as before.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use tidegate_testkit::{Answer, Connection, Gate, ScriptedUpstream, Step};
+
+use crate::process::{Folder, Gateway};
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+fn configuration(limit: &str, upstream: &str) -> String {
+    format!(
+        "
+admin: {{ address: 127.0.0.1:0 }}
+workers: 2
+limits: {{ memory: {limit} }}
+listeners: [{{ name: web, address: 127.0.0.1:0 }}, {{ name: bytes, address: 127.0.0.1:0, protocol: tcp }}]
+routes:
+  - name: all
+    listeners: [web]
+    rules: [{{ forward: [{{ upstream: up }}], retries: {{ attempts: 1, on: [503], bodyLimit: 64MiB }} }}]
+  - {{ name: bytes, listeners: [bytes], rules: [{{ forward: [{{ upstream: up }}] }}] }}
+upstreams: {{ up: {{ servers: ['{upstream}'] }} }}
+"
+    )
+}
+
+#[test]
+fn a_limit_holds_for_what_is_new() {
+    let upstream = ScriptedUpstream::start(|_| Answer::reply(OK));
+    let address = upstream.address().to_string();
+    let folder = Folder::new("memory-limit");
+    folder.write("a.yaml", configuration("false", &address));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    assert_eq!(gateway.get("/"), (200, "ok".to_owned()));
+
+    folder.write("a.yaml", configuration("16MiB", &address));
+    assert_eq!(gateway.wait("listening")["listener"], "web");
+    let bytes = gateway.address("listening");
+    let line = gateway.wait("memory is used up");
+    assert_eq!(line["limit"], 16 << 20);
+    assert_eq!(gateway.get("/"), (503, "overloaded\n".to_owned()));
+    let mut client = TcpStream::connect(bytes).expect("it listens");
+    // Where the system has the bytes and the connection is gone, that is an error.
+    let read =
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").and_then(|()| client.read(&mut [0; 16]));
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    let (_, metrics) = gateway.admin("/metrics");
+    for line in [
+        "tidegate_memory_full 1\n",
+        "tidegate_memory_limit_bytes 16777216\n",
+        "tidegate_request_failures_total{listener=\"web\",reason=\"out_of_memory\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line}");
+    }
+    assert_eq!(gateway.admin("/readyz").0, 200, "others have no more memory, perhaps");
+
+    folder.write("a.yaml", configuration("100%", &address));
+    gateway.wait("memory is free again");
+    assert_eq!(gateway.get("/"), (200, "ok".to_owned()));
+}
+
+#[test]
+fn what_is_under_way_ends_well_and_its_memory_is_free_again() {
+    const BODY: usize = 60 << 20;
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let upstream = ScriptedUpstream::start(move |call| match call.overall {
+        0 => Answer::reply(OK),
+        _ => Answer::steps([Step::ReadBody, Step::Wait(gate.clone()), Step::send(OK)]),
+    });
+    let address = upstream.address().to_string();
+    let folder = Folder::new("memory-pressure");
+    folder.write("a.yaml", configuration("false", &address));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    assert_eq!(gateway.get("/"), (200, "ok".to_owned()));
+    let (_, metrics) = gateway.admin("/metrics");
+    let resident = metrics.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+    let resident: f64 = resident.and_then(|bytes| bytes.parse().ok()).expect("it is told");
+    let limit = resident as usize + 2 * BODY;
+    folder.write("a.yaml", configuration(&limit.to_string(), &address));
+    gateway.wait("configuration live on all workers");
+
+    // Kept for a second attempt.
+    let head = format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {BODY}\r\n\r\n");
+    let mut clients: Vec<TcpStream> = (0..3)
+        .map(|_| {
+            let mut client = TcpStream::connect(gateway.web).expect("it listens");
+            client.write_all(head.as_bytes()).expect("it takes the head");
+            client
+        })
+        .collect();
+    let arrived =
+        |connections: &[Connection]| connections.iter().map(|one| one.requests.len()).sum::<usize>();
+    upstream.wait("all requests", |connections| arrived(connections) == 4);
+    for client in &mut clients {
+        client.write_all(&vec![b'x'; BODY]).expect("it takes the body");
+    }
+    gateway.wait("memory is used up");
+    assert_eq!(gateway.get("/").0, 503);
+    opened.open();
+    for client in &mut clients {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    gateway.wait("memory is free again");
+    assert_eq!(gateway.get("/").0, 200);
+}

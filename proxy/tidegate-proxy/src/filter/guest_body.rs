@@ -120,14 +120,18 @@ impl GuestBody {
         self.guest.writes_bodies() && self.guest.rewrites_unseen(self.side)
     }
 
-    /// The length in the head that goes before this body. More than it promises is refused instead of cut off; less is
-    /// noticed by the connection.
+    /// The length in the head that goes before this body: it breaks off where it comes to more or less.
     pub(crate) fn promise(&mut self, headers: &HeaderMap) {
         if !self.guest.writes_bodies() {
             return;
         }
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         self.promised = length.and_then(|length| length.parse().ok());
+    }
+
+    /// Whether the head promises more than has gone on.
+    fn owes(&self) -> bool {
+        self.promised.is_some_and(|left| left > 0)
     }
 
     /// What was let through goes on.
@@ -338,6 +342,8 @@ impl HttpBody for GuestBody {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
+                // HTTP/2 would end such a message as if it were whole.
+                State::Open if this.ended && this.owes() => return this.fail(End::Fail(Reason::Internal)),
                 State::Open if this.ended => {
                     this.state = State::Done;
                     return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
@@ -367,7 +373,7 @@ impl HttpBody for GuestBody {
 
     fn is_end_stream(&self) -> bool {
         let passed = self.ended && self.ready.is_empty() && self.trailers.is_none();
-        let passed = passed && !self.guest.breaks(self.side);
+        let passed = passed && !self.guest.breaks(self.side) && !self.owes();
         self.state == State::Done || self.state == State::Open && passed
     }
 

@@ -4,7 +4,9 @@ use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 
 use serde_json::Value;
-use tidegate_testkit::{LogFile, PATIENCE, RawClient, ScriptedUpstream, TestGateway, fill};
+use tidegate_testkit::{
+    Answer, Gate, LogFile, PATIENCE, RawClient, ScriptedUpstream, Step, TestGateway, fill,
+};
 
 const ROUTES: &str = "
 listeners: [{ name: web, address: 127.0.0.1:0, protocol: http }]
@@ -124,6 +126,28 @@ fn a_file_that_was_renamed_is_opened_again() {
     std::fs::remove_file(log.path()).expect("it is there");
     assert_eq!(get(&mut client, "/3", ""), 200);
     assert_eq!(log.lines(1), ["/3"]);
+}
+
+#[test]
+fn what_is_in_flight_at_a_sudden_end_has_its_lines() {
+    const MANY: usize = 100;
+    let (log, held) = (LogFile::default(), Gate::new());
+    let never = held.clone();
+    let up = ScriptedUpstream::start(move |_| Answer::steps([Step::Wait(never.clone())]));
+    let logs = format!("accessLog: {{ path: '{}', format: '%{{path}} %{{reason}}' }}", log.path().display());
+    let gateway = TestGateway::start(&fill(&format!("{ROUTES}{logs}"), &[("up", &up.address())]));
+    let send = |_| {
+        let mut client = RawClient::connect(gateway.address("web"));
+        assert!(client.send("GET /held HTTP/1.1\r\nhost: shop.test\r\n\r\n"));
+        client
+    };
+    let _clients: Vec<_> = (0..MANY).map(send).collect();
+    up.wait("all requests", |connections| {
+        connections.iter().map(|connection| connection.requests.len()).sum::<usize>() == MANY
+    });
+    drop(gateway);
+    held.open();
+    assert!(log.lines(MANY).iter().all(|line| line.starts_with("/held ")));
 }
 
 #[test]

@@ -340,7 +340,7 @@ impl Gateway {
     /// Tells the workers whether memory is used up, so that they refuse new requests and connections of bytes. False: some
     /// worker is too busy to be told now.
     pub fn refuse_new(&self, full: bool) -> bool {
-        let busy = self.0.orders.iter().filter(|orders| orders.try_send(Order::Full(full)).is_err());
+        let busy = self.0.orders.iter().filter(|orders| !ask(orders, Order::Full(full)));
         busy.count() == 0
     }
 
@@ -379,6 +379,11 @@ fn open(
     Ok(actual)
 }
 
+/// Gives a worker an order that may be left out; false: it is too busy. Half of the places are for orders that must arrive.
+fn ask(orders: &mpsc::Sender<Order>, order: Order) -> bool {
+    orders.capacity() > ORDERS / 2 && orders.try_send(order).is_ok()
+}
+
 /// Ticks the engine's epoch until told to end, and sleeps while no guest runs.
 #[allow(clippy::disallowed_methods, reason = "a thread whose only work is to wait and tick")]
 fn tick(options: GatewayOptions, ticking: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
@@ -401,4 +406,17 @@ fn seed(worker: usize) -> u64 {
     let mut hasher = std::hash::RandomState::new().build_hasher();
     hasher.write_usize(worker);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_worker_has_room_for_orders_that_must_arrive() {
+        let (orders, _waiting) = mpsc::channel(ORDERS);
+        let asked = (0..2 * ORDERS).filter(|_| ask(&orders, Order::Full(true))).count();
+        assert_eq!(asked, ORDERS / 2);
+        assert!((0..ORDERS / 2).all(|_| orders.try_send(Order::Stop).is_ok()));
+    }
 }

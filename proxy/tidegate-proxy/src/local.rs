@@ -53,7 +53,7 @@ pub(crate) struct Local {
     /// Who wants to see requests.
     pub(crate) taps: Taps,
     /// Lines of access logs that wait for others.
-    pub(crate) gathering: Gathering,
+    pub(crate) gathering: Rc<Gathering>,
     /// Memory is used up: what is new is refused.
     pub(crate) full: Cell<bool>,
 }

@@ -100,10 +100,15 @@ pub(crate) fn run(start: Start, orders: mpsc::Receiver<Order>) {
             return;
         }
     };
-    LocalSet::new().block_on(&runtime, serve(start, orders));
+    let tasks = LocalSet::new();
+    let gathering = tasks.block_on(&runtime, serve(start, orders));
+    // What is in flight ends with its task, and has its lines then.
+    drop(tasks);
+    gathering.end();
 }
 
-async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
+/// Does as it is ordered until it is to end; the lines that gather outlive it.
+async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) -> Rc<Gathering> {
     let clock = Clock::new();
     let deadlines = Deadlines::new(clock);
     spawn_local(deadlines.clone().drive());
@@ -121,7 +126,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
         date: Default::default(),
         leaving: Rc::default(),
         taps: Taps::default(),
-        gathering: Gathering::default(),
+        gathering: Rc::default(),
         full: Cell::new(false),
     });
     let view = Rc::new(RefCell::new(None));
@@ -160,7 +165,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) {
             Order::Stop => break,
         }
     }
-    worker.local.gathering.end();
+    worker.local.gathering.clone()
 }
 
 /// Closes connections to upstreams that are no longer of use, ends plugins that take too long to end.

@@ -23,7 +23,7 @@ pub(crate) fn write(record: &Record, took: Duration) {
         route: record.rule.and_then(|rule| record.view.rule(rule)).map(|rule| &*rule.route),
         took,
     };
-    let to = (&record.view.outlets, &record.client.local.gathering);
+    let to = (&record.view.outlets, &*record.client.local.gathering);
     let key = |same| key(record, same);
     let dropped = logs.write((record.logs, &over), to, key, |log, field, value| match field {
         Field::Known(field) => known(record, took, log, field, value),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, ask};
 use crate::local::clients::{ConnectionUse, ConnectionsWanted};
 use crate::worker::{Look, Order};
 
@@ -47,12 +47,12 @@ impl Gateway {
     }
 
     /// Asks all workers at once.
-    async fn look<T>(&self, ask: impl Fn(oneshot::Sender<T>) -> Look) -> Vec<T> {
+    async fn look<T>(&self, wanted: impl Fn(oneshot::Sender<T>) -> Look) -> Vec<T> {
         let mut coming = Vec::with_capacity(self.0.orders.len());
         for orders in &self.0.orders {
             let (told, hears) = oneshot::channel();
             // One that is too busy to be asked is as one that does not answer.
-            if orders.try_send(Order::Look(ask(told))).is_ok() {
+            if ask(orders, Order::Look(wanted(told))) {
                 coming.push(hears);
             }
         }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use told::{BodyPassed, TappedAttempt, TappedCall, TappedChange, TappedFilter, TappedLog, TappedRequest};
 
-use super::Gateway;
+use super::{Gateway, ask};
 use crate::http::fail::Reason;
 use crate::local::tap::{Seen, Tap, TapDrops, TapFilter, TapLimits};
 use crate::telemetry::page::{Kind, Page};
@@ -94,7 +94,7 @@ impl Gateway {
         let mut waiting = Vec::with_capacity(self.0.orders.len());
         for orders in &self.0.orders {
             let (heard, hears) = oneshot::channel();
-            if orders.try_send(Order::Tap(Some(stream.handle.tap.clone()), Some(heard))).is_ok() {
+            if ask(orders, Order::Tap(Some(stream.handle.tap.clone()), Some(heard))) {
                 waiting.push(hears);
             }
         }
@@ -122,7 +122,7 @@ impl TapHandle {
         self.gateway.0.taps.open().retain(|tap| !Arc::ptr_eq(tap, &self.tap));
         for orders in &self.gateway.0.orders {
             // A worker that takes no order now finds out with its next request.
-            drop(orders.try_send(Order::Tap(None, None)));
+            ask(orders, Order::Tap(None, None));
         }
     }
 }

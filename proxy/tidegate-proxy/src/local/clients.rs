@@ -90,23 +90,47 @@ impl Clients {
         now: Duration,
     ) -> Vec<ConnectionUse> {
         let entries = self.0.borrow();
-        let mut first = BinaryHeap::with_capacity(wanted.limit.min(entries.len()) + 1);
-        for (place, entry) in entries.iter().filter(|(_, entry)| entry.is_of(wanted)) {
-            first.push((if wanted.oldest { entry.id } else { u64::MAX - entry.id }, place));
-            if first.len() > wanted.limit {
-                first.pop();
+        let mut known: Option<(&Rc<Site>, bool)> = None;
+        let is_of = |place| {
+            let (Some(name), Some(entry)) = (&wanted.listener, entries.get(place)) else { return true };
+            match known {
+                // As that of the one before, mostly.
+                Some((site, is_of)) if Rc::ptr_eq(site, &entry.site) => is_of,
+                _ => known.insert((&entry.site, entry.site.is_named(name))).1,
             }
-        }
-        let sorted = first.into_sorted_vec().into_iter();
-        sorted.filter_map(|(_, place)| Some(entries.get(place)?.told(worker, now))).collect()
+        };
+        let ids = entries.iter().map(|(place, entry)| (entry.id, place));
+        let first = first(ids, wanted, is_of).into_iter();
+        first.filter_map(|place| Some(entries.get(place)?.told(worker, now))).collect()
     }
 }
 
-impl Entry {
-    fn is_of(&self, wanted: &ConnectionsWanted) -> bool {
-        wanted.listener.as_ref().is_none_or(|name| self.site.is_named(name))
+/// The places of those that are wanted, in the order in which they are. Whether one is of the listener is asked only where
+/// that matters.
+fn first(
+    mut ids: impl DoubleEndedIterator<Item = (u64, usize)> + ExactSizeIterator,
+    wanted: &ConnectionsWanted,
+    mut is_of: impl FnMut(usize) -> bool,
+) -> Vec<usize> {
+    let mut first = BinaryHeap::with_capacity(wanted.limit.min(ids.len()));
+    // From the end where they are mostly, so that few take the place of another.
+    while let Some((id, place)) = if wanted.oldest { ids.next() } else { ids.next_back() } {
+        let next = (if wanted.oldest { id } else { u64::MAX - id }, place);
+        if first.len() < wanted.limit {
+            if is_of(place) {
+                first.push(next);
+            }
+        } else if let Some(mut last) = first.peek_mut()
+            && next < *last
+            && is_of(place)
+        {
+            *last = next;
+        }
     }
+    first.into_sorted_vec().into_iter().map(|(_, place)| place).collect()
+}
 
+impl Entry {
     fn told(&self, worker: usize, now: Duration) -> ConnectionUse {
         let client = self.speaks.as_ref().and_then(|(_, client)| client.upgrade());
         let (requests, active) =
@@ -160,6 +184,28 @@ impl Exchanges {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_are_found_wherever_they_are_and_the_others_cost_little() {
+        let wanted = |limit, oldest| ConnectionsWanted { limit, oldest, listener: None };
+        let ids = || vec![(5, 0), (3, 1), (9, 2), (1, 3), (7, 4)].into_iter();
+        assert_eq!(first(ids(), &wanted(2, true), |_| true), [3, 1]);
+        assert_eq!(first(ids(), &wanted(2, false), |_| true), [2, 4]);
+        assert_eq!(first(ids(), &wanted(2, true), |place| place != 3), [1, 0]);
+        assert_eq!(first(ids(), &wanted(9, false), |_| true), [2, 4, 0, 1, 3]);
+        assert!(first(ids(), &wanted(0, true), |_| true).is_empty());
+
+        for oldest in [true, false] {
+            let mut asked = 0;
+            let is_of = |_| {
+                asked += 1;
+                true
+            };
+            let many: Vec<_> = (0..100_000).zip(0..).collect();
+            assert_eq!(first(many.into_iter(), &wanted(10, oldest), is_of).len(), 10);
+            assert_eq!(asked, 10);
+        }
+    }
 
     #[test]
     fn exchanges_are_counted_from_both_ends() {

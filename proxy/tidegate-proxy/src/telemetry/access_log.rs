@@ -29,8 +29,10 @@ pub(crate) use timestamp::Timestamp;
 
 /// Lines that may wait for a writer, and of each worker; more are dropped and counted.
 const WAITING: usize = 8192;
-/// Batches of lines that may wait for a writer.
-const BATCHES: usize = 64;
+/// Bytes of a worker's lines for a writer from which on it takes no more.
+const WAITING_BYTES: usize = 1024 * 1024;
+/// Bytes that wait for a writer from which on workers hand over no more.
+const HANDED_OVER: usize = 2 * 1024 * 1024;
 /// Bytes that are written together at most.
 const TOGETHER: usize = 60 * 1024;
 /// Longest wait at the end for what is not written yet.
@@ -76,7 +78,7 @@ struct Shared {
     reopen: AtomicBool,
     /// Lines that could not be written.
     lost: AtomicU64,
-    /// Batches that wait.
+    /// Bytes that batches hold which wait.
     waiting: AtomicUsize,
 }
 
@@ -102,16 +104,25 @@ impl Lines {
 
     /// Hands lines over; the writer that is behind gets none of them.
     fn send(&self, bytes: Vec<u8>, lines: u64) -> Result<(), Vec<u8>> {
-        // What else a writer is told has room whatever waits.
-        if self.shared.waiting.load(Ordering::Relaxed) >= BATCHES {
+        let room = |waiting| (waiting < HANDED_OVER).then_some(waiting + bytes.capacity());
+        if self.shared.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             return Err(bytes);
         }
-        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        self.put(bytes, lines);
+        Ok(())
+    }
+
+    /// Hands a worker's last lines over, however much waits.
+    fn send_last(&self, bytes: Vec<u8>, lines: u64) {
+        self.shared.waiting.fetch_add(bytes.capacity(), Ordering::Relaxed);
+        self.put(bytes, lines);
+    }
+
+    fn put(&self, bytes: Vec<u8>, lines: u64) {
         if self.sender.try_send(Message::Batch(bytes, lines)).is_err() {
             // Its thread has ended: they are lost, whenever they come.
             self.lose(lines);
         }
-        Ok(())
     }
 
     /// So many lines cannot be written.
@@ -229,7 +240,7 @@ impl<'a> Appender<'a> {
             while let Some(message) = next {
                 match message {
                     Message::Batch(bytes, lines) => {
-                        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+                        self.shared.waiting.fetch_sub(bytes.capacity(), Ordering::Relaxed);
                         self.lines += lines;
                         if self.batch.is_empty() {
                             self.batch = bytes;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::{Lines, WAITING};
+use super::{Lines, WAITING, WAITING_BYTES};
 
 /// Bytes from which on lines do not wait for others.
 const TOGETHER: usize = 32 * 1024;
@@ -38,7 +38,7 @@ impl Batch {
     /// Takes a line, which `put` appends; false: the writer is behind and the line is lost.
     pub(crate) fn take(self: &Rc<Self>, gathering: &Gathering, put: impl FnOnce(Vec<u8>) -> Vec<u8>) -> bool {
         let count = self.count.get();
-        if count >= WAITING {
+        if count >= WAITING || self.bytes.borrow().len() >= WAITING_BYTES {
             return false;
         }
         // Taken out meanwhile: what a line says is told by code that knows nothing of this.
@@ -54,7 +54,7 @@ impl Batch {
         if !self.gathers.replace(true) {
             gathering.begins(self);
         }
-        if is_much || gathering.over.get() {
+        if is_much {
             self.hand_over();
         }
         true
@@ -77,13 +77,19 @@ impl Batch {
             }
         }
     }
+
+    /// Hands the last lines to the writer, even to one that is behind.
+    fn end(&self) {
+        let count = self.count.take();
+        if count > 0 {
+            self.lines.send_last(self.bytes.take(), count as u64);
+        }
+    }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        if !self.hand_over() {
-            self.lines.lose(self.count.get() as u64);
-        }
+        self.end();
     }
 }
 
@@ -92,8 +98,6 @@ impl Drop for Batch {
 pub(crate) struct Gathering {
     begun: RefCell<Vec<Rc<Batch>>>,
     first: Notify,
-    /// Nothing waits any more: the worker ends.
-    over: Cell<bool>,
 }
 
 impl Gathering {
@@ -114,10 +118,9 @@ impl Gathering {
         }
     }
 
-    /// From here on nothing waits.
+    /// Hands the last lines over: the worker has ended.
     pub(crate) fn end(&self) {
-        self.over.set(true);
-        self.hand_over();
+        self.begun.take().iter().for_each(|batch| batch.end());
     }
 
     fn hand_over(&self) {
@@ -136,8 +139,11 @@ impl Gathering {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+    use std::sync::mpsc::Receiver;
+
     use super::*;
-    use crate::telemetry::access_log::{BATCHES, Message};
+    use crate::telemetry::access_log::{HANDED_OVER, Message};
 
     fn take(batch: &Rc<Batch>, gathering: &Gathering, length: usize) -> bool {
         batch.take(gathering, |mut bytes| {
@@ -146,39 +152,64 @@ mod tests {
         })
     }
 
+    /// Bytes and lines of the batches that were handed over.
+    fn handed_over(messages: &Receiver<Message>) -> Vec<(usize, u64)> {
+        let count = |message| match message {
+            Message::Batch(bytes, lines) => (bytes.len(), lines),
+            _ => (0, 0),
+        };
+        messages.try_iter().map(count).collect()
+    }
+
+    /// As if as much waited as may.
+    fn fall_behind(batch: &Batch) {
+        batch.lines.shared.waiting.store(HANDED_OVER, Ordering::Relaxed);
+    }
+
     #[test]
     fn lines_gather_until_they_are_many_and_those_over_the_limit_are_lost() {
         let (lines, messages) = Lines::unwritten();
         let (batch, gathering) = (Batch::new(lines), Gathering::default());
-        let count = |message: Message| match message {
-            Message::Batch(bytes, lines) => (bytes.len(), lines),
-            _ => (0, 0),
-        };
         assert!(take(&batch, &gathering, 9) && take(&batch, &gathering, 99));
-        assert!(messages.try_recv().is_err(), "they wait for others");
+        assert!(handed_over(&messages).is_empty(), "they wait for others");
         gathering.hand_over();
-        assert_eq!(messages.try_recv().map(count).ok(), Some((110, 2)));
+        assert_eq!(handed_over(&messages), [(110, 2)]);
         assert_eq!(gathering.begun.borrow().len(), 0);
 
-        assert!((1..BATCHES).all(|_| take(&batch, &gathering, TOGETHER)));
-        assert_eq!(messages.try_iter().map(count).map(|(_, lines)| lines).sum::<u64>(), BATCHES as u64 - 1);
-        // The writer has not said that it took any.
+        fall_behind(&batch);
         assert!((0..WAITING).all(|_| take(&batch, &gathering, 1)));
         assert!(!take(&batch, &gathering, 1), "one too many");
         gathering.hand_over();
-        assert_eq!((messages.try_iter().count(), gathering.begun.borrow().len()), (0, 1));
-        batch.lines.shared.waiting.store(0, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((handed_over(&messages).len(), gathering.begun.borrow().len()), (0, 1));
+        batch.lines.shared.waiting.store(0, Ordering::Relaxed);
         gathering.hand_over();
-        assert_eq!(messages.try_iter().map(count).map(|(_, lines)| lines).sum::<u64>(), WAITING as u64);
+        assert_eq!(handed_over(&messages), [(2 * WAITING, WAITING as u64)]);
     }
 
     #[test]
-    fn at_the_end_nothing_waits() {
+    fn long_lines_are_bounded_by_their_bytes() {
         let (lines, messages) = Lines::unwritten();
         let (batch, gathering) = (Batch::new(lines), Gathering::default());
-        assert!(take(&batch, &gathering, 1));
+        let taken = (0..WAITING).filter(|_| take(&batch, &gathering, 50_000)).count();
+        let waiting = batch.bytes.borrow().len();
+        assert!((WAITING_BYTES..WAITING_BYTES + 50_001).contains(&waiting), "{waiting}");
+        let handed_over: usize = handed_over(&messages).iter().map(|(bytes, _)| bytes).sum();
+        assert!(handed_over < HANDED_OVER + 50_001, "{handed_over}");
+        assert_eq!(taken * 50_001, waiting + handed_over);
+    }
+
+    #[test]
+    fn the_last_lines_are_handed_over_together_even_to_a_writer_that_is_behind() {
+        let (lines, messages) = Lines::unwritten();
+        let (batch, gathering) = (Batch::new(lines.clone()), Gathering::default());
+        fall_behind(&batch);
+        assert!((0..99).all(|_| take(&batch, &gathering, 1)));
         gathering.end();
+        assert_eq!(handed_over(&messages), [(198, 99)]);
+
         assert!(take(&batch, &gathering, 1));
-        assert_eq!(messages.try_iter().count(), 2);
+        drop((batch, gathering));
+        assert_eq!(handed_over(&messages), [(2, 1)], "one that came later");
+        assert_eq!(lines.shared.lost.load(Ordering::Relaxed), 0);
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn write(record: &Record, took: Duration) {
         took,
     };
     let bits = logs.draw(|| local.random.below(u64::from(MILLION)));
-    let to = (&record.view.outlets, &local.gathering);
+    let to = (&record.view.outlets, &*local.gathering);
     let dropped = logs.write(
         (bits, &over),
         to,

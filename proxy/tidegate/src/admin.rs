@@ -141,9 +141,17 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        place.asked(matches!(request.uri().path(), "/tap" | "/profile"));
+        place.asked();
+        let long = matches!(request.uri().path(), "/tap" | "/profile");
         let shown = Rc::clone(&shown);
-        async move { Ok::<_, Infallible>(api::answer(request, way, &shown).await) }
+        async move {
+            let answer = api::answer(request, way, &shown).await;
+            // Only for who may ask for it.
+            if long && answer.status().is_success() {
+                place.keep();
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

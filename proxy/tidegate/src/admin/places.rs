@@ -56,10 +56,15 @@ impl Places {
 }
 
 impl Place {
-    /// Something was asked for; `long`: its answer is meant to take its time.
-    pub(super) fn asked(&self, long: bool) {
+    /// Something was asked for.
+    pub(super) fn asked(&self) {
         self.last.set(self.places.next_turn());
-        self.kept.set(long);
+        self.kept.set(false);
+    }
+
+    /// The answer that is given is meant to take its time.
+    pub(super) fn keep(&self) {
+        self.kept.set(true);
     }
 
     /// Waits until the place is wanted for somebody else.
@@ -88,7 +93,7 @@ mod tests {
     fn who_was_silent_for_the_longest_time_makes_room() {
         let places = Places::new(3);
         let [first, second, third] = [(); 3].map(|()| places.take());
-        first.asked(false);
+        first.asked();
         let fourth = places.take();
         assert!(is_wanted(&second) && !is_wanted(&first) && !is_wanted(&third));
         third.free();
@@ -100,11 +105,13 @@ mod tests {
     fn who_watches_goes_last() {
         let places = Places::new(2);
         let (watcher, other) = (places.take(), places.take());
-        watcher.asked(true);
-        other.asked(false);
+        watcher.asked();
+        watcher.keep();
+        other.asked();
         let third = places.take();
         assert!(is_wanted(&other) && !is_wanted(&watcher));
-        third.asked(true);
+        third.asked();
+        third.keep();
         let _fourth = places.take();
         assert!(is_wanted(&watcher), "where all watch, the first of them");
     }

@@ -136,7 +136,9 @@ impl FileProvider {
     /// Whether a file of this name is watched, or may become one of the documents of a folder. Links on the way to a file
     /// change where it is seen, but seldom what it is called.
     fn may_concern(&self, path: &Path) -> bool {
-        is_document_name(path) || self.stamps.keys().any(|watched| watched.file_name() == path.file_name())
+        let mut watched = self.stamps.keys();
+        is_document_name(path) && self.stamps.keys().any(|watched| watched.is_dir())
+            || watched.any(|watched| watched.file_name() == path.file_name())
     }
 
     async fn has_changed(&mut self) -> bool {

@@ -9,10 +9,24 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind};
 
-/// Files that were written and not closed since, with the time of the last write.
+/// Files that were written and not closed since.
 #[derive(Debug, Default)]
 pub(super) struct Writers {
-    open: Mutex<BTreeMap<PathBuf, Instant>>,
+    open: Mutex<BTreeMap<PathBuf, Writes>>,
+}
+
+/// When a file was written for the first and the last time since it was opened.
+#[derive(Debug, Clone, Copy)]
+struct Writes {
+    first: Instant,
+    last: Instant,
+}
+
+impl Writes {
+    /// Until when to wait for the writer.
+    fn until(self) -> Instant {
+        (self.last + PATIENCE).min(self.first + LONGEST)
+    }
 }
 
 impl Writers {
@@ -23,10 +37,10 @@ impl Writers {
             return;
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, last| now.duration_since(*last) < PATIENCE);
+        open.retain(|_, writes| now.duration_since(writes.last) < PATIENCE);
         for path in &event.paths {
             if written {
-                open.insert(path.clone(), now);
+                open.entry(path.clone()).or_insert(Writes { first: now, last: now }).last = now;
             } else {
                 open.remove(path);
             }
@@ -36,7 +50,7 @@ impl Writers {
     /// Until when to wait for the writers of files that matter; they may be done before.
     pub(super) fn until(&self, matters: impl Fn(&Path) -> bool) -> Option<Instant> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.iter().filter(|(path, _)| matters(path)).map(|(_, last)| *last + PATIENCE).max()
+        open.iter().filter(|(path, _)| matters(path)).map(|(_, writes)| writes.until()).max()
     }
 }
 
@@ -52,6 +66,9 @@ fn ends(kind: EventKind) -> bool {
 
 /// A writer that writes nothing for so long is not waited for: some never close their files.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Nor is one that has been writing for so long: it may be a log.
+const LONGEST: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -79,6 +96,15 @@ mod tests {
         assert_eq!(writers.until(|_| true), Some(start + PATIENCE));
         writers.on_event(&event(EventKind::Remove(RemoveKind::File), "/b"), later);
         assert_eq!(writers.until(|_| true), None);
+    }
+
+    #[test]
+    fn who_never_ends_is_not_waited_for() {
+        let (writers, start) = (Writers::default(), Instant::now());
+        for second in 0..100 {
+            writers.on_event(&event(WRITE, "/log.json"), start + Duration::from_secs(second));
+        }
+        assert_eq!(writers.until(|_| true), Some(start + LONGEST));
     }
 
     #[test]

@@ -18,7 +18,10 @@ plugins:
       anonymous: true
       ways:
         - jwt: { issuers: [{ issuer: 'https://issuer.example', audiences: [shop], keys: { jwks: ${jwks} } }] }
-        - key: { keys: [{ key: alpha, consumer: shop, metadata: { org.tenant: other } }] }
+        - key:
+            keys:
+              - { key: alpha, consumer: shop, metadata: { org.tenant: other } }
+              - { key: beta, consumer: odd, metadata: { org.tenant: \"no\\theader\" } }
       handOn: { subject: true, claims: [org.tenant, org.level] }
   limits:
     module: rate_limit.wasm
@@ -32,6 +35,12 @@ routes:
     rules:
       - matches: [{ path: { prefix: /limited } }]
         filters: [{ plugin: auth }, { plugin: limits }]
+        forward: [{ upstream: one }]
+      - matches: [{ path: { prefix: /again } }]
+        filters:
+          - plugin: auth
+          - { plugin: auth, config: { anonymous: true, ways: [], handOn: { subject: true, claims: [org.tenant] } } }
+          - plugin: limits
         forward: [{ upstream: one }]
       - matches: [{ path: { prefix: /routed } }]
         filters: [{ plugin: auth }, { plugin: routing }]
@@ -106,6 +115,21 @@ fn tokens_of_one_tenant_share_a_limit_on_all_workers() {
         200,
         "where auth does not stand nobody hands on"
     );
+}
+
+/// Whoever may write a claim cannot take the limit off by writing what no header can have.
+#[test]
+fn claims_that_no_header_can_have_are_counted_too() {
+    let lab = Lab::new();
+    let statuses = [(); 4].map(|()| get(&lab.gateway, "/limited", "x-api-key: beta\r\n").status);
+    assert_eq!(statuses, [200, 200, 200, 429]);
+}
+
+#[test]
+fn what_another_auth_has_handed_on_is_not_of_the_sender_that_this_one_knows() {
+    let lab = Lab::new();
+    let statuses = [(); 4].map(|()| lab.with_token("/again", "ES256").status);
+    assert_eq!(statuses, [200; 4], "the second one knows nobody");
 }
 
 #[test]

@@ -103,6 +103,7 @@ impl Filter for Auth {
 
     async fn on_request(&self, request: &mut Request, body: &mut Body) -> tidegate_sdk::Result<Flow> {
         self.outgoing.clear(request);
+        self.handed_on.clear(request);
         let Known { identities, challenges } = match self.identify(request, body).await {
             Ok(known) => known,
             Err(reply) => return Ok((*reply).into()),

@@ -1,7 +1,8 @@
 //! Who is counted: parts of a request that together are the key of a limit.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use tidegate_request_parts::{Claim, Subject};
@@ -40,7 +41,9 @@ impl Part {
     fn parse(text: &str) -> Option<Self> {
         if text.contains(OR) {
             let parts: Vec<_> = text.split(OR).map(Part::parse).collect::<Option<_>>()?;
-            return (parts.len() <= MOST_ALTERNATIVES).then_some(Part::FirstOf(parts));
+            // Behind what every request has, nothing would ever be looked at.
+            let all_count = parts.iter().rev().skip(1).all(|part| !part.is_always_there());
+            return (all_count && parts.len() <= MOST_ALTERNATIVES).then_some(Part::FirstOf(parts));
         }
         let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         Some(match text.split_once(':') {
@@ -63,6 +66,10 @@ impl Part {
         })
     }
 
+    fn is_always_there(&self) -> bool {
+        matches!(self, Part::Method | Part::Path(_) | Part::Host | Part::Text(_))
+    }
+
     /// Appends what the request has; false: it has no such thing.
     fn write<S>(&self, request: &Request<S>, out: &mut Vec<u8>) -> bool {
         let add = |value: Option<Vec<u8>>, out: &mut Vec<u8>| {
@@ -75,7 +82,11 @@ impl Part {
             Part::Header(name) => add(request.headers().get(name).map(|value| value.into_bytes()), out),
             Part::Cookie(name) => add(request.cookie(name).map(|value| value.into_bytes()), out),
             Part::Query(name) => add(request.query_decoded(name).map(String::into_bytes), out),
-            Part::Property(path) => add(request.properties().bytes(path), out),
+            // One that a filter has set is found by its whole name only, whatever dots are in it.
+            Part::Property(path) => {
+                let properties = request.properties();
+                add(properties.bytes(path).or_else(|| properties.own(path)), out)
+            }
             Part::Method => add(Some(request.method().into_bytes()), out),
             Part::Subject => add(Subject.of(request), out),
             Part::Claim(claim) => add(claim.of(request), out),
@@ -110,11 +121,49 @@ impl Part {
         }
     }
 
-    /// As [`Part::write`], for what wants texts: which of several it is does not show.
+    /// As [`Part::write`], for what wants texts.
     fn write_text<S>(&self, request: &Request<S>, out: &mut Vec<u8>) -> bool {
         match self {
-            Part::FirstOf(parts) => parts.iter().any(|part| part.write(request, out)),
+            Part::FirstOf(parts) => {
+                let start = out.len();
+                parts.iter().any(|part| {
+                    out.truncate(start);
+                    // As in a key of our own: nobody is counted as another.
+                    out.extend_from_slice(part.word().as_bytes());
+                    out.push(b'=');
+                    part.write_text(request, out)
+                })
+            }
+            Part::Address(v4, v6) if (*v4, *v6) != (32, 128) => {
+                let Some(ip) = request.properties().source().ip_addr() else { return false };
+                let network = match ip {
+                    IpAddr::V4(ip) => format!("{}/{v4}", Ipv4Addr::from(u32::from(ip) & mask_v4(*v4))),
+                    IpAddr::V6(ip) => format!("{}/{v6}", Ipv6Addr::from(u128::from(ip) & mask_v6(*v6))),
+                };
+                out.extend_from_slice(network.as_bytes());
+                true
+            }
             part => part.write(request, out),
+        }
+    }
+
+    /// What kind of part it is, in a text.
+    fn word(&self) -> Cow<'_, str> {
+        match self {
+            Part::Address(..) => "address".into(),
+            Part::Header(name) => format!("header:{name}").into(),
+            Part::Cookie(name) => format!("cookie:{name}").into(),
+            Part::Query(name) => format!("query:{name}").into(),
+            Part::Property(path) => format!("property:{path}").into(),
+            Part::Claim(claim) => format!("claim:{}", claim.name()).into(),
+            Part::Subject => "subject".into(),
+            Part::Method => "method".into(),
+            Part::Path(_) => "path".into(),
+            Part::Host => "host".into(),
+            Part::Route => "route".into(),
+            Part::Rule => "rule".into(),
+            Part::Text(_) => "text".into(),
+            Part::FirstOf(_) => "".into(),
         }
     }
 }
@@ -157,17 +206,23 @@ fn write_address<S>(request: &Request<S>, v4: u8, v6: u8, out: &mut Vec<u8>) -> 
     let Some(ip) = source.ip_addr() else { return false };
     match ip {
         IpAddr::V4(ip) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(v4)).unwrap_or(0);
             out.push(b'4');
-            out.extend_from_slice(&(u32::from(ip) & mask).to_be_bytes());
+            out.extend_from_slice(&(u32::from(ip) & mask_v4(v4)).to_be_bytes());
         }
         IpAddr::V6(ip) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(v6)).unwrap_or(0);
             out.push(b'6');
-            out.extend_from_slice(&(u128::from(ip) & mask).to_be_bytes());
+            out.extend_from_slice(&(u128::from(ip) & mask_v6(v6)).to_be_bytes());
         }
     }
     true
+}
+
+fn mask_v4(bits: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0)
+}
+
+fn mask_v6(bits: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0)
 }
 
 impl Key {
@@ -261,10 +316,12 @@ mod tests {
             "path/0",
             "path/x",
             "subject | ",
+            "text:a | address",
+            "path | subject",
             "subject|address",
         ] {
             assert_eq!(Part::parse(text), None, "{text}");
         }
-        assert_eq!(Part::parse(&["path"; 9].join(" | ")), None);
+        assert_eq!(Part::parse(&["subject"; 9].join(" | ")), None);
     }
 }

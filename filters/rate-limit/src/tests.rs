@@ -209,6 +209,28 @@ fn a_service_decides_by_descriptors() {
 }
 
 #[test]
+fn a_service_is_told_which_alternative_it_is() {
+    let config = SERVICE.replace("header:x-tenant", "subject | cookie:user | address/24");
+    let gateway = Gateway::<RateLimit>::start(&config).expect("a correct configuration");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let bodies = seen.clone();
+    gateway.on_call("limits", move |asked| {
+        bodies.lock().expect("nobody panicked").push(asked.body().escape_ascii().to_string());
+        Reply::grpc(0, "").body(told(1))
+    });
+    gateway.send(get("/").property("auth.subject", "ann"));
+    gateway.send(get("/").header("cookie", "user=ann"));
+    gateway.send(get("/").from("192.0.2.7:1000"));
+    let mut seen = seen.lock().expect("nobody panicked");
+    // Each is sent in several ways.
+    seen.dedup();
+    for (body, wanted) in seen.iter().zip(["subject=ann", "cookie:user=ann", "address=192.0.2.0/24"]) {
+        assert!(body.contains(wanted), "{body}");
+    }
+    assert_eq!(seen.len(), 3);
+}
+
+#[test]
 fn a_service_that_is_away_is_as_configured() {
     let ask = |config: &str| {
         let gateway = Gateway::<RateLimit>::start(config).expect("a correct configuration");

@@ -12,7 +12,7 @@ pub(crate) fn value<S>(source: &Source, request: &Request<S>) -> Option<String> 
         Source::Header(name) => request.headers().get_str(name),
         Source::Cookie(name) => request.cookie(name).and_then(|value| value.to_str().map(str::to_owned)),
         Source::Query(name) => request.query(name),
-        Source::Property(name) => request.properties().text(name),
+        Source::Property(name) => request.properties().text(name).or_else(|| own(request, name)),
         Source::Claim(claim) => claim.of(request).and_then(|value| String::from_utf8(value).ok()),
         Source::Subject => Subject.of(request).and_then(|value| String::from_utf8(value).ok()),
         Source::Segment(at) => {
@@ -24,6 +24,11 @@ pub(crate) fn value<S>(source: &Source, request: &Request<S>) -> Option<String> 
         Source::Address => request.properties().source().ip(),
     };
     value.filter(|value| !value.is_empty())
+}
+
+/// A property that a filter has set is found by its whole name only, whatever dots are in it.
+fn own<S>(request: &Request<S>, name: &str) -> Option<String> {
+    String::from_utf8(request.properties().own(name)?).ok()
 }
 
 /// A host without its port, in lower case.

@@ -114,10 +114,15 @@ impl Imports {
             let refusal =
                 if import.module() == "env" { Status::InternalFailure.number() } else { NOTCAPABLE };
             let function = name.to_owned();
-            linker.func_new(import.module(), name, ty, move |mut caller, _, results| {
-                caller.data_mut().refuse(&function);
+            linker.func_new(import.module(), name, ty, move |mut caller, params, results| {
+                let mut status = refusal;
+                if foreign::is_own_call(&mut caller, &function, params) {
+                    status = Status::NotFound.number();
+                } else {
+                    caller.data_mut().refuse(&function);
+                }
                 if let Some(result) = results.first_mut() {
-                    *result = Val::I32(refusal.cast_signed());
+                    *result = Val::I32(status.cast_signed());
                 }
                 Ok(())
             })?;

@@ -12,7 +12,7 @@ use crate::state::State;
 use crate::time::nanoseconds;
 use tidegate_abi::{LogLevel, Status};
 use tidegate_limiter::{Moment, wire::Question};
-use wasmtime::Caller;
+use wasmtime::{Caller, Val};
 
 /// Properties that one plugin may declare.
 const DECLARED: usize = 256;
@@ -32,7 +32,7 @@ pub(super) fn call(
     let (name, args) = (memory.read(name, names)?, memory.read(args, arg)?);
     state.budget.copies(args.len());
     if !state.plugin.spec.capabilities.has_foreign(name) {
-        return refused(state, name);
+        return if is_own(name) { Err(Status::NotFound.into()) } else { refused(state, name) };
     }
     // Asked for each request by many, so in memory that is used again.
     if name == b"tidegate_limit" && pointer != 0 && size != 0 {
@@ -65,6 +65,22 @@ pub(super) fn call(
         memory.write_u32(at, 0)?;
     }
     Ok(())
+}
+
+/// Whether a guest only asks for, or gives up, something of its own by it: SDKs do so for every guest, whatever it is
+/// granted, so that its refusal says nothing about the plugin.
+fn is_own(name: &[u8]) -> bool {
+    matches!(name, b"tidegate_has" | b"tidegate_leave")
+}
+
+/// Whether a call that is refused, whichever function it is of, is one of [those](is_own).
+#[cold]
+pub(super) fn is_own_call(caller: &mut Caller<'_, State>, function: &str, params: &[Val]) -> bool {
+    let [Val::I32(name), Val::I32(names), ..] = *params else { return false };
+    function == "proxy_call_foreign_function"
+        && split(caller)
+            .and_then(|(memory, _)| memory.read(name.cast_unsigned(), names.cast_unsigned()).map(is_own))
+            .unwrap_or(false)
 }
 
 #[cold]

@@ -77,9 +77,9 @@ pub(super) fn call(
     let commands = Bytes::copy_from_slice(bytes);
     let stream = state.stream_id();
     let token = state.open_call(Kind::Foreign).ok_or(Status::InternalFailure)?;
-    state.redis_calls.push(token);
     let call = ForeignCall::Redis { upstream, timeout, commands, count };
     state.push(Effect::Foreign { token, stream, call })?;
+    state.redis_calls.push(token);
     Ok(memory.write_u32(at_token, token)?)
 }
 

@@ -117,3 +117,25 @@ fn expressions_read_properties_of_the_request() {
     instance.on_tick(NOW).unwrap();
     assert_eq!(lines(&mut instance), ["010"], "outside of a request there is none of them");
 }
+
+#[test]
+fn a_redis_call_that_is_given_up_leaves_nothing_behind() {
+    let text = format!(
+        r#"(module (import "env" "proxy_redis_call" (func $redis (param i32 i32 i32 i32 i32) (result i32)))
+        {COMMON}
+        (data (i32.const 0) "auth") (data (i32.const 16) "*1\0d\0a$4\0d\0aPING\0d\0a")
+        (data (i32.const 40) "tidegate_cancel")
+        (func (export "proxy_on_tick") (param i32)
+            (call $say (call $redis (i32.const 0) (i32.const 4) (i32.const 16) (i32.const 14) (i32.const 100)))
+            (call $say (call $foreign (i32.const 40) (i32.const 15) (i32.const 100) (i32.const 4) (i32.const 0)
+                (i32.const 0)))))"#
+    );
+    let plugin = plugin_of(&engine(), &wat::parse_str(text).unwrap(), &Arc::new(Shared::new()));
+    let mut instance = Instance::start(&plugin, NOW).unwrap();
+    for _ in 0..3 {
+        instance.on_tick(NOW).unwrap();
+        assert_eq!(lines(&mut instance), ["000", "000"]);
+    }
+    let state = instance.store.data();
+    assert_eq!((state.calls.len(), state.redis_calls.len(), state.callers.len()), (0, 0, 0));
+}

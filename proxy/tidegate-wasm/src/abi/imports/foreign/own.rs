@@ -96,6 +96,7 @@ fn cancel(state: &mut State, token: u32) -> Answer {
     let open = state.calls.iter().position(|open| *open == token);
     let at = open.filter(|_| Kind::of(token) == Some(Kind::Foreign)).ok_or(Status::NotFound)?;
     state.calls.swap_remove(at);
+    state.redis_calls.retain(|known| *known != token);
     state.answered(token);
     state.push(Effect::ForeignCancel { token })
 }

@@ -1,9 +1,13 @@
 //! Servers that fail are left out for a while, tried by one request, and taken back.
 
+use std::cell::RefCell;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tidegate_testkit::{Answer, Circuit, Gate, Nobody, RawClient, ScriptedUpstream, Step, TestGateway, fill};
+use tidegate_testkit::{
+    Answer, ByteServer, Circuit, Gate, Nobody, RawClient, ScriptedUpstream, Step, TestGateway, fill,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
 
@@ -42,10 +46,9 @@ fn switched(broken: Answer) -> (ScriptedUpstream, Arc<AtomicBool>) {
 /// The first case is without any key of the configuration.
 #[test]
 fn a_server_that_refuses_connections_costs_one_request() {
-    for (ejection, cost) in [("", 1), (", ejection: { refused: 0s }", 5)] {
+    for (ejection, cost) in [("", 1), (", ejection: { refused: 0s, time: 1h, maxTime: 1h }", 5)] {
         let (nobody, up) = (Nobody::new(), ScriptedUpstream::plain());
         let gateway = gateway(&[nobody.address().to_string(), up.address().to_string()], ejection);
-        // Not so many that the time for which it is left out could be over.
         let statuses = statuses(&gateway, 40);
         assert_eq!(statuses.iter().filter(|status| **status == 503).count(), cost, "{statuses:?}");
         assert!(statuses.iter().skip(2 * cost).all(|status| *status == 200), "{statuses:?}");
@@ -62,13 +65,79 @@ fn a_server_that_refused_is_taken_back_without_a_request() {
     let gateway = gateway(&servers, ", ejection: { refused: 1ms, time: 20ms }");
     let first = statuses(&gateway, 10);
     assert_eq!(first.iter().filter(|status| **status == 503).count(), 1, "{first:?}");
-    gateway.wait("the gateway to ask again", |gateway| {
-        gateway.metric("tidegate_upstream_connect_failures_total", "up") > 3.0
-    });
     assert_eq!(statuses(&gateway, 10), [200; 10], "no request tries it");
     assert_eq!(left_out(&gateway), 1.0);
     let back = nobody.listen();
     back.accept().expect("the gateway connects by itself");
+    gateway.wait("the server's return", |gateway| left_out(gateway) == 0.0);
+    let failures = gateway.metric("tidegate_upstream_connect_failures_total", "up");
+    assert_eq!(failures, 1.0, "only connections for requests count");
+}
+
+/// The only connection that there may be idles, and has to give way.
+#[test]
+fn a_server_that_refused_is_asked_where_another_ones_connections_use_up_the_limit() {
+    let (nobody, up) = (Nobody::new(), ScriptedUpstream::plain());
+    let servers = [nobody.address().to_string(), up.address().to_string()];
+    let rest = ", limits: { connections: 1 }, ejection: { refused: 1ms, time: 20ms, maxTime: 40ms }";
+    let gateway = gateway(&servers, rest);
+    statuses(&gateway, 2);
+    let _back = ScriptedUpstream::plain_at(nobody.address());
+    gateway.wait("the server's return", |gateway| {
+        statuses(gateway, 2);
+        left_out(gateway) == 0.0
+    });
+}
+
+/// The only connection that there may be is with a request, so that the gateway cannot ask.
+#[test]
+fn a_server_that_refused_is_tried_by_a_request_where_there_is_no_room_to_ask() {
+    let (nobody, gate) = (Nobody::new(), Gate::new());
+    let (holds, held) = (Arc::new(AtomicBool::new(false)), gate.clone());
+    let holding = Arc::clone(&holds);
+    let up = ScriptedUpstream::start(move |_| {
+        let answer = Step::send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nheld");
+        match holding.load(Ordering::SeqCst) {
+            true => Answer::steps([Step::Wait(held.clone()), answer]),
+            false => Answer::steps([answer]),
+        }
+    });
+    let servers = [nobody.address().to_string(), up.address().to_string()];
+    let rest = ", limits: { connections: 1 }, ejection: { refused: 1ms, time: 20ms }";
+    let gateway = gateway(&servers, rest);
+    statuses(&gateway, 2);
+    holds.store(true, Ordering::SeqCst);
+    let clients = RefCell::new(Vec::new());
+    gateway.wait("a request that tries it", |gateway| {
+        let mut client = RawClient::connect(gateway.address("web"));
+        client.send(GET);
+        clients.borrow_mut().push(client);
+        let servers = gateway.control().servers("up").expect("it is there");
+        let refusing = servers.iter().find(|state| state.server.address == nobody.address());
+        refusing.expect("known").circuit == Circuit::HalfOpen
+    });
+    gate.open();
+}
+
+/// As a client's bytes are: by a connection that is not kept.
+#[test]
+fn a_server_of_bytes_that_refused_is_asked_without_leaving_a_connection() {
+    let (nobody, up) = (Nobody::new(), ByteServer::start());
+    let gateway = TestGateway::start(&fill(
+        "
+listeners: [{ name: db, address: '127.0.0.1:0', protocol: tcp }]
+routes: [{ name: db, listeners: [db], rules: [{ name: all, forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${nobody}', '${up}'], balance: roundRobin, ejection: { refused: 1ms, time: 20ms } } }
+",
+        &[("nobody", &nobody.address()), ("up", &up.address())],
+    ));
+    // The second is refused where the first was not: both end at the server that is there.
+    let _open = [(); 2].map(|()| (RawClient::connect(gateway.address("db")), up.accept()));
+    assert_eq!(left_out(&gateway), 1.0);
+    let (mut asked, _) = nobody.listen().accept().expect("the gateway connects by itself");
+    let mut said = Vec::new();
+    asked.read_to_end(&mut said).expect("it ends");
+    assert_eq!(said, b"");
     gateway.wait("the server's return", |gateway| left_out(gateway) == 0.0);
 }
 

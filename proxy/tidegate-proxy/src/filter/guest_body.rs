@@ -263,11 +263,11 @@ impl GuestBody {
         })
     }
 
-    /// The guest holds more than it may.
     fn holds_too_much(&self) -> bool {
         self.buffered() > self.guest.may_hold()
     }
 
+    /// The guest holds more than it may.
     fn too_much(&self) -> Fail {
         Fail::filter(match self.side {
             Side::Request => Reason::TooLarge,

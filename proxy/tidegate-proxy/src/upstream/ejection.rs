@@ -29,6 +29,8 @@ pub(crate) struct State {
     trial: Cell<bool>,
     /// It refused a connection: the gateway tries it by itself, and no request does.
     refuses: Cell<bool>,
+    /// How often it was left out for that: the gateway's tries belong to one of them.
+    refusals: Cell<u32>,
     /// How often in a row it was left out.
     times: Cell<u32>,
     /// When it was taken back.
@@ -58,6 +60,11 @@ impl State {
     /// Whether it is left out because it refused a connection.
     pub(crate) fn refuses(&self) -> bool {
         self.refuses.get()
+    }
+
+    /// It is not known to refuse connections any more, but did not answer either: a request may try it.
+    pub(crate) fn lets_try(&self) {
+        self.refuses.set(false);
     }
 
     /// The request that tried the server is over, whatever came of it.
@@ -94,12 +101,11 @@ impl Ejection {
 
     /// It answered. True: it was left out and is taken back.
     pub(crate) fn succeeded(&self, server: &State, now: impl FnOnce() -> Duration) -> bool {
-        // The usual case is a load and a comparison.
-        if server.failures.get() == 0 {
+        // The usual case is a load and a comparison. What comes on a connection from before says nothing of new ones.
+        if server.failures.get() == 0 || server.refuses.get() {
             return false;
         }
         server.failures.set(0);
-        server.refuses.set(false);
         let was_out = server.until.take().is_some();
         if was_out {
             self.out.set(self.out.get().saturating_sub(1));
@@ -124,8 +130,10 @@ impl Ejection {
         self.out.set(self.out.get() + 1);
         server.failures.set(server.failures.get().saturating_add(1));
         server.refuses.set(true);
+        let refusal = server.refusals.get().wrapping_add(1);
+        server.refusals.set(refusal);
         server.until.set(Some(now));
-        Some(Asks { next: rule.refused, most: rule.time.max(rule.refused) })
+        Some(Asks { refusal, next: rule.refused, most: rule.time.max(rule.refused) })
     }
 
     /// It failed. For how long it is left out, if it is from now on.
@@ -160,11 +168,17 @@ impl Ejection {
 /// The waits before the gateway tries to connect by itself, each twice as long as the one before.
 #[derive(Debug)]
 pub(crate) struct Asks {
+    refusal: u32,
     next: Duration,
     most: Duration,
 }
 
 impl Asks {
+    /// Whether the server still refuses connections, and was not taken back and left out again meanwhile.
+    pub(crate) fn go_on(&self, server: &State) -> bool {
+        server.refuses.get() && server.refusals.get() == self.refusal
+    }
+
     /// The first one, before it was waited for.
     pub(crate) fn first(&self) -> Duration {
         self.next
@@ -311,6 +325,7 @@ mod tests {
         assert!(ejection.0.refused(&ejection.1[0], at(1)).is_none(), "somebody tries it already");
         assert_eq!(fails(&ejection, 0, 9, at(1)), None, "requests that were there tell nothing new");
         assert_eq!(ejection.0.out(), 1);
+        ejection.1[0].lets_try();
         assert!(ejection.succeeded(0, at(2)) && !ejection.1[0].leaves_out(at(2)));
         // Half of them at most, and never where that is switched off.
         assert!((1..3).all(|server| ejection.0.refused(&ejection.1[server], at(3)).is_some()));
@@ -318,5 +333,37 @@ mod tests {
         let off = All::new(plan::Ejection { refused: Duration::ZERO, ..RULE }, 4);
         assert!(off.0.refused(&off.1[0], at(0)).is_none());
         assert!(Ejection::new(None).refused(&State::default(), at(0)).is_none());
+    }
+
+    #[test]
+    fn answers_on_connections_from_before_do_not_take_back_one_that_refuses() {
+        let ejection = All::new(RULE, 4);
+        assert!(ejection.0.refused(&ejection.1[0], at(0)).is_some());
+        assert!(!ejection.succeeded(0, at(1)), "it answers on an old connection");
+        assert!(ejection.1[0].leaves_out(at(1)) && ejection.0.out() == 1);
+        assert!(ejection.0.refused(&ejection.1[0], at(1)).is_none(), "there is one series of tries");
+    }
+
+    #[test]
+    fn tries_end_with_the_refusal_that_they_belong_to() {
+        let (ejection, server) = (All::new(RULE, 4), 0);
+        let old = ejection.0.refused(&ejection.1[server], at(0)).expect("it is left out");
+        assert!(old.go_on(&ejection.1[server]));
+        ejection.1[server].lets_try();
+        assert!(!old.go_on(&ejection.1[server]) && ejection.succeeded(server, at(1)));
+        let new = ejection.0.refused(&ejection.1[server], at(2)).expect("it is left out again");
+        assert!(!old.go_on(&ejection.1[server]) && new.go_on(&ejection.1[server]));
+    }
+
+    #[test]
+    fn a_request_tries_one_that_the_gateway_cannot_ask() {
+        let ejection = All::new(RULE, 4);
+        assert!(ejection.0.refused(&ejection.1[0], at(0)).is_some());
+        ejection.1[0].lets_try();
+        assert!(!ejection.1[0].leaves_out(at(0)) && ejection.1[0].begins());
+        assert!(ejection.0.refused(&ejection.1[0], at(0)).is_none(), "that is a failure as any other");
+        assert_eq!(ejection.failed(0, at(0)), Some(Duration::from_secs(10)));
+        ejection.1[0].tried();
+        assert!(ejection.1[0].leaves_out(at(9)) && !ejection.1[0].leaves_out(at(10)));
     }
 }

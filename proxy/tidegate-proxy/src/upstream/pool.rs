@@ -5,6 +5,7 @@ mod connections;
 mod http2;
 mod lifetime;
 mod members;
+mod refusals;
 mod repeats;
 mod sessions;
 mod waiting;
@@ -184,7 +185,7 @@ impl Pool {
             self.requests.set(self.requests.get() + 1);
             let place =
                 Place { pool: self.clone(), member: member.clone(), why: Why::default(), trial: false };
-            spawn_local(async move { _ = place.warm().await });
+            spawn_local(place.warm());
         }
     }
 }

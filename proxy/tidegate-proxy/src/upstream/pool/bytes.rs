@@ -1,6 +1,7 @@
 //! Connections to servers that carry one client's bytes: opened for it, never shared, never kept.
 
 use std::io;
+use std::rc::Rc;
 
 use tokio_rustls::TlsConnector;
 
@@ -9,7 +10,8 @@ use crate::transport::{Stream, Transport};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::dial;
 use crate::upstream::member::Member;
-use crate::upstream::pool::{Open, Place};
+use crate::upstream::pool::refusals::Use;
+use crate::upstream::pool::{Open, Place, Pool};
 
 impl Place {
     /// Opens a connection on which nothing is said but what the client says. It counts as long as its [`Open`] lives.
@@ -19,16 +21,19 @@ impl Place {
             pool.cluster.counters.of(pool.shard).overflow.add(1);
             return Err(Fail::upstream(Reason::Overflow, Retry::Never));
         }
-        let open = Open::new(&pool.room);
-        let connecting = connect(&pool.cluster, &self.member);
-        match tokio::time::timeout(pool.cluster.spec.connect_timeout, connecting).await {
-            Ok(Ok(transport)) => {
-                pool.cluster.counters.of(pool.shard).connections.add(1);
-                Ok((Stream::new(transport, Vec::new()), open))
-            }
-            Ok(Err(error)) => Err(self.failed_by(error)),
-            Err(elapsed) => Err(self.no_connection().because(elapsed)),
-        }
+        pool.dial_for_bytes(&self.member).await.map_err(|error| self.no_connection(error, Use::Bytes))
+    }
+}
+
+impl Pool {
+    /// As [`Place::bytes`], where there is room.
+    pub(super) async fn dial_for_bytes(&self, member: &Rc<Member>) -> io::Result<(Stream, Open)> {
+        let open = Open::new(&self.room);
+        let connecting = connect(&self.cluster, member);
+        let transport = tokio::time::timeout(self.cluster.spec.connect_timeout, connecting).await??;
+        self.cluster.counters.of(self.shard).connections.add(1);
+        self.connected(member);
+        Ok((Stream::new(transport, Vec::new()), open))
     }
 }
 

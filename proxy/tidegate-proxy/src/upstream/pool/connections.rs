@@ -13,11 +13,13 @@ use crate::http::fail::{Fail, Reason, Retry};
 use crate::upstream::connect;
 use crate::upstream::course::{Course, noted};
 use crate::upstream::http1::{Home, Http1};
+use crate::upstream::member::Member;
 use crate::upstream::peer::Peer;
-use crate::upstream::pool::Place;
 use crate::upstream::pool::http2::{Http2, Opening, Stream, Underway};
 use crate::upstream::pool::lifetime::Lifetime;
+use crate::upstream::pool::refusals::Use;
 use crate::upstream::pool::waiting::Room;
+use crate::upstream::pool::{Place, Pool};
 
 /// Idle HTTP/1.1 connections that are kept for one server by one worker.
 const IDLE: usize = 1024;
@@ -182,66 +184,68 @@ impl Place {
     }
 
     async fn connect(&self, course: Option<&Course>) -> Result<Fresh, Fail> {
-        let pool = &self.pool;
-        let connections = &self.member.connections;
-        let open = Open::new(&pool.room);
-        let underway = Opening::new(&connections.underway);
-        let opening = connect::open(&pool.cluster, &self.member, course);
-        let opened = match tokio::time::timeout(pool.cluster.spec.connect_timeout, opening).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => return Err(self.failed_by(error)),
-            Err(elapsed) => return Err(self.no_connection().because(elapsed)),
-        };
-        pool.cluster.counters.of(pool.shard).connections.add(1);
-        let settings = &pool.cluster.spec.pool;
-        let life = Lifetime::begin(settings, pool.deadlines.recent(), &pool.random);
-        connections.speaks_http2.set(opened.http2);
-        if !opened.http2 {
-            underway.settle();
-            return Ok(Fresh::Http1(Http1::new(opened.stream, open, life)));
-        }
-        let started = Http2::start(opened.stream, open, underway, (settings.streams, life)).await;
-        started.map(Fresh::Http2).map_err(|error| self.no_connection().because(error))
+        let opened = self.pool.dial(&self.member, course).await;
+        opened.map_err(|error| self.no_connection(error, Use::Requests))
     }
 
-    /// Opens a connection that waits for requests; false: there is none.
-    pub(super) async fn warm(self) -> bool {
-        let connections = &self.member.connections;
-        connections.warming.set(connections.warming.get() + 1);
-        let _warming = Warming(&connections.warming);
-        let opened = self.connect(None).await;
-        let is_open = opened.is_ok();
-        match opened {
-            Ok(_) if self.member.is_gone() => {}
-            Ok(Fresh::Http1(mut connection)) => {
-                connection.idle_since = self.pool.deadlines.recent();
-                connections.idle.borrow_mut().push(connection);
-            }
-            Ok(Fresh::Http2(connection)) => connections.http2.borrow_mut().push(connection),
-            Err(fail) => {
-                let source = fail.source.map(|source| source.to_string()).unwrap_or_default();
-                tracing::debug!(upstream = %self.pool.name, error = source, "no connection ahead of requests");
-            }
+    /// Opens a connection that waits for requests, if that can be.
+    pub(super) async fn warm(self) {
+        if let Err(error) = self.pool.dial_ahead(&self.member).await {
+            tracing::debug!(upstream = %self.pool.name, %error, "no connection ahead of requests");
+            self.no_connection(error, Use::Requests);
         }
-        self.pool.room.for_connection.wake();
-        is_open
-    }
-
-    /// As [`Place::no_connection`], for this reason.
-    pub(super) fn failed_by(&self, error: io::Error) -> Fail {
-        if error.kind() != io::ErrorKind::ConnectionRefused {
-            return self.no_connection().because(error);
-        }
-        self.pool.cluster.counters.of(self.pool.shard).connect_failures.add(1);
-        self.pool.refused(&self.member);
-        Fail::upstream(Reason::Connect, Retry::Safe).because(error)
     }
 
     /// The failure of a connection that did not come about.
-    pub(super) fn no_connection(&self) -> Fail {
+    pub(super) fn no_connection(&self, error: io::Error, for_what: Use) -> Fail {
         self.pool.cluster.counters.of(self.pool.shard).connect_failures.add(1);
-        self.pool.failed(&self.member, Reason::Connect.word());
-        Fail::upstream(Reason::Connect, Retry::Safe)
+        if error.kind() == io::ErrorKind::ConnectionRefused {
+            self.pool.refused(&self.member, for_what);
+        } else {
+            self.pool.failed(&self.member, Reason::Connect.word());
+        }
+        Fail::upstream(Reason::Connect, Retry::Safe).because(error)
+    }
+}
+
+impl Pool {
+    async fn dial(&self, member: &Rc<Member>, course: Option<&Course>) -> io::Result<Fresh> {
+        let connections = &member.connections;
+        let open = Open::new(&self.room);
+        let underway = Opening::new(&connections.underway);
+        let opening = connect::open(&self.cluster, member, course);
+        let opened = tokio::time::timeout(self.cluster.spec.connect_timeout, opening).await??;
+        self.cluster.counters.of(self.shard).connections.add(1);
+        let settings = &self.cluster.spec.pool;
+        let life = Lifetime::begin(settings, self.deadlines.recent(), &self.random);
+        connections.speaks_http2.set(opened.http2);
+        let fresh = if opened.http2 {
+            let started = Http2::start(opened.stream, open, underway, (settings.streams, life)).await;
+            Fresh::Http2(started.map_err(io::Error::other)?)
+        } else {
+            underway.settle();
+            Fresh::Http1(Http1::new(opened.stream, open, life))
+        };
+        self.connected(member);
+        Ok(fresh)
+    }
+
+    /// Opens a connection that waits for requests.
+    pub(super) async fn dial_ahead(&self, member: &Rc<Member>) -> io::Result<()> {
+        let connections = &member.connections;
+        connections.warming.set(connections.warming.get() + 1);
+        let _warming = Warming(&connections.warming);
+        let opened = self.dial(member, None).await;
+        let opened = opened.map(|fresh| match fresh {
+            _ if member.is_gone() => {}
+            Fresh::Http1(mut connection) => {
+                connection.idle_since = self.deadlines.recent();
+                connections.idle.borrow_mut().push(connection);
+            }
+            Fresh::Http2(connection) => connections.http2.borrow_mut().push(connection),
+        });
+        self.room.for_connection.wake();
+        opened
     }
 }
 

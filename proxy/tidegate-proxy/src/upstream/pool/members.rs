@@ -2,17 +2,15 @@
 
 use std::cell::Ref;
 use std::fmt::Display;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use tidegate_config::plan::Balance;
-use tokio::task::spawn_local;
 
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::upstream::balance::{Moment, Picked, Why, Wish};
-use crate::upstream::ejection::Asks;
 use crate::upstream::member::Member;
 use crate::upstream::pool::{Place, Pool};
 use crate::upstream::roster::Entry;
@@ -158,7 +156,7 @@ impl Pool {
         self.members.borrow().iter().flatten().for_each(|member| self.looks_at(member));
     }
 
-    fn looks_at(&self, member: &Rc<Member>) {
+    pub(super) fn looks_at(&self, member: &Rc<Member>) {
         if member.looks_well() {
             self.balancer.turned(member, self.deadlines.now());
         }
@@ -183,7 +181,7 @@ impl Pool {
         }
     }
 
-    /// A server took a request or a connection.
+    /// A server took a request.
     pub(crate) fn took(&self, member: &Rc<Member>) {
         if !member.is_gone() && self.ejection.succeeded(&member.ejection, || self.deadlines.now()) {
             member.identity.leave_out(false);
@@ -210,52 +208,7 @@ impl Pool {
         tracing::warn!(upstream = %self.name, %server, seconds, %why, "server fails and is left out");
     }
 
-    /// A server refused a connection: there is nobody. It is left out at once, and asked again without a request.
-    #[cold]
-    pub(crate) fn refused(self: &Rc<Self>, member: &Rc<Member>) {
-        if member.is_gone() {
-            return;
-        }
-        let Some(asks) = self.ejection.refused(&member.ejection, self.deadlines.now()) else {
-            return self.failed(member, Reason::Connect.word());
-        };
-        member.identity.leave_out(true);
-        self.cluster.counters.of(self.shard).ejections.add(1);
-        self.left_out();
-        self.looks_at(member);
-        let (server, seconds, why) =
-            (member.identity.address, asks.first().as_secs_f64(), Reason::Connect.word());
-        tracing::warn!(upstream = %self.name, %server, seconds, %why, "server fails and is left out");
-        spawn_local(ask_again(Rc::downgrade(self), member.clone(), asks));
-    }
-
-    /// Whether it takes a connection by now, which is kept for requests.
-    async fn asked(self: Rc<Self>, member: &Rc<Member>) -> bool {
-        if self.room_for_one() {
-            member.in_flight.set(member.in_flight.get() + 1);
-            self.requests.set(self.requests.get() + 1);
-            let place =
-                Place { pool: self.clone(), member: member.clone(), why: Why::default(), trial: false };
-            if place.warm().await {
-                self.took(member);
-                return true;
-            }
-        }
-        false
-    }
-
-    fn left_out(&self) {
+    pub(super) fn left_out(&self) {
         self.cluster.counters.of(self.shard).left_out.set(self.ejection.out() as u64);
-    }
-}
-
-/// Tries to connect to a server that refuses connections, until it takes one or is left out no longer.
-async fn ask_again(pool: Weak<Pool>, member: Rc<Member>, mut asks: Asks) {
-    loop {
-        tokio::time::sleep(asks.wait()).await;
-        let Some(pool) = pool.upgrade() else { return };
-        if member.is_gone() || !member.ejection.refuses() || pool.asked(&member).await {
-            return;
-        }
     }
 }

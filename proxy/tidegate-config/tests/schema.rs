@@ -236,6 +236,7 @@ fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
         "minItems" => {
             value.as_array().is_none_or(|items| items.len() as u64 >= rule.as_u64().expect("a number"))
         }
+        "not" => !valid(root, rule, value),
         "enum" => rule.as_array().expect("values").contains(value),
         "const" => rule == value,
         "anyOf" => rule.as_array().expect("schemas").iter().any(|rule| valid(root, rule, value)),

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -34,3 +34,25 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
+
+/// A socket that is about to be closed takes no further connection: what came between the last accept and the close would
+/// be reset. Whoever asks meanwhile is not answered, asks again, and then finds the socket of another process, or none.
+pub(crate) fn turn_away(socket: &TcpListener) {
+    // Where the system has no filters all is as before.
+    let _ = SockRef::from(socket)
+        .attach_filter(&NO_SYN.map(|(code, jt, jf, k)| SockFilter::new(code, jt, jf, k)));
+}
+
+/// Drops segments with SYN and without ACK; see bpf(4) for the instructions, RFC 9293, 3.1 for the flags.
+const NO_SYN: [(u16, u8, u8, u32); 5] = [
+    // The byte of the flags,
+    (0x30, 0, 0, 13),
+    // of which SYN and ACK
+    (0x54, 0, 0, 0x12),
+    // are just SYN:
+    (0x15, 0, 1, 0x02),
+    // none of it is kept,
+    (0x06, 0, 0, 0),
+    // else all.
+    (0x06, 0, 0, u32::MAX),
+];

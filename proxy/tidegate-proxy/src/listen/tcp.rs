@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::conn::stream;
 use crate::conn::tcp::{self, Terms};
 use crate::http::headers;
-use crate::listen::handshake;
+use crate::listen::{bind, handshake};
 use crate::local::clients::{Entry, Exchanges};
 use crate::local::{Client, Local, Session, Site};
 use crate::shared::ListenerCounters;
@@ -47,6 +47,13 @@ impl Door {
     /// close, and would be reset.
     pub(crate) fn close(&self, local: &Rc<Local>, site: &Rc<Site>) {
         let Some(Ok(listener)) = self.0.take().map(TcpListener::into_std) else { return };
+        Self::empty(&listener, local, site);
+        bind::turn_away(&listener);
+        Self::empty(&listener, local, site);
+    }
+
+    /// Serves what waits.
+    fn empty(listener: &std::net::TcpListener, local: &Rc<Local>, site: &Rc<Site>) {
         loop {
             match listener.accept() {
                 Ok((stream, address)) => {

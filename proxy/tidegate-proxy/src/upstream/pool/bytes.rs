@@ -21,7 +21,10 @@ impl Place {
             pool.cluster.counters.of(pool.shard).overflow.add(1);
             return Err(Fail::upstream(Reason::Overflow, Retry::Never));
         }
-        pool.dial_for_bytes(&self.member).await.map_err(|error| self.no_connection(error, Use::Bytes))
+        // Boxed: the client's connection, which goes on when this is over, would keep the room for it.
+        Box::pin(pool.dial_for_bytes(&self.member))
+            .await
+            .map_err(|error| self.no_connection(error, Use::Bytes))
     }
 }
 

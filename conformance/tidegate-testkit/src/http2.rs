@@ -21,6 +21,8 @@ pub struct Http2Options {
     pub requests: Option<usize>,
     /// Nothing is answered before [`Http2Upstream::answer`] is called.
     pub held: bool,
+    /// Status and fields of interim answers, which are sent at once.
+    pub interim: &'static [(u16, &'static [(&'static str, &'static str)])],
 }
 
 /// One connection as it went.
@@ -181,6 +183,16 @@ async fn serve(
         }
         let book = Arc::clone(book);
         tokio::task::spawn_local(async move {
+            let mut respond = respond;
+            for (status, fields) in options.interim {
+                let mut interim = Response::builder().status(*status);
+                for (name, value) in *fields {
+                    interim = interim.header(*name, *value);
+                }
+                let interim = interim.body(()).expect("a test's answer is one");
+                // The gateway may have had enough of them.
+                drop(respond.send_informational(interim));
+            }
             book.may_answer().await;
             // A client that has gone away needs no answer.
             drop(reply(request, respond).await);

@@ -1,5 +1,6 @@
 //! A client by HTTP/2, for tests that want to see the fields of answers: those are packed, and need a decoder of their own.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -21,6 +22,8 @@ pub struct Http2Client {
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Http2Answer {
+    /// Interim answers that came before it.
+    pub interim: Vec<(u16, HeaderMap)>,
     /// Its status.
     pub status: u16,
     /// Its fields.
@@ -63,6 +66,20 @@ impl Http2Client {
     /// # Panics
     /// If there is no whole answer.
     pub fn get(&mut self, host: &str, path: &str, fields: &[(&str, &str)]) -> Http2Answer {
+        self.get_hearing(host, path, fields, |_| {})
+    }
+
+    /// [`Http2Client::get`], and is told each interim answer's status when it comes.
+    ///
+    /// # Panics
+    /// As that.
+    pub fn get_hearing(
+        &mut self,
+        host: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        hear: impl Fn(u16),
+    ) -> Http2Answer {
         let mut request = Request::get(format!("http://{host}{path}"));
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -70,7 +87,13 @@ impl Http2Client {
         let request = request.body(()).expect("a test's request is one");
         let sender = &mut self.sender;
         self.tasks.block_on(&self.runtime, async {
-            let (answer, _) = sender.send_request(request, true).expect("the connection is open");
+            let (mut answer, _) = sender.send_request(request, true).expect("the connection is open");
+            let mut interim = Vec::new();
+            while let Some(next) = poll_fn(|cx| answer.poll_informational(cx)).await {
+                let (head, ()) = next.expect("an interim answer is whole").into_parts();
+                hear(head.status.as_u16());
+                interim.push((head.status.as_u16(), head.headers));
+            }
             let (head, mut rest) = answer.await.expect("an answer comes").into_parts();
             let mut body = Vec::new();
             while let Some(piece) = rest.data().await {
@@ -78,7 +101,7 @@ impl Http2Client {
                 rest.flow_control().release_capacity(piece.len()).expect("it was taken");
                 body.extend_from_slice(&piece);
             }
-            Http2Answer { status: head.status.as_u16(), headers: head.headers, body }
+            Http2Answer { interim, status: head.status.as_u16(), headers: head.headers, body }
         })
     }
 }

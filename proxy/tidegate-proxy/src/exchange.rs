@@ -10,6 +10,7 @@ pub(crate) mod facts;
 pub(crate) mod finish;
 pub(crate) mod forward;
 pub(crate) mod hedge;
+pub(crate) mod interim;
 pub(crate) mod log_line;
 pub(crate) mod logged;
 pub(crate) mod mirror;

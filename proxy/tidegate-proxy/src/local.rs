@@ -21,6 +21,7 @@ use crate::filter::isolated::Kept;
 use crate::filter::leaving::Leaving;
 use crate::filter::plugins::Slot;
 use crate::http::h1::Date;
+use crate::http::interim::Passing;
 use crate::http::{certificate, headers, sanitize};
 use crate::shared::{Generation, ListenerCells, ListenerCounters, Shard};
 use crate::snapshot::destinations::Reachable;
@@ -220,6 +221,8 @@ pub(crate) struct Client {
     pub(crate) patience: Cell<Duration>,
     /// Plugin instances of the connection.
     pub(crate) kept: Kept,
+    /// Interim answers on their way to it.
+    pub(crate) passing: Passing,
 }
 
 /// What a client's TLS session was made with.

@@ -211,6 +211,8 @@ fields! {
     Hedges = "hedges",
     /// Whether the answer is that of such a one.
     HedgeWon = "hedge_won",
+    /// How many interim answers of servers were passed on.
+    Interim = "interim",
     /// The plugins that it passed.
     Filters = "filters",
     /// The plugin that answered.

@@ -90,9 +90,22 @@ impl Connection {
         let body = self.wire.begin(framing, expects).then(|| Incoming::new(self.wire.clone()));
         let outcome: Option<Result<Response<Outgoing>, BrokenOff>> = {
             let mut exchange = pin!(Exchange::run(self.client.clone(), parts, body));
-            poll_fn(|cx| match exchange.as_mut().poll(cx) {
-                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                Poll::Pending => self.wire.poll_gone(cx).map(|()| None),
+            let mut passes = false;
+            poll_fn(|cx| {
+                let polled = exchange.as_mut().poll(cx);
+                if !self.client.passing.is_empty() {
+                    passes = true;
+                    self.wire.pass_on(&answer::interim(&self.client.passing.take()));
+                }
+                match polled {
+                    Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                    Poll::Pending => {
+                        if passes {
+                            self.wire.poll_passed(cx);
+                        }
+                        self.wire.poll_gone(cx).map(|()| None)
+                    }
+                }
             })
             .await
         };

@@ -8,22 +8,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::{Body as _, Incoming};
-use hyper::server::conn::http2;
-use hyper::service::{HttpService, service_fn};
-use hyper_util::rt::TokioIo;
 use tidegate_config::plan;
 use tokio::io::AsyncReadExt;
 use tokio::task::spawn_local;
 
-use crate::conn::http1;
 use crate::conn::http1::wire::Wire;
 use crate::conn::watch::{FIRST, GOODBYE, Over, Phase, Watch};
-use crate::exchange::outgoing::Outgoing;
-use crate::exchange::{BrokenOff, Exchange};
-use crate::http::body::Body;
-use crate::http::fail::Reason;
+use crate::conn::{http1, http2};
 use crate::local::Client;
 use crate::time::Deadline;
 use crate::transport::{Stream, Transport};
@@ -32,17 +23,6 @@ use crate::transport::{Stream, Transport};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How often the time limit of a busy connection is moved.
 const MOVE: Duration = Duration::from_secs(1);
-
-/// Turns the streams of an HTTP/2 connection into exchanges.
-fn exchanges(
-    client: Rc<Client>,
-) -> impl HttpService<Incoming, ResBody = Outgoing, Error = BrokenOff, Future: 'static> {
-    service_fn(move |request: Request<Incoming>| {
-        let (head, body) = request.into_parts();
-        let body = (!body.is_end_stream()).then(|| Body::incoming(body, Reason::ClientGone));
-        Exchange::run(client.clone(), Rc::new(head), body)
-    })
-}
 
 /// What a listener says about its connections.
 #[derive(Debug, Clone, Copy)]
@@ -105,13 +85,15 @@ impl Drop for Speaking {
 async fn serve_http2(stream: Stream, mut watch: Watch, limits: plan::ListenerLimits) {
     let client = watch.client.clone();
     watch.deadline.set(Some(watch.timeouts.idle));
-    let connection = http2::Builder::new(Guarded(client.clone()))
-        .max_concurrent_streams(u32::try_from(limits.streams).unwrap_or(u32::MAX))
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .serve_connection(TokioIo::new(stream), exchanges(client));
+    let guarded = client.clone();
+    let spawn = move |stream| {
+        let deadline = Deadline::new(&guarded.local.deadlines);
+        spawn_local(Stuck { stream, client: guarded.clone(), deadline, moved: None });
+    };
+    let connection = http2::Connection::new(stream, client, limits, spawn);
     let active = watch.client.clone();
     let doing = || if active.exchanges.active() > 0 { Phase::Busy } else { Phase::Idle };
-    watch.over(pin!(connection), doing, |connection, _| connection.graceful_shutdown()).await;
+    watch.over(pin!(connection), doing, |connection, _| connection.get_mut().leave()).await;
 }
 
 async fn serve_http1(mut stream: Stream, mut watch: Watch, limits: plan::ListenerLimits) {
@@ -208,34 +190,22 @@ async fn within<T>(
     output
 }
 
-/// Runs HTTP/2 streams as tasks of their own and ends those that are stuck.
-#[derive(Clone)]
-struct Guarded(Rc<Client>);
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for Guarded {
-    fn execute(&self, future: F) {
-        let client = self.0.clone();
-        let deadline = Deadline::new(&client.local.deadlines);
-        spawn_local(Stuck { future: Box::pin(future), client, deadline, moved: None });
-    }
-}
-
 /// A stream that ends when nothing happened to it for longer than any of its exchanges may wait: its client takes
 /// nothing of the answer.
-struct Stuck<F> {
-    future: Pin<Box<F>>,
+struct Stuck {
+    stream: Pin<Box<dyn Future<Output = ()>>>,
     client: Rc<Client>,
     deadline: Deadline,
     /// When the limit was last moved; none: it is not set yet.
     moved: Option<Duration>,
 }
 
-impl<F: Future> Future for Stuck<F> {
+impl Future for Stuck {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.deadline.poll_passed(cx).is_ready() || this.future.as_mut().poll(cx).is_ready() {
+        if this.deadline.poll_passed(cx).is_ready() || this.stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
         let now = this.client.local.deadlines.recent();

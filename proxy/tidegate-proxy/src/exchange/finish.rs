@@ -1,5 +1,6 @@
 //! The record of an exchange. Its end is the exchange's end, on every path: it is dropped exactly once.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -83,6 +84,10 @@ pub(crate) struct Record {
     /// Versions that the request has had, of those that are on their way to take over.
     pub(crate) arms: Vec<Taken>,
     pub(crate) attempts: u32,
+    /// Interim answers that the client was sent; others than those of attempts by themselves.
+    pub(crate) interim: Cell<u32>,
+    /// Of attempts by themselves.
+    pub(crate) interim_aside: Option<Rc<Cell<u32>>>,
     /// What else is to be told of them, where there were several.
     pub(crate) tries: Option<Box<Tries>>,
     /// A failure is told as gRPC tells it.
@@ -184,6 +189,8 @@ impl Record {
             chosen: None,
             arms: Vec::new(),
             attempts: 0,
+            interim: Cell::new(0),
+            interim_aside: None,
             tries: None,
             grpc: false,
             answered_at: None,

@@ -152,7 +152,8 @@ impl Exchange {
             },
         };
         let reused = lease.is_reused();
-        let sent = self.within(until(), pin!(send::send(place, lease, message, again))).await;
+        let heard = |head| self.record.heard(head);
+        let sent = self.within(until(), pin!(send::send(place, lease, message, (again, &heard)))).await;
         let outcome = sent.and_then(|outcome| outcome.map_err(|fail| self.blame(fail).on_connection(reused)));
         self.record.attempt_over(pool, &outcome);
         if let Some(begun) = begun {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::exchange::Exchange;
 use crate::exchange::deadline::Told;
+use crate::exchange::interim::Ear;
 use crate::exchange::retry::{Attempts, Next};
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::upstream::balance::{Why, Wish};
@@ -156,6 +157,7 @@ impl Exchange {
             wish,
             at: at.clone(),
             course: course.clone(),
+            ear: self.record.ear(),
             message,
         };
         let (begun, work) = (self.record.sent_at, Box::pin(work.run(tried.to_vec())));
@@ -189,12 +191,13 @@ struct Work {
     wish: Wish<'static>,
     at: Rc<OnceCell<(Rc<Member>, Why)>>,
     course: Option<Rc<Course>>,
+    ear: Ear,
     message: Message,
 }
 
 impl Work {
     async fn run(self, tried: Vec<usize>) -> Result<Answer, Fail> {
-        let Self { pool, limit, wish, at, course, mut message } = self;
+        let Self { pool, limit, wish, at, course, ear, mut message } = self;
         let wish = Wish { tried: &tried, ..wish };
         let place = if pool.has_place() { pool.place(&wish)? } else { pool.wait_for_place(&wish).await? };
         let begun = pool.begun();
@@ -209,7 +212,8 @@ impl Work {
                 None => place.open(course.as_deref()).await.map_err(|fail| (fail, true))?,
             };
             let reused = lease.is_reused();
-            send::send(place, lease, &mut message, false).await.map_err(|fail| (fail, reused))
+            let heard = |head| ear.heard(head);
+            send::send(place, lease, &mut message, (false, &heard)).await.map_err(|fail| (fail, reused))
         };
         let outcome = match limit {
             None => sending.await,

@@ -71,6 +71,7 @@ fn is_plain(record: &Record) -> bool {
     record.guests.is_empty()
         && record.reason.is_none()
         && record.tries.is_none()
+        && record.interim_answers() == 0
         && record.trace.is_none()
         && record.arms.is_empty()
         && record.replied.is_none()
@@ -128,6 +129,9 @@ fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &
                 of_tries(tries, field, value);
             }
         }
+        KnownField::Interim if record.interim_answers() > 0 => {
+            value.number(u64::from(record.interim_answers()));
+        }
         KnownField::Attempts => value.number(u64::from(record.attempts)),
         KnownField::RouteBy
         | KnownField::UpstreamBy
@@ -162,7 +166,11 @@ fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &
                 value.span(trace.span);
             }
         }
-        KnownField::Versions | KnownField::Details | KnownField::ClosedBy | KnownField::ConnectUs => {}
+        KnownField::Versions
+        | KnownField::Interim
+        | KnownField::Details
+        | KnownField::ClosedBy
+        | KnownField::ConnectUs => {}
     }
 }
 

@@ -110,7 +110,7 @@ impl Source {
     fn new(body: Body) -> Self {
         match body {
             Body::Empty | Body::Full(_) => Self::Whole(body),
-            Body::Incoming(..) | Body::Stream(_) => Self::Coming(Tee::new(body)),
+            Body::Stream(_) => Self::Coming(Tee::new(body)),
         }
     }
 

@@ -62,7 +62,7 @@ fn tell_length(head: &mut response::Parts, body: &Body) {
     let length = match body {
         Body::Empty => 0,
         Body::Full(data) => data.len(),
-        Body::Incoming(..) | Body::Stream(_) => return,
+        Body::Stream(_) => return,
     };
     if let Some(named) = head.headers.get_mut(CONTENT_LENGTH) {
         *named = HeaderValue::from(length);

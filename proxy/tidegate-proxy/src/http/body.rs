@@ -3,12 +3,11 @@
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::http::fail::Reason;
 
@@ -60,18 +59,11 @@ pub(crate) enum Body {
     Empty,
     /// All bytes are here.
     Full(Bytes),
-    /// From a peer, as hyper reads it; the reason is what a failure of it means.
-    Incoming(Incoming, Reason),
     /// Anything else.
     Stream(Stream),
 }
 
 impl Body {
-    /// A body of a peer; a failure to read it is `reason`.
-    pub(crate) fn incoming(incoming: Incoming, reason: Reason) -> Self {
-        if incoming.is_end_stream() { Self::Empty } else { Self::Incoming(incoming, reason) }
-    }
-
     /// These bytes.
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
@@ -99,18 +91,6 @@ impl HttpBody for Body {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Self::Incoming(incoming, reason) => {
-                let reason = *reason;
-                match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-                    Some(frame) => Poll::Ready(Some(frame.map_err(|error| BodyError::broken(reason, error)))),
-                    // hyper takes a stream that was reset with NO_ERROR for one that has ended.
-                    None if !incoming.is_end_stream() => Poll::Ready(Some(Err(BodyError::broken(
-                        reason,
-                        h2::Error::from(h2::Reason::NO_ERROR),
-                    )))),
-                    None => Poll::Ready(None),
-                }
-            }
             Self::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
     }
@@ -119,7 +99,6 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(_) => false,
-            Self::Incoming(incoming, _) => incoming.is_end_stream(),
             Self::Stream(stream) => stream.is_end_stream(),
         }
     }
@@ -128,7 +107,6 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Incoming(incoming, _) => incoming.size_hint(),
             Self::Stream(stream) => stream.size_hint(),
         }
     }
@@ -139,7 +117,6 @@ impl fmt::Debug for Body {
         f.write_str(match self {
             Self::Empty => "Empty",
             Self::Full(_) => "Full",
-            Self::Incoming(..) => "Incoming",
             Self::Stream(_) => "Stream",
         })
     }

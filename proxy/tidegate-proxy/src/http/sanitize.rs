@@ -102,6 +102,23 @@ pub(crate) fn response(head: &mut response::Parts, upgraded: bool) -> Result<(),
     Ok(())
 }
 
+/// As [`response`], of an interim answer, which has no body whatever its fields say (RFC 9112, 6.3).
+///
+/// # Errors
+/// As of [`response`]; a 101 is no interim answer.
+pub(crate) fn interim(head: &mut response::Parts) -> Result<(), Fail> {
+    let garbage = |fault: FieldFault| Fail::upstream(Reason::Garbage, Retry::Never).because(fault.boxed());
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(
+            Fail::upstream(Reason::Garbage, Retry::Never).because("a protocol that was not asked for")
+        );
+    }
+    let seen = fields::scan(&head.headers).map_err(garbage)?;
+    seen.strip(&mut head.headers).map_err(garbage)?;
+    head.headers.remove(header::CONTENT_LENGTH);
+    Ok(())
+}
+
 /// Removes from trailers what has no business there (RFC 9110 6.5.1): framing, routing, credentials, and how to
 /// read the content, for a receiver that merges trailers into the head.
 pub(crate) fn trailers(trailers: &mut HeaderMap) {

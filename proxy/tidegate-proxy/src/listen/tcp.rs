@@ -126,6 +126,7 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
         exchanges: Exchanges::default(),
         patience: Cell::new(Duration::ZERO),
         kept: Default::default(),
+        passing: Default::default(),
     };
     let terms = Terms { timeouts: listener.spec.timeouts, limits: listener.spec.limits };
     let acceptor = listener.tls.clone().map(TlsAcceptor::from);

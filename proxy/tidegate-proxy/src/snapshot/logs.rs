@@ -300,6 +300,7 @@ fn same(field: Field) -> Option<Same> {
             | KnownField::UpstreamBy
             | KnownField::EarlierAttempts
             | KnownField::RetryStoppedBy
+            | KnownField::Interim
             | KnownField::Hedges
             | KnownField::HedgeWon
             | KnownField::Filters

@@ -17,8 +17,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 
 pub(crate) use self::decode::Head;
 
@@ -26,8 +26,9 @@ pub(crate) use self::lent::{Arrived, Home};
 use self::sending::Sending;
 use crate::http::added::Added;
 use crate::http::body::{Body, BodyError};
-use crate::http::fail::Reason;
+use crate::http::fail::{Fail, Reason};
 use crate::http::h1::{Decoder, Garbage, Inlet, Lines, MAX_FIELDS, Part, READ, SendFault};
+use crate::http::interim::{Allowance, Heard};
 use crate::transport::Stream;
 use crate::upstream::peer::Peer;
 use crate::upstream::pool::{Lifetime, Open};
@@ -44,8 +45,8 @@ pub(crate) struct Http1 {
     /// Bytes at the front of the buffer that are no whole head.
     known: usize,
     lines: Lines,
-    /// Bytes of interim answers to this request.
-    interim: usize,
+    /// Interim answers to this request that may still come.
+    interim: Allowance,
     /// Of the worker's clock, when it was last given back.
     pub(crate) idle_since: Duration,
     /// Whether an exchange has used it before: then a failure may be the server closing an idle connection.
@@ -68,6 +69,8 @@ pub(crate) enum Fault {
     Lost(io::Error),
     /// The answer is none.
     Garbage(Garbage),
+    /// An interim answer cannot be passed on.
+    Interim(Fail),
 }
 
 impl From<Garbage> for Fault {
@@ -87,7 +90,7 @@ impl Http1 {
             keep_alive: true,
             known: 0,
             lines: Lines::new(MAX_FIELDS),
-            interim: 0,
+            interim: Allowance::default(),
             idle_since: Duration::ZERO,
             reused: false,
             life,
@@ -121,7 +124,7 @@ impl Http1 {
 
     /// Begins a request; [`Http1::poll_head`] sends it. A body that streams is taken out of `body`.
     fn begin(&mut self, head: &Parts, added: Option<&Added>, body: &mut Body) {
-        (self.known, self.interim) = (0, 0);
+        (self.known, self.interim) = (0, Allowance::default());
         self.sending.begin(head, added, body);
     }
 
@@ -130,13 +133,14 @@ impl Http1 {
         if self.sending.is_begun() { None } else { self.sending.untouched() }
     }
 
-    /// Sends the request and reads the head of its answer, interim ones before it passed over. `fields` is an empty map
-    /// to use; `head_only`: the request is HEAD.
+    /// Sends the request and reads the head of its answer; those of interim ones before it go to `heard`. `fields` is an
+    /// empty map to use; `head_only`: the request is HEAD.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         fields: &mut HeaderMap,
         head_only: bool,
+        heard: Heard<'_>,
     ) -> Poll<Result<Head, Fault>> {
         match self.poll_send(cx) {
             Ok(()) => {}
@@ -149,16 +153,12 @@ impl Http1 {
                 let (known, lines) = (&mut self.known, &mut self.lines);
                 if let Some(head) = decode::head(&mut self.buffer, known, lines, fields, head_only)? {
                     let status = head.parts.status;
-                    if !status.is_informational() || status == http::StatusCode::SWITCHING_PROTOCOLS {
+                    if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                         self.keep_alive &= head.keep_alive && !status.is_informational();
                         return Poll::Ready(Ok(head));
                     }
-                    self.interim += before - self.buffer.len();
-                    if self.interim > decode::MAX_HEAD {
-                        return Poll::Ready(Err(Garbage::TooLarge.into()));
-                    }
-                    *fields = head.parts.headers;
-                    fields.clear();
+                    self.interim.take(before - self.buffer.len())?;
+                    heard(head.parts).map_err(Fault::Interim)?;
                     continue;
                 }
             }
@@ -177,10 +177,11 @@ impl Http1 {
         added: Option<&Added>,
         body: &mut Body,
         fields: &mut HeaderMap,
+        heard: Heard<'_>,
     ) -> Result<Head, Fault> {
         let head_only = head.method == http::Method::HEAD;
         self.begin(head, added, body);
-        std::future::poll_fn(|cx| self.poll_head(cx, fields, head_only)).await
+        std::future::poll_fn(|cx| self.poll_head(cx, fields, head_only, heard)).await
     }
 
     /// Sends on what is not sent yet. A connection that takes no more may still bring the answer: a server that

@@ -1,19 +1,23 @@
 //! Sends one request on one connection. Above this nothing knows which HTTP version the server speaks.
 
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, TE};
+use http::header::{CONTENT_LENGTH, HOST, TE};
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
-use http::{Request, Response, Uri, Version};
+use http::{Method, Request, Response, Uri, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::task::{JoinHandle, spawn_local};
 
 use crate::http::added::Added;
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::{Fail, Reason, Retry};
+use crate::http::h2::{Arriving, Departing, strip};
+use crate::http::interim::{self, Allowance, Heard};
 use crate::transport;
 use crate::upstream::http1::{Arrived, Fault, Http1};
 use crate::upstream::pool::{Lease, Open, Place, Stream};
@@ -98,7 +102,7 @@ impl Message {
     }
 
     fn streams(&self) -> bool {
-        matches!(self.body, Body::Incoming(..) | Body::Stream(_))
+        matches!(self.body, Body::Stream(_))
     }
 }
 
@@ -118,32 +122,37 @@ pub(crate) struct Tunnel {
     pub(crate) place: Place,
 }
 
-/// Sends `message` and waits for the head of its answer. `again`: the message may be wanted once more, so it stays whole
-/// where that is possible.
+/// Sends `message` and waits for the head of its answer; interim ones before it go to `heard`. `again`: the message may
+/// be wanted once more, so it stays whole where that is possible.
 pub(crate) async fn send(
     place: Place,
     lease: Lease,
     message: &mut Message,
-    again: bool,
+    (again, heard): (bool, Heard<'_>),
 ) -> Result<Answer, Fail> {
     match lease {
-        Lease::Http1(connection) => send_http1(place, connection, message).await,
-        Lease::Http2(sender, stream) => Box::pin(send_http2(place, sender, stream, message, again)).await,
+        Lease::Http1(connection) => send_http1(place, connection, message, heard).await,
+        Lease::Http2(stream) => Box::pin(send_http2(place, stream, message, (again, heard))).await,
     }
 }
 
-/// Sends a request that is not wanted again whatever comes of it.
+/// Sends a request that is not wanted again whatever comes of it, and whose interim answers nobody wants.
 pub(crate) async fn once(place: Place, lease: Lease, request: Request<Body>) -> Result<Answer, Fail> {
     let (head, body) = request.into_parts();
     let mut message = Message::new(Rc::new(head), body, None);
-    send(place, lease, &mut message, false).await
+    send(place, lease, &mut message, (false, &|_| Ok(()))).await
 }
 
-async fn send_http1(place: Place, mut connection: Box<Http1>, message: &mut Message) -> Result<Answer, Fail> {
+async fn send_http1(
+    place: Place,
+    mut connection: Box<Http1>,
+    message: &mut Message,
+    heard: Heard<'_>,
+) -> Result<Answer, Fail> {
     message.spent |= message.streams();
     let mut fields = place.pool.take_fields();
     let added = message.added.as_ref();
-    let head = match connection.send(&message.head, added, &mut message.body, &mut fields).await {
+    let head = match connection.send(&message.head, added, &mut message.body, &mut fields, heard).await {
         Ok(head) => head,
         Err(fault) => {
             if message.spent
@@ -177,39 +186,85 @@ fn no_answer(fault: Fault) -> Fail {
         }
         Fault::Body(error) => Fail::upstream(Reason::Reset, Retry::Never).because(error),
         Fault::Garbage(error) => Fail::upstream(Reason::Garbage, Retry::Never).because(error),
+        Fault::Interim(fail) => fail,
     }
 }
 
 async fn send_http2(
     place: Place,
-    mut sender: hyper::client::conn::http2::SendRequest<Body>,
     stream: Stream,
     message: &mut Message,
-    again: bool,
+    (again, heard): (bool, Heard<'_>),
 ) -> Result<Answer, Fail> {
-    let request = absolute(request(message, again), place.pool.cluster.tls.is_some())?;
-    match sender.try_send_request(request).await {
-        Ok(response) => {
-            let response = response.map(|incoming| match Body::incoming(incoming, Reason::Reset) {
-                Body::Empty => Body::Empty,
-                body => Body::stream(OnStream { body, _stream: stream, _place: place }),
-            });
-            Ok(Answer { response, tunnel: None, clean: false })
+    let mut sender = stream.connection.sender();
+    // The connection may have ended meanwhile; the message is whole still.
+    poll_fn(|cx| sender.poll_ready(cx)).await.map_err(|error| refusal(error, true))?;
+    let (head, body) = absolute(request(message, again), place.pool.cluster.tls.is_some())?.into_parts();
+    let is_whole = body.is_end_stream();
+    let lost = |error| refusal(error, false);
+    let (mut answer, departing) =
+        sender.send_request(Request::from_parts(head, ()), is_whole).map_err(lost)?;
+    let mut pump = None;
+    if !is_whole {
+        // A stream that the server has no room for waits for its turn.
+        poll_fn(|cx| sender.poll_ready(cx)).await.map_err(lost)?;
+        pump = Pump::start(Departing::new(departing, body), &stream).await;
+    }
+    let mut allowance = Allowance::default();
+    let answer = poll_fn(|cx| {
+        while let Poll::Ready(Some(interim)) = answer.poll_informational(cx) {
+            let (head, ()) = interim.map_err(lost)?.into_parts();
+            allowance.take(interim::size(&head.headers)).map_err(|garbage| no_answer(garbage.into()))?;
+            heard(head)?;
         }
-        Err(mut error) => {
-            let unsent = error.take_message().map(relative);
-            let fail = refusal(error.into_error(), unsent.is_some());
-            if let Some(unsent) = unsent {
-                let (head, body) = unsent.into_parts();
-                let replay = message.replay.take();
-                *message = Message { replay, ..Message::new(Rc::new(head), body, None) };
-            }
-            Err(fail)
+        Pin::new(&mut answer).poll(cx).map_err(lost)
+    })
+    .await?;
+    // From here on the server decides how much of the request's body it wants.
+    pump.into_iter().for_each(Pump::let_go);
+    let (head, arriving) = answer.into_parts();
+    let body = match arriving.is_end_stream() {
+        true => Body::Empty,
+        false => {
+            let body = Arriving::new(arriving, &head.headers, Reason::Reset);
+            Body::stream(OnStream { body, _stream: stream, _place: place })
+        }
+    };
+    Ok(Answer { response: Response::from_parts(head, body), tunnel: None, clean: false })
+}
+
+/// A request's body on its way by itself: a server may answer while it comes, and the client take none of that answer
+/// before it has sent all. Dropping this resets the stream.
+struct Pump(Option<JoinHandle<()>>);
+
+impl Pump {
+    /// None: all of it is with the connection already.
+    async fn start(mut departing: Departing<Body>, stream: &Stream) -> Option<Self> {
+        if poll_fn(|cx| Poll::Ready(departing.poll(cx).is_ready())).await {
+            return None;
+        }
+        let connection = stream.connection.clone();
+        Some(Self(Some(spawn_local(async move {
+            poll_fn(|cx| departing.poll(cx)).await;
+            drop((departing, connection));
+        }))))
+    }
+
+    /// It goes on without us.
+    fn let_go(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
         }
     }
 }
 
-/// The message as hyper takes it: taken out of `message`, or copied where it may be wanted again.
+/// The message as HTTP/2 takes it: taken out of `message`, or copied where it may be wanted again.
 fn request(message: &mut Message, again: bool) -> Request<Body> {
     if let Some(added) = message.added.take() {
         added.insert(&mut Rc::make_mut(&mut message.head).headers);
@@ -233,28 +288,33 @@ fn request(message: &mut Message, again: bool) -> Request<Body> {
     request
 }
 
-/// What an error of hyper means, and whether another attempt is safe.
-fn refusal(error: hyper::Error, unsent: bool) -> Fail {
-    let cause = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<h2::Error>());
-    let refused = cause.and_then(h2::Error::reason) == Some(h2::Reason::REFUSED_STREAM);
+/// What an error of HTTP/2 means, and whether another attempt is safe. `unsent`: nothing of the request was sent.
+fn refusal(error: h2::Error, unsent: bool) -> Fail {
+    let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
     // A server that goes away names the last stream that it may have acted on (RFC 9113, 6.8): this one is after it.
-    let gone = cause.is_some_and(|cause| cause.is_go_away() && cause.is_remote());
-    let reason = if error.is_parse() { Reason::Garbage } else { Reason::Reset };
+    let gone = error.is_go_away() && error.is_remote();
     let retry = match unsent || gone {
         true => Retry::Stale,
         false if refused => Retry::Safe,
         false => Retry::Idempotent,
     };
-    Fail::upstream(reason, retry).because(error)
+    Fail::upstream(Reason::Reset, retry).because(error)
 }
 
 /// HTTP/2 wants scheme and authority in the target.
 fn absolute(mut request: Request<Body>, secure: bool) -> Result<Request<Body>, Fail> {
     let broken = || Fail::gateway(Reason::Internal);
     let host = request.headers_mut().remove(HOST).ok_or_else(broken)?;
-    // HTTP/2 has no such field. The client would take out what it lists as well: `te`, without which servers of gRPC
-    // answer nothing.
-    request.headers_mut().remove(CONNECTION);
+    let te = request.headers_mut().remove(TE).filter(|te| te == "trailers");
+    strip(request.headers_mut());
+    // Without it servers of gRPC answer nothing.
+    if let Some(te) = te {
+        request.headers_mut().insert(TE, te);
+    }
+    let bodiless = matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE);
+    if let Some(length) = request.body().size_hint().exact().filter(|&length| length > 0 || !bodiless) {
+        request.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
     parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|error| broken().because(error))?);
@@ -263,23 +323,9 @@ fn absolute(mut request: Request<Body>, secure: bool) -> Result<Request<Body>, F
     Ok(request)
 }
 
-/// Undoes [`absolute`].
-fn relative(mut request: Request<Body>) -> Request<Body> {
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    if let Some(host) = parts.authority.take().and_then(|a| http::HeaderValue::from_str(a.as_str()).ok()) {
-        request.headers_mut().insert(HOST, host);
-    }
-    if request.headers().contains_key(TE) {
-        request.headers_mut().insert(CONNECTION, http::HeaderValue::from_static("te"));
-    }
-    parts.scheme = None;
-    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-    request
-}
-
 /// A body that counts its stream and its place while it lasts.
 struct OnStream {
-    body: Body,
+    body: Arriving,
     _stream: Stream,
     _place: Place,
 }

@@ -76,6 +76,20 @@ pub(super) fn head(
     Written { framing, keep_alive }
 }
 
+/// The heads of interim answers.
+#[cold]
+pub(super) fn interim(heads: &[response::Parts]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for head in heads {
+        status_line(&mut out, head, Version::HTTP_11);
+        for (name, value) in &head.headers {
+            field(&mut out, name.as_str(), value.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
 fn status_line(out: &mut Vec<u8>, head: &response::Parts, version: Version) {
     if head.status == StatusCode::OK && version == Version::HTTP_11 && head.extensions.is_empty() {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");

@@ -61,7 +61,8 @@ pub(super) fn reason(garbage: Garbage) -> Reason {
         | Garbage::Status
         | Garbage::Reason
         | Garbage::Line
-        | Garbage::Field => Reason::Malformed,
+        | Garbage::Field
+        | Garbage::Interim => Reason::Malformed,
     }
 }
 

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head::{self, Head, Reader, Refused};
@@ -43,6 +43,8 @@ struct Io {
     body: Arriving,
     /// What is not written of the interim answer that a body waits for; empty: it is to be flushed.
     owed: Option<&'static [u8]>,
+    /// What is not written of other interim answers, which go first; empty: they are to be flushed.
+    passed: Option<Bytes>,
     /// The task that reads the body, and the one that drives the connection.
     reader: Option<Waker>,
     driver: Option<Waker>,
@@ -69,6 +71,7 @@ impl Wire {
             inlet: Inlet::new(),
             body: Arriving::Over,
             owed: None,
+            passed: None,
             reader: None,
             driver: None,
         };
@@ -248,10 +251,46 @@ impl Wire {
         Poll::Pending
     }
 
+    /// Interim answers of the server have come, which go before anything else.
+    #[cold]
+    pub(super) fn pass_on(&self, heads: &[u8]) {
+        let io = &mut *self.io.borrow_mut();
+        let mut passed = BytesMut::from(io.passed.take().unwrap_or_default());
+        // One that has begun goes to its end first.
+        if let Some(owed) = io.owed.filter(|owed| owed.len() < CONTINUE.len()) {
+            passed.extend_from_slice(owed);
+            io.owed = None;
+        }
+        passed.extend_from_slice(heads);
+        io.passed = Some(passed.freeze());
+    }
+
+    /// Sends interim answers as far as the client takes them now.
+    pub(super) fn poll_passed(&self, cx: &mut Context<'_>) {
+        let io = &mut *self.io.borrow_mut();
+        if io.passed.is_none() {
+            return;
+        }
+        match io.poll_passed(cx) {
+            // Whoever reads the body may have waited for that.
+            Poll::Ready(Ok(())) => {
+                if let Some(reader) = io.reader.take() {
+                    reader.wake();
+                }
+            }
+            // That the client is gone will be seen by those who read.
+            Poll::Ready(Err(_)) => io.passed = None,
+            Poll::Pending => {}
+        }
+    }
+
     /// The answer begins: appends what is left of an interim one. True: another request may follow as far as the body
     /// of this one goes, which is passed over where it is here already.
     pub(super) fn begin_answer(&self, out: &mut Vec<u8>) -> bool {
         let io = &mut *self.io.borrow_mut();
+        if let Some(passed) = io.passed.take() {
+            out.extend_from_slice(&passed);
+        }
         let owed = io.owed.take().unwrap_or_default();
         let unsaid = owed.len() == CONTINUE.len();
         if !unsaid {
@@ -338,8 +377,30 @@ impl Io {
         self.inlet.poll_read(cx, &mut self.stream, &mut self.buffer, run)
     }
 
+    /// Sends the interim answers of the server.
+    fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(passed) = &mut self.passed {
+            if passed.is_empty() {
+                ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+                self.passed = None;
+            } else {
+                let written = ready!(Pin::new(&mut self.stream).poll_write(cx, passed))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                passed.advance(written);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Sends the interim answer that the body waits for.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A client that does not wait may well read nothing before it has sent all.
+        if self.owed.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_passed(cx))?;
         while let Some(owed) = self.owed {
             if owed.is_empty() {
                 ready!(Pin::new(&mut self.stream).poll_flush(cx))?;

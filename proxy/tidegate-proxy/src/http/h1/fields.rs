@@ -44,6 +44,8 @@ pub(crate) enum Garbage {
     Coding,
     #[error("`content-length` and `transfer-encoding` contradict each other")]
     TwoFramings,
+    #[error("there are more interim answers, or more bytes of them, than there may be")]
+    Interim,
     #[error("a chunk is malformed")]
     Chunk,
     #[error("trailers or chunk extensions are too long")]

@@ -7,7 +7,7 @@ use hyper::ext::ReasonPhrase;
 
 use crate::http::h1::{Framing, Garbage, Lines, Said, has_end, read_fields};
 
-/// Bytes of a head, interim ones before it included.
+/// Bytes of a head.
 pub(super) const MAX_HEAD: usize = 128 * 1024;
 /// The head of an answer, and what it says to its connection.
 pub(crate) struct Head {

@@ -25,7 +25,7 @@ impl Sending {
         self.body = Some(match body {
             Body::Empty => Body::Empty,
             Body::Full(bytes) => Body::Full(bytes.clone()),
-            Body::Incoming(..) | Body::Stream(_) => std::mem::take(body),
+            Body::Stream(_) => std::mem::take(body),
         });
     }
 

@@ -5,10 +5,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::client::conn::http2;
 use tidegate_config::plan::UpstreamProtocol;
 
-use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::upstream::connect;
 use crate::upstream::course::{Course, noted};
@@ -114,7 +112,7 @@ pub(crate) enum Lease {
     /// HTTP/1.1, lent until the answer is over.
     Http1(Box<Http1>),
     /// One stream of an HTTP/2 connection.
-    Http2(http2::SendRequest<Body>, Stream),
+    Http2(Stream),
 }
 
 impl Lease {
@@ -122,7 +120,7 @@ impl Lease {
     pub(crate) fn peer(&self) -> &Peer {
         match self {
             Self::Http1(connection) => connection.peer(),
-            Self::Http2(_, stream) => &stream.connection.peer,
+            Self::Http2(stream) => &stream.connection.peer,
         }
     }
 
@@ -130,7 +128,7 @@ impl Lease {
     pub(crate) fn is_reused(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.reused,
-            Self::Http2(_, stream) => stream.reused,
+            Self::Http2(stream) => stream.reused,
         }
     }
 }

@@ -1,33 +1,38 @@
 //! HTTP/2 connections to a server: each has several requests at once, as many as both sides allow.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use hyper::client::conn::http2;
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
-use crate::http::body::Body;
+use crate::http::h2::{FRAME, RESETS};
 use crate::transport;
 use crate::upstream::peer::Peer;
 use crate::upstream::pool::lifetime::Lifetime;
 use crate::upstream::pool::{Lease, Open};
 
-/// What drives a connection, and knows how many streams the server takes.
-type Driver = http2::Connection<TokioIo<Unsettled>, Body, Local>;
+/// What a server may send ahead on a stream, and on all of them.
+const WINDOW: u32 = 2 * 1024 * 1024;
+const ALL_WINDOWS: u32 = 5 * 1024 * 1024;
+/// What is kept of a request's body that the server does not take.
+const SEND_BUFFER: usize = 1024 * 1024;
+/// Bytes of an answer's head.
+const HEAD: u32 = 16 * 1024;
 
 /// An HTTP/2 connection.
 pub(crate) struct Http2 {
-    sender: http2::SendRequest<Body>,
-    /// None: it has ended.
-    driver: Rc<RefCell<Option<Driver>>>,
+    /// Only ever cloned, so that no request waits in it.
+    sender: RefCell<SendRequest<Bytes>>,
+    ended: Rc<Cell<bool>>,
     pub(super) peer: Peer,
     streams: Cell<u32>,
     /// Streams that the gateway itself wants at most.
@@ -45,36 +50,48 @@ impl Http2 {
         open: Open,
         opening: Opening,
         (most, life): (u32, Lifetime),
-    ) -> hyper::Result<Rc<Self>> {
+    ) -> Result<Rc<Self>, h2::Error> {
         let peer = Peer::of(&stream);
-        let stream = TokioIo::new(Unsettled { stream, opening: Some(opening) });
-        let (sender, driver) =
-            http2::Builder::new(Local).initial_max_send_streams(1).handshake(stream).await?;
-        let driver = Rc::new(RefCell::new(Some(driver)));
-        let driven = driver.clone();
+        let stream = Unsettled { stream, opening: Some(opening) };
+        let mut builder = Builder::new();
+        builder
+            .initial_max_send_streams(1)
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(ALL_WINDOWS)
+            .max_frame_size(FRAME)
+            .max_header_list_size(HEAD)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_local_error_reset_streams(Some(RESETS))
+            .enable_push(false);
+        let (sender, driver) = builder.handshake(stream).await?;
+        let (sender, ended) = (RefCell::new(sender), Rc::new(Cell::new(false)));
+        let told = ended.clone();
         spawn_local(async move {
             let _open = open;
-            std::future::poll_fn(|cx| poll_driver(&driven, cx)).await;
-            // Requests that it has not taken end with it.
-            let ended = driven.take();
-            drop(ended);
+            if let Err(error) = driver.await {
+                tracing::debug!(%error, "an HTTP/2 connection to a server broke");
+            }
+            told.set(true);
         });
         let (streams, idle_since) = (Cell::new(0), Cell::new(None));
-        Ok(Rc::new(Self { sender, driver, peer, streams, most, life, idle_since }))
+        Ok(Rc::new(Self { sender, ended, peer, streams, most, life, idle_since }))
     }
 
-    /// Whether no request can follow.
+    /// Whether no request can follow: it has ended, or the server is going away.
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        let cx = &mut Context::from_waker(Waker::noop());
+        self.ended.get() || matches!(self.sender.borrow_mut().poll_ready(cx), Poll::Ready(Err(_)))
+    }
+
+    /// What begins a request.
+    pub(crate) fn sender(&self) -> SendRequest<Bytes> {
+        self.sender.borrow().clone()
     }
 
     /// Whether it takes one more request now.
     pub(super) fn has_room(&self, now: Duration) -> bool {
         let streams = self.streams.get();
-        let theirs = |driver: Ref<'_, Option<Driver>>| {
-            driver.as_ref().map_or(0, |driver| driver.current_max_send_streams())
-        };
-        let theirs = self.driver.try_borrow().map_or(0, theirs);
+        let theirs = self.sender.borrow().current_max_send_streams();
         streams < self.most && (streams as usize) < theirs && !self.life.is_over(now)
     }
 
@@ -82,11 +99,11 @@ impl Http2 {
     pub(super) fn is_over(&self, now: Duration, limit: Duration) -> bool {
         if self.streams.get() > 0 {
             self.idle_since.set(None);
-            return self.sender.is_closed();
+            return self.is_closed();
         }
         let since = self.idle_since.get().unwrap_or(now);
         self.idle_since.set(Some(since));
-        self.sender.is_closed() || now.saturating_sub(since) >= limit || self.life.is_over(now)
+        self.is_closed() || now.saturating_sub(since) >= limit || self.life.is_over(now)
     }
 
     /// One more request on it.
@@ -95,20 +112,13 @@ impl Http2 {
         self.life.used();
         self.streams.set(self.streams.get() + 1);
         self.idle_since.set(None);
-        Lease::Http2(self.sender.clone(), Stream { connection: self.clone(), reused })
-    }
-}
-
-fn poll_driver(driver: &RefCell<Option<Driver>>, cx: &mut Context<'_>) -> Poll<()> {
-    match &mut *driver.borrow_mut() {
-        Some(driver) => Pin::new(driver).poll(cx).map(drop),
-        None => Poll::Ready(()),
+        Lease::Http2(Stream { connection: self.clone(), reused })
     }
 }
 
 /// Counts a stream on its connection while it lives.
 pub(crate) struct Stream {
-    pub(super) connection: Rc<Http2>,
+    pub(crate) connection: Rc<Http2>,
     /// The connection had a request before.
     pub(super) reused: bool,
 }

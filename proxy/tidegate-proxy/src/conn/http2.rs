@@ -1,0 +1,250 @@
+//! HTTP/2 with a client: the h2 crate reads and writes frames, each stream is an exchange and a task of its own.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use h2::server::{Builder, Handshake, SendResponse};
+use h2::{Reason as Code, RecvStream};
+use http::header::{CONTENT_LENGTH, DATE, EXPECT};
+use http::{HeaderValue, Request, Response, StatusCode, response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tidegate_config::plan;
+
+use crate::exchange::Exchange;
+use crate::exchange::outgoing::Outgoing;
+use crate::http::body::BodyError;
+use crate::http::fail::Reason;
+use crate::http::h2::{Arriving, Departing, FRAME, RESETS, strip};
+use crate::local::Client;
+use crate::transport::Stream;
+
+/// What a client may send ahead, on a stream and on all of them.
+const WINDOW: u32 = 1024 * 1024;
+/// What is kept of an answer that its client does not take.
+const SEND_BUFFER: usize = 400 * 1024;
+
+/// A connection of a client; ready at its end. Each stream is handed to `spawn`.
+pub(super) struct Connection<S> {
+    client: Rc<Client>,
+    state: State,
+    /// It was told to go away.
+    leaving: bool,
+    spawn: S,
+}
+
+enum State {
+    Beginning(Handshake<Stream, Bytes>),
+    Serving(h2::server::Connection<Stream, Bytes>),
+}
+
+impl<S> Connection<S> {
+    /// Begins HTTP/2.
+    pub(super) fn new(stream: Stream, client: Rc<Client>, limits: plan::ListenerLimits, spawn: S) -> Self {
+        let beginning = Builder::new()
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_frame_size(FRAME)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_local_error_reset_streams(Some(RESETS))
+            .max_concurrent_streams(u32::try_from(limits.streams).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .handshake(stream);
+        Self { client, state: State::Beginning(beginning), leaving: false, spawn }
+    }
+
+    /// No further stream is served; those that are there may end.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+        if let State::Serving(connection) = &mut self.state {
+            connection.graceful_shutdown();
+        }
+    }
+}
+
+impl<S> Connection<S>
+where
+    S: FnMut(Pin<Box<dyn Future<Output = ()>>>) + Unpin,
+{
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(Request<RecvStream>, SendResponse<Bytes>)>> {
+        loop {
+            match &mut self.state {
+                State::Serving(connection) => {
+                    return connection.poll_accept(cx).map(|next| next.and_then(Result::ok));
+                }
+                State::Beginning(beginning) => match Pin::new(beginning).poll(cx) {
+                    Poll::Ready(Ok(mut connection)) => {
+                        if self.leaving {
+                            connection.graceful_shutdown();
+                        }
+                        self.state = State::Serving(connection);
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(None),
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+}
+
+impl<S> Future for Connection<S>
+where
+    S: FnMut(Pin<Box<dyn Future<Output = ()>>>) + Unpin,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            match this.poll_next(cx) {
+                Poll::Ready(Some((request, respond))) => {
+                    let stream = serve(this.client.clone(), request, respond);
+                    (this.spawn)(Box::pin(stream));
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// One request and its answer.
+async fn serve(client: Rc<Client>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let (head, body) = request.into_parts();
+    let expects = head.headers.contains_key(EXPECT) && !body.is_end_stream();
+    let expectation = expects.then(Rc::<Expectation>::default);
+    let body = (!body.is_end_stream()).then(|| Expected {
+        body: Arriving::new(body, &head.headers, Reason::ClientGone),
+        expectation: expectation.clone(),
+    });
+    let outcome = {
+        let mut exchange = pin!(Exchange::run(client.clone(), Rc::new(head), body));
+        poll_fn(|cx| {
+            let polled = exchange.as_mut().poll(cx);
+            if !client.passing.is_empty() {
+                pass_on(client.passing.take(), &mut respond, cx);
+            }
+            if let Some(expectation) = &expectation {
+                expectation.meet(polled.is_pending(), &mut respond, cx);
+            }
+            match polled {
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                // The client may take its request back.
+                Poll::Pending => respond.poll_reset(cx).map(|_| None),
+            }
+        })
+        .await
+    };
+    match outcome {
+        Some(Ok(response)) => answer(&client, response, respond).await,
+        // A filter wants the client to get nothing.
+        Some(Err(_)) => respond.send_reset(Code::INTERNAL_ERROR),
+        None => {}
+    }
+}
+
+/// Sends interim answers.
+#[cold]
+fn pass_on(
+    heads: impl IntoIterator<Item = response::Parts>,
+    respond: &mut SendResponse<Bytes>,
+    cx: &mut Context<'_>,
+) {
+    for head in heads {
+        // A stream that was reset takes nothing any more.
+        if respond.poll_reset(cx).is_pending() {
+            let _ = respond.send_informational(Response::from_parts(head, ()));
+        }
+    }
+}
+
+/// Sends the answer.
+async fn answer(client: &Client, response: Response<Outgoing>, mut respond: SendResponse<Bytes>) {
+    let (mut head, outgoing) = response.into_parts();
+    strip(&mut head.headers);
+    if !head.headers.contains_key(DATE) {
+        let local = &client.local;
+        let date = local.date.at(local.deadlines.guest().wall);
+        if let Ok(date) = HeaderValue::from_bytes(&date) {
+            head.headers.insert(DATE, date);
+        }
+    }
+    let is_over = outgoing.is_end_stream();
+    if let Some(length) = outgoing.size_hint().exact().filter(|_| !is_over) {
+        head.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    match respond.send_response(Response::from_parts(head, ()), is_over) {
+        Ok(_) if is_over => {}
+        Ok(stream) => {
+            let mut departing = Departing::new(stream, outgoing);
+            poll_fn(|cx| departing.poll(cx)).await;
+        }
+        Err(error) => {
+            tracing::debug!(%error, "an answer that HTTP/2 does not take");
+            respond.send_reset(Code::INTERNAL_ERROR);
+        }
+    }
+}
+
+/// What a client waits for that sent `expect: 100-continue` (RFC 9110, 10.1.1). Its body may be read by another task.
+#[derive(Default)]
+struct Expectation {
+    /// Its body is to be read.
+    is_due: Cell<bool>,
+    /// The task that answers.
+    answering: Cell<Option<Waker>>,
+}
+
+impl Expectation {
+    /// Says it once it is due. `may`: there is no answer yet.
+    fn meet(&self, may: bool, respond: &mut SendResponse<Bytes>, cx: &mut Context<'_>) {
+        self.answering.set(Some(cx.waker().clone()));
+        if self.is_due.take() && may {
+            let (mut head, ()) = Response::new(()).into_parts();
+            head.status = StatusCode::CONTINUE;
+            pass_on([head], respond, cx);
+        }
+    }
+}
+
+/// A body that its client may send only when it is told so.
+struct Expected {
+    body: Arriving,
+    expectation: Option<Rc<Expectation>>,
+}
+
+impl HttpBody for Expected {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        // A client that has sent something does not wait.
+        if let Some(expectation) = self.expectation.take()
+            && polled.is_pending()
+        {
+            expectation.is_due.set(true);
+            if let Some(task) = expectation.answering.take() {
+                task.wake();
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -93,9 +93,10 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
     let view = site.view.borrow().clone();
     let Some(listener) = view.listener(site.listener.get()) else { return };
     let limit = listener.spec.limits.connections.div_ceil(local.workers);
-    // Requests are told why they are refused; bytes can only be cut off.
-    let is_http = listener.spec.protocol.is_http();
-    if site.open.get() >= limit || (local.full.get() && !is_http) {
+    let (is_http, secure) = (listener.spec.protocol.is_http(), listener.tls.is_some());
+    // Requests are told why they are refused. Bytes can only be cut off, and to tell it by TLS would take a handshake and
+    // the memory that there is none of.
+    if site.open.get() >= limit || (local.full.get() && (secure || !is_http)) {
         listener.counters.of(local.shard.worker).refused.add(1);
         return;
     }
@@ -105,7 +106,6 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
     cells.open.add(1);
     site.open.set(site.open.get() + 1);
     local.connections.set(local.connections.get() + 1);
-    let secure = listener.tls.is_some();
     let (id, opened) = (local.connections.get(), local.deadlines.now());
     let entry = Entry { id, address, site: site.clone(), tls: secure, opened, speaks: None };
     let entry = local.clients.enter(entry);

@@ -159,6 +159,8 @@ pub(super) async fn answer(request: Request<Incoming>, way: Way, shown: &Rc<Show
 }
 
 fn find(path: &str) -> Option<&'static Endpoint> {
+    // As it is typed; its files are beside the page.
+    let path = if path == assets::PREFIX.trim_end_matches('/') { assets::PREFIX } else { path };
     ENDPOINTS.iter().find(|endpoint| match endpoint.path {
         "/" => path == "/",
         below if below.ends_with('/') => path.starts_with(below),
@@ -175,7 +177,9 @@ async fn done(
     Ok(match does {
         Does::Index => page_or_list(head),
         Does::Dashboard => {
-            let name = head.uri.path().strip_prefix(assets::PREFIX).unwrap_or_default();
+            let Some(name) = head.uri.path().strip_prefix(assets::PREFIX) else {
+                return Ok(to_dashboard(StatusCode::MOVED_PERMANENTLY));
+            };
             assets::answer(name, &head.headers)
                 .unwrap_or_else(|| text(StatusCode::NOT_FOUND, "no such file\n"))
         }
@@ -252,7 +256,11 @@ fn page_or_list(head: &Parts) -> Response<AdminBody> {
     if !accepts(head, "text/html") {
         return text(StatusCode::OK, index());
     }
-    let mut moved = text(StatusCode::FOUND, "the dashboard is at /dashboard/\n");
+    to_dashboard(StatusCode::FOUND)
+}
+
+fn to_dashboard(status: StatusCode) -> Response<AdminBody> {
+    let mut moved = text(status, "the dashboard is at /dashboard/\n");
     moved.headers_mut().insert(LOCATION, HeaderValue::from_static(assets::PREFIX));
     moved
 }
@@ -319,6 +327,7 @@ mod tests {
     fn paths_are_told_apart() {
         let path = |path: &str| find(path).map(|endpoint| endpoint.path);
         assert_eq!(path("/"), Some("/"));
+        assert_eq!(path("/dashboard"), Some("/dashboard/"));
         assert_eq!(path("/dashboard/views/graph.js"), Some("/dashboard/"));
         assert_eq!(path("/shared-data/a/b"), Some("/shared-data/"));
         assert_eq!((path("/stats"), path("/stats/"), path("/x")), (Some("/stats"), None, None));

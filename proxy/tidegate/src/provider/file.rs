@@ -76,17 +76,18 @@ fn text(path: &Path, files: &mut Files) -> io::Result<String> {
     // one when only the comments at its beginning are there.
     match text.trim().is_empty() {
         true => Err(io::Error::other("the file is empty")),
-        false if text.lines().all(says_nothing) => {
-            Err(io::Error::other("the file has nothing but comments (for an empty configuration write {})"))
-        }
+        false if text.lines().all(says_nothing) => Err(io::Error::other(
+            "the file has nothing but comments or null (for an empty configuration write {})",
+        )),
         false => Ok(text),
     }
 }
 
-/// Whether a line of YAML is blank, a comment, or the beginning of a document.
+/// Whether a line of YAML is blank, a comment, the beginning or end of a document, or null, which templates make of
+/// values that they were not given.
 fn says_nothing(line: &str) -> bool {
     let line = line.trim();
-    line.is_empty() || line.starts_with('#') || line == "---"
+    line.is_empty() || line.starts_with('#') || matches!(line, "---" | "..." | "null" | "~")
 }
 
 impl FileProvider {
@@ -264,9 +265,13 @@ mod tests {
         let scratch = Scratch::new("file-refused");
         let empty = scratch.write("empty.yaml", " \n");
         let comments = scratch.write("comments.yaml", "# The gateway of the shop.\n---\n\n  # Listeners\n");
-        for (path, why) in
-            [(empty, "empty"), (comments, "comments"), (scratch.path().join("gone.yaml"), "No such file")]
-        {
+        let null = scratch.write("null.yaml", "---\nnull\n...\n");
+        for (path, why) in [
+            (empty, "empty"),
+            (comments, "comments"),
+            (null, "or null"),
+            (scratch.path().join("gone.yaml"), "No such file"),
+        ] {
             let mut files = Files::default();
             let error = read(&path, &mut files).err().expect("refused").to_string();
             assert!(error.contains(why), "{error}");

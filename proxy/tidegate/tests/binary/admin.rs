@@ -299,4 +299,6 @@ fn the_dashboard_is_served_with_its_policy() {
         ask(gateway.admin, &format!("GET /dashboard/ HTTP/1.1\r\nhost: localhost\r\nif-none-match: {tag}"));
     assert!(head.starts_with("http/1.1 304"), "{head}");
     assert_eq!(gateway.admin("/dashboard/../Cargo.toml").0, 404);
+    let (head, _) = ask(gateway.admin, "GET /dashboard HTTP/1.1\r\nhost: localhost");
+    assert!(head.starts_with("http/1.1 301") && head.contains("location: /dashboard/\r\n"), "{head}");
 }

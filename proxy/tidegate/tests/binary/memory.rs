@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use tidegate_testkit::{Answer, Connection, Gate, ScriptedUpstream, Step};
+use tidegate_testkit::{Answer, Authority, Connection, Gate, RawClient, ScriptedUpstream, Step};
 
 use crate::process::{Folder, Gateway};
 
@@ -59,6 +59,58 @@ fn a_limit_holds_for_what_is_new() {
     folder.write("a.yaml", configuration("100%", &address));
     gateway.wait("memory is free again");
     assert_eq!(gateway.get("/"), (200, "ok".to_owned()));
+}
+
+/// A handshake would take memory that there is none of. What is open already is told why it is refused.
+#[test]
+fn tls_is_turned_away_before_its_handshake() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["gateway.test"]);
+    let folder = Folder::new("memory-tls");
+    folder.write("own.pem", &certificate.cert);
+    folder.write("own.key", &certificate.key);
+    let write = |limit: &str| {
+        folder.write(
+            "a.yaml",
+            format!(
+                "
+admin: {{ address: 127.0.0.1:0 }}
+workers: 1
+limits: {{ memory: {limit} }}
+listeners:
+  - {{ name: web, address: 127.0.0.1:0, protocol: https, tls: {{ certificates: [{{ cert: own.pem, key: own.key }}] }} }}
+routes: [{{ name: all, rules: [{{ respond: {{ status: 204 }} }}] }}]
+"
+            ),
+        )
+    };
+    write("false");
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    let client = || RawClient::connect_tls(gateway.web, &authority, "gateway.test", &["http/1.1"]);
+    const GET: &str = "GET / HTTP/1.1\r\nhost: gateway.test\r\n\r\n";
+    let mut old = client().expect("it shakes hands");
+    assert_eq!(old.exchange(GET).status, 204);
+
+    write("16MiB");
+    gateway.wait("memory is used up");
+    let client = || RawClient::connect_tls(gateway.web, &authority, "gateway.test", &["http/1.1"]);
+    assert!(client().is_err(), "no handshake");
+    let (_, metrics) = gateway.admin("/metrics");
+    for line in [
+        "tidegate_connections_refused_total{listener=\"web\"} 1\n",
+        "tidegate_connections_total{listener=\"web\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line}");
+    }
+    let failures =
+        |line: &&str| line.starts_with("tidegate_handshake_failures_total{") && !line.ends_with(" 0");
+    assert_eq!(metrics.lines().find(failures), None, "no handshake has begun");
+    assert_eq!(old.exchange(GET).status, 503);
+
+    write("100%");
+    gateway.wait("memory is free again");
+    let client = || RawClient::connect_tls(gateway.web, &authority, "gateway.test", &["http/1.1"]);
+    assert_eq!(client().expect("it shakes hands").exchange(GET).status, 204);
 }
 
 #[test]

@@ -75,11 +75,27 @@ fn a_file_of_comments_is_half_written() {
     let folder = Folder::new("reload-comments");
     folder.write("a.yaml", configuration("one"));
     let mut gateway = Gateway::start(&folder, "a.yaml");
-    folder.write("a.yaml", "# The gateway of the shop.\n");
-    gateway.wait("configuration rejected");
-    assert_eq!(gateway.get("/").1, "one");
-    let message = gateway.config()["rejected"]["problems"][0]["message"].to_string();
-    assert!(message.contains("nothing but comments"), "{message}");
+    for text in ["# The gateway of the shop.\n", "null\n"] {
+        folder.write("a.yaml", text);
+        gateway.wait("configuration rejected");
+        assert_eq!(gateway.get("/").1, "one");
+        let message = gateway.config()["rejected"]["problems"][0]["message"].to_string();
+        assert!(message.contains("nothing but comments"), "{message}");
+        folder.write("a.yaml", configuration("two"));
+        gateway.wait("configuration live on all workers");
+        folder.write("a.yaml", configuration("one"));
+        gateway.wait("configuration live on all workers");
+    }
+}
+
+/// It is what was written, and hardly what was wanted.
+#[test]
+fn a_configuration_without_listeners_is_warned_about() {
+    let folder = Folder::new("reload-nothing");
+    folder.write("a.yaml", configuration("one"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    folder.write("a.yaml", "{ admin: { address: 127.0.0.1:0 } }\n");
+    gateway.wait("a.yaml:1: warning: there is no listener, so nothing is served");
 }
 
 /// Whoever opens a pipe waits for its writer, and with it every later change.

@@ -117,6 +117,7 @@ impl Http1 {
 
     /// Keeps no more memory than an idle connection needs.
     pub(crate) fn rest(&mut self) {
+        self.inlet.rest();
         if self.buffer.capacity() > READ {
             self.buffer = BytesMut::new();
         }

@@ -1,5 +1,6 @@
 //! Bytes on their way in: how much of a connection is read at once.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -15,6 +16,14 @@ const BULK: usize = 64 * 1024;
 /// The same, of a connection that fills what it is given: a body in few large pieces costs the system a third less than in
 /// many, as each of them wakes the other side.
 const MOST: usize = 256 * 1024;
+/// Bytes beyond [`BULK`] that all connections of a worker may read at once together. What was read stays until the other
+/// side has taken it, and there may be thousands who take their time.
+const BEYOND: usize = 16 * 1024 * 1024;
+
+thread_local! {
+    /// What this worker has left of [`BEYOND`].
+    static LEFT: Cell<usize> = const { Cell::new(BEYOND) };
+}
 
 /// See the module.
 pub(crate) struct Inlet {
@@ -47,13 +56,36 @@ impl Inlet {
         Poll::Ready(Ok(read))
     }
 
-    /// More is read at once where that much comes, and less again where it does not.
+    /// Nothing is known of what will come next.
+    pub(crate) fn rest(&mut self) {
+        if self.bulk > BULK {
+            self.read_at_once(BULK);
+        }
+    }
+
+    /// More is read at once where that much comes and the worker can bear it, and less again where it does not come.
     fn adapt(&mut self, read: usize, room: usize) {
         if read == room {
-            self.bulk = (self.bulk * 2).min(MOST);
+            self.read_at_once((self.bulk * 2).min(MOST));
         } else if read < self.bulk / 4 {
-            self.bulk = (self.bulk / 2).max(BULK);
+            self.read_at_once((self.bulk / 2).max(BULK));
         }
+    }
+
+    fn read_at_once(&mut self, bulk: usize) {
+        LEFT.with(|left| {
+            let free = left.get() + (self.bulk - BULK);
+            if let Some(rest) = free.checked_sub(bulk - BULK) {
+                left.set(rest);
+                self.bulk = bulk;
+            }
+        });
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.rest();
     }
 }
 
@@ -103,6 +135,24 @@ mod tests {
         assert_eq!(rooms(inlet, usize::MAX, u64::MAX, 4), [64, 128, 256, 256]);
         // Of a body that comes slowly no large piece is expected.
         assert_eq!(rooms(inlet, 1000, u64::MAX, 4), [256, 128, 64, 64]);
+    }
+
+    #[test]
+    fn what_thousands_read_at_once_is_bounded_together() {
+        let mut all: Vec<Inlet> = (0..1000).map(|_| Inlet::new()).collect();
+        let largest = |inlet: &mut Inlet| rooms(inlet, usize::MAX, u64::MAX, 3).last().copied();
+        let sum: usize = all.iter_mut().filter_map(largest).sum();
+        assert_eq!(sum, 1000 * 64 + BEYOND / 1024, "in KiB");
+        // Whoever does not fill it, rests or goes leaves it to others.
+        let mut next = Inlet::new();
+        assert_eq!(rooms(&mut next, usize::MAX, u64::MAX, 3), [64, 64, 64]);
+        rooms(&mut all[0], 1000, u64::MAX, 2);
+        assert_eq!(rooms(&mut next, usize::MAX, u64::MAX, 3), [64, 128, 256]);
+        next.rest();
+        assert_eq!(largest(&mut all[999]), Some(256));
+        drop(all);
+        let mut others: Vec<Inlet> = (0..80).map(|_| Inlet::new()).collect();
+        assert!(others.iter_mut().all(|inlet| largest(inlet) == Some(256)));
     }
 
     #[test]

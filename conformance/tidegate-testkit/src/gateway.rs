@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidegate_config::plan::{self, ModuleSource, Plan};
 use tidegate_config::{Secrets, SourceText};
 use tidegate_proxy::{
-    Assets, Form, Gateway, GatewayOptions, GenerationUse, ModuleUse, Page, ReleaseOrder, ReleaseUse, Server,
-    Snapshot, plugin_spec,
+    Assets, Form, Gateway, GatewayOptions, GenerationUse, Loads, ModuleUse, Page, ReleaseOrder, ReleaseUse,
+    Server, Snapshot, Stats, plugin_spec,
 };
 use tidegate_wasm::{Engine, EngineOptions, Instance, MetricValue, Module, Now, Plugin, Shared};
 
@@ -140,6 +140,11 @@ impl TestGateway {
         let mut page = Page::new(form);
         self.gateway.metrics(&mut page);
         page.into_text()
+    }
+
+    /// What is counted, as the dashboard is told.
+    pub fn stats(&self) -> Stats {
+        self.gateway.stats(&Loads::default())
     }
 
     /// Pushes the data plane's metrics where the configuration says.

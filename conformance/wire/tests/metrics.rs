@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_testkit::{Authority, RawClient, ScriptedUpstream, TestGateway, fill};
+use tidegate_testkit::{Authority, ByteServer, RawClient, ScriptedUpstream, TestGateway, fill};
 
 const YAML: &str = "
 listeners:
@@ -124,4 +124,46 @@ fn what_clients_send_makes_no_series() {
     }
     gateway.wait("all to be over", over(100.0));
     assert_eq!(gateway.metrics().lines().count(), before);
+}
+
+#[test]
+fn by_which_listener_requests_and_connections_come_to_a_route_is_counted() {
+    let (up, bytes) = (ScriptedUpstream::plain(), ByteServer::start());
+    let yaml = fill(
+        "
+workers: 2
+listeners:
+  - { name: a, address: 127.0.0.1:0, protocol: http }
+  - { name: b, address: 127.0.0.1:0, protocol: http }
+  - { name: raw, address: 127.0.0.1:0, protocol: tcp }
+routes:
+  - name: shop
+    listeners: [a, b]
+    rules:
+      - { matches: [{ path: { prefix: /moved } }], redirect: { hostname: other.test } }
+      - { matches: [{ path: { prefix: /lost } }], forward: [{ upstream: lost }] }
+      - { forward: [{ upstream: up }] }
+  - { name: bytes, listeners: [raw], rules: [{ forward: [{ upstream: bytes }] }] }
+upstreams: { up: { servers: ['${up}'] }, lost: { servers: ['127.0.0.1:1'] }, bytes: { servers: ['${bytes}'] } }
+",
+        &[("up", &up.address()), ("bytes", &bytes.address())],
+    );
+    let gateway = TestGateway::start(&yaml);
+    for (listener, path, times) in [("a", "/", 5), ("a", "/lost", 1), ("b", "/", 2), ("b", "/moved", 3)] {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\n\r\n");
+        let mut client = RawClient::connect(gateway.address(listener));
+        (0..times).for_each(|_| drop(client.exchange(&*request)));
+    }
+    let _open = (RawClient::connect(gateway.address("raw")), bytes.accept());
+    let told = |gateway: &TestGateway| {
+        let stats = gateway.stats();
+        let came =
+            stats.arrivals.iter().map(|a| format!("{} {} {} {}", a.listener, a.route, a.requests, a.errors));
+        let went =
+            stats.edges.iter().map(|e| format!("{} {} {} {}", e.route, e.upstream, e.requests, e.errors));
+        came.chain(went).collect::<Vec<_>>()
+    };
+    let expected =
+        ["a shop 6 1", "b shop 5 0", "raw bytes 1 0", "bytes bytes 1 0", "shop lost 1 1", "shop up 7 0"];
+    gateway.wait("all to be counted", |gateway| told(gateway) == expected);
 }

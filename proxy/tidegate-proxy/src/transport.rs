@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -24,29 +24,50 @@ pub(crate) enum Transport {
     Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
-/// What happened on a stream, for the task that owns its connection. Atomics only because hyper wants its streams to be
-/// `Send`.
+/// What has passed a stream, for the task that owns its connection and for those who ask what there is. Atomics only because
+/// hyper wants its streams to be `Send`: one thread writes and reads them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pulse(Arc<Flags>);
+pub(crate) struct Pulse(Arc<Passed>);
 
+/// Bytes, inside TLS.
 #[derive(Debug, Default)]
-struct Flags {
-    moved: AtomicBool,
+struct Passed {
+    read: AtomicU64,
+    written: AtomicU64,
+    /// The sum of both when somebody last asked whether it had changed.
+    seen: AtomicU64,
 }
 
 impl Pulse {
     /// Whether a byte has gone either way since this was last asked.
     pub(crate) fn take_moved(&self) -> bool {
-        self.0.moved.swap(false, Ordering::Relaxed)
+        let sum = self.read().wrapping_add(self.written());
+        let moved = self.0.seen.load(Ordering::Relaxed) != sum;
+        if moved {
+            self.0.seen.store(sum, Ordering::Relaxed);
+        }
+        moved
     }
 
-    fn beat(&self) {
-        self.0.moved.store(true, Ordering::Relaxed);
+    /// Bytes that the other end has sent.
+    pub(crate) fn read(&self) -> u64 {
+        self.0.read.load(Ordering::Relaxed)
     }
 
+    /// Bytes that it was sent.
+    pub(crate) fn written(&self) -> u64 {
+        self.0.written.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn reads(&self, bytes: usize) {
+        self.0.read.store(self.read().wrapping_add(bytes as u64), Ordering::Relaxed);
+    }
+
+    #[inline]
     fn wrote(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if polled.is_ready() {
-            self.beat();
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.0.written.store(self.written().wrapping_add(bytes as u64), Ordering::Relaxed);
         }
         polled
     }
@@ -68,6 +89,7 @@ impl Stream {
 
     /// `bytes` were read and are to be read once more.
     pub(crate) fn read_again(&mut self, bytes: &[u8]) {
+        self.pulse.reads(bytes.len().wrapping_neg());
         self.ahead.splice(..0, bytes.iter().copied());
     }
 
@@ -140,7 +162,7 @@ impl AsyncRead for Stream {
             let rest = this.ahead.split_off(n);
             buf.put_slice(&this.ahead);
             this.ahead = rest;
-            this.pulse.beat();
+            this.pulse.reads(n);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -149,9 +171,7 @@ impl AsyncRead for Stream {
             Transport::Server(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Client(stream) => Pin::new(stream).poll_read(cx, buf),
         };
-        if buf.filled().len() > before {
-            this.pulse.beat();
-        }
+        this.pulse.reads(buf.filled().len() - before);
         polled
     }
 }

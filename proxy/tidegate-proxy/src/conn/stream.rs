@@ -28,8 +28,8 @@ const ATTEMPTS: u32 = 16;
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(client: Rc<Client>, transport: Transport) {
-    let _speaking = Speaking::begin(&client, BYTES);
     let stream = Stream::new(transport, Vec::new());
+    let _speaking = Speaking::begin(&client, BYTES, &stream);
     let mut record = Record::begin(client, &stream);
     let end = run(&mut record, stream).await;
     record.ended(end);

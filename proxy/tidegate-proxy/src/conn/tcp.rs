@@ -43,7 +43,7 @@ pub(crate) async fn serve(client: Rc<Client>, transport: Transport, http2: Optio
     let Some((stream, http2)) = begun else { return };
     // HTTP/2 has said its preface: from here on it is between requests.
     let phase = if http2 { Phase::Idle } else { Phase::Fresh };
-    let _speaking = Speaking::begin(&client, if http2 { HTTP2 } else { HTTP1 });
+    let _speaking = Speaking::begin(&client, if http2 { HTTP2 } else { HTTP1 }, &stream);
     let watch = Watch::new(client, deadline, stream.pulse(), terms.timeouts, phase);
     if http2 {
         Box::pin(serve_http2(stream, watch, terms.limits)).await;
@@ -62,8 +62,8 @@ pub(super) const BYTES: usize = 2;
 
 impl Speaking {
     /// It speaks this protocol.
-    pub(super) fn begin(client: &Rc<Client>, protocol: usize) -> Self {
-        client.local.clients.speaks(client, protocol);
+    pub(super) fn begin(client: &Rc<Client>, protocol: usize, stream: &Stream) -> Self {
+        client.local.clients.speaks(client, protocol, stream.pulse());
         let cells = client.cells();
         for counters in [&cells.protocols, &cells.speaking] {
             if let Some(counter) = counters.get(protocol) {

@@ -33,10 +33,9 @@ pub(crate) fn count(record: &Record, took: Duration) {
         let cells = rule.counters.of(worker);
         cells.traffic.note_at(&end, place);
         cells.traffic.bytes(received, record.sent);
-        if let Some(pool) = pool {
-            let failed = end.reason.is_some() || end.class == CLASSES.len() - 1;
-            cells.targets.note(pool.cluster.counters.id(), failed);
-        }
+        let failed = end.reason.is_some() || end.class == CLASSES.len() - 1;
+        let upstream = pool.map_or(0, |pool| pool.cluster.counters.id());
+        cells.targets.note(record.client.counters.id(), upstream, failed);
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Stats {
     pub upstreams: Vec<UpstreamStats>,
     /// Which route called which upstream.
     pub edges: Vec<Edge>,
+    /// By which listener requests came to which route; other gateways of earlier versions do not tell.
+    #[serde(default)]
+    pub arrivals: Vec<Arrival>,
     /// By name.
     pub plugins: Vec<PluginStats>,
     /// Versions of plugins that are held.
@@ -185,6 +188,20 @@ pub struct Edge {
     pub errors: u64,
 }
 
+/// Requests, or forwarded connections, of a route that came by a listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Arrival {
+    /// The listener's name.
+    pub listener: String,
+    /// The route's.
+    pub route: String,
+    /// How many.
+    pub requests: u64,
+    /// Those answered 5xx or not at all.
+    pub errors: u64,
+}
+
 /// A plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -290,12 +307,14 @@ impl Gateway {
 
 fn collect(counted: &Counted<'_>) -> Stats {
     let Counted { snapshot, generation, workers, generations, modules, loads, .. } = counted;
+    let (by_upstream, by_listener) = pairs(snapshot);
     let mut stats = Stats {
         generation: *generation,
         workers: *workers,
         routes: routes(snapshot),
         upstreams: upstreams(snapshot, loads),
-        edges: edges(snapshot),
+        edges: edges(by_upstream),
+        arrivals: arrivals(by_listener),
         plugins: plugins(snapshot),
         modules: modules.iter().map(module).collect(),
         generations: generations.iter().map(generation_stats).collect(),
@@ -417,32 +436,56 @@ fn upstreams(snapshot: &Snapshot, loads: &Loads) -> Vec<UpstreamStats> {
     snapshot.clusters.iter().map(one).collect()
 }
 
-fn edges(snapshot: &Snapshot) -> Vec<Edge> {
-    let names: BTreeMap<u64, &str> =
+/// Sums of requests and failures by two names.
+type Pairs<'a> = BTreeMap<(&'a str, &'a str), (u64, u64)>;
+
+/// By route and upstream; by listener and route.
+fn pairs(snapshot: &Snapshot) -> (Pairs<'_>, Pairs<'_>) {
+    let upstreams: BTreeMap<u64, &str> =
         snapshot.clusters.iter().map(|cluster| (cluster.counters.id(), cluster.spec.name.as_str())).collect();
-    let mut edges: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
+    let listeners: BTreeMap<u64, &str> =
+        snapshot.listeners.iter().map(|one| (one.counters.id(), one.spec.name.as_str())).collect();
+    let (mut edges, mut arrivals) = (Pairs::new(), Pairs::new());
     let mut seen: Option<&str> = None;
     for rule in &snapshot.rules {
         // The rules of a route stand together and have the same counters.
         if seen.replace(&rule.route) == Some(&*rule.route) {
             continue;
         }
-        for target in rule.counters.iter().flat_map(|cells| cells.targets.read()) {
-            let (upstream, requests, errors) = target;
-            // One that is gone is not shown any more.
-            let Some(name) = names.get(&upstream) else { continue };
-            let sum = edges.entry((&rule.route, name)).or_default();
-            sum.0 += requests;
-            sum.1 += errors;
+        for went in rule.counters.iter().flat_map(|cells| cells.targets.read()) {
+            let add = |sum: &mut (u64, u64)| {
+                *sum = (sum.0 + went.requests, sum.1 + went.failures);
+            };
+            // What is gone is not shown any more.
+            if let Some(name) = upstreams.get(&went.upstream) {
+                add(edges.entry((&rule.route, name)).or_default());
+            }
+            if let Some(name) = listeners.get(&went.listener) {
+                add(arrivals.entry((name, &rule.route)).or_default());
+            }
         }
     }
+    (edges, arrivals)
+}
+
+fn edges(pairs: Pairs<'_>) -> Vec<Edge> {
     let edge = |((route, upstream), (requests, errors)): ((&str, &str), _)| Edge {
         route: route.to_owned(),
         upstream: upstream.to_owned(),
         requests,
         errors,
     };
-    edges.into_iter().map(edge).collect()
+    pairs.into_iter().map(edge).collect()
+}
+
+fn arrivals(pairs: Pairs<'_>) -> Vec<Arrival> {
+    let arrival = |((listener, route), (requests, errors)): ((&str, &str), _)| Arrival {
+        listener: listener.to_owned(),
+        route: route.to_owned(),
+        requests,
+        errors,
+    };
+    pairs.into_iter().map(arrival).collect()
 }
 
 fn plugins(snapshot: &Snapshot) -> Vec<PluginStats> {

@@ -1,5 +1,5 @@
 //! The connections of clients to one worker, for those who ask what there is. Each is entered when it is accepted and taken
-//! out at its end; requests do nothing for that.
+//! out at its end; requests do nothing for that. Bytes are those of its stream, which counts them to see that something moves.
 
 use std::cell::RefCell;
 use std::collections::BinaryHeap;
@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::local::{Client, Site};
 use crate::shared::PROTOCOLS;
+use crate::transport::Pulse;
 
 /// Which connections are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +43,10 @@ pub struct ConnectionUse {
     pub requests: u32,
     /// Of these, those that are not over.
     pub active: u32,
+    /// Bytes that the client has sent, inside TLS.
+    pub received: u64,
+    /// Bytes that it was sent.
+    pub sent: u64,
     /// The worker that serves it.
     pub worker: usize,
     /// Of no other connection of this worker; greater than those of all before it.
@@ -61,7 +66,15 @@ pub(crate) struct Entry {
     /// On the worker's clock.
     pub(crate) opened: Duration,
     /// What it speaks, once that is known.
-    pub(crate) speaks: Option<(usize, Weak<Client>)>,
+    pub(crate) speaks: Option<Speaks>,
+}
+
+/// What a connection speaks.
+pub(crate) struct Speaks {
+    /// One of [`PROTOCOLS`].
+    protocol: usize,
+    client: Weak<Client>,
+    pulse: Pulse,
 }
 
 impl Clients {
@@ -71,9 +84,9 @@ impl Clients {
     }
 
     /// It speaks one of [`PROTOCOLS`].
-    pub(crate) fn speaks(&self, client: &Rc<Client>, protocol: usize) {
+    pub(crate) fn speaks(&self, client: &Rc<Client>, protocol: usize, pulse: Pulse) {
         if let Some(entry) = self.0.borrow_mut().get_mut(client.entry) {
-            entry.speaks = Some((protocol, Rc::downgrade(client)));
+            entry.speaks = Some(Speaks { protocol, client: Rc::downgrade(client), pulse });
         }
     }
 
@@ -132,17 +145,21 @@ fn first(
 
 impl Entry {
     fn told(&self, worker: usize, now: Duration) -> ConnectionUse {
-        let client = self.speaks.as_ref().and_then(|(_, client)| client.upgrade());
+        let speaks = self.speaks.as_ref();
+        let client = speaks.and_then(|speaks| speaks.client.upgrade());
         let (requests, active) =
             client.map_or((0, 0), |client| (client.exchanges.begun(), client.exchanges.active()));
+        let (received, sent) = speaks.map_or((0, 0), |speaks| (speaks.pulse.read(), speaks.pulse.written()));
         ConnectionUse {
             client: self.address,
             listener: self.site.name(),
-            protocol: self.speaks.as_ref().and_then(|(protocol, _)| PROTOCOLS.get(*protocol).copied()),
+            protocol: speaks.and_then(|speaks| PROTOCOLS.get(speaks.protocol).copied()),
             tls: self.tls,
             age_seconds: now.saturating_sub(self.opened).as_secs_f64(),
             requests,
             active,
+            received,
+            sent,
             worker,
             id: self.id,
         }

@@ -173,39 +173,58 @@ impl Exemplars {
     }
 }
 
-/// Where the requests of one route went: a place for each upstream, the first few of them.
+/// Where the requests of one route came from and went: a place for each pair of listener and upstream, the first few of them.
 #[derive(Debug, Default)]
 pub(crate) struct Targets {
     places: [Target; MOST_TARGETS],
 }
 
-/// Upstreams of a route that are counted each; the tables of filters may name more.
-const MOST_TARGETS: usize = 16;
+/// Pairs of a route that are counted each; the tables of filters may name more.
+const MOST_TARGETS: usize = 32;
 
 #[derive(Debug, Default)]
 struct Target {
-    /// [`PerWorker::id`] of the upstream's counters; 0: nothing here yet.
-    upstream: Counter,
+    /// The ids of both; 0: nothing here yet.
+    pair: Counter,
     requests: Counter,
     failures: Counter,
 }
 
+/// What is told of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Went {
+    /// [`PerWorker::id`] of the listener's counters.
+    pub(crate) listener: u64,
+    /// The same of the upstream's; 0: the request went to none.
+    pub(crate) upstream: u64,
+    pub(crate) requests: u64,
+    pub(crate) failures: u64,
+}
+
+/// Bits of an id in a pair.
+const ID: u32 = 32;
+
 impl Targets {
-    /// A request went to this upstream.
-    pub(crate) fn note(&self, upstream: u64, failed: bool) {
-        let here =
-            |target: &&Target| matches!(target.upstream.value(), known if known == upstream || known == 0);
+    /// A request of this listener went to this upstream, 0 for none.
+    pub(crate) fn note(&self, listener: u64, upstream: u64, failed: bool) {
+        let pair = listener << ID | upstream;
+        let here = |target: &&Target| matches!(target.pair.value(), known if known == pair || known == 0);
         if let Some(target) = self.places.iter().find(here) {
-            target.upstream.set(upstream);
+            target.pair.set(pair);
             target.requests.add(1);
             target.failures.add(u64::from(failed));
         }
     }
 
-    /// Upstream, requests, failures.
-    pub(crate) fn read(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
-        let used = self.places.iter().take_while(|target| target.upstream.value() != 0);
-        used.map(|target| (target.upstream.value(), target.requests.value(), target.failures.value()))
+    /// All pairs so far.
+    pub(crate) fn read(&self) -> impl Iterator<Item = Went> + '_ {
+        let used = self.places.iter().take_while(|target| target.pair.value() != 0);
+        used.map(|target| Went {
+            listener: target.pair.value() >> ID,
+            upstream: target.pair.value() & ((1 << ID) - 1),
+            requests: target.requests.value(),
+            failures: target.failures.value(),
+        })
     }
 }
 
@@ -237,12 +256,16 @@ mod tests {
     #[test]
     fn targets_are_counted_apart() {
         let targets = Targets::default();
-        for upstream in 1..=20 {
-            targets.note(upstream, upstream == 3);
+        for upstream in 0..20 {
+            targets.note(7, upstream, upstream == 3);
         }
-        targets.note(3, false);
+        targets.note(7, 3, false);
+        for upstream in 0..20 {
+            targets.note(8, upstream, true);
+        }
         let read: Vec<_> = targets.read().collect();
         assert_eq!(read.len(), MOST_TARGETS);
-        assert_eq!(read.get(2), Some(&(3, 2, 1)));
+        let went = |listener, upstream, requests| Went { listener, upstream, requests, failures: 1 };
+        assert_eq!((read.get(3), read.get(20)), (Some(&went(7, 3, 2)), Some(&went(8, 0, 1))));
     }
 }

@@ -38,20 +38,16 @@ function parts(own, { now, before, seconds }) {
   const id = (kind, name) => `${own}/${kind}/${name}`;
   const nodes = [], edges = [];
   for (const listener of now.listeners) nodes.push({ id: id("l", listener.name), column: 0, name: listener.name, detail: listener.addresses[0] ?? "", addresses: listener.addresses });
-  const arrived = new Map(now.listeners.map((listener) => {
-    const old = earlier(before.listeners, listener, "name");
-    return [listener.name, grown(listener.requests, old?.requests) + grown(listener.connections.total, old?.connections.total) / 1e6];
-  }));
+  const pair = (one) => JSON.stringify([one.listener, one.route]);
+  // Gateways of earlier versions do not tell.
+  const [came, earlierCame] = [now, before].map((stats) => new Map((stats.arrivals ?? []).map((one) => [pair(one), one])));
   for (const route of now.routes) {
-    const old = earlier(before.routes, route, "name");
-    const counts = route.classes.map((count, index) => grown(count, old?.classes[index]));
-    const rate = (sum(counts) + grown(route.connections, old?.connections)) / seconds;
     nodes.push({ id: id("r", route.name), column: 1, name: route.name, detail: "" });
-    // Which listener a route's request came by is not counted: it is shared out as the listeners are used.
-    const all = sum(route.listeners.map((listener) => arrived.get(listener) ?? 0));
     for (const listener of route.listeners) {
-      const share = all > 0 ? (arrived.get(listener) ?? 0) / all : 0;
-      edges.push({ from: id("l", listener), to: id("r", route.name), rate: rate * share, errors: (counts[4] / seconds) * share });
+      const key = pair({ listener, route: route.name });
+      const [one, old] = [came.get(key), earlierCame.get(key)];
+      const by = (what) => (one ? grown(one[what], old?.[what]) / seconds : 0);
+      edges.push({ from: id("l", listener), to: id("r", route.name), rate: by("requests"), errors: by("errors") });
     }
   }
   for (const edge of now.edges) {

@@ -69,7 +69,9 @@ pub(super) enum Part {
 pub(super) async fn part(shown: &Shown, part: Part) -> Value {
     let stats = shown.gateway.stats(&shown.gateway.loads().await);
     match part {
-        Part::Routes => json!({ "routes": stats.routes, "edges": stats.edges }),
+        Part::Routes => {
+            json!({ "routes": stats.routes, "edges": stats.edges, "arrivals": stats.arrivals })
+        }
         Part::Upstreams => json!({ "upstreams": stats.upstreams }),
         Part::Plugins => json!({ "plugins": stats.plugins, "modules": stats.modules }),
     }

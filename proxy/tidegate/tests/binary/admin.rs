@@ -51,6 +51,8 @@ fn counters_of_routes_and_upstreams_are_told_in_one_piece() {
         stats["edges"],
         json!([{ "route": "shop", "upstream": "nobody", "requests": 1, "errors": 1 }])
     );
+    let arrived = json!([{ "listener": "web", "route": "shop", "requests": 4, "errors": 1 }]);
+    assert_eq!(stats["arrivals"], arrived);
     assert_eq!(stats["upstreams"][0]["servers"][0]["address"], "127.0.0.1:9");
     let counts = stats["latency"]["counts"].as_array().expect("a list");
     assert_eq!(counts.iter().filter_map(Value::as_u64).sum::<u64>(), 4);
@@ -110,6 +112,10 @@ fn connections_are_listed_and_requests_in_flight_counted_by_server() {
         assert_eq!(one["client"], address(client));
         assert_eq!((&one["requests"], &one["active"]), (&json!(requests), &json!(active)), "{one}");
         assert_eq!((&one["listener"], &one["protocol"]), (&json!("web"), &json!("http1")), "{one}");
+        // `first` asked twice for `/`, `second` once for `/gone` and has no answer yet.
+        let received = if active == 0 { 2 * "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".len() } else { 39 };
+        assert_eq!(one["received"], json!(received), "{one}");
+        assert_eq!(one["sent"].as_u64().is_some_and(|sent| sent > 100), active == 0, "{one}");
         assert_eq!((&one["tls"], one["ageSeconds"].is_f64()), (&json!(false), true), "{one}");
     }
     let oldest = told("/connections?order=oldest&limit=1&listener=web")["list"].clone();

@@ -136,6 +136,16 @@ impl Record {
     /// The server took the connection.
     pub(super) fn connected(&mut self) {
         self.connected_at = Some(self.client.local.deadlines.now());
+        self.went(false);
+    }
+
+    /// Counts where the connection came from and went, once that is known: it may last for days.
+    fn went(&self, failed: bool) {
+        let Some(rule) = self.rule.and_then(|rule| self.view.rule(rule)) else { return };
+        let pool = self.upstream.as_ref().and_then(|(upstream, _)| self.view.pools.get(*upstream));
+        let upstream = pool.map_or(0, |pool| pool.cluster.counters.id());
+        let cells = rule.counters.of(self.client.local.shard.worker);
+        cells.targets.note(self.client.counters.id(), upstream, failed);
     }
 
     /// The upstream's name and the server's address.
@@ -251,6 +261,9 @@ impl Drop for Record {
             if let Some(counter) = place.and_then(|place| shard.tcp.ends.get(place)) {
                 counter.add(1);
             }
+        }
+        if self.connected_at.is_none() {
+            self.went(true);
         }
         let view = self.view.clone();
         self.client.cells().traffic.bytes(self.received, self.sent);

@@ -64,7 +64,7 @@ fn use_everything(snapshot: &Snapshot) {
                 cells.traffic.bytes(123_456_789, 987_654_321);
             }
             for cluster in &snapshot.clusters {
-                cells.targets.note(cluster.counters.id(), true);
+                cells.targets.note(1, cluster.counters.id(), true);
                 let end = End { class: 1, reason: Some(3), took: Duration::from_millis(3), trace: None };
                 cluster.counters.of(worker).attempts.note(&end);
             }

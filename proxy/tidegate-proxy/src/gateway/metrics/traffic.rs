@@ -181,14 +181,14 @@ fn targets(page: &mut Page, snapshot: &Snapshot, http: &[&Rule]) {
     let mut rows: Vec<(&str, &str, u64, u64)> = Vec::new();
     for rule in http {
         let first = rows.len();
-        for (upstream, requests, failures) in rule.counters.iter().flat_map(|cells| cells.targets.read()) {
-            let Some(name) = names.get(&upstream) else { continue };
+        for went in rule.counters.iter().flat_map(|cells| cells.targets.read()) {
+            let Some(name) = names.get(&went.upstream) else { continue };
             match rows.iter_mut().skip(first).find(|row| row.1 == *name) {
                 Some(row) => {
-                    row.2 += requests;
-                    row.3 += failures;
+                    row.2 += went.requests;
+                    row.3 += went.failures;
                 }
-                None => rows.push((&rule.route, name, requests, failures)),
+                None => rows.push((&rule.route, name, went.requests, went.failures)),
             }
         }
     }

@@ -18,6 +18,7 @@ pub(crate) mod peer;
 pub(crate) mod pool;
 pub(crate) mod redis;
 pub(crate) mod replay;
+pub(crate) mod ring;
 pub(crate) mod roster;
 pub(crate) mod send;
 pub(crate) mod server;

@@ -392,8 +392,20 @@ fn cluster(
     let tls_for_bytes = tls.as_deref().map(tls::client_for_bytes);
     let roster = whole.unwrap_or_else(|| Arc::new(Roster::new(spec.health.as_ref())));
     let table = (spec.balance == plan::Balance::Maglev).then(Default::default);
+    let ring = (spec.balance == plan::Balance::RingHash).then(Default::default);
     let session = spec.balancing.session.as_ref();
     let session = session.map(|session| Session::build(session, session_key)).transpose();
     let session = session.map_err(BuildError::plan)?.map(Arc::new);
-    Ok(Arc::new(Cluster { spec, roster, table, session, tls, tls_for_bytes, identity, made_of, counters }))
+    Ok(Arc::new(Cluster {
+        spec,
+        roster,
+        table,
+        ring,
+        session,
+        tls,
+        tls_for_bytes,
+        identity,
+        made_of,
+        counters,
+    }))
 }

@@ -5,7 +5,6 @@ mod group;
 pub(crate) mod key;
 pub(crate) mod latency;
 mod random;
-mod ring;
 mod set;
 mod turns;
 mod why;
@@ -18,16 +17,18 @@ use std::time::Duration;
 use tidegate_config::plan::{Balance, Balancing};
 
 use crate::upstream::member::Member;
+use crate::upstream::ring::Ring;
 use crate::upstream::server::{Server, mixed};
 use crate::upstream::table;
 use group::{Group, Part, Terms};
 pub(crate) use random::Random;
-use ring::Ring;
 use set::Set;
 pub(crate) use why::Why;
 
 /// How often the next place of a table is looked at for a key, before any server is.
 const PROBES: u64 = 32;
+/// How many points of a ring are looked at for a key, before any server is.
+const STEPS: usize = 4096;
 /// The least share of its weight that a new server has.
 const LEAST: f64 = 0.1;
 /// How often a new server is passed over in a row.
@@ -75,7 +76,7 @@ pub(crate) struct Balancer {
     rules: Balancing,
     terms: Terms,
     group: RefCell<Group>,
-    ring: RefCell<Ring>,
+    ring: RefCell<Arc<Ring>>,
     table: RefCell<Arc<[u32]>>,
     random: Random,
     /// Servers that have not come to their whole share.
@@ -110,9 +111,6 @@ impl Balancer {
         if member.weight() > 0 {
             self.group.borrow_mut().add(member, &self.terms);
         }
-        if self.method == Balance::RingHash {
-            self.ring.borrow_mut().add(member);
-        }
     }
 
     /// What the list says of a server has changed.
@@ -127,11 +125,6 @@ impl Balancer {
             return self.add(member, since);
         }
         self.group.borrow_mut().weigh(member);
-        if self.method == Balance::RingHash && before.weight != after.weight {
-            let mut ring = self.ring.borrow_mut();
-            ring.remove(member);
-            ring.add(member);
-        }
     }
 
     /// A server has gone.
@@ -139,9 +132,6 @@ impl Balancer {
         self.begins(member, None);
         self.unwell.borrow_mut().retain(|known| known.id() != member.id());
         self.group.borrow_mut().remove(member);
-        if self.method == Balance::RingHash {
-            self.ring.borrow_mut().remove(member);
-        }
     }
 
     /// Whether a server can be used has changed.
@@ -158,6 +148,11 @@ impl Balancer {
     /// The places of keys, where a table decides.
     pub(crate) fn set_table(&self, table: Arc<[u32]>) {
         *self.table.borrow_mut() = table;
+    }
+
+    /// The same where a ring does.
+    pub(crate) fn set_ring(&self, ring: Arc<Ring>) {
+        *self.ring.borrow_mut() = ring;
     }
 
     fn begins(&self, member: &Member, since: Option<Duration>) {
@@ -317,10 +312,22 @@ impl Balancer {
             })
         };
         let find = |wanted: &dyn Fn(&Member) -> bool| match self.method {
-            Balance::RingHash => self.ring.borrow().from(key).find(|m| wanted(m)).cloned(),
-            _ => self.in_table(key, moment.slots, wanted).or_else(|| set.look(key, wanted).cloned()),
+            Balance::RingHash => self.on_ring(key, moment.slots, wanted),
+            _ => self.in_table(key, moment.slots, wanted),
         };
+        let find = |wanted: &dyn Fn(&Member) -> bool| find(wanted).or_else(|| set.look(key, wanted).cloned());
         find(&|m| wanted(m) && fits(m)).or_else(|| find(&wanted))
+    }
+
+    fn on_ring(
+        &self,
+        key: u64,
+        slots: &[Option<Rc<Member>>],
+        wanted: impl Fn(&Member) -> bool,
+    ) -> Option<Rc<Member>> {
+        let ring = self.ring.borrow();
+        let mut members = ring.from(key).take(STEPS).filter_map(|slot| slots.get(slot)?.as_ref());
+        members.find(|member| wanted(member)).cloned()
     }
 
     fn in_table(

@@ -7,6 +7,7 @@ use tidegate_config::plan;
 use tidegate_wasm::CertificateDetails;
 
 use crate::shared::UpstreamCounters;
+use crate::upstream::ring;
 use crate::upstream::roster::Roster;
 use crate::upstream::server::Server;
 use crate::upstream::session::Session;
@@ -21,6 +22,8 @@ pub(crate) struct Cluster {
     pub(crate) roster: Arc<Roster>,
     /// What keys they have, where a table says that.
     pub(crate) table: Option<table::Shared>,
+    /// The same, where a ring says it.
+    pub(crate) ring: Option<ring::Shared>,
     /// What keeps a client at one server.
     pub(crate) session: Option<Arc<Session>>,
     /// TLS towards the servers.
@@ -40,6 +43,9 @@ impl Cluster {
     pub(crate) fn settle(&self) {
         if let Some(table) = &self.table {
             table.catch_up(&self.roster, |server| self.has(server));
+        }
+        if let Some(ring) = &self.ring {
+            ring.catch_up(&self.roster, |server| self.has(server));
         }
     }
 

@@ -16,29 +16,32 @@ use crate::upstream::roster::Entry;
 use crate::upstream::server::{Identity, Server};
 
 /// See the module.
+// In this order: what picks look at is in one line of the cache with the counts of who holds it. Among ten thousand
+// servers each further line, and each pointer that is followed, is memory that no cache holds.
+#[repr(C)]
 pub(crate) struct Member {
+    /// Of its identity.
+    id: usize,
+    /// Of what the list says.
+    weight: Cell<u32>,
+    /// Requests in flight.
+    pub(crate) in_flight: Cell<u32>,
+    /// As the balancer knows it: it can be used.
+    well: Cell<bool>,
+    gone: Cell<bool>,
+    /// How long its answers take, where that counts.
+    pub(crate) latency: Latency,
     /// Who it is.
     pub(crate) identity: Arc<Identity>,
     /// What the list says of it.
     server: RefCell<Arc<Server>>,
-    /// Of its identity, and of what the list says: picks look at these, and among ten thousand servers each pointer that is
-    /// followed is memory that no cache holds.
-    id: usize,
-    weight: Cell<u32>,
-    /// Requests in flight.
-    pub(crate) in_flight: Cell<u32>,
     pub(crate) connections: Connections,
     /// Whether this worker leaves it out.
     pub(crate) ejection: ejection::State,
     /// What is counted for comparisons, where servers are compared.
     pub(crate) tally: Option<Arc<Tally>>,
-    /// How long its answers take, where that counts.
-    pub(crate) latency: Latency,
-    /// As the balancer knows it: it can be used.
-    well: Cell<bool>,
     /// Since when it comes to its whole share.
     young: Cell<Option<Duration>>,
-    gone: Cell<bool>,
 }
 
 impl Member {

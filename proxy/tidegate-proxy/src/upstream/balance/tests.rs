@@ -1,6 +1,7 @@
 //! Virtual time, fixed seeds.
 
 use super::*;
+use crate::upstream::ring::tests::ring_of;
 use crate::upstream::roster::Entry;
 use crate::upstream::server::{Cause, Identity};
 
@@ -37,27 +38,54 @@ fn members(weights: &[u32]) -> Vec<Rc<Member>> {
     members_of(weights.iter().map(|&weight| Server { weight, ..template() }))
 }
 
-fn balancer_with(method: Balance, rules: &Balancing, members: &[Rc<Member>]) -> Balancer {
-    let balancer = Balancer::new(method, rules, 7);
-    members.iter().for_each(|member| balancer.add(member, None));
-    balancer
+/// A balancer with its servers by slots; the ring has them all.
+struct All {
+    balancer: Balancer,
+    slots: Vec<Option<Rc<Member>>>,
 }
 
-fn balancer(method: Balance, members: &[Rc<Member>]) -> Balancer {
+impl std::ops::Deref for All {
+    type Target = Balancer;
+
+    fn deref(&self) -> &Balancer {
+        &self.balancer
+    }
+}
+
+impl All {
+    /// These are the servers of the ring, by slots.
+    fn settle(&self, slots: &[Option<Rc<Member>>]) {
+        let entry = |m: &Rc<Member>| Entry { identity: m.identity.clone(), server: m.server() };
+        let entries = slots.iter().enumerate().filter_map(|(slot, m)| Some((slot, entry(m.as_ref()?))));
+        self.balancer.set_ring(ring_of(entries));
+    }
+}
+
+fn balancer_with(method: Balance, rules: &Balancing, members: &[Rc<Member>]) -> All {
+    let balancer = Balancer::new(method, rules, 7);
+    members.iter().for_each(|member| balancer.add(member, None));
+    let all = All { balancer, slots: members.iter().cloned().map(Some).collect() };
+    if method == Balance::RingHash {
+        all.settle(&all.slots);
+    }
+    all
+}
+
+fn balancer(method: Balance, members: &[Rc<Member>]) -> All {
     balancer_with(method, &Balancing::default(), members)
 }
 
-fn pick_for(balancer: &Balancer, wish: &Wish<'_>, now: Duration) -> Picked {
-    let moment = Moment { now, requests: 0, slots: &[] };
+fn pick_for(balancer: &All, wish: &Wish<'_>, now: Duration) -> Picked {
+    let moment = Moment { now, requests: 0, slots: &balancer.slots };
     let allowed = |m: &Member| m.identity.is_usable() && !m.ejection.leaves_out(now);
     balancer.pick(wish, &moment, allowed).expect("has servers")
 }
 
-fn pick(balancer: &Balancer) -> usize {
+fn pick(balancer: &All) -> usize {
     pick_for(balancer, &Wish::default(), at(0)).member.id()
 }
 
-fn counts(balancer: &Balancer, picks: usize, n: usize) -> Vec<usize> {
+fn counts(balancer: &All, picks: usize, n: usize) -> Vec<usize> {
     let mut counts = vec![0; n];
     for _ in 0..picks {
         counts[pick(balancer) - 1] += 1;

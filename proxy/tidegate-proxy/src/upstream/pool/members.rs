@@ -27,6 +27,9 @@ impl Pool {
         if let Some(table) = &self.cluster.table {
             self.balancer.set_table(table.places());
         }
+        if let Some(ring) = &self.cluster.ring {
+            self.balancer.set_ring(ring.ring());
+        }
     }
 
     fn change(&self, slot: usize, entry: Option<Entry>, since: Option<Duration>) {

@@ -31,11 +31,7 @@ impl ByteServer {
     /// # Panics
     /// If there is no free port.
     pub fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-        // An accept that nobody connects for must end.
-        SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).expect("the system takes the option");
-        let address = listener.local_addr().expect("it is bound");
-        Self { listener, address }
+        Self::from(TcpListener::bind(("127.0.0.1", 0)).expect("a port is free"))
     }
 
     /// Where it listens.
@@ -76,6 +72,15 @@ impl ByteServer {
         let alone = self.listener.accept().is_err();
         socket.set_read_timeout(Some(PATIENCE)).expect("the system takes the option");
         alone
+    }
+}
+
+impl From<TcpListener> for ByteServer {
+    fn from(listener: TcpListener) -> Self {
+        // An accept that nobody connects for must end.
+        SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).expect("the system takes the option");
+        let address = listener.local_addr().expect("it is bound");
+        Self { listener, address }
     }
 }
 

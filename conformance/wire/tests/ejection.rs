@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidegate_testkit::{
-    Answer, ByteServer, Circuit, Gate, Nobody, RawClient, ScriptedUpstream, Step, TestGateway, fill,
+    Answer, Authority, ByteServer, Circuit, Gate, Nobody, RawClient, ScriptedUpstream, Step, TestGateway,
+    fill,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
@@ -139,6 +140,35 @@ upstreams: { up: { servers: ['${nobody}', '${up}'], balance: roundRobin, ejectio
     asked.read_to_end(&mut said).expect("it ends");
     assert_eq!(said, b"");
     gateway.wait("the server's return", |gateway| left_out(gateway) == 0.0);
+}
+
+/// The same over TLS: hands are shaken, by no protocol, as they are for a client.
+#[test]
+fn a_server_of_bytes_over_tls_that_refused_is_asked_by_a_handshake() {
+    let (authority, nobody, up) = (Authority::new(), Nobody::new(), ByteServer::start());
+    let certificate = authority.issue(&["up.test"]);
+    let yaml = fill(
+        "
+listeners: [{ name: db, address: '127.0.0.1:0', protocol: tcp }]
+routes: [{ name: db, listeners: [db], rules: [{ name: all, forward: [{ upstream: up }] }] }]
+upstreams:
+  up:
+    servers: ['${nobody}', '${up}']
+    tls: { serverName: up.test, ca: ca.pem }
+    balance: roundRobin
+    ejection: { refused: 1ms, time: 20ms }
+",
+        &[("nobody", &nobody.address()), ("up", &up.address())],
+    );
+    let gateway = TestGateway::start_with(&yaml, &[("ca.pem", authority.pem().as_bytes())]);
+    let _open = [(); 2]
+        .map(|()| (RawClient::connect(gateway.address("db")), up.accept_tls(&certificate, &["http/1.1"])));
+    assert_eq!(left_out(&gateway), 1.0);
+    let back = ByteServer::from(nobody.listen());
+    let (mut asked, agreed) = back.accept_tls(&certificate, &["h2", "http/1.1"]);
+    assert_eq!(agreed, None, "bytes are no HTTP");
+    gateway.wait("the server's return", |gateway| left_out(gateway) == 0.0);
+    assert_eq!(asked.drain().0, b"");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, request, response};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,11 @@ impl Destinations for Places {
 
     fn rule(&self, name: &str) -> Option<usize> {
         (name == "shop/first").then_some(5)
+    }
+
+    fn servers(&self, upstream: &str) -> Option<Vec<(SocketAddr, bool)>> {
+        let servers = [(([10, 0, 0, 3], 9000).into(), true), (([10, 0, 0, 4], 9000).into(), false)];
+        (upstream == "up").then(|| servers.to_vec())
     }
 }
 
@@ -183,6 +189,7 @@ pub(crate) fn wish(effect: &Effect) -> String {
         Effect::BreakOff { side: Side::Response, .. } => "break off response".to_owned(),
         Effect::SetUpstream { upstream, .. } => format!("upstream {upstream}"),
         Effect::SetRoute { rule, .. } => format!("rule {rule}"),
+        Effect::SetServer { address, .. } => format!("server {address}"),
         Effect::Foreign { token, stream, call } => {
             let by = if stream.is_some() { "stream" } else { "root" };
             format!("foreign {token} {call:?} by={by}")

@@ -347,6 +347,10 @@ impl Destinations for Names {
     fn rule(&self, name: &str) -> Option<usize> {
         self.upstream(name)
     }
+
+    fn servers(&self, _upstream: &str) -> Option<Vec<(SocketAddr, bool)>> {
+        None
+    }
 }
 
 /// The next message that waits, without its prefix.

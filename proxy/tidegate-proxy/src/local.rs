@@ -86,6 +86,8 @@ impl Drop for View {
 pub(crate) struct Names {
     pub(crate) route: Rc<str>,
     pub(crate) rule: Rc<str>,
+    /// The upstream of all of its requests, if it has but one.
+    pub(crate) upstream: Option<Rc<str>>,
 }
 
 impl View {
@@ -112,7 +114,11 @@ impl View {
                 })
             })
             .collect();
-        let names = |rule: &Rule| Names { route: (&*rule.route).into(), rule: (&*rule.name).into() };
+        let names = |rule: &Rule| Names {
+            route: (&*rule.route).into(),
+            rule: (&*rule.name).into(),
+            upstream: rule.action.upstream().and_then(|only| Some(pools.get(only)?.name.clone())),
+        };
         let names =
             if snapshot.plugins.is_empty() { Vec::new() } else { snapshot.rules.iter().map(names).collect() };
         let plugins: Vec<_> = snapshot

@@ -142,6 +142,14 @@ pub(crate) enum Action {
 }
 
 impl Action {
+    /// The upstream of all requests, if there is but one.
+    pub(crate) fn upstream(&self) -> Option<plan::UpstreamIndex> {
+        match self {
+            Self::Forward(targets) => targets.only(),
+            Self::Redirect(_) | Self::Respond { .. } => None,
+        }
+    }
+
     /// The answer of [`Action::Respond`].
     pub(crate) fn fixed(status: StatusCode, headers: &HeaderMap, body: &bytes::Bytes) -> Reply {
         Reply { status, headers: headers.clone(), body: body.clone(), details: String::new() }

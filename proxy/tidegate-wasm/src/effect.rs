@@ -3,6 +3,7 @@
 use crate::{GrpcCall, PasswordCheck, StreamId};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request, response};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tidegate_abi::LogLevel;
 
@@ -82,6 +83,19 @@ pub enum Effect {
         stream: StreamId,
         /// The number that [`Destinations`](crate::Destinations) gave.
         upstream: usize,
+    },
+    /// Send the request to this server, if the upstream that it goes to has it and can use it; the last one counts.
+    SetServer {
+        /// The stream.
+        stream: StreamId,
+        /// The server.
+        address: SocketAddr,
+    },
+    /// There are bytes for the response's body that are not of it: take them by
+    /// [`Instance::take_injected`](crate::Instance::take_injected).
+    Inject {
+        /// The stream.
+        stream: StreamId,
     },
     /// Give the request this rule, whatever its head says; the last one counts.
     SetRoute {

@@ -32,6 +32,8 @@ pub(crate) struct Traits {
     pub(crate) uses_properties: bool,
     /// It imports a function that can change a body.
     pub(crate) writes_bodies: bool,
+    /// It imports a function that puts bytes into a body at any time.
+    pub(crate) injects: bool,
     /// It imports a function that writes log lines.
     pub(crate) logs: bool,
     /// It imports a function that answers a request or breaks it off.
@@ -183,6 +185,10 @@ impl Traits {
                 }
                 "proxy_set_property" => traits.uses_properties = true,
                 "proxy_set_buffer_bytes" => traits.writes_bodies = true,
+                "proxy_inject_encoded_data_to_filter_chain" => {
+                    traits.writes_bodies = true;
+                    traits.injects = true;
+                }
                 "proxy_log" | "fd_write" => traits.logs = true,
                 _ => {}
             }

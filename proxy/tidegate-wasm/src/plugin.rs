@@ -264,6 +264,12 @@ impl Plugin {
         let may = [capabilities.request_body, capabilities.response_body].contains(&BodyAccess::Write);
         may && self.spec.module.traits().writes_bodies
     }
+
+    /// Whether the module can put bytes into a response's body when it is not shown any of it.
+    #[must_use]
+    pub fn injects(&self) -> bool {
+        self.spec.module.traits().injects
+    }
 }
 
 impl fmt::Debug for Plugin {

@@ -12,7 +12,7 @@ pub(crate) mod table;
 
 use crate::{Destinations, Now, Side, Tape, budget::Used, shared::Lease};
 use body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use facts::Facts;
 use fields::Fields;
 use http::{HeaderMap, HeaderValue, Version, request, response};
@@ -315,6 +315,16 @@ pub(crate) struct Stream {
     pub(crate) span: Option<Vec<(String, String)>>,
     /// What it holds of limits, until it is over.
     pub(crate) leases: Vec<Lease>,
+    /// What the guest puts into the response's body beside what it lets through.
+    pub(crate) injected: Option<Box<Injected>>,
+}
+
+/// Bytes that a guest puts into a body while it may hold what comes.
+#[derive(Default)]
+pub(crate) struct Injected {
+    pub(crate) bytes: BytesMut,
+    /// Nothing follows.
+    pub(crate) end: bool,
 }
 
 impl Stream {
@@ -351,6 +361,7 @@ impl Stream {
             tape: None,
             span: None,
             leases: Vec::new(),
+            injected: None,
         }
     }
 
@@ -378,6 +389,7 @@ impl Stream {
         self.response_head = None;
         self.request_gone = None;
         self.pending = None;
+        self.injected = None;
         self.response_kept.clear();
         self.trailers_kept.clear();
         self.request.clear();

@@ -375,7 +375,7 @@ impl Tape {
             },
             Effect::Resume { side, .. } => Event::Resume { side: (*side).into() },
             Effect::Reset { .. } | Effect::BreakOff { .. } => Event::Reset,
-            Effect::SetUpstream { .. } => Event::SetUpstream,
+            Effect::SetUpstream { .. } | Effect::SetServer { .. } => Event::SetUpstream,
             Effect::SetRoute { .. } => Event::SetRoute,
             Effect::Foreign { token, .. } => {
                 self.calls.push(*token);
@@ -411,6 +411,7 @@ impl Tape {
             }
             Effect::Refused { function, .. } => Event::Refused { function: function.clone() },
             Effect::Feed { .. }
+            | Effect::Inject { .. }
             | Effect::Done
             | Effect::ForeignCancel { .. }
             | Effect::GrpcCancel { .. }
@@ -441,6 +442,8 @@ impl Effect {
             | Self::Reset { stream, .. }
             | Self::BreakOff { stream, .. }
             | Self::SetUpstream { stream, .. }
+            | Self::SetServer { stream, .. }
+            | Self::Inject { stream }
             | Self::SetRoute { stream, .. }
             | Self::ClearRoute { stream } => Some(*stream),
             Self::HttpCall { stream, .. }

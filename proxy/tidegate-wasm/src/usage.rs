@@ -69,6 +69,9 @@ const TRAFFIC: &[Traffic] = &[
     traffic("proxy_call_foreign_function", &[1, 3], Some(5)),
     traffic("proxy_redis_init", &[1, 3, 5], None),
     traffic("proxy_redis_call", &[1, 3], None),
+    traffic("proxy_get_upstream_hosts", &[], Some(1)),
+    traffic("proxy_set_upstream_override_host", &[1], None),
+    traffic("proxy_inject_encoded_data_to_filter_chain", &[1], None),
     traffic("proxy_get_status", &[], Some(2)),
 ];
 

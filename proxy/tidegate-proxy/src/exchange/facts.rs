@@ -43,6 +43,7 @@ impl Record {
         let info = Rc::new(StreamInfo {
             route: names.map(|names| names.route.clone()),
             rule: names.map(|names| names.rule.clone()),
+            upstream: names.and_then(|names| names.upstream.clone()),
             listener: listener.map(|listener| listener.spec.name.as_str().into()),
             peer: client.address,
             tls: client.secure,

@@ -81,6 +81,8 @@ pub(crate) struct Record {
     pub(crate) session: Option<Box<Held>>,
     /// The upstream that a filter has chosen, and which did.
     pub(crate) chosen: Option<(UpstreamIndex, PluginIndex)>,
+    /// The server that a filter has chosen.
+    pub(crate) server: Option<SocketAddr>,
     /// Versions that the request has had, of those that are on their way to take over.
     pub(crate) arms: Vec<Taken>,
     pub(crate) attempts: u32,
@@ -187,6 +189,7 @@ impl Record {
             picked: Why::default(),
             session: None,
             chosen: None,
+            server: None,
             arms: Vec::new(),
             attempts: 0,
             interim: Cell::new(0),

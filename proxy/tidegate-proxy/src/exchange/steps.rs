@@ -240,6 +240,9 @@ impl Exchange {
         if let Some(upstream) = upstream {
             self.record.chosen = Some((upstream, plugin));
         }
+        if let Some(server) = passed.guest.take_server() {
+            self.record.server = Some(server);
+        }
         if let Some(rule) = rule {
             self.record.reroute.choose(rule, plugin);
         }

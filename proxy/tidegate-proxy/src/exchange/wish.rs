@@ -12,7 +12,7 @@ impl Exchange {
     /// The wish of a request that was at `tried` before.
     #[inline]
     pub(crate) fn wish<'a>(&self, pool: &Pool, head: &Parts, tried: &'a [usize]) -> Wish<'a> {
-        let mut wish = Wish::other_than(tried);
+        let mut wish = Wish { server: self.record.server, ..Wish::other_than(tried) };
         if pool.asks() {
             if pool.cluster.spec.balance.is_by_key() {
                 wish.key = self.hash_key(&pool.cluster.spec.balancing.hash, head);

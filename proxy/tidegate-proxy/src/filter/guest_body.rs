@@ -99,11 +99,13 @@ impl GuestBody {
         if let Decision::Go = decision {
             let left = left.unwrap_or_else(|| guest.with(|instance, id| passes(instance, id, side, true)));
             let (ready, trailers) = match left {
-                (data, None) if !guest.breaks(side) => return Ok(Body::full(data)),
+                (data, None) if !guest.breaks(side) && !guest.has_injected() => return Ok(Body::full(data)),
                 left => left,
             };
             let body = Self::new(Body::Empty, guest.clone(), side);
-            return Ok(Body::stream(Self { ended: true, ready, trailers, ..body }));
+            let mut body = Self { ended: true, ready, trailers, ..body };
+            body.put_in(false);
+            return Ok(Body::stream(body));
         }
         let mut body = Self { ended: true, ..Self::new(Body::Empty, guest.clone(), side) };
         match decision {
@@ -186,6 +188,7 @@ impl GuestBody {
                 if self.ready.is_empty() {
                     self.take();
                 }
+                self.put_in(false);
                 Released::Go
             }
         }
@@ -232,6 +235,7 @@ impl GuestBody {
         })?;
         match decision {
             Decision::Go if self.guest.is_out() => self.take(),
+            Decision::Go => self.put_in(false),
             Decision::Hold | Decision::Wait if self.holds_too_much() => return Err(self.too_much()),
             _ => {}
         }
@@ -283,6 +287,30 @@ impl GuestBody {
         self.trailers = trailers;
     }
 
+    /// What the guest puts into a response's body goes on: `behind` what it has let through, or before.
+    #[inline]
+    fn put_in(&mut self, behind: bool) {
+        if self.side == Side::Response && self.guest.has_injected() {
+            self.put_bytes_in(behind);
+        }
+    }
+
+    #[cold]
+    fn put_bytes_in(&mut self, behind: bool) {
+        let Some((data, end)) = self.guest.take_injected() else { return };
+        let passed = std::mem::take(&mut self.ready);
+        self.ready = match (behind, end) {
+            (true, _) => joined(passed, data),
+            (false, true) => data,
+            (false, false) => joined(data, passed),
+        };
+        if end {
+            // Whoever sends the rest is not waited for.
+            self.inner = Body::Empty;
+            (self.ended, self.trailers, self.state) = (true, None, State::Open);
+        }
+    }
+
     /// The body breaks off. On the way upstream the exchange has to answer for it.
     fn fail(&mut self, end: End) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let reason = self.note(end);
@@ -304,6 +332,14 @@ impl GuestBody {
     fn broken(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.state = State::Done;
         Poll::Ready(Some(Err(BodyError::new(reason))))
+    }
+}
+
+fn joined(first: Bytes, second: Bytes) -> Bytes {
+    match (first.is_empty(), second.is_empty()) {
+        (true, _) => second,
+        (_, true) => first,
+        (false, false) => [first, second].concat().into(),
     }
 }
 
@@ -335,7 +371,11 @@ impl HttpBody for GuestBody {
             match this.state {
                 State::Done => return Poll::Ready(None),
                 State::Broken(reason) => return this.broken(reason),
-                State::Open if !this.ready.is_empty() => return this.passed(),
+                _ => this.put_in(true),
+            }
+            match this.state {
+                // While the body is held, what the guest puts in.
+                _ if !this.ready.is_empty() => return this.passed(),
                 State::Open if this.guest.breaks(this.side) => {
                     // Whoever sends it is to have sent what went before: a reset takes back what is still in queues.
                     this.state = State::Broken(this.note(End::Fail(Reason::PluginReset)));
@@ -349,7 +389,12 @@ impl HttpBody for GuestBody {
                     return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
                 }
                 State::Open => {
-                    let frame = ready!(this.poll_inner(cx));
+                    let Poll::Ready(frame) = this.poll_inner(cx) else {
+                        if this.side == Side::Response {
+                            this.guest.wake_by_injection(cx);
+                        }
+                        return Poll::Pending;
+                    };
                     if let Some(Err(error)) = frame {
                         this.state = State::Done;
                         return Poll::Ready(Some(Err(error)));
@@ -362,18 +407,22 @@ impl HttpBody for GuestBody {
                         Err(fail) => return this.fail(End::Fail(fail.reason)),
                     }
                 }
-                State::Held | State::Shut => match ready!(this.poll_released(cx)) {
-                    Ok(Released::Go) => {}
-                    Ok(Released::Reply(reply)) => return this.fail(End::Reply(reply)),
-                    Err(fail) => return this.fail(End::Fail(fail.reason)),
+                State::Held | State::Shut => match this.poll_released(cx) {
+                    Poll::Pending if this.side == Side::Response && this.guest.has_injected() => {}
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(Released::Go)) => {}
+                    Poll::Ready(Ok(Released::Reply(reply))) => return this.fail(End::Reply(reply)),
+                    Poll::Ready(Err(fail)) => return this.fail(End::Fail(fail.reason)),
                 },
+                State::Done | State::Broken(_) => {}
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         let passed = self.ended && self.ready.is_empty() && self.trailers.is_none();
-        let passed = passed && !self.guest.breaks(self.side) && !self.owes();
+        let injected = self.side == Side::Response && self.guest.has_injected();
+        let passed = passed && !injected && !self.guest.breaks(self.side) && !self.owes();
         self.state == State::Done || self.state == State::Open && passed
     }
 

@@ -1,6 +1,7 @@
 //! What a guest wants of one request or connection, and those that wait for it.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
@@ -27,6 +28,10 @@ pub(crate) struct Held {
     /// The upstream and the rule that it has chosen, by number.
     pub(crate) upstream: Cell<Option<usize>>,
     pub(crate) rule: Cell<Option<usize>>,
+    /// The server that it has chosen.
+    pub(crate) server: Cell<Option<SocketAddr>>,
+    /// It has put bytes into the response's body.
+    pub(crate) injects: Cell<bool>,
     pub(crate) failed: Cell<Option<Reason>>,
     /// Of a request that is traced.
     pub(crate) trace: OnceCell<Rc<Follow>>,

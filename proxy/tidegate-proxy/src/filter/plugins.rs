@@ -481,6 +481,10 @@ impl Host {
             Effect::SetUpstream { stream, upstream } => {
                 self.tell(stream, |held| held.upstream.set(Some(upstream)));
             }
+            Effect::SetServer { stream, address } => {
+                self.tell(stream, |held| held.server.set(Some(address)));
+            }
+            Effect::Inject { stream } => self.tell(stream, |held| held.injects.set(true)),
             Effect::SetRoute { stream, rule } => self.tell(stream, |held| held.rule.set(Some(rule))),
             Effect::ClearRoute { stream } => self.tell(stream, |held| held.clear_route.set(true)),
             Effect::Log { level, message, request_id, .. } => {

@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{StatusCode, request, response};
 use tidegate_config::plan::{Failure, OnFailure};
 use tidegate_wasm::{Facts, Instance, Now, Pending, Side, Step, StreamId, StreamInfo, Tape, Trap};
@@ -197,6 +199,33 @@ impl Guest {
     #[inline]
     pub(crate) fn take_choices(&self) -> (Option<usize>, Option<usize>) {
         (self.held.upstream.take(), self.held.rule.take())
+    }
+
+    /// The server that the guest has chosen since this was last asked.
+    #[inline]
+    pub(crate) fn take_server(&self) -> Option<SocketAddr> {
+        self.held.server.take()
+    }
+
+    /// Whether there are bytes of the guest's own for the response's body.
+    #[inline]
+    pub(crate) fn has_injected(&self) -> bool {
+        self.held.injects.get()
+    }
+
+    /// Those bytes, and whether nothing follows them.
+    pub(crate) fn take_injected(&self) -> Option<(Bytes, bool)> {
+        if !self.held.injects.replace(false) {
+            return None;
+        }
+        self.with(Instance::take_injected)
+    }
+
+    /// Has the task woken by what the guest may put into the response's body.
+    pub(crate) fn wake_by_injection(&self, cx: &Context<'_>) {
+        if self.plugin().injects() {
+            self.held.wake_later(Side::Response, cx);
+        }
     }
 
     /// Why it broke the request off, in its own words.

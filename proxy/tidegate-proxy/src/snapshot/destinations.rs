@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use rustc_hash::FxHashMap;
@@ -9,6 +10,7 @@ use tidegate_wasm::Destinations;
 
 use crate::route::{Found, NamedRules};
 use crate::snapshot::Snapshot;
+use crate::upstream::server::{Circuit, Identity};
 
 /// The upstreams of a snapshot, and the rules of one of its listeners. It does not keep the snapshot, since idle
 /// connections have it.
@@ -50,6 +52,15 @@ impl Destinations for Reachable {
     fn rule(&self, name: &str) -> Option<usize> {
         let snapshot = self.snapshot.upgrade()?;
         self.rules(&snapshot).find(name)
+    }
+
+    fn servers(&self, upstream: &str) -> Option<Vec<(SocketAddr, bool)>> {
+        let index = self.upstream(upstream)?;
+        let snapshot = self.snapshot.upgrade()?;
+        let cluster = snapshot.clusters.get(index)?;
+        let known = cluster.roster.entries().into_iter().filter(|entry| cluster.has(&entry.server));
+        let state = |identity: &Identity| (identity.address, identity.circuit() == Circuit::Closed);
+        Some(known.map(|entry| state(&entry.identity)).collect())
     }
 }
 

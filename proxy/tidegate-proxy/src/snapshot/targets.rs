@@ -58,6 +58,14 @@ impl Targets {
         self.plain
     }
 
+    /// The upstream that all requests go to, unless a filter chooses another one; none: it is chosen for each.
+    pub(crate) fn only(&self) -> Option<UpstreamIndex> {
+        match &*self.until {
+            [(only, _)] if self.release.is_none() => Some(*only),
+            _ => None,
+        }
+    }
+
     /// The upstream for a request that comes to this worker.
     pub(crate) fn next(&self, worker: usize) -> Option<UpstreamIndex> {
         match &self.turns {

@@ -10,6 +10,7 @@ mod turns;
 mod why;
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) key: Option<u64>,
     /// The server of its session.
     pub(crate) home: Option<u64>,
+    /// The server that a filter has chosen for it.
+    pub(crate) server: Option<SocketAddr>,
 }
 
 impl<'a> Wish<'a> {

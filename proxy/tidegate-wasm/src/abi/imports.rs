@@ -7,6 +7,7 @@ mod calls;
 mod fields;
 mod foreign;
 mod grpc;
+mod higress;
 mod metrics;
 mod property;
 mod redis;
@@ -205,6 +206,9 @@ impl Imports {
             "proxy_redis_init" = redis::init,
                 (to: u32, tos: u32, user: u32, users: u32, password: u32, passwords: u32, timeout: u32);
             "proxy_redis_call" = redis::call, (to: u32, tos: u32, query: u32, queries: u32, token: u32);
+            "proxy_get_upstream_hosts" = higress::servers, (pointer: u32, size: u32);
+            "proxy_set_upstream_override_host" = higress::choose_server, (address: u32, size: u32);
+            "proxy_inject_encoded_data_to_filter_chain" = higress::inject, (data: u32, size: u32, end: u32);
         }
         Ok(())
     }

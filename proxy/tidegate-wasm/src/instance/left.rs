@@ -84,6 +84,12 @@ impl Instance {
         self.take_body(id, Side::Response)
     }
 
+    /// What the guest puts into the response's body beside what it lets through, and whether nothing follows it.
+    pub fn take_injected(&mut self, id: StreamId) -> Option<(Bytes, bool)> {
+        let injected = self.store.data_mut().streams.get_mut(id.0)?.injected.as_mut()?;
+        Some((injected.bytes.split().freeze(), injected.end))
+    }
+
     /// The request's trailers: those that came, or those that the guest made at the end of the body.
     pub fn take_request_trailers(&mut self, id: StreamId) -> Option<HeaderMap> {
         self.take_trailers(id, Side::Request)

@@ -197,6 +197,8 @@ fn wishes(instance: &mut Instance) -> Vec<String> {
             Effect::Refused { function, .. } => format!("refused {function}"),
             Effect::SetUpstream { upstream, .. } => format!("upstream {upstream}"),
             Effect::SetRoute { rule, .. } => format!("rule {rule}"),
+            Effect::SetServer { address, .. } => format!("server {address}"),
+            Effect::Inject { .. } => "inject".to_owned(),
             Effect::Foreign { token, call, .. } => format!("foreign {token} {call:?}"),
             Effect::ForeignCancel { token } => format!("foreign cancel {token}"),
             Effect::Log { .. } => String::new(),

@@ -16,6 +16,7 @@ const OTHER_ZONE: u8 = 8;
 const PANIC: u8 = 16;
 const ANYONE: u8 = 32;
 const MOVED: u8 = 64;
+const FILTER: u8 = 128;
 
 impl Why {
     #[inline]
@@ -33,6 +34,11 @@ impl Why {
     /// It is the server of the request's session.
     pub(crate) fn session() -> Self {
         Self { bits: SESSION, priority: 0 }
+    }
+
+    /// A filter has chosen it.
+    pub(crate) fn filter() -> Self {
+        Self { bits: FILTER, priority: 0 }
     }
 
     /// The server of the request's session cannot be used, or has failed it.
@@ -62,6 +68,9 @@ impl Why {
         ];
         if self.bits & SESSION != 0 {
             return "session".to_owned();
+        }
+        if self.bits & FILTER != 0 {
+            return "filter".to_owned();
         }
         let mut text = method.to_owned();
         for (_, word) in words.into_iter().filter(|(bit, _)| self.bits & bit != 0) {

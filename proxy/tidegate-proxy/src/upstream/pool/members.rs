@@ -140,9 +140,10 @@ impl Pool {
         let slots = self.members.borrow();
         let moment = Moment { now, requests: self.requests.get(), slots: &slots };
         let allowed = |m: &Member| m.identity.is_usable() && !m.ejection.leaves_out(now);
-        let picked = match wish.home {
-            None => self.balancer.pick(wish, &moment, allowed)?,
-            Some(_) => self.at_home(wish, &moment, allowed)?,
+        let picked = match (wish.server, wish.home) {
+            (None, None) => self.balancer.pick(wish, &moment, allowed)?,
+            (None, Some(_)) => self.at_home(wish, &moment, allowed)?,
+            (Some(server), _) => self.at_server(server, wish, &moment, allowed)?,
         };
         let Picked { member, well, why } = picked;
         let trial = self.ejection.out() > 0 && well && member.ejection.begins();

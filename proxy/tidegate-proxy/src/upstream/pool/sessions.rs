@@ -1,5 +1,6 @@
 //! Sessions at the servers of a pool: which server one is with, and whether it can be used.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::upstream::balance::{Moment, Picked, Why, Wish, key};
@@ -66,6 +67,25 @@ impl Pool {
             Some(member) if !picked.well => Picked { member, well: false, why: Why::session() },
             _ => Picked { why: picked.why.moved(), ..picked },
         })
+    }
+
+    /// The server that a filter has chosen, or another one where the upstream has no such server or cannot use it.
+    #[cold]
+    pub(super) fn at_server(
+        &self,
+        server: SocketAddr,
+        wish: &Wish<'_>,
+        moment: &Moment<'_>,
+        allowed: impl Fn(&Member) -> bool,
+    ) -> Option<Picked> {
+        let usable = |member: &&Rc<Member>| {
+            member.identity.address == server && !wish.tried.contains(&member.id()) && allowed(member)
+        };
+        match moment.slots.iter().flatten().find(usable) {
+            Some(member) => Some(Picked { member: member.clone(), well: true, why: Why::filter() }),
+            None if wish.home.is_some() => self.at_home(wish, moment, allowed),
+            None => self.balancer.pick(wish, moment, allowed),
+        }
     }
 
     /// Whether a session may go on at this server.

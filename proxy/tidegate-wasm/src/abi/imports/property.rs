@@ -180,7 +180,8 @@ fn name(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
     text(out, name?)
 }
 
-fn upstream_name(stream: &Stream) -> Option<std::rc::Rc<str>> {
+/// The name of the upstream that the request goes to, as far as that is known.
+pub(super) fn upstream_name(stream: &Stream) -> Option<std::rc::Rc<str>> {
     let known = stream.facts.as_ref().and_then(|facts| facts.upstream().name.clone());
     known.or_else(|| stream.info.upstream.clone())
 }

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -12,15 +11,15 @@ use serde_json::value::RawValue;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer(Vec<String>);
 
-/// A document, or a part of one.
-#[derive(Debug)]
+/// A document, or a part of one. What is as it was written is cheap to clone.
+#[derive(Debug, Clone)]
 pub enum Node<'a> {
     /// As it is written.
     Raw(&'a str),
     /// As it was made.
     Made(String),
     /// In order; names may repeat, as they do in documents.
-    Object(Vec<(Cow<'a, str>, Node<'a>)>),
+    Object(Vec<(Name<'a>, Node<'a>)>),
     /// In order.
     Array(Vec<Node<'a>>),
 }
@@ -67,34 +66,12 @@ impl<'a> Node<'a> {
     /// Sets a value, and makes the objects on the way where there is nothing; false where the way leads through something
     /// that has no such place.
     pub fn set(&mut self, at: &Pointer, value: Node<'a>) -> bool {
-        self.put(&at.0, value)
+        self.put(&at.0, &mut Some(value))
     }
 
-    /// Takes a value out.
+    /// Takes a value out. Of a name that repeats on the way readers take one or another, so all go.
     pub fn remove(&mut self, at: &Pointer) -> Option<Node<'a>> {
-        let (last, way) = at.0.split_last()?;
-        let mut node = self;
-        for step in way {
-            node = node.step(step)?;
-        }
-        node.open();
-        match node {
-            Node::Object(fields) => {
-                let mut found = None;
-                // Of a name that repeats readers take one or another, so all go.
-                let mut kept = Vec::with_capacity(fields.len());
-                for (name, value) in fields.drain(..) {
-                    if name == *last { found = Some(value) } else { kept.push((name, value)) }
-                }
-                *fields = kept;
-                found
-            }
-            Node::Array(items) => {
-                let at = index(last).filter(|at| *at < items.len())?;
-                Some(items.remove(at))
-            }
-            Node::Raw(_) | Node::Made(_) => None,
-        }
+        if at.is_root() { None } else { self.take(&at.0) }
     }
 
     /// Writes the document.
@@ -108,7 +85,7 @@ impl<'a> Node<'a> {
                     if nth > 0 {
                         to.push(b',');
                     }
-                    to.extend_from_slice(string(name).as_bytes());
+                    name.write(to);
                     to.push(b':');
                     value.write(to);
                 }
@@ -127,34 +104,33 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn put(&mut self, way: &[String], value: Node<'a>) -> bool {
+    /// Puts the value where it belongs, if there is such a place.
+    fn put(&mut self, way: &[String], value: &mut Option<Node<'a>>) -> bool {
         let Some((step, rest)) = way.split_first() else {
-            *self = value;
-            return true;
+            return value.take().map(|value| *self = value).is_some();
         };
         self.open();
         match self {
             Node::Object(fields) => {
-                let mut same =
-                    fields.iter().enumerate().filter(|(_, (name, _))| name == step).map(|(at, _)| at);
-                let first = same.next();
-                let repeats = same.next().is_some();
-                match first.and_then(|at| fields.get_mut(at)) {
-                    Some((_, node)) => {
-                        let done = node.put(rest, value);
-                        if done && repeats {
-                            let mut seen = false;
-                            fields.retain(|(name, _)| name != step || !std::mem::replace(&mut seen, true));
-                        }
-                        done
-                    }
-                    None => {
-                        let mut node = Node::Object(Vec::new());
-                        let done = node.put(rest, value);
-                        fields.push((Cow::Owned(step.clone()), node));
-                        done
-                    }
+                // Of a name that repeats the first that has such a place, and the others go.
+                let mut there = false;
+                let mut same = fields.iter_mut().enumerate().filter(|(_, (name, _))| name.is(step));
+                let put = same.find_map(|(at, (_, node))| {
+                    there = true;
+                    node.put(rest, value).then_some(at)
+                });
+                if let Some(put) = put {
+                    let mut at = 0..;
+                    fields.retain(|(name, _)| at.next() == Some(put) || !name.is(step));
+                    return true;
                 }
+                if there {
+                    return false;
+                }
+                let mut node = Node::Object(Vec::new());
+                let done = node.put(rest, value);
+                fields.push((Name::Made(step.clone()), node));
+                done
             }
             Node::Array(items) => {
                 let at = if step == "-" { Some(items.len()) } else { index(step) };
@@ -175,13 +151,28 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn step(&mut self, step: &str) -> Option<&mut Self> {
+    /// Takes out what is there, and gives the last of it.
+    fn take(&mut self, way: &[String]) -> Option<Node<'a>> {
+        let (step, rest) = way.split_first()?;
         self.open();
         match self {
-            Node::Object(fields) => {
-                fields.iter_mut().rev().find(|(name, _)| name == step).map(|(_, node)| node)
+            Node::Object(fields) if rest.is_empty() => {
+                let mut found = None;
+                let mut kept = Vec::with_capacity(fields.len());
+                for (name, value) in fields.drain(..) {
+                    if name.is(step) { found = Some(value) } else { kept.push((name, value)) }
+                }
+                *fields = kept;
+                found
             }
-            Node::Array(items) => items.get_mut(index(step)?),
+            Node::Object(fields) => {
+                let same = fields.iter_mut().filter(|(name, _)| name.is(step));
+                same.filter_map(|(_, node)| node.take(rest)).last()
+            }
+            Node::Array(items) => {
+                let at = index(step).filter(|at| *at < items.len())?;
+                if rest.is_empty() { Some(items.remove(at)) } else { items.get_mut(at)?.take(rest) }
+            }
             Node::Raw(_) | Node::Made(_) => None,
         }
     }
@@ -203,10 +194,7 @@ impl<'a> Node<'a> {
             Node::Raw(text) => Node::Made(text.to_owned()),
             Node::Made(text) => Node::Made(text),
             Node::Object(fields) => Node::Object(
-                fields
-                    .into_iter()
-                    .map(|(name, value)| (Cow::Owned(name.into_owned()), value.into_owned()))
-                    .collect(),
+                fields.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
             ),
             Node::Array(items) => Node::Array(items.into_iter().map(Node::into_owned).collect()),
         }
@@ -252,8 +240,8 @@ impl<'de> Visitor<'de> for Level {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node<'de>, A::Error> {
         let mut fields = Vec::new();
-        while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-            fields.push((name, Node::Raw(value.get())));
+        while let Some((name, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? {
+            fields.push((Name::Raw(name.get()), Node::Raw(value.get())));
         }
         Ok(Node::Object(fields))
     }
@@ -267,10 +255,49 @@ impl<'de> Visitor<'de> for Level {
     }
 }
 
-/// A name, borrowed where it has no escapes.
-#[derive(Deserialize, PartialEq)]
-#[serde(transparent)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+/// A name in an object.
+#[derive(Debug, Clone)]
+pub enum Name<'a> {
+    /// As it is written, in its quotation marks. What is written is not always text: half of a character outside the basic
+    /// plane is a name to many readers.
+    Raw(&'a str),
+    /// As it was written where a value that was made is read again.
+    Kept(String),
+    /// A step of a pointer.
+    Made(String),
+}
+
+impl Name<'_> {
+    /// Whether this step leads to it.
+    fn is(&self, step: &str) -> bool {
+        let written = match self {
+            Name::Raw(written) => written,
+            Name::Kept(written) => written.as_str(),
+            Name::Made(name) => return name == step,
+        };
+        let inner = written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(written);
+        if !inner.contains('\\') {
+            return inner == step;
+        }
+        serde_json::from_str::<Cow<'_, str>>(written).is_ok_and(|name| name == step)
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        match self {
+            Name::Raw(written) => to.extend_from_slice(written.as_bytes()),
+            Name::Kept(written) => to.extend_from_slice(written.as_bytes()),
+            Name::Made(name) => to.extend_from_slice(string(name).as_bytes()),
+        }
+    }
+
+    fn into_owned<'b>(self) -> Name<'b> {
+        match self {
+            Name::Raw(written) => Name::Kept(written.to_owned()),
+            Name::Kept(written) => Name::Kept(written),
+            Name::Made(name) => Name::Made(name),
+        }
+    }
+}
 
 /// The most steps of a pointer: each is a level of recursion.
 const DEEPEST: usize = 32;
@@ -314,7 +341,9 @@ mod tests {
             ("{}", "/a/b/c", r#"{"a":{"b":{"c":7}}}"#),
             (r#"{"a":1}"#, "/a", r#"{"a":7}"#),
             (r#"{"a":1,"b":2,"a":3}"#, "/a", r#"{"a":7,"b":2}"#),
-            (r#"{"\u0061":1}"#, "/a", r#"{"a":7}"#),
+            (r#"{"\u0061":1}"#, "/a", r#"{"\u0061":7}"#),
+            (r#"{"\ud800":1,"a":{"\udc00x":2,"b":3}}"#, "/a/b", r#"{"\ud800":1,"a":{"\udc00x":2,"b":7}}"#),
+            (r#"{"a":5,"b":0,"a":{"c":1}}"#, "/a/c", r#"{"b":0,"a":{"c":7}}"#),
             (r#"{"a/b":1,"m~n":2}"#, "/a~1b", r#"{"a/b":7,"m~n":2}"#),
             ("[1,2]", "/0", "[7,2]"),
             ("[1,2]", "/-", "[1,2,7]"),
@@ -347,6 +376,8 @@ mod tests {
     fn values_are_taken_out() {
         let cases = [
             (r#"{"a":1,"b":2,"a":3}"#, "/a", Some("3"), r#"{"b":2}"#),
+            (r#"{"a":{"x":1},"a":{"x":2,"y":3},"a":5}"#, "/a/x", Some("2"), r#"{"a":{},"a":{"y":3},"a":5}"#),
+            (r#"{"\ud800":1,"a":2}"#, "/a", Some("2"), r#"{"\ud800":1}"#),
             (r#"{"a":{"b":[1,{"c":1.0}]}}"#, "/a/b/1/c", Some("1.0"), r#"{"a":{"b":[1,{}]}}"#),
             ("[1,2,3]", "/1", Some("2"), "[1,3]"),
             ("[1]", "/-", None, "[1]"),

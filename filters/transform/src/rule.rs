@@ -262,10 +262,15 @@ impl Changes<'_> {
             let done = match change {
                 BodyChange::Remove(at) => node.remove(at).is_some(),
                 BodyChange::Set(at, value) => node.set(at, Node::Made(value.clone())),
-                BodyChange::Rename(from, to) => match node.remove(from) {
-                    Some(value) => node.set(to, value),
-                    None => false,
-                },
+                BodyChange::Rename(from, to) => {
+                    // Tried first: a value that has no new place keeps its old one.
+                    let mut moved = node.clone();
+                    let done = moved.remove(from).is_some_and(|value| moved.set(to, value));
+                    if done {
+                        node = moved;
+                    }
+                    done
+                }
             };
             if !done {
                 tidegate_sdk::log::debug!("the document has no place for a change: {change:?}");

@@ -96,6 +96,31 @@ fn json_bodies_are_changed_and_numbers_keep_their_text() {
 }
 
 #[test]
+fn no_way_of_writing_a_document_gets_past_a_rule() {
+    let gateway = gateway(
+        r#"{ "request": [{ "body": {
+            "rename": { "/old": "/user/name" }, "remove": ["/user/admin"], "set": { "/user/id": "{header.x-user}" }
+        } }] }"#,
+    );
+    let cases = [
+        // Half a character is a name to many readers.
+        (r#"{"\ud800":1,"user":{"id":"eve","admin":true}}"#, r#"{"\ud800":1,"user":{"id":"ann"}}"#),
+        (r#"{"user":{"\udc00":1,"id":"eve","admin":true}}"#, r#"{"user":{"\udc00":1,"id":"ann"}}"#),
+        // Readers take the first of two or the last.
+        (r#"{"user":{"admin":true},"user":{"id":"eve"}}"#, r#"{"user":{"id":"ann"}}"#),
+        (r#"{"user":{"id":"eve"},"user":{"admin":true}}"#, r#"{"user":{"id":"ann"}}"#),
+        (r#"{"user":5,"user":{"id":"eve"}}"#, r#"{"user":{"id":"ann"}}"#),
+        (r#"{"\u0075ser":{"id":"eve","\u0061dmin":true}}"#, r#"{"\u0075ser":{"id":"ann"}}"#),
+        // There is no place for it, so it stays.
+        (r#"{"user":5,"old":"x"}"#, r#"{"user":5,"old":"x"}"#),
+    ];
+    for (body, expected) in cases {
+        let answer = gateway.send(json(body).header("x-user", "ann"));
+        assert_eq!(seen(&answer).1, expected, "{body}");
+    }
+}
+
+#[test]
 fn bodies_that_cannot_be_changed_are_refused_or_pass() {
     let set = r#""request": [{ "body": { "set": { "/a": 1 } } }], "response": [{ "body": { "set": { "/a": 1 } } }], "maxBody": 20"#;
     let refusing = gateway(&format!("{{ {set} }}"));

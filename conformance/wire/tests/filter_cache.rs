@@ -168,6 +168,33 @@ fn what_cannot_be_kept_is_not_waited_for() {
     assert_eq!(first.response("GET").expect("a well-formed answer").status, 200);
 }
 
+/// Another's response is of no use to who wants one of their own: they do not wait for each other in turn.
+#[test]
+fn who_asks_for_a_confirmation_waits_for_nobody() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = ScriptedUpstream::start(move |_| {
+        let bytes = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 2\r\n\r\nok";
+        Answer::steps([Step::ReadBody, Step::Wait(held.clone()), Step::send(bytes)])
+    });
+    let gateway = shipped("cache", &upstream, |text| text.replace("wait: 5s", "wait: 1h"));
+    let mut clients: Vec<_> = ["cache-control: no-cache", "cache-control: max-age=0", "pragma: no-cache"]
+        .into_iter()
+        .map(|asks| {
+            let mut client = RawClient::connect(gateway.address("web"));
+            client.send(format!("GET /a HTTP/1.1\r\nhost: a.test\r\n{asks}\r\n\r\n"));
+            client
+        })
+        .collect();
+    upstream.wait("all of them", |connections| {
+        connections.iter().map(|connection| connection.requests.len()).sum::<usize>() == 3
+    });
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.response("GET").expect("a well-formed answer").status, 200);
+    }
+}
+
 #[test]
 fn stale_responses_stand_in_for_an_upstream_that_is_gone() {
     let broken = Arc::new(AtomicBool::new(false));

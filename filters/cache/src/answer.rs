@@ -19,12 +19,12 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Of a request's headers.
-    pub fn of(fields: &Fields) -> Self {
+    /// Of a request's headers. Parts are for GET only (RFC 9110, 14.2).
+    pub fn of(fields: &Fields, method: &str) -> Self {
         Asked {
             none_match: fields.get_all("if-none-match").cloned().collect(),
             modified_since: fields.get("if-modified-since").cloned(),
-            range: fields.get("range").cloned(),
+            range: fields.get("range").filter(|_| method == "GET").cloned(),
             if_range: fields.get("if-range").cloned(),
             has_precondition: fields.get("if-match").is_some() || fields.get("if-unmodified-since").is_some(),
         }
@@ -79,7 +79,7 @@ impl Asked {
         if let Some(condition) = &self.if_range {
             let strong = |tag: &Value| tag == condition && tag.starts_with(b"\"");
             let same = entry.headers.get("etag").is_some_and(strong)
-                || !condition.contains(&b'"') && entry.headers.get("last-modified") == Some(condition);
+                || entry.headers.get("last-modified") == Some(condition) && is_strong_date(entry);
             if !same {
                 return Part::Whole;
             }
@@ -123,8 +123,15 @@ fn part(range: &[u8], length: usize) -> Part {
     }
 }
 
+/// Whether the date of the last change tells two versions apart: when it was a second ago at least, so that there was no
+/// time for another change of the same date (RFC 9110, 8.8.2.2).
+fn is_strong_date(entry: &Entry) -> bool {
+    let date = |name| date_of(&entry.headers, name);
+    date("last-modified").zip(date("date")).is_some_and(|(modified, given)| modified < given)
+}
+
 /// A tag without its mark of weakness.
-fn opaque(tag: &[u8]) -> &[u8] {
+pub(crate) fn opaque(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 

@@ -94,6 +94,11 @@ pub fn split(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty())
 }
 
+/// The seconds of `age`: of a list the first member counts (RFC 9111, 5.1).
+pub fn age(value: &[u8]) -> Option<u64> {
+    seconds(split(value).next()?)
+}
+
 /// A number of seconds; more than fit are as many as fit (RFC 9111, 1.2.2).
 pub fn seconds(value: &[u8]) -> Option<u64> {
     let value = value.trim_ascii();

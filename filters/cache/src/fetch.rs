@@ -30,6 +30,8 @@ pub struct Fetch {
     pub forward: &'static str,
     /// It has waited for another's response.
     pub waited: bool,
+    /// What is kept is not to be given to it unconfirmed, so another's response is of no use to it.
+    pub insists: bool,
 }
 
 impl Fetch {
@@ -46,6 +48,7 @@ impl Fetch {
             stale: None,
             forward: "uri-miss",
             waited: false,
+            insists: false,
         }
     }
 
@@ -90,6 +93,11 @@ impl Inner {
         let name = &self.config.name;
         let stale = fetch.stale.take();
         match stale {
+            Some(old) if status == 304 && old.has_validator() && !freshness::is_same(&old, &headers) => {
+                let line = format!("{name}; fwd={}; fwd-status=304", fetch.forward);
+                log::debug!("a confirmation names another version than the kept one");
+                return Ok((fetch.asked.answer(*old, now, &line).into(), false));
+            }
             Some(old) if status == 304 && old.has_validator() => {
                 CONFIRMED.increment();
                 let confirmed =
@@ -133,6 +141,26 @@ impl Inner {
         }
         let kept = self.keep(fetch, &entry);
         Ok((Flow::Continue, kept && is_fresh(&entry, now)))
+    }
+
+    /// What the answer to HEAD says of the kept answer to GET: the same version lives on, another one takes its place at
+    /// the upstream (RFC 9111, 4.3.5).
+    pub(crate) fn compare(&self, fetch: &mut Fetch, response: &Response<RefCell<Left>>) {
+        let Some(old) = fetch.stale.take().filter(|_| response.status() == 200) else { return };
+        let headers = response.headers().all();
+        let length = headers.get("content-length").and_then(|length| length.parse::<usize>());
+        if old.status != 200
+            || !freshness::is_same(&old, &headers)
+            || length.is_some_and(|length| length != old.body.len())
+        {
+            self.forget(&fetch.key);
+        } else if old.has_validator() {
+            let times = Times { asked: fetch.started / 1_000_000_000, answered: time::now().as_secs() };
+            let confirmed = freshness::confirmed(&self.config, &old, &headers, fetch.is_authorized(), times);
+            if let Some(entry) = confirmed {
+                self.keep(fetch, &entry);
+            }
+        }
     }
 
     /// The body, while it goes on to the client; `None` when it is too large.

@@ -2,8 +2,9 @@
 
 use tidegate_sdk::Fields;
 
+use crate::answer::opaque;
 use crate::config::Config;
-use crate::control::{Control, seconds};
+use crate::control::{self, Control};
 use crate::date;
 use crate::record::Entry;
 
@@ -55,6 +56,11 @@ pub fn entry(
             true => 0,
             false => own.unwrap_or_else(|| configured.map_or(0, |span| span.0.as_secs())),
         };
+    let mut kept_headers: Fields = headers.iter().filter(|(name, _)| !is_dropped(name)).collect();
+    if given.is_none() {
+        // RFC 9110, 6.6.1: what is kept has a date, be it that of its coming.
+        kept_headers.set("date", date::write(times.answered));
+    }
     let kept = Entry {
         status,
         stored: times.answered,
@@ -66,7 +72,7 @@ pub fn entry(
         strict,
         no_cache: control.no_cache,
         shared,
-        headers: headers.iter().filter(|(name, _)| !is_dropped(name)).collect(),
+        headers: kept_headers,
         body: Vec::new(),
     };
     let is_of_use =
@@ -84,8 +90,9 @@ pub fn confirmed(
 ) -> Option<Entry> {
     let mut merged = old.headers.clone();
     let mut replaced: Vec<&str> = Vec::new();
-    for (name, value) in headers.iter().filter(|(name, _)| !is_dropped(name) && !name.starts_with("content-"))
-    {
+    // The old date is not that of the confirmation.
+    merged.remove("date");
+    for (name, value) in headers.iter().filter(|(name, _)| !is_dropped(name) && !OF_THE_BODY.contains(name)) {
         if !replaced.contains(&name) {
             merged.remove(name);
             replaced.push(name);
@@ -98,6 +105,17 @@ pub fn confirmed(
     let mut entry = entry(config, &merged, old.status, authorized, times)?;
     entry.body.clone_from(&old.body);
     Some(entry)
+}
+
+/// Whether a confirmation, or the answer to HEAD, is of the same version as a kept response. One that names another must
+/// not change it (RFC 9111, 4.3.4).
+pub fn is_same(old: &Entry, headers: &Fields) -> bool {
+    let pair = |name: &str| old.headers.get(name).zip(headers.get(name));
+    match (pair("etag"), pair("last-modified")) {
+        (Some((one, other)), _) => opaque(one) == opaque(other),
+        (None, Some((one, other))) => one == other,
+        (None, None) => true,
+    }
 }
 
 /// Whether a kept response may be given.
@@ -114,11 +132,7 @@ pub enum Use {
 /// How a request may use a kept response.
 pub fn usable(entry: &Entry, request: &Control, pragma: bool, now: u64) -> Use {
     let age = entry.age(now);
-    if entry.no_cache
-        || request.no_cache
-        || pragma && !request.present
-        || request.max_age.is_some_and(|most| age > most)
-    {
+    if entry.no_cache || request.no_cache || pragma || request.max_age.is_some_and(|most| age > most) {
         return Use::Stale;
     }
     let left = entry.lifetime.saturating_sub(age);
@@ -142,14 +156,16 @@ pub fn usable(entry: &Entry, request: &Control, pragma: bool, now: u64) -> Use {
 
 /// Whether a stale response may be given in place of an error.
 pub fn replaces_errors(entry: &Entry, request: &Control, now: u64) -> bool {
-    let window = request.stale_if_error.unwrap_or(entry.if_error);
+    // Who does not want it unconfirmed would rather have the error, unless they say otherwise.
+    let own = if request.no_cache { 0 } else { entry.if_error };
+    let window = request.stale_if_error.unwrap_or(own);
     !entry.strict && !entry.no_cache && entry.age(now).saturating_sub(entry.lifetime) < window
 }
 
 /// RFC 9111, 4.2.3.
 fn initial_age(headers: &Fields, date: Option<u64>, times: Times) -> u64 {
     let apparent = date.map_or(0, |date| times.answered.saturating_sub(date));
-    let told = headers.get("age").and_then(|age| seconds(age)).unwrap_or(0);
+    let told = headers.get("age").and_then(|age| control::age(age)).unwrap_or(0);
     apparent.max(told.saturating_add(times.answered.saturating_sub(times.asked)))
 }
 
@@ -174,6 +190,10 @@ const DROPPED: [&str; 9] = [
     "upgrade",
     "x-request-id",
 ];
+
+/// What belongs to the kept body and not to its confirmation: if that had others, they would not fit.
+const OF_THE_BODY: [&str; 5] =
+    ["content-digest", "content-encoding", "content-length", "content-md5", "content-range"];
 
 /// Statuses that this cache understands as a whole answer.
 const STATUS: [u16; 15] = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 421, 451, 501];

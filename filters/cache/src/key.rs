@@ -5,7 +5,8 @@ use tidegate_sdk::Fields;
 /// The key of a target.
 pub fn of_target(fields: &Fields) -> Vec<u8> {
     let part = |name: &str| fields.get(name).map(|value| value.to_vec()).unwrap_or_default();
-    [part(":scheme"), part(":authority").to_ascii_lowercase(), part(":path")].join(&b' ')
+    let (scheme, authority) = (part(":scheme"), part(":authority").to_ascii_lowercase());
+    [&scheme, without_usual_port(&scheme, &authority), &part(":path")].join(&b' ')
 }
 
 /// The key of another target that a response names; only one of the same origin may be (RFC 9111, 4.4).
@@ -17,7 +18,10 @@ pub fn of_reference(fields: &Fields, reference: &[u8]) -> Option<Vec<u8>> {
     let path = match reference.split_once("://") {
         Some((other, rest)) => {
             let (host, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
-            if other != scheme || !host.eq_ignore_ascii_case(&authority) {
+            let usual = |host: &str| {
+                without_usual_port(scheme.as_bytes(), host.to_ascii_lowercase().as_bytes()).to_vec()
+            };
+            if other != scheme || usual(host) != usual(&authority) {
                 return None;
             }
             if path.is_empty() { "/" } else { path }
@@ -25,7 +29,18 @@ pub fn of_reference(fields: &Fields, reference: &[u8]) -> Option<Vec<u8>> {
         None if reference.starts_with('/') && !reference.starts_with("//") => reference,
         None => return None,
     };
-    Some(format!("{scheme} {authority} {path}").into_bytes())
+    let authority = without_usual_port(scheme.as_bytes(), authority.as_bytes());
+    Some([scheme.as_bytes(), authority, path.as_bytes()].join(&b' '))
+}
+
+/// With its scheme's own port or without, it is the same host (RFC 9110, 4.2.3).
+fn without_usual_port<'a>(scheme: &[u8], authority: &'a [u8]) -> &'a [u8] {
+    let port: &[u8] = match scheme {
+        b"http" => b":80",
+        b"https" => b":443",
+        _ => return authority,
+    };
+    authority.strip_suffix(port).unwrap_or(authority)
 }
 
 /// The key of one of several responses of a target, which differ by these headers of the request.

@@ -68,6 +68,8 @@ pub enum Left {
     Passed(&'static str),
     /// The response may be kept.
     Fetch(Box<Fetch>),
+    /// The response tells whether what is kept for GET is still right.
+    Head(Box<Fetch>),
     /// The response is on its way, and others wait for it: its key, and the end of its claim.
     Claimed(Vec<u8>, u64),
     /// What is kept of its target is invalid if it succeeds.
@@ -109,7 +111,7 @@ impl Filter for Cache {
             "OPTIONS" | "TRACE" => return leave(Left::Passed("method")),
             _ => return leave(Left::Unsafe(fields)),
         }
-        let asked = Asked::of(&fields);
+        let asked = Asked::of(&fields, method);
         let control = self.control(&fields);
         let passes = control.no_store
             || asked.has_precondition
@@ -118,14 +120,19 @@ impl Filter for Cache {
         if passes {
             return leave(Left::Passed("bypass"));
         }
-        let only_read = method == "HEAD" || asked.has_range();
+        let is_head = method == "HEAD";
+        let only_read = is_head || asked.has_range();
         let mut fetch = Fetch::new(key::of_target(&fields), fields, asked, control);
         match self.0.look(&mut fetch, only_read).await {
             Some(reply) => Ok(reply.into()),
             None => {
                 fetch.ask(request.headers(), only_read);
                 MISSES.increment();
-                leave(if only_read { Left::Passed(fetch.forward) } else { Left::Fetch(Box::new(fetch)) })
+                leave(match (is_head && fetch.stale.is_some(), only_read) {
+                    (true, _) => Left::Head(Box::new(fetch)),
+                    (_, true) => Left::Passed(fetch.forward),
+                    (_, false) => Left::Fetch(Box::new(fetch)),
+                })
             }
         }
     }
@@ -135,6 +142,12 @@ impl Filter for Cache {
             Left::Nothing | Left::Claimed(..) => Ok(Flow::Continue),
             Left::Passed(why) => {
                 let status = format!("{}; fwd={why}", self.config.name);
+                response.headers().add("cache-status", status);
+                Ok(Flow::Continue)
+            }
+            Left::Head(mut fetch) => {
+                let status = format!("{}; fwd={}", self.config.name, fetch.forward);
+                self.compare(&mut fetch, response);
                 response.headers().add("cache-status", status);
                 Ok(Flow::Continue)
             }
@@ -164,7 +177,7 @@ impl Filter for Cache {
             Left::Fetch(fetch) => self.let_go(&fetch, true),
             // There was not all of it.
             Left::Claimed(key, end) => self.release(&key, end, true),
-            Left::Nothing | Left::Passed(_) | Left::Unsafe(_) => {}
+            Left::Nothing | Left::Passed(_) | Left::Head(_) | Left::Unsafe(_) => {}
         }
     }
 }
@@ -183,10 +196,19 @@ impl Inner {
         }
     }
 
+    /// Whether the request says `pragma: no-cache`, which counts where it has no `cache-control` (RFC 9111, 5.4).
+    fn pragma(&self, fetch: &mut Fetch) -> bool {
+        let no_cache = |value: &tidegate_sdk::Value| {
+            control::split(value).any(|entry| entry.eq_ignore_ascii_case(b"no-cache"))
+        };
+        let pragma = fetch.fields.get_all("pragma").any(no_cache) && !fetch.control.present;
+        fetch.insists = pragma || fetch.control.no_cache || fetch.control.max_age == Some(0);
+        pragma
+    }
+
     /// Finds an answer, or has the request be the one that gets it.
     async fn look(self: &Rc<Self>, fetch: &mut Fetch, only_read: bool) -> Option<Reply> {
-        let pragma =
-            fetch.fields.get("pragma").is_some_and(|value| value.to_ascii_lowercase() == b"no-cache");
+        let pragma = self.pragma(fetch);
         let until = time::now().saturating_add(self.config.coalesce.wait.0);
         let mut pause = Duration::from_millis(2);
         loop {
@@ -214,7 +236,7 @@ impl Inner {
                     Reply::text(504, "not in the cache").header("cache-status", status).details("cache_only"),
                 );
             }
-            if only_read || time::now() >= until {
+            if only_read || fetch.insists || time::now() >= until {
                 return None;
             }
             if !self.must_wait(fetch) {

@@ -64,6 +64,9 @@ impl Inner {
         let headers: Fields = headers.iter().filter(|(name, _)| !name.starts_with(':')).collect();
         let stale = fetch.stale.take();
         if let Some(old) = stale.filter(|old| status == 304 && old.has_validator()) {
+            if !freshness::is_same(&old, &headers) {
+                return false;
+            }
             CONFIRMED.increment();
             let confirmed = freshness::confirmed(&self.config, &old, &headers, fetch.is_authorized(), times);
             return confirmed.is_some_and(|entry| self.keep(fetch, &entry) && is_fresh(&entry, now));

@@ -6,6 +6,8 @@ use tidegate_sdk_test::{Answer, Gateway, Reply, Request, Ways, get, post};
 
 use crate::Cache;
 
+mod standard;
+
 const START: &str = "{}";
 
 type Header = (&'static str, &'static str);

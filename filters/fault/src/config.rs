@@ -1,8 +1,7 @@
 //! The filter's configuration as it is written.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
+use tidegate_request_parts::Match;
 use tidegate_sdk::units::{Size, Span};
 
 /// The JSON Schema of the configuration.
@@ -39,7 +38,7 @@ pub struct Config {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
     /// Which requests; without it, all.
-    pub r#match: Option<Match>,
+    pub r#match: Option<Match<Path>>,
     /// Holds the request back before anything else happens to it.
     pub delay: Option<Delay>,
     /// Answers in place of the upstream, after the delay, if there is one.
@@ -50,20 +49,6 @@ pub struct Fault {
     pub truncate: Option<Truncate>,
     /// Changes bytes of a body.
     pub corrupt: Option<Corrupt>,
-}
-
-/// What a request must be like; all that is given must fit.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Match {
-    /// The path, without its query.
-    pub path: Option<Path>,
-    /// The methods, one of which must fit.
-    pub methods: Option<Vec<String>>,
-    /// Headers and the values that they must have, compared as bytes; `*` for any value.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
 }
 
 /// A path.
@@ -247,7 +232,7 @@ pub struct ByHeader {
     #[serde(default = "all")]
     pub percent: f64,
     /// Who may ask: a request that does not fit is treated as one that does not ask.
-    pub r#match: Option<Match>,
+    pub r#match: Option<Match<Path>>,
 }
 
 fn max_active() -> u32 {

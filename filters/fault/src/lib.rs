@@ -12,6 +12,7 @@ mod shape;
 
 use std::cell::{Cell, OnceCell, RefCell};
 
+use tidegate_request_parts::header_name;
 use tidegate_sdk::{
     Body, ConfigError, Counter, Failure, Filter, Flow, Interest, Plugin, Reply, Request, Response, Result,
     filter, log, random,
@@ -135,7 +136,7 @@ impl FaultFilter {
         let entries = config.faults.iter().enumerate();
         let entries: std::result::Result<Vec<_>, _> =
             entries.map(|(at, fault)| Entry::new(fault, &format!("faults[{at}]"))).collect();
-        let decide_by = config.decide_by.map(|name| matching::header_name(&name, "decideBy")).transpose()?;
+        let decide_by = config.decide_by.map(|name| header_name(&name, "decideBy")).transpose()?;
         Ok(FaultFilter {
             entries: entries?,
             by_header: config.by_header.as_ref().map(ByHeader::new).transpose()?,

@@ -1,9 +1,9 @@
 //! Arms: names for places where requests go, each with a counter.
 
+use tidegate_request_parts::header_name;
 use tidegate_sdk::{ConfigError, Counter, Outcome, Request};
 
 use crate::config::{self, To};
-use crate::source::header_name;
 
 /// An arm of a rule.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidegate_request_parts::Claim;
+use tidegate_request_parts::{Claim, Match};
 use tidegate_sdk::units::Span;
 
 /// The JSON Schema of the configuration.
@@ -73,7 +73,7 @@ pub struct Rule {
     /// Its name, for metrics and other filters: letters, digits, `_`, `-` and `.`.
     pub name: String,
     /// Which requests it is about; without it, all.
-    pub r#match: Option<Match>,
+    pub r#match: Option<Match<Pattern>>,
     /// Always the same.
     pub to: Option<To>,
     /// By chance, or by an identity: canaries and experiments.
@@ -88,22 +88,11 @@ pub struct Rule {
     pub table: Option<Table>,
 }
 
-/// What a request must be like; all that is given must fit.
+/// A regular expression that must fit the whole path, without its query.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Match {
-    /// A regular expression that must fit the whole path, without its query.
-    pub path: Option<String>,
-    /// The methods, one of which must fit.
-    pub methods: Option<Vec<String>>,
-    /// Headers and the values that they must have, compared as bytes; `*` for any value.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    /// Cookies and the values that they must have; `*` for any value.
-    #[serde(default)]
-    pub cookies: BTreeMap<String, String>,
-}
+#[serde(transparent)]
+pub struct Pattern(pub String);
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -12,6 +12,7 @@ mod table;
 
 use std::cell::{Cell, RefCell};
 
+use tidegate_request_parts::header_name;
 use tidegate_sdk::{
     ConfigError, Counter, Filter, Flow, Interest, Plugin, Reply, Request, Response, filter, join_all, log,
 };
@@ -79,7 +80,7 @@ impl Filter for Routing {
             rules.push(Rule::new(rule, &config.seed, &format!("rules[{at}]"))?);
         }
         let name = |name: &Option<String>, key: &str| {
-            name.as_ref().map(|name| source::header_name(name, &format!("tell.{key}"))).transpose()
+            name.as_ref().map(|name| header_name(name, &format!("tell.{key}"))).transpose()
         };
         let controls = config.rules.iter().filter_map(|rule| rule.switch.as_ref());
         let routing = Routing {

@@ -1,8 +1,8 @@
 //! Values of a request, and which requests a rule is about.
 
 use regex_lite::Regex;
-use tidegate_request_parts::Subject;
-use tidegate_sdk::{ConfigError, Interest, Request, units};
+use tidegate_request_parts::{Paths, Subject, header_name};
+use tidegate_sdk::{ConfigError, Interest, Request};
 
 use crate::config::{self, Source};
 
@@ -52,11 +52,6 @@ pub(crate) fn checked(source: &Source, path: &str) -> Result<Source, ConfigError
     }
 }
 
-/// A header's name in lower case.
-pub(crate) fn header_name(name: &str, path: &str) -> Result<String, ConfigError> {
-    units::header_name(name).map_err(|problem| ConfigError::at(path, problem))
-}
-
 /// A regular expression that must fit a whole text.
 pub(crate) fn whole(pattern: &str, path: &str) -> Result<Regex, ConfigError> {
     // Alone first, so that no parenthesis of it closes ours.
@@ -81,62 +76,30 @@ pub(crate) fn beginning(pattern: &str) -> Option<&str> {
 }
 
 /// Which requests a rule is about.
-#[derive(Debug, Default)]
-pub(crate) struct Matcher {
-    path: Option<Regex>,
+pub(crate) type Matcher = tidegate_request_parts::Matcher<WholePath>;
+
+/// A regular expression for paths.
+#[derive(Debug)]
+pub(crate) struct WholePath {
+    regex: Regex,
     /// What paths that fit begin with, if that is known.
     beginning: Option<String>,
-    methods: Option<Vec<String>>,
-    /// Names, and the values that they must have, if a certain one.
-    headers: Vec<(String, Option<String>)>,
-    cookies: Vec<(String, Option<String>)>,
 }
 
-impl Matcher {
-    pub(crate) fn new(wanted: Option<&config::Match>, path: &str) -> Result<Self, ConfigError> {
-        let Some(wanted) = wanted else { return Ok(Matcher::default()) };
-        if wanted.methods.as_ref().is_some_and(Vec::is_empty) {
-            return Err(ConfigError::at(format!("{path}.methods"), "is empty, so no request would fit"));
-        }
-        let certain = |value: &String| (value != "*").then(|| value.clone());
-        let mut headers = Vec::new();
-        for (name, value) in &wanted.headers {
-            headers.push((header_name(name, &format!("{path}.headers"))?, certain(value)));
-        }
-        let pattern = wanted.path.as_ref().map(|pattern| whole(pattern, &format!("{path}.path")));
-        Ok(Matcher {
-            path: pattern.transpose()?,
-            beginning: wanted.path.as_deref().and_then(beginning).map(str::to_owned),
-            methods: wanted.methods.clone(),
-            headers,
-            cookies: wanted.cookies.iter().map(|(name, value)| (name.clone(), certain(value))).collect(),
-        })
+impl Paths for WholePath {
+    type Document = config::Pattern;
+
+    fn build(document: &config::Pattern, path: &str) -> Result<Self, ConfigError> {
+        let config::Pattern(pattern) = document;
+        Ok(WholePath { regex: whole(pattern, path)?, beginning: beginning(pattern).map(str::to_owned) })
     }
 
-    /// What all requests that fit have in common, or one of it; nothing where they have nothing.
-    pub(crate) fn interest(&self) -> Option<Vec<Interest<'_>>> {
-        if let Some(beginning) = &self.beginning {
-            return Some(vec![Interest::PathPrefix(beginning)]);
-        }
-        if let Some((name, _)) = self.headers.first() {
-            return Some(vec![Interest::Header(name)]);
-        }
-        if !self.cookies.is_empty() {
-            return Some(vec![Interest::Header("cookie")]);
-        }
-        Some(self.methods.as_ref()?.iter().map(|method| Interest::Method(method)).collect())
+    fn fits(&self, path: &[u8]) -> bool {
+        std::str::from_utf8(path).is_ok_and(|path| self.regex.is_match(path))
     }
 
-    pub(crate) fn fits<S>(&self, request: &Request<S>) -> bool {
-        let fits = |value: Option<tidegate_sdk::Value>, wanted: &Option<String>| match (value, wanted) {
-            (Some(value), Some(wanted)) => value == wanted.as_str(),
-            (value, _) => value.is_some(),
-        };
-        let in_methods = |methods: &Vec<String>| methods.contains(&request.method());
-        self.methods.as_ref().is_none_or(in_methods)
-            && self.headers.iter().all(|(name, wanted)| fits(request.headers().get(name), wanted))
-            && self.cookies.iter().all(|(name, wanted)| fits(request.cookie(name), wanted))
-            && self.path.as_ref().is_none_or(|path| path.is_match(without_query(&request.path())))
+    fn interest(&self) -> Option<Interest<'_>> {
+        self.beginning.as_deref().map(Interest::PathPrefix)
     }
 }
 

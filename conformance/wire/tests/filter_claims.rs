@@ -22,7 +22,7 @@ plugins:
             keys:
               - { key: alpha, consumer: shop, metadata: { org.tenant: other } }
               - { key: beta, consumer: odd, metadata: { org.tenant: \"no\\theader\" } }
-      handOn: { subject: true, claims: [org.tenant, org.level] }
+      handOn: { subject: bare, claims: [org.tenant, org.level] }
   limits:
     module: rate_limit.wasm
     config: { limits: [{ name: tenant, rate: 3/h, key: 'claim:org.tenant', missing: skip }] }

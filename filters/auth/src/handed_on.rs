@@ -8,7 +8,8 @@ use tidegate_request_parts::{Claim, Subject};
 use tidegate_sdk::{ConfigError, Outcome, log};
 
 use crate::Request;
-use crate::identity::{Identity, written};
+use crate::identity::{Identity, SEPARATOR, written};
+use crate::way::Way;
 
 /// What the filters behind this one are told of the sender. Those of this project read it as `subject` and `claim`; others
 /// find it in the properties `auth.subject` and `auth.claim.NAME`.
@@ -16,25 +17,57 @@ use crate::identity::{Identity, written};
 #[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct HandOnDocument {
-    /// The sender's name: the consumer of a key, the user, `sub` of a token, a SPIFFE id.
-    subject: bool,
+    /// The sender's name: the consumer of a key, the user, `sub` of a token, a SPIFFE id. `bare` (or `true`) as it is;
+    /// `qualified` with the way and, of tokens and logins, the issuer before it, as `jwt|https://issuer.example|ann` and
+    /// `key|ann`. Where two ways or issuers could give the same name to different senders, one of the words is needed.
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<SubjectForm>"))]
+    subject: SubjectForm,
     /// Claims, as `org.tenant`. Lists are joined by commas, objects and what no header can have written as JSON. Keys have
     /// their metadata as claims.
     #[cfg_attr(not(target_family = "wasm"), schemars(with = "Vec<String>"))]
     claims: Vec<Claim>,
 }
 
+/// How the sender's name is handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[serde(untagged, expecting = "expected true, false, bare or qualified")]
+enum SubjectForm {
+    /// Not, or as it is where that is plain.
+    Plain(bool),
+    /// In a certain form.
+    Word(SubjectWord),
+}
+
+impl Default for SubjectForm {
+    fn default() -> Self {
+        SubjectForm::Plain(false)
+    }
+}
+
+/// A form of the sender's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+enum SubjectWord {
+    /// As it is: the same name means the same sender, whichever way knows them.
+    Bare,
+    /// Behind its way and issuer.
+    Qualified,
+}
+
 /// What is handed on.
 #[derive(Debug)]
 pub(crate) struct HandedOn {
-    subject: bool,
+    subject: Option<SubjectWord>,
     claims: Vec<Claim>,
 }
 
 impl HandedOn {
     /// Checks the names.
-    pub(crate) fn build(document: HandOnDocument) -> Result<Self, ConfigError> {
+    pub(crate) fn build(document: HandOnDocument, ways: &[&Way]) -> Result<Self, ConfigError> {
         let HandOnDocument { subject, claims } = document;
+        let subject = named(subject, ways).map_err(|problem| ConfigError::at("handOn.subject", problem))?;
         for (at, claim) in claims.iter().enumerate() {
             if claims.iter().take(at).any(|earlier| earlier == claim) {
                 let message = format!("\"{}\" is listed before", claim.name());
@@ -47,7 +80,7 @@ impl HandedOn {
     /// What was handed on before, by another use of this filter on the request's way, is not of the sender that this one
     /// knows.
     pub(crate) fn clear(&self, request: &Request) {
-        if self.subject {
+        if self.subject.is_some() {
             note(Subject.hand_on(request, ""));
         }
         for claim in &self.claims {
@@ -58,14 +91,54 @@ impl HandedOn {
     /// Hands on what is known of the sender. Of several the first who has something to tell counts, as in headers.
     pub(crate) fn write(&self, request: &Request, identities: &[Rc<Identity>]) {
         let Some(first) = identities.first() else { return };
-        if self.subject {
-            note(Subject.hand_on(request, &told(&Value::from(first.subject.as_str()))));
+        match self.subject {
+            None => {}
+            Some(SubjectWord::Bare) => {
+                note(Subject.hand_on(request, &told(&Value::from(first.subject.as_str()))));
+            }
+            // Who has no name is not made one by those who know them.
+            Some(SubjectWord::Qualified) if first.subject.is_empty() => {}
+            Some(SubjectWord::Qualified) => note(Subject.hand_on(request, &first.qualified())),
         }
         for claim in &self.claims {
             let mut found = identities.iter().filter_map(|identity| identity.claim(claim.name()));
             if let Some(value) = found.next() {
                 note(claim.hand_on(request, &told(value)));
             }
+        }
+    }
+}
+
+/// The form of the sender's name, where nobody can be taken for another by it.
+fn named(form: SubjectForm, ways: &[&Way]) -> Result<Option<SubjectWord>, String> {
+    let sources: Vec<(&str, Option<&str>)> = ways.iter().flat_map(|way| way.sources()).collect();
+    match form {
+        SubjectForm::Plain(false) => Ok(None),
+        SubjectForm::Word(SubjectWord::Bare) => Ok(Some(SubjectWord::Bare)),
+        SubjectForm::Plain(true) if sources.iter().all(|source| sources.first() == Some(source)) => {
+            Ok(Some(SubjectWord::Bare))
+        }
+        SubjectForm::Plain(true) => Err("the ways have several sources of names, which may give one name to different \
+             senders; write `qualified` for names as `jwt|https://issuer.example|ann`, or `bare` where a name means \
+             the same sender everywhere"
+            .to_owned()),
+        SubjectForm::Word(SubjectWord::Qualified) => {
+            for (at, (kind, issuer)) in sources.iter().enumerate() {
+                match issuer {
+                    Some(issuer) if issuer.contains(SEPARATOR) => {
+                        let issuer = issuer.escape_debug();
+                        return Err(format!("the issuer \"{issuer}\" has a | in it, which divides its name from others"));
+                    }
+                    None if sources.iter().take(at).any(|earlier| earlier.0 == *kind) => {
+                        return Err(format!(
+                            "two of the ways are `{kind}`, and nothing tells their names apart; make one of them, or \
+                             write `bare` where a name means the same sender in both"
+                        ));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(Some(SubjectWord::Qualified))
         }
     }
 }

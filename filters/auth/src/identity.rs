@@ -1,5 +1,7 @@
 //! Who sends a request, as a way has established it.
 
+use std::rc::Rc;
+
 use serde_json::{Map, Value};
 
 /// A sender.
@@ -7,6 +9,8 @@ use serde_json::{Map, Value};
 pub(crate) struct Identity {
     /// The way that knows them, as `jwt`.
     pub(crate) kind: &'static str,
+    /// Who has issued what they are known by, of ways that have issuers.
+    pub(crate) issuer: Option<Rc<str>>,
     /// Their name there: a consumer, a user, `sub` of a token, a SPIFFE id.
     pub(crate) subject: String,
     /// The groups they are in.
@@ -27,11 +31,24 @@ impl Identity {
         Identity { kind, subject: subject.into(), ..Identity::default() }
     }
 
+    /// Their name behind what it is a name of: no two senders have the same one.
+    pub(crate) fn qualified(&self) -> String {
+        let mut text = self.kind.to_owned();
+        for part in self.issuer.as_deref().into_iter().chain([self.subject.as_str()]) {
+            text.push(SEPARATOR);
+            text.push_str(part);
+        }
+        text
+    }
+
     /// A claim by its path, names joined by dots; a claim whose own name has dots in it is found too.
     pub(crate) fn claim(&self, path: &str) -> Option<&Value> {
         find(&self.claims, path)
     }
 }
+
+/// Stands between the parts of a qualified name; only the last one, the name itself, may have it.
+pub(crate) const SEPARATOR: char = '|';
 
 /// A claim by its path.
 pub(crate) fn find<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {

@@ -96,7 +96,8 @@ impl Filter for Auth {
             let message = format!("\"{name}\" holds credentials, so it cannot tell the upstream anything");
             return Err(ConfigError::at("headers", message));
         }
-        let handed_on = HandedOn::build(config.hand_on)?;
+        let handed_on =
+            HandedOn::build(config.hand_on, &ways.iter().map(|(way, _)| way).collect::<Vec<_>>())?;
         let policy = config.policy.map(Policy::build).transpose()?;
         Ok(Auth { ways, all, anonymous: config.anonymous, outgoing, handed_on, sweep, policy })
     }

@@ -2,6 +2,7 @@
 
 mod basic;
 mod certificate;
+mod handed_on;
 mod hmac;
 mod jwt;
 mod key;

@@ -98,6 +98,16 @@ impl Way {
         }
     }
 
+    /// Where the names of its senders come from: its kind, with each issuer of a way that has issuers.
+    pub(crate) fn sources(&self) -> Vec<(&str, Option<&str>)> {
+        let kind = self.kind();
+        match self {
+            Way::Jwt(jwt) => jwt.issuers().map(|issuer| (kind, Some(issuer))).collect(),
+            Way::Oidc(oidc) => vec![(kind, Some(oidc.issuer()))],
+            _ => vec![(kind, None)],
+        }
+    }
+
     /// Who sends this request.
     pub(crate) async fn check(&self, request: &mut Request, body: &mut Body) -> Verdict {
         match self {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use log::Level;
 use tidegate_sdk::Fields;
 
+use crate::machine::Properties;
 use crate::message::Seen;
 use crate::variant::without_odd;
 
@@ -24,6 +25,7 @@ pub struct Answer {
     pub(crate) calls: Vec<Seen>,
     pub(crate) lines: Vec<Line>,
     pub(crate) metrics: Vec<(String, i64)>,
+    pub(crate) properties: Properties,
     pub(crate) elapsed: Duration,
 }
 
@@ -121,6 +123,13 @@ impl Answer {
     /// `denied_total{reason="expired"}`.
     pub fn metric(&self, name: &str) -> i64 {
         self.metrics.iter().find(|(known, _)| known == name).map_or(0, |(_, value)| *value)
+    }
+
+    /// A property at the end of the exchange: one that the request came with, or as the filter has set it for those behind it.
+    /// Only in the native harness; `None` elsewhere.
+    pub fn property(&self, name: &str) -> Option<&[u8]> {
+        let mut latest = self.properties.iter().rev();
+        latest.find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
     }
 
     /// How long the exchange took, in the test's own time.

@@ -241,4 +241,10 @@ pub trait Machine {
     fn effects(&mut self) -> Vec<Effect>;
     /// Metrics by name.
     fn metrics(&self) -> Vec<(String, i64)>;
+    /// The properties of a stream that is not over, as the request came with them and as the filter has set them: of a name
+    /// that repeats the last counts. None where the machine does not know.
+    fn properties(&self, stream: u32) -> Properties {
+        let _ = stream;
+        Vec::new()
+    }
 }

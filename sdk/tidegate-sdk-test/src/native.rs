@@ -154,6 +154,11 @@ impl<F: Filter> Machine for Native<F> {
         Ok(())
     }
 
+    fn properties(&self, id: u32) -> Properties {
+        let streams = self.memory.streams.borrow();
+        streams.get(&id).map(|stream| stream.properties.clone()).unwrap_or_default()
+    }
+
     fn http_answer(&mut self, token: u32, answer: Option<CallAnswer>) -> Result<(), String> {
         let count = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let (headers, body, trailers) = answer.as_ref().map_or((0, 0, 0), |answer| {

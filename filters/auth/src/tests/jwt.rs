@@ -10,11 +10,11 @@ use tidegate_sdk_test::{Answer, Gateway, Reply, Ways, get};
 use super::{gateway, problem};
 use crate::Auth;
 
-static TOKENS: LazyLock<Value> = LazyLock::new(|| {
+pub(super) static TOKENS: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../tests/fixtures/tokens.json")).expect("the fixtures are JSON")
 });
 
-fn text(path: &str) -> &'static str {
+pub(super) fn text(path: &str) -> &'static str {
     TOKENS.pointer(path).and_then(Value::as_str).expect("the fixtures have it")
 }
 
@@ -189,20 +189,6 @@ fn tokens_are_found_elsewhere_and_their_claims_handed_on() {
     let nothing = gateway
         .send(get("/").header("authorization", format!("Bearer {token}")).header("x-subject", "admin"));
     assert_eq!((nothing.status(), nothing.details()), (401, "auth_missing"));
-}
-
-#[test]
-fn a_claim_is_handed_on_once() {
-    let mut whole: Value = serde_json::from_str(&config(json!({}), json!({}))).expect("it is JSON");
-    whole["handOn"] = json!({ "subject": true, "claims": ["org.tenant", "groups", "org.none"] });
-    assert_eq!(send(&gateway(&whole.to_string()), text("/good/ES256")).status(), 200);
-    for (claims, problem_is) in [
-        (json!(["sub", "sub"]), "config.handOn.claims[1]: \"sub\" is listed before"),
-        (json!([""]), "config.handOn.claims[0]: \"\" is no claim, as \"sub\" or \"org.tenant\" is"),
-    ] {
-        whole["handOn"] = json!({ "claims": claims });
-        assert_eq!(problem(&whole.to_string()), problem_is);
-    }
 }
 
 fn remote() -> Value {

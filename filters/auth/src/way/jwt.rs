@@ -140,6 +140,11 @@ impl Jwt {
         }
     }
 
+    /// Whose tokens are accepted.
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.issuers.iter().map(Issuer::name)
+    }
+
     pub(crate) fn places(&self) -> &[Place] {
         if self.swept { &self.places } else { &[] }
     }

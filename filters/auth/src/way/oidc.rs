@@ -106,6 +106,11 @@ impl Oidc {
         Oidc(Rc::new(parts))
     }
 
+    /// Who knows the senders.
+    pub(crate) fn issuer(&self) -> &str {
+        &self.0.provider.issuer
+    }
+
     /// The cookies that it reads.
     pub(crate) fn places(&self) -> &[Place] {
         &self.0.places
@@ -188,6 +193,7 @@ impl Parts {
             _ => (name.clone(), token.clone()),
         });
         Some(Identity {
+            issuer: Some(self.provider.issuer.as_str().into()),
             groups,
             scopes,
             headers: headers.into_iter().collect(),

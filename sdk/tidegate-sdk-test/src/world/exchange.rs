@@ -225,6 +225,7 @@ impl Exchange<'_> {
                 trailers: self.request.trailers,
             });
         }
+        self.answer.properties = world.machine.properties(self.id);
         world.machine.close(self.id)?;
         world.later.clear();
         world.drain()?;

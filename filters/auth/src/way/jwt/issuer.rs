@@ -95,6 +95,8 @@ fn groups() -> String {
 /// An issuer, with its keys.
 pub(super) struct Issuer {
     document: IssuerDocument,
+    /// Its name, as identities have it.
+    shared_name: Rc<str>,
     keys: RefCell<Rc<KeySet>>,
     remote: Option<Remote>,
 }
@@ -160,7 +162,8 @@ impl Issuer {
                 keys = KeySet::of_secret(secret);
             }
         }
-        Ok(Issuer { document, keys: RefCell::new(Rc::new(keys)), remote })
+        let shared_name = document.issuer.as_str().into();
+        Ok(Issuer { document, shared_name, keys: RefCell::new(Rc::new(keys)), remote })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -211,6 +214,7 @@ impl Issuer {
         scopes.extend(list("scp"));
         let identity = Identity {
             kind: super::KIND,
+            issuer: Some(Rc::clone(&self.shared_name)),
             subject: text(&self.document.subject).unwrap_or_default(),
             groups: list(&self.document.groups),
             scopes,

@@ -1,0 +1,120 @@
+//! What the filters behind this one are told of the sender.
+
+use serde_json::{Value, json};
+use tidegate_sdk_test::{Answer, Gateway, Request, Ways, get};
+
+use super::jwt::{TOKENS, text};
+use super::problem;
+use crate::Auth;
+
+fn tokens_of(issuers: &[&str]) -> Value {
+    let issuer = |name: &&str| json!({ "issuer": name, "audiences": ["shop"], "keys": { "jwks": TOKENS["jwks"].to_string() } });
+    json!({ "jwt": { "issuers": issuers.iter().map(issuer).collect::<Vec<_>>() } })
+}
+
+fn key_of(consumer: &str) -> Value {
+    json!({ "key": { "keys": [{ "key": "alpha", "consumer": consumer, "metadata": { "org.tenant": "acme" } }] } })
+}
+
+fn config(ways: &[Value], hand_on: Value) -> String {
+    json!({ "ways": ways, "handOn": hand_on, "anonymous": true }).to_string()
+}
+
+fn gateway(config: &str) -> Gateway<Auth> {
+    Gateway::with(config, Ways::all()).expect("a correct configuration")
+}
+
+fn with_token() -> Request {
+    get("/").header("authorization", format!("Bearer {}", text("/good/ES256")))
+}
+
+fn told(answer: &Answer, name: &str) -> Option<String> {
+    assert_eq!(answer.status(), 200, "{}", answer.details());
+    answer.property(name).map(|value| String::from_utf8_lossy(value).into_owned())
+}
+
+const ISSUER: &str = "https://issuer.example";
+
+#[test]
+fn what_is_listed_is_told_and_nothing_else() {
+    let gateway = gateway(&config(
+        &[tokens_of(&[ISSUER])],
+        json!({ "subject": true, "claims": ["org.tenant", "groups", "org.level", "org", "org.none"] }),
+    ));
+    let answer = gateway.send(with_token());
+    for (name, value) in [
+        ("auth.subject", Some("alice")),
+        ("auth.claim.org.tenant", Some("acme")),
+        ("auth.claim.groups", Some("staff,ops")),
+        ("auth.claim.org.level", Some("3")),
+        // Not the sender's, so as if another use of the filter had never set it.
+        ("auth.claim.org.none", Some("")),
+        ("auth.claim.sub", None),
+    ] {
+        assert_eq!(told(&answer, name).as_deref(), value, "{name}");
+    }
+    let org = told(&answer, "auth.claim.org").and_then(|org| serde_json::from_str::<Value>(&org).ok());
+    assert_eq!(org, Some(json!({ "level": 3, "tenant": "acme" })));
+    // What was there before is not of this sender, who is nobody.
+    let stale = get("/").property("auth.subject", "root").property("auth.claim.org.tenant", "other");
+    let answer = gateway.send(stale);
+    assert_eq!(told(&answer, "auth.subject").as_deref(), Some(""));
+    assert_eq!(told(&answer, "auth.claim.org.tenant").as_deref(), Some(""));
+}
+
+#[test]
+fn a_qualified_name_is_of_one_sender_only() {
+    let ways = [tokens_of(&[ISSUER, "https://other.example"]), key_of("alice")];
+    let gateway = gateway(&config(&ways, json!({ "subject": "qualified" })));
+    let subject = |request: Request| told(&gateway.send(request), "auth.subject");
+    assert_eq!(subject(with_token()).as_deref(), Some("jwt|https://issuer.example|alice"));
+    assert_eq!(subject(get("/").header("x-api-key", "alpha")).as_deref(), Some("key|alice"));
+    assert_eq!(subject(get("/")).as_deref(), Some(""));
+    let bare = Gateway::<Auth>::with(&config(&ways, json!({ "subject": "bare" })), Ways::all())
+        .expect("a correct configuration");
+    for request in [with_token(), get("/").header("x-api-key", "alpha")] {
+        assert_eq!(told(&bare.send(request), "auth.subject").as_deref(), Some("alice"));
+    }
+}
+
+#[test]
+fn names_that_could_be_confused_are_refused() {
+    let several = "config.handOn.subject: the ways have several sources of names, which may give one name to different \
+                   senders; write `qualified` for names as `jwt|https://issuer.example|ann`, or `bare` where a name \
+                   means the same sender everywhere";
+    let twice = "config.handOn.subject: two of the ways are `key`, and nothing tells their names apart; make one of \
+                 them, or write `bare` where a name means the same sender in both";
+    let (one, two) = (tokens_of(&[ISSUER]), tokens_of(&[ISSUER, "https://other.example"]));
+    let odd = tokens_of(&["a|b", ISSUER]);
+    for (ways, subject, expected) in [
+        (vec![one.clone(), key_of("a")], json!(true), several),
+        (vec![two.clone()], json!(true), several),
+        (vec![key_of("a"), key_of("a")], json!("qualified"), twice),
+        (
+            vec![odd],
+            json!("qualified"),
+            "config.handOn.subject: the issuer \"a|b\" has a | in it, which divides its name from others",
+        ),
+        (vec![one.clone()], json!("other"), "config.handOn.subject: expected true, false, bare or qualified"),
+    ] {
+        assert_eq!(problem(&config(&ways, json!({ "subject": subject }))), expected);
+    }
+    for (ways, subject) in [
+        (vec![one.clone()], json!(true)),
+        (vec![two.clone(), key_of("a")], json!(false)),
+        (vec![two, key_of("a")], json!("qualified")),
+        (vec![one, key_of("a")], json!("bare")),
+    ] {
+        gateway(&config(&ways, json!({ "subject": subject })));
+    }
+}
+
+#[test]
+fn a_claim_is_listed_once_and_has_a_name() {
+    for (claims, expected) in [
+        (json!(["sub", "sub"]), "config.handOn.claims[1]: \"sub\" is listed before"),
+        (json!([""]), "config.handOn.claims[0]: \"\" is no claim, as \"sub\" or \"org.tenant\" is"),
+    ] {
+        assert_eq!(problem(&config(&[key_of("a")], json!({ "claims": claims }))), expected);
+    }
+}

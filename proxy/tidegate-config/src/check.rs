@@ -21,6 +21,7 @@ mod reach;
 mod recording;
 mod release;
 mod route;
+mod sequence;
 mod session;
 mod stream;
 mod tracing;
@@ -77,6 +78,7 @@ pub(crate) fn check(document: &Document, origin: Origin<'_>, base: &FilePath, re
         stream::reach(&mut check, &routes, &listeners);
         reach::hostnames(&mut check, &routes, &listeners);
         reach::rules(&mut check, &routes);
+        sequence::sequence(&mut check, &routes, (&listeners, plugins.all()));
     }
     Plan {
         admin,

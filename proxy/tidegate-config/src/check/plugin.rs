@@ -96,6 +96,11 @@ impl Plugins {
         index
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> &[Plugin] {
+        &self.list
+    }
+
     pub(super) fn into_inner(self) -> Vec<Plugin> {
         self.list
     }

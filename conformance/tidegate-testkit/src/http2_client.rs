@@ -80,14 +80,36 @@ impl Http2Client {
         fields: &[(&str, &str)],
         hear: impl Fn(u16),
     ) -> Http2Answer {
-        let mut request = Request::get(format!("http://{host}{path}"));
+        self.ask_hearing(("GET", host, path), fields, b"", hear)
+    }
+
+    /// Asks by a method for a path of a host, with these fields and a body, and waits for the answer.
+    ///
+    /// # Panics
+    /// If there is no whole answer.
+    pub fn ask(&mut self, target: (&str, &str, &str), fields: &[(&str, &str)], body: &[u8]) -> Http2Answer {
+        self.ask_hearing(target, fields, body, |_| {})
+    }
+
+    fn ask_hearing(
+        &mut self,
+        (method, host, path): (&str, &str, &str),
+        fields: &[(&str, &str)],
+        body: &[u8],
+        hear: impl Fn(u16),
+    ) -> Http2Answer {
+        let mut request = Request::builder().method(method).uri(format!("http://{host}{path}"));
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("a test's request is one");
-        let sender = &mut self.sender;
+        let (sender, body) = (&mut self.sender, Bytes::copy_from_slice(body));
         self.tasks.block_on(&self.runtime, async {
-            let (mut answer, _) = sender.send_request(request, true).expect("the connection is open");
+            let sent = sender.send_request(request, body.is_empty());
+            let (mut answer, mut stream) = sent.expect("the connection is open");
+            if !body.is_empty() {
+                stream.send_data(body, true).expect("the request goes on");
+            }
             let mut interim = Vec::new();
             while let Some(next) = poll_fn(|cx| answer.poll_informational(cx)).await {
                 let (head, ()) = next.expect("an interim answer is whole").into_parts();

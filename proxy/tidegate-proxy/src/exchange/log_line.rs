@@ -10,8 +10,8 @@ use crate::http::certificate;
 use crate::http::fail::Reason;
 use crate::local::Session;
 use crate::snapshot::logs::{Field, Log, Over, TAKEN_OUT};
-use crate::telemetry::access_log::kept::{Key, Same};
-use crate::telemetry::access_log::line::Value;
+use crate::telemetry::access_log::kept::Keys;
+use crate::telemetry::access_log::line::{Said, Value};
 
 /// Hands the lines of an exchange that has ended to its logs.
 pub(crate) fn write(record: &Record, took: Duration) {
@@ -24,8 +24,7 @@ pub(crate) fn write(record: &Record, took: Duration) {
         took,
     };
     let to = (&record.view.outlets, &*record.client.local.gathering);
-    let key = |same| key(record, same);
-    let dropped = logs.write((record.logs, &over), to, key, |log, field, value| match field {
+    let dropped = logs.write((record.logs, &over), to, &keys(record), |log, field, value| match field {
         Field::Known(field) => known(record, took, log, field, value),
         Field::RequestHeader(place) => {
             let names = &logs.request_headers;
@@ -43,26 +42,21 @@ pub(crate) fn write(record: &Record, took: Duration) {
     }
 }
 
-/// What parts of the line are the same by; none: of this exchange alone.
-fn key(record: &Record, same: Same) -> Option<Key> {
+/// By what parts of the line are the same as in others.
+fn keys(record: &Record) -> Keys {
     let number = |index: Option<usize>| index.map_or(0, |index| index as u64 + 1);
-    match same {
+    let version = match record.version {
+        http::Version::HTTP_10 => 0,
+        http::Version::HTTP_11 => 1,
+        _ => 2,
+    };
+    let tried = record.upstream.as_ref();
+    let upstream = number(tried.map(|(upstream, _)| *upstream)) << 16 | record.picked.number();
+    Keys {
         // Behind a proxy each request has a client of its own.
-        Same::Connection if record.behind.is_some() => None,
-        Same::Connection => {
-            let version = match record.version {
-                http::Version::HTTP_10 => 0,
-                http::Version::HTTP_11 => 1,
-                _ => 2,
-            };
-            Some([record.client.id, record.listener as u64, version])
-        }
-        Same::Plain => is_plain(record).then_some([0; 3]),
-        Same::Way => {
-            let tried = record.upstream.as_ref();
-            let upstream = number(tried.map(|(upstream, _)| *upstream)) << 16 | record.picked.number();
-            Some([number(record.rule), upstream, number(tried.map(|(_, server)| server.id()))])
-        }
+        connection: record.behind.is_none().then(|| [record.client.id, record.listener as u64, version]),
+        plain: is_plain(record),
+        way: Some([number(record.rule), upstream, number(tried.map(|(_, server)| server.id()))]),
     }
 }
 
@@ -94,32 +88,53 @@ fn header(
 fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &mut Value<'_>) {
     // The time was read when the exchange ended, which is now.
     let wall = || record.client.local.deadlines.guest().wall;
+    let said = match field {
+        KnownField::TimeMs => Said::Moment(wall()),
+        KnownField::Status => Said::Number(record.status.map_or(0, |status| u64::from(status.as_u16()))),
+        KnownField::Attempts => Said::Number(u64::from(record.attempts)),
+        KnownField::BytesReceived => {
+            Said::Number(record.progress.as_ref().map_or(0, |progress| progress.bytes.get()))
+        }
+        KnownField::BytesSent => Said::Number(record.sent),
+        KnownField::DurationUs => Said::Micros(took),
+        KnownField::WaitUs | KnownField::UpstreamUs | KnownField::HeadUs => {
+            let time = match field {
+                KnownField::WaitUs => record.waited,
+                KnownField::UpstreamUs => record.latency,
+                _ => record.answered_at.map(|at| at.saturating_sub(record.start)),
+            };
+            let Some(time) = time else { return };
+            Said::Micros(time)
+        }
+        KnownField::Method
+        | KnownField::Host
+        | KnownField::Path
+        | KnownField::RequestId
+        | KnownField::UserAgent => return of_head(record, log, field, value),
+        KnownField::Time => return value.time(wall()),
+        _ => return seldom(record, field, value),
+    };
+    value.say(said);
+}
+
+/// What is the same in many lines, or in few of them at all.
+fn seldom(record: &Record, field: KnownField, value: &mut Value<'_>) {
     match field {
-        KnownField::TimeMs => value.moment(wall()),
-        KnownField::Time => value.time(wall()),
         KnownField::Client => value.client(record.source()),
         KnownField::Listener => {
             if let Some(listener) = record.view.listener(record.listener) {
                 value.text(listener.spec.name.as_bytes());
             }
         }
-        KnownField::Method
-        | KnownField::Host
-        | KnownField::Path
-        | KnownField::RequestId
-        | KnownField::UserAgent => of_head(record, log, field, value),
         KnownField::Protocol => value.version(record.version),
         KnownField::TlsVersion | KnownField::TlsCipher | KnownField::ServerName => {
             of_tls(record.client.session.as_ref(), record.client.server_name.as_deref(), field, value);
         }
-        KnownField::Status => value.number(record.status.map_or(0, |status| u64::from(status.as_u16()))),
         KnownField::Route
         | KnownField::Rule
         | KnownField::Upstream
         | KnownField::Server
-        | KnownField::Picked => {
-            of_route(record, field, value);
-        }
+        | KnownField::Picked => of_route(record, field, value),
         KnownField::Versions if !record.arms.is_empty() => record.write_arms(value),
         KnownField::EarlierAttempts
         | KnownField::RetryStoppedBy
@@ -132,7 +147,6 @@ fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &
         KnownField::Interim if record.interim_answers() > 0 => {
             value.number(u64::from(record.interim_answers()));
         }
-        KnownField::Attempts => value.number(u64::from(record.attempts)),
         KnownField::RouteBy
         | KnownField::UpstreamBy
         | KnownField::Filters
@@ -144,18 +158,6 @@ fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &
                 value.text(reason.as_bytes());
             }
         }
-        KnownField::BytesReceived => {
-            value.number(record.progress.as_ref().map_or(0, |progress| progress.bytes.get()));
-        }
-        KnownField::BytesSent => value.number(record.sent),
-        KnownField::WaitUs => record.waited.into_iter().for_each(|time| value.micros(time)),
-        KnownField::UpstreamUs => record.latency.into_iter().for_each(|time| value.micros(time)),
-        KnownField::HeadUs => {
-            if let Some(at) = record.answered_at {
-                value.micros(at.saturating_sub(record.start));
-            }
-        }
-        KnownField::DurationUs => value.micros(took),
         KnownField::TraceId => {
             if let Some(trace) = &record.trace {
                 value.trace(trace.trace, trace.sampled);
@@ -166,32 +168,30 @@ fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &
                 value.span(trace.span);
             }
         }
-        KnownField::Versions
-        | KnownField::Interim
-        | KnownField::Details
-        | KnownField::ClosedBy
-        | KnownField::ConnectUs => {}
+        // Of connections only; the rest is told elsewhere.
+        _ => {}
     }
 }
 
 fn of_head(record: &Record, log: &Log, field: KnownField, value: &mut Value<'_>) {
     let Some(target) = &record.target else { return };
-    let text = |found: &Option<http::HeaderValue>, value: &mut Value<'_>| {
-        if let Some(found) = found {
-            value.text(found.as_bytes());
+    let text = match field {
+        KnownField::Method => Some(target.method.as_str().as_bytes()),
+        KnownField::Host => {
+            let host = target.host.as_ref().map_or(&b""[..], |host| host.as_bytes());
+            return value.say(Said::Host(host));
         }
-    };
-    match field {
-        KnownField::Method => value.text(target.method.as_str().as_bytes()),
-        KnownField::Host => value.host(target.host.as_ref().map_or(&[], |host| host.as_bytes())),
         KnownField::Path => {
-            log.path(target.path.as_ref().map_or("/", |path| path.as_str()), value);
+            return log.path(target.path.as_ref().map_or("/", |path| path.as_str()), value);
         }
         KnownField::RequestId => match &target.request_id {
-            RequestId::Given(id) => text(id, value),
-            RequestId::Made(id) => value.text(id),
+            RequestId::Given(id) => id.as_ref().map(|id| id.as_bytes()),
+            RequestId::Made(id) => Some(&id[..]),
         },
-        _ => text(&target.agent, value),
+        _ => target.agent.as_ref().map(|agent| agent.as_bytes()),
+    };
+    if let Some(text) = text {
+        value.say(Said::Text(text));
     }
 }
 

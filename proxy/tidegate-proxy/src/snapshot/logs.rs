@@ -14,8 +14,8 @@ use super::build::BuildError;
 use super::{Assets, collectors};
 use crate::http::added;
 use crate::telemetry::access_log::batch::{Batch, Gathering};
-use crate::telemetry::access_log::kept::{Kept, Key, Same};
-use crate::telemetry::access_log::line::{Value, json_key};
+use crate::telemetry::access_log::kept::{Kept, Keys, Same};
+use crate::telemetry::access_log::line::{Said, Value, json_key};
 use crate::telemetry::access_log::{Entry, Line, Lines, Writer};
 
 /// All access logs.
@@ -222,13 +222,13 @@ impl Logs {
         bits
     }
 
-    /// Hands a line to each log of `bits` that wants the exchange; how many were dropped. `key` tells what parts of lines are
-    /// the same by; none: they are written anew.
+    /// Hands a line to each log of `bits` that wants the exchange; how many were dropped. `keys` tell what parts of lines are
+    /// the same by.
     pub(crate) fn write(
         &self,
         (bits, over): (u32, &Over<'_>),
         (outlets, gathering): (&Outlets, &Gathering),
-        key: impl Fn(Same) -> Option<Key>,
+        keys: &Keys,
         put: impl Fn(&Log, Field, &mut Value<'_>),
     ) -> u64 {
         let mut dropped = 0;
@@ -236,7 +236,7 @@ impl Logs {
             if bits & 1 << index == 0 || !log.wants(over) {
                 continue;
             }
-            let line = |bytes: Vec<u8>| log.line(bytes, over.failed, (&outlets.kept, &key), &put);
+            let line = |bytes: Vec<u8>| log.line(bytes, over.failed, (&outlets.kept, keys), &put);
             let taken = match outlets.batches.get(index) {
                 Some(Some(batch)) => batch.take(gathering, line),
                 _ => log.writer.write(Entry { text: line(Vec::with_capacity(LINE)), failed: over.failed }),
@@ -306,8 +306,10 @@ fn same(field: Field) -> Option<Same> {
             | KnownField::Filters
             | KnownField::AnsweredBy
             | KnownField::Details
+            | KnownField::ClosedBy
             | KnownField::Reason
-            | KnownField::Plugin,
+            | KnownField::Plugin
+            | KnownField::ConnectUs,
         ) => Some(Same::Plain),
         _ => None,
     }
@@ -335,7 +337,7 @@ impl Log {
         &self,
         bytes: Vec<u8>,
         failed: bool,
-        (kept, key): (&[Kept], &impl Fn(Same) -> Option<Key>),
+        (kept, keys): (&[Kept], &Keys),
         put: &impl Fn(&Self, Field, &mut Value<'_>),
     ) -> Vec<u8> {
         let each = |line: &mut Line, fields: &[(Field, Arc<str>)]| {
@@ -343,15 +345,25 @@ impl Log {
                 line.field(name, |value| put(self, *field, value));
             }
         };
+        let known = |line: &mut Line, same: Same, place: usize, fields: &[(Field, Arc<str>)]| {
+            let key = match same {
+                // They say nothing.
+                Same::Plain if keys.plain => return,
+                Same::Plain => None,
+                Same::Connection => keys.connection,
+                Same::Way => keys.way,
+            };
+            match (kept.get(place), key) {
+                (Some(kept), Some(key)) => line.kept(kept, key, |line| each(line, fields)),
+                _ => each(line, fields),
+            }
+        };
         let fill = |mut line: Line, parts: &[Part]| {
             for part in parts {
                 match part {
                     Part::Literal(text) => line.literal(text),
                     Part::Field(field, name) => line.field(name, |value| put(self, *field, value)),
-                    Part::Kept(same, place, fields) => match (kept.get(*place), key(*same)) {
-                        (Some(kept), Some(key)) => line.kept(kept, key, |line| each(line, fields)),
-                        _ => each(&mut line, fields),
-                    },
+                    Part::Kept(same, place, fields) => known(&mut line, *same, *place, fields),
                 }
             }
             line.end()
@@ -373,11 +385,12 @@ impl Log {
 
     /// A path and query without the values that are taken out.
     pub(crate) fn path(&self, path: &str, value: &mut Value<'_>) {
-        match path.split_once('?') {
-            Some((before, query)) if !self.spec.secret_query.is_empty() => {
+        let hidden = if self.spec.secret_query.is_empty() { None } else { path.split_once('?') };
+        match hidden {
+            Some((before, query)) => {
                 value.target(without_secrets(&self.spec.secret_query, before, query).as_bytes());
             }
-            _ => value.target(path.as_bytes()),
+            None => value.say(Said::Target(path.as_bytes())),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 pub(crate) enum Same {
     /// A client's connection.
     Connection,
-    /// All exchanges with which nothing out of the way happened: of them it says nothing.
+    /// All exchanges with which nothing out of the way happened: of them it says nothing at all.
     Plain,
     /// A rule, and a server of an upstream that was picked for the same reason.
     Way,
@@ -16,6 +16,15 @@ pub(crate) enum Same {
 
 /// What tells one from another.
 pub(crate) type Key = [u64; 3];
+
+/// By what the parts of an exchange's lines are the same; none: they are written anew.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    pub(crate) connection: Option<Key>,
+    /// It says nothing where [`Same::Plain`] is.
+    pub(crate) plain: bool,
+    pub(crate) way: Option<Key>,
+}
 
 /// The last ones of a part, by their keys.
 #[derive(Default)]
@@ -27,23 +36,36 @@ const PLACES: usize = 64;
 const NONE: Key = [u64::MAX; 3];
 
 impl Kept {
-    /// Appends the part with this key to `out`, as it is kept, or as `write` writes it.
-    pub(crate) fn append(&self, key: Key, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Appends the part with this key to `out`; false: it is not kept.
+    #[inline]
+    pub(crate) fn append(&self, key: Key, out: &mut Vec<u8>) -> bool {
+        let places = self.0.borrow();
+        match places.get(place(key)) {
+            Some((known, bytes)) if *known == key => {
+                out.extend_from_slice(bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Keeps the part with this key.
+    pub(crate) fn keep(&self, key: Key, part: &[u8]) {
         let mut places = self.0.borrow_mut();
         if places.is_empty() {
             places.resize(PLACES, (NONE, Vec::new()));
         }
-        let spread = key.iter().fold(0, |sum: u64, part| sum.wrapping_mul(31).wrapping_add(*part));
-        let Some((known, bytes)) = places.get_mut(spread as usize % PLACES) else { return write(out) };
-        if *known == key {
-            return out.extend_from_slice(bytes);
+        if let Some((known, bytes)) = places.get_mut(place(key)) {
+            *known = key;
+            bytes.clear();
+            bytes.extend_from_slice(part);
         }
-        let before = out.len();
-        write(out);
-        *known = key;
-        bytes.clear();
-        bytes.extend_from_slice(out.get(before..).unwrap_or_default());
     }
+}
+
+fn place(key: Key) -> usize {
+    let spread = key.iter().fold(0, |sum: u64, part| sum.wrapping_mul(31).wrapping_add(*part));
+    spread as usize % PLACES
 }
 
 #[cfg(test)]
@@ -55,10 +77,12 @@ mod tests {
         let (kept, mut out, mut written) = (Kept::default(), Vec::new(), 0);
         // The last two share a place.
         for key in [[0, 0, 1], [0, 0, 1], [0, 0, 2], [0, 0, 1], [0, 0, 65], [0, 0, 1]] {
-            kept.append(key, &mut out, |out| {
+            if !kept.append(key, &mut out) {
                 written += 1;
-                out.extend_from_slice(format!("<{}>", key[2]).as_bytes());
-            });
+                let part = format!("<{}>", key[2]);
+                out.extend_from_slice(part.as_bytes());
+                kept.keep(key, part.as_bytes());
+            }
         }
         assert_eq!(out, b"<1><1><2><1><65><1>");
         assert_eq!(written, 4);

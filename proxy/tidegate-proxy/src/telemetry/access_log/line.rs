@@ -27,10 +27,8 @@ enum Form {
 
 impl Line {
     /// An empty object behind these bytes.
-    pub(crate) fn json(mut bytes: Vec<u8>) -> Self {
-        let start = bytes.len();
-        bytes.push(b'{');
-        Self { bytes, start, form: Form::Json }
+    pub(crate) fn json(bytes: Vec<u8>) -> Self {
+        Self { start: bytes.len(), bytes, form: Form::Json }
     }
 
     /// An empty text behind these bytes.
@@ -46,24 +44,24 @@ impl Line {
         Self { bytes, start: 0, form: Form::Record }
     }
 
-    /// Several fields, as they were written for the same key before. An object needs one before them: what is kept begins with
-    /// a comma.
+    /// Several fields, as they were written for the same key before.
     pub(crate) fn kept(&mut self, kept: &Kept, key: Key, put: impl FnOnce(&mut Self)) {
-        if self.bytes.len() == self.start + 1 {
-            return put(self);
+        if kept.append(key, &mut self.bytes) {
+            return;
         }
-        let mut bytes = std::mem::take(&mut self.bytes);
-        kept.append(key, &mut bytes, |bytes| {
-            self.bytes = std::mem::take(bytes);
-            put(self);
-            *bytes = std::mem::take(&mut self.bytes);
-        });
-        self.bytes = bytes;
+        let before = self.bytes.len();
+        put(self);
+        kept.keep(key, self.bytes.get(before..).unwrap_or_default());
     }
 
     /// The whole line, without its end.
     pub(crate) fn end(mut self) -> Vec<u8> {
         if self.form == Form::Json {
+            // Each field begins with a comma: that of the first one is the place of the brace.
+            match self.bytes.get_mut(self.start) {
+                Some(comma) => *comma = b'{',
+                None => self.bytes.push(b'{'),
+            }
             self.bytes.push(b'}');
         }
         self.bytes
@@ -87,9 +85,27 @@ impl Line {
 
     fn key(&mut self, name: &str) {
         if self.form == Form::Json {
-            let first = usize::from(self.bytes.len() == self.start + 1);
-            self.bytes.extend_from_slice(name.as_bytes().get(first..).unwrap_or_default());
+            self.bytes.extend_from_slice(name.as_bytes());
         }
+    }
+
+    /// A field of an object.
+    #[inline]
+    fn put(&mut self, key: &str, said: Said<'_>) {
+        let number = match said {
+            Said::Text(text) | Said::Host(text) | Said::Target(text) => {
+                self.bytes.reserve(key.len() + text.len() + 2);
+                self.bytes.extend_from_slice(key.as_bytes());
+                self.bytes.push(b'"');
+                text::escaped(&mut self.bytes, text, true);
+                return self.bytes.push(b'"');
+            }
+            Said::Number(number) => number,
+            Said::Micros(time) => micros(time),
+            Said::Moment(at) => millis(at),
+        };
+        self.bytes.extend_from_slice(key.as_bytes());
+        text::number(&mut self.bytes, number);
     }
 
     fn escaped(&mut self, bytes: &[u8]) {
@@ -100,6 +116,23 @@ impl Line {
 /// What a field of this name is called in an object: as [`Line::field`] wants it, with all that goes before a value.
 pub(crate) fn json_key(name: &str) -> String {
     format!(",\"{name}\":")
+}
+
+/// What most fields say.
+#[derive(Clone, Copy)]
+pub(crate) enum Said<'a> {
+    /// Any bytes.
+    Text(&'a [u8]),
+    /// See [`Value::host`].
+    Host(&'a [u8]),
+    /// See [`Value::target`].
+    Target(&'a [u8]),
+    /// A whole number.
+    Number(u64),
+    /// How long something took.
+    Micros(Duration),
+    /// See [`Value::moment`].
+    Moment(Duration),
 }
 
 /// Takes one field's value.
@@ -127,6 +160,23 @@ impl<'a> Value<'a> {
         (self.line.form == Form::Record).then_some(&mut self.line.bytes)
     }
 
+    /// What most fields say, which is written by the shortest way.
+    #[inline]
+    pub(crate) fn say(&mut self, said: Said<'_>) {
+        if self.line.form == Form::Json {
+            self.written = true;
+            return self.line.put(self.name, said);
+        }
+        match said {
+            Said::Text(text) => self.text(text),
+            Said::Host(host) => self.host(host),
+            Said::Target(target) => self.target(target),
+            Said::Number(number) => self.number(number),
+            Said::Micros(time) => self.micros(time),
+            Said::Moment(at) => self.moment(at),
+        }
+    }
+
     /// Where OpenTelemetry has another name for this value than for others of the field.
     pub(crate) fn named(&mut self, name: &'a str) -> &mut Self {
         if self.line.form == Form::Record {
@@ -147,7 +197,7 @@ impl<'a> Value<'a> {
 
     /// Microseconds.
     pub(crate) fn micros(&mut self, time: Duration) {
-        self.number(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        self.number(micros(time));
     }
 
     /// Any bytes.
@@ -183,7 +233,7 @@ impl<'a> Value<'a> {
     pub(crate) fn moment(&mut self, at: Duration) {
         match self.record() {
             Some(out) => record::moment(out, at),
-            None => self.number(u64::try_from(at.as_millis()).unwrap_or(0)),
+            None => self.number(millis(at)),
         }
     }
 
@@ -313,6 +363,14 @@ impl<'a> Value<'a> {
             self.line.bytes.push(b']');
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(time.subsec_micros()))
+}
+
+fn millis(at: Duration) -> u64 {
+    at.as_secs().saturating_mul(1_000).saturating_add(u64::from(at.subsec_millis()))
 }
 
 #[cfg(test)]

@@ -47,7 +47,12 @@ fn all_plain(text: &[u8]) -> bool {
 }
 
 /// A whole number.
+#[inline]
 pub(super) fn number(out: &mut Vec<u8>, number: u64) {
+    // Many are: bytes of a body that there is not, attempts.
+    if let digit @ 0..10 = number {
+        return out.push(b'0' + digit as u8);
+    }
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 

@@ -7,6 +7,7 @@ use tidegate_config::plan::KnownField;
 use super::{Party, Record};
 use crate::exchange::log_line;
 use crate::snapshot::logs::{Field, MILLION, Over};
+use crate::telemetry::access_log::kept::Keys;
 use crate::telemetry::access_log::line::Value;
 
 /// Hands the lines of a connection that has ended to its logs.
@@ -20,16 +21,11 @@ pub(super) fn write(record: &Record, took: Duration) {
     };
     let bits = logs.draw(|| local.random.below(u64::from(MILLION)));
     let to = (&record.view.outlets, &*local.gathering);
-    let dropped = logs.write(
-        (bits, &over),
-        to,
-        |_| None,
-        |_, field, value| {
-            if let Field::Known(field) = field {
-                known(record, took, field, value);
-            }
-        },
-    );
+    let dropped = logs.write((bits, &over), to, &Keys::default(), |_, field, value| {
+        if let Field::Known(field) = field {
+            known(record, took, field, value);
+        }
+    });
     local.shard.log_dropped.add(dropped);
 }
 

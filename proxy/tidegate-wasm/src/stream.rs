@@ -275,6 +275,8 @@ pub(crate) struct Stream {
     pub(crate) left: bool,
     /// The guest wrote to the request's head.
     pub(crate) changed: bool,
+    /// It wrote the target, the method or the host there.
+    pub(crate) turned: bool,
     /// What it wrote there is not to lead to another rule.
     pub(crate) stays: bool,
     pub(crate) info: Rc<StreamInfo>,
@@ -338,6 +340,7 @@ impl Stream {
             logged: false,
             left: false,
             changed: false,
+            turned: false,
             stays: false,
             facts,
             info,
@@ -374,6 +377,7 @@ impl Stream {
         self.logged = false;
         self.left = false;
         self.changed = false;
+        self.turned = false;
         self.facts = facts;
         self.info = info;
         self.opened = now;

@@ -10,6 +10,7 @@ use http::{HeaderValue, Uri};
 use tidegate_config::plan::PluginIndex;
 
 use crate::exchange::Exchange;
+use crate::exchange::finish::Record;
 use crate::filter::chain;
 use crate::http::fail::{Fail, Reason};
 use crate::local::View;
@@ -53,7 +54,7 @@ impl Before {
 }
 
 impl Reroute {
-    /// What a filter wants, after it let the head go: it changed it, or asked for a new choice.
+    /// What a filter wants, after it let the head go: it changed what rules look at, or asked for a new choice.
     pub(crate) fn stepped(&mut self, changed: bool, asked: bool) {
         if asked {
             (self.chosen, self.chosen_by) = (None, None);
@@ -92,6 +93,13 @@ impl Rewritten {
         {
             head.headers.insert(HOST, host.clone());
         }
+    }
+}
+
+impl Record {
+    /// Whether rules of the listener look at fields of requests.
+    pub(crate) fn reads_fields(&self) -> bool {
+        self.view.listener(self.listener).is_some_and(|listener| listener.routes.reads_fields())
     }
 }
 

@@ -220,7 +220,8 @@ impl Exchange {
             self.record.added = None;
         }
         let asked = guest.clears_route();
-        self.record.reroute.stepped(left.changed && !left.stays, asked);
+        let leads = left.turned || left.changed && self.record.reads_fields();
+        self.record.reroute.stepped(leads && !left.stays, asked);
         let mut head = left.head;
         let body = body.unwrap_or_else(|mut through| {
             if through.lies_about_length() {

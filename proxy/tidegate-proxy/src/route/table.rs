@@ -63,6 +63,7 @@ pub(crate) enum Fault {
 pub(crate) struct RouteTable {
     hosts: HostTable<PathTable>,
     size: usize,
+    reads_fields: bool,
     reads_added: bool,
 }
 
@@ -89,7 +90,13 @@ impl RouteTable {
         }
         let size = build.hosts.values().map(Vec::len).sum();
         let tables = build.hosts.into_iter().map(|(host, entries)| (host, PathTable::new(entries)));
-        Ok(Self { hosts: HostTable::new(tables), size, reads_added: build.reads_added })
+        let (reads_fields, reads_added) = (build.reads_fields, build.reads_added);
+        Ok(Self { hosts: HostTable::new(tables), size, reads_fields, reads_added })
+    }
+
+    /// Whether a rule looks at fields other than the host.
+    pub(crate) fn reads_fields(&self) -> bool {
+        self.reads_fields
     }
 
     /// Whether a rule looks at fields that the gateway adds itself.
@@ -118,6 +125,7 @@ pub(super) fn path_of(head: &Parts) -> &str {
 struct Build {
     hosts: FxHashMap<HostKey, Vec<Entry>>,
     patterns: HashMap<String, CompiledPath>,
+    reads_fields: bool,
     reads_added: bool,
 }
 
@@ -147,6 +155,7 @@ impl Build {
 
     fn add_rule(&mut self, found: Found, rule: &Rule, hosts: &[HostKey]) -> Result<(), Fault> {
         for (match_index, own) in rule.matches.iter().enumerate() {
+            self.reads_fields |= !own.headers.is_empty();
             self.reads_added |= own.headers.iter().any(|(name, _)| added::is_added(name));
             let path = match &own.path {
                 PathPattern::Regex(pattern) => match self.patterns.get(pattern) {

@@ -18,6 +18,8 @@ pub struct LeftHead {
     pub head: Rc<request::Parts>,
     /// The guest has written to it.
     pub changed: bool,
+    /// It has written the target, the method or the host.
+    pub turned: bool,
     /// The rule is not to be chosen again for that.
     pub stays: bool,
     /// The fields of [`Pending`](crate::Pending) are not in it.
@@ -32,7 +34,8 @@ impl Instance {
         self.leave_request_head(id, |_| Ok::<(), Infallible>(())).ok().flatten().map(|left| left.head)
     }
 
-    /// As [`Instance::take_request_head`]; a head to which the guest has written is given to `mend` before.
+    /// As [`Instance::take_request_head`]; a head whose target, method or host the guest has written is given to `mend`
+    /// before.
     ///
     /// # Errors
     /// Those of `mend`.
@@ -47,17 +50,17 @@ impl Instance {
         let told = state.now();
         let Some(stream) = state.streams.get_mut(id.0) else { return Ok(None) };
         let Some(mut head) = stream.request_head.take() else { return Ok(None) };
-        let changed = std::mem::take(&mut stream.changed);
+        let (changed, turned) = (std::mem::take(&mut stream.changed), std::mem::take(&mut stream.turned));
         if stream.tape.is_some() {
             stream.note(told, || Event::RequestLeft { headers: request_fields(&head) });
         }
-        if changed {
+        if turned {
             mend(Rc::make_mut(&mut head))?;
         }
         if keep {
             stream.request_gone = Some(head.clone());
         }
-        Ok(Some(LeftHead { head, changed, stays: stream.stays, pending: stream.pending.is_some() }))
+        Ok(Some(LeftHead { head, changed, turned, stays: stream.stays, pending: stream.pending.is_some() }))
     }
 
     /// The response's head, as the guest left it; to be taken after [`Step::Continue`](crate::Step::Continue), a resume or

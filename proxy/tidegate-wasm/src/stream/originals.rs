@@ -16,6 +16,7 @@ pub(crate) struct Originals {
     request: Behind,
     response: Behind,
     changed: bool,
+    turned: bool,
     scheme: Option<&'static str>,
 }
 
@@ -29,14 +30,16 @@ struct Behind {
 impl Stream {
     /// The guest is about to write to a head.
     pub(crate) fn keep_head(&mut self, side: Side, call: u64) {
-        if side == Side::Request {
+        if side == Side::Request && self.survives {
+            // What is taken back later has all fields.
             self.complete_head();
         }
         let Some(originals) = originals(&mut self.originals, self.survives, call) else { return };
         match side {
             Side::Request if originals.request_head.is_none() => {
                 originals.request_head = self.request_head.clone();
-                (originals.changed, originals.scheme) = (self.changed, self.scheme);
+                (originals.changed, originals.turned) = (self.changed, self.turned);
+                originals.scheme = self.scheme;
             }
             Side::Response if originals.response_head.is_none() => {
                 originals.response_head = self.response_head.clone();
@@ -72,10 +75,11 @@ impl Stream {
     /// Takes back what was changed in this call, in which the guest broke off.
     pub(crate) fn take_back(&mut self, call: u64) {
         let Some(originals) = self.originals.take_if(|originals| originals.call == call) else { return };
-        let Originals { request_head, response_head, request, response, changed, scheme, .. } = *originals;
+        let Originals { request_head, response_head, request, response, .. } = *originals;
         if request_head.is_some() {
             self.request_head = request_head;
-            (self.changed, self.scheme) = (changed, scheme);
+            (self.changed, self.turned, self.scheme) =
+                (originals.changed, originals.turned, originals.scheme);
         }
         if response_head.is_some() {
             self.response_head = response_head;
@@ -105,6 +109,7 @@ fn originals(kept: &mut Option<Box<Originals>>, survives: bool, call: u64) -> Op
             request: Behind::default(),
             response: Behind::default(),
             changed: false,
+            turned: false,
             scheme: None,
         };
         *kept = Some(Box::new(fresh));

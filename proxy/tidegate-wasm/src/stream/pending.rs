@@ -38,9 +38,14 @@ impl Pending {
     }
 }
 
+/// Whether a field is the host, by either of its names.
+pub(crate) fn is_host(name: &[u8]) -> bool {
+    name == b":authority" || name.eq_ignore_ascii_case(b"host")
+}
+
 impl Stream {
-    /// Before the guest looks at the request's head, or writes to it, or it is noted: all fields are put there. A head
-    /// that has gone on stays as it is; the guest is shown a copy.
+    /// Before the guest looks at the whole of the request's head, or writes all of it, or it is noted: all fields are put
+    /// there. A head that has gone on stays as it is; the guest is shown a copy.
     #[inline]
     pub(crate) fn complete_head(&mut self) {
         if self.pending.is_some() {
@@ -52,6 +57,14 @@ impl Stream {
     #[inline]
     pub(crate) fn complete_head_for(&mut self, name: &[u8]) {
         if self.pending.as_ref().is_some_and(|pending| pending.by.adds(name)) {
+            self.add_pending();
+        }
+    }
+
+    /// The same before it writes to one field, which may be one of them or the one that they are made from.
+    #[inline]
+    pub(crate) fn complete_head_to_write(&mut self, name: &[u8]) {
+        if self.pending.as_ref().is_some_and(|pending| is_host(name) || pending.by.adds(name)) {
             self.add_pending();
         }
     }

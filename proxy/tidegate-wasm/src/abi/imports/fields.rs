@@ -8,7 +8,7 @@ use crate::stream::fields::{
     Fields,
     write::{Op, Target},
 };
-use crate::stream::{Part, Stream};
+use crate::stream::{Part, Stream, pending::is_host};
 use crate::{Names, Side};
 use http::HeaderMap;
 use std::rc::Rc;
@@ -84,6 +84,7 @@ pub(super) fn set_pairs(caller: &mut Caller<'_, State>, map: u32, data: u32, siz
     }
     let call = state.call;
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;
+    stream.turned |= kind == MapKind::RequestHeaders;
     count_written(stream, encoded.len())?;
     Ok(writable(stream, kind, call)?.write_all(pairs)?)
 }
@@ -134,7 +135,8 @@ fn write(caller: &mut Caller<'_, State>, op: Op, map: u32, key: (u32, u32), valu
     let call = state.call;
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;
     if kind == MapKind::RequestHeaders {
-        stream.complete_head();
+        stream.complete_head_to_write(key);
+        stream.turned |= key.starts_with(b":") || is_host(key);
     }
     count_written(stream, key.len() + value.len())?;
     Ok(writable(stream, kind, call)?.write(op, key, value)?)

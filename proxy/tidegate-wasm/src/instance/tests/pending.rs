@@ -29,7 +29,7 @@ fn pass(instance: &mut Instance, id: StreamId) -> bool {
 /// Says the number of fields it is told of, then looks in a way.
 fn guest(look: &str) -> Instance {
     start(&format!(
-        r#"(data (i32.const 0) "x-from:pathrequest\00headers\00x-from")
+        r#"(data (i32.const 0) "x-from:pathrequest\00headers\00x-fromHost")
         (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
             (call $say (local.get 1)) {look} (i32.const 0))
         (func (export "proxy_on_log") (param i32)
@@ -43,7 +43,9 @@ fn a_guest_that_does_not_look_leaves_them_out_and_may_look_later() {
     for look in [
         "",
         "(drop (call $property (i32.const 11) (i32.const 7) (i32.const 2048) (i32.const 2052)))",
-        // Another field, and one of the response, which is not there.
+        // Other fields of it, and one of the response, which is not there.
+        "(drop (call $add (i32.const 0) (i32.const 7) (i32.const 4) (i32.const 0) (i32.const 6)))",
+        "(drop (call $remove (i32.const 0) (i32.const 7) (i32.const 4)))",
         "(drop (call $get (i32.const 0) (i32.const 6) (i32.const 5) (i32.const 2048) (i32.const 2052)))",
         "(drop (call $add (i32.const 2) (i32.const 0) (i32.const 6) (i32.const 7) (i32.const 4)))",
     ] {
@@ -63,7 +65,8 @@ fn every_way_of_looking_finds_them() {
         "(drop (call $get (i32.const 0) (i32.const 0) (i32.const 6) (i32.const 2048) (i32.const 2052)))",
         "(drop (call $pairs (i32.const 0) (i32.const 2048) (i32.const 2052)))",
         "(drop (call $add (i32.const 0) (i32.const 0) (i32.const 6) (i32.const 7) (i32.const 4)))",
-        "(drop (call $remove (i32.const 0) (i32.const 7) (i32.const 4)))",
+        // What they are made from.
+        "(drop (call $add (i32.const 0) (i32.const 33) (i32.const 4) (i32.const 7) (i32.const 4)))",
         "(drop (call $property (i32.const 11) (i32.const 22) (i32.const 2048) (i32.const 2052)))",
     ] {
         let mut instance = guest(look);

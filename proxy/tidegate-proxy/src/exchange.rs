@@ -101,7 +101,7 @@ impl Exchange {
     /// The answer to a request whose head cannot be read: `head` is what was understood of it.
     pub(crate) fn unreadable(client: Rc<Client>, fail: &Fail, head: &Rc<Parts>) -> Response<Outgoing> {
         let mut exchange = Self { record: Record::begin(client, head) };
-        exchange.record.note_target(head);
+        exchange.record.note_target(head, true);
         let response = exchange.refuse(fail, head.version);
         Outgoing::wrap(response, exchange.record)
     }
@@ -114,7 +114,7 @@ impl Exchange {
         let known = match sanitize::request(parts) {
             Ok(known) => known,
             Err(fail) => {
-                self.record.note_target(&head);
+                self.record.note_target(&head, true);
                 return Err(fail);
             }
         };
@@ -122,9 +122,9 @@ impl Exchange {
             headers::join_cookies(&mut parts.headers);
         }
         if let Some(tracing) = &view.snapshot.tracing {
-            self.record.begin_trace(tracing, parts);
+            self.record.begin_trace(tracing, parts, known.traced);
         }
-        self.record.note_target(&head);
+        self.record.note_target(&head, known.claims);
         if self.record.client.local.full.get() {
             return Err(Fail::gateway(Reason::Memory));
         }
@@ -253,7 +253,7 @@ impl Exchange {
         let (client, parts) = (&self.record.client, Rc::make_mut(head));
         headers::forwarded(&mut parts.headers, &client.forwarded, claims);
         headers::request_id(&mut parts.headers, &client.local.request_ids, claims != Claims::None);
-        self.record.note_target(head);
+        self.record.note_target(head, true);
     }
 
     /// The response passes the filters that the request has passed, in reverse.

@@ -242,7 +242,8 @@ fn passed(now: Duration) -> Millis {
 
 /// When a deadline is, in whole milliseconds, rounded up so that nothing fires early.
 fn millis(time: Duration) -> Millis {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER - 1)
+    let rest = u64::from(time.subsec_nanos().div_ceil(1_000_000));
+    time.as_secs().checked_mul(1_000).and_then(|whole| whole.checked_add(rest)).unwrap_or(NEVER - 1)
 }
 
 /// Time since some moment of the process, for what has no worker's clock at hand.

@@ -110,6 +110,8 @@ pub(crate) struct Record {
     pub(crate) switched: Option<Box<Switched>>,
     /// The whole answer was handed over.
     pub(crate) complete: bool,
+    /// The whole of it was here with its head, whose coming is when the time was read last: it goes on and is over at once.
+    pub(crate) at_once: bool,
     /// The end of the time that the rule allows, on the worker's clock.
     pub(crate) until: Option<Duration>,
     pub(crate) idle: Duration,
@@ -206,6 +208,7 @@ impl Record {
             progress: None,
             switched: None,
             complete: false,
+            at_once: false,
             until: None,
             idle: IDLE,
             facts: None,
@@ -224,11 +227,11 @@ impl Record {
         record
     }
 
-    /// Keeps what access logs and taps will say, where there are any.
+    /// Keeps what access logs and taps will say, where there are any. `identified`: the head may have a request's number.
     #[inline]
-    pub(crate) fn note_target(&mut self, head: &Rc<Parts>) {
+    pub(crate) fn note_target(&mut self, head: &Rc<Parts>, identified: bool) {
         if self.noted {
-            self.note_for_logs(head);
+            self.note_for_logs(head, identified);
         }
     }
 
@@ -249,7 +252,7 @@ impl Record {
         }
     }
 
-    fn note_for_logs(&mut self, head: &Rc<Parts>) {
+    fn note_for_logs(&mut self, head: &Rc<Parts>, identified: bool) {
         if self.target.is_some() {
             self.tap_canonical(head);
         }
@@ -270,8 +273,8 @@ impl Record {
             self.target = Some(Target {
                 method: head.method.clone(),
                 path: head.uri.path_and_query().filter(|_| wants.path).cloned(),
-                host: wanted(wants.host, header::HOST),
-                request_id: RequestId::Given(wanted(wants.request_id, headers::REQUEST_ID)),
+                host: headers::host(&head.headers).filter(|_| wants.host).cloned(),
+                request_id: RequestId::Given(wanted(wants.request_id && identified, headers::REQUEST_ID)),
                 agent: wanted(wants.agent, header::USER_AGENT),
                 headers: logs.request_headers.iter().map(field).collect(),
                 answered: Vec::new(),
@@ -338,12 +341,15 @@ impl Record {
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
         if self.target.is_some() || !self.arms.is_empty() {
-            // The time was read when the server had answered.
-            let is_forwarded = self.latency.is_some() && self.guests.is_empty();
-            let local = &self.client.local;
-            let now = || if is_forwarded { local.deadlines.recent() } else { local.clock.now() };
+            let (is_new, local) = (self.is_new(), &self.client.local);
+            let now = || if is_new { local.deadlines.recent() } else { local.clock.now() };
             self.answered_at.get_or_insert_with(now);
         }
+    }
+
+    /// Whether the server has answered just now, which is when the time was read.
+    pub(crate) fn is_new(&self) -> bool {
+        self.latency.is_some() && self.guests.is_empty()
     }
 
     /// Whether an answer with this status has no body whatever its head says.
@@ -389,7 +395,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let local = &self.client.local;
-        let took = local.deadlines.now().saturating_sub(self.start);
+        let now = if self.at_once { local.deadlines.recent() } else { local.deadlines.now() };
+        let took = now.saturating_sub(self.start);
         self.client.exchanges.end();
         self.client.cells().active.subtract(1);
         self.view.generation.requests.of(local.shard.worker).subtract(1);

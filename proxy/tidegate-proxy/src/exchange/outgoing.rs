@@ -35,6 +35,8 @@ impl Outgoing {
             body = Body::Empty;
         }
         record.complete = body.is_end_stream() || bodiless;
+        let is_whole = matches!(body, Body::Empty | Body::Full(_));
+        record.at_once = is_whole && record.version < Version::HTTP_2 && record.is_new();
         Response::from_parts(head, Self { body, record, waiting: false })
     }
 

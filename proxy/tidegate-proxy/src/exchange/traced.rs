@@ -39,14 +39,15 @@ pub(crate) struct Trace {
 }
 
 impl Record {
-    /// Reads what a request says of its trace, and decides. Nothing is kept of one that is not traced.
-    pub(crate) fn begin_trace(&mut self, tracing: &Tracing, head: &mut Parts) {
+    /// Reads what a request says of its trace, if it may say anything, and decides. Nothing is kept of one that is not traced.
+    pub(crate) fn begin_trace(&mut self, tracing: &Tracing, head: &mut Parts, says: bool) {
         let spec = &tracing.spec;
-        let parent = context::read(&head.headers, &spec.accept);
+        let parent = if says { context::read(&head.headers, &spec.accept) } else { None };
         let random = &self.client.local.random;
         let told = match &parent {
             Some(parent) => parent.sampled,
-            None => context::decided(&head.headers, &spec.accept),
+            None if says => context::decided(&head.headers, &spec.accept),
+            None => None,
         };
         let decided = told.filter(|_| spec.follow_parent);
         let sampled = decided.unwrap_or_else(|| random.below(u64::from(MILLION)) < u64::from(spec.share));

@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use tidegate_config::plan::{PathRewrite, PluginIndex};
 
-use crate::http::headers::CompiledChanges;
+use crate::http::headers::{self, CompiledChanges};
 
 /// One step; the response passes them in reverse.
 pub(crate) enum Step {
@@ -72,7 +72,7 @@ pub(crate) fn rewritten(rewrite: &PathRewrite, head: &Parts, prefix: usize) -> O
 
 /// The host of a request, which `sanitize` has put there.
 pub(crate) fn host(head: &Parts) -> &[u8] {
-    head.headers.get(HOST).map_or(&[], HeaderValue::as_bytes)
+    headers::host(&head.headers).map_or(&[], HeaderValue::as_bytes)
 }
 
 #[cfg(test)]

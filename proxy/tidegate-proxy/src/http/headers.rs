@@ -23,6 +23,15 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// Longest request id that is taken over from a client.
 const MAX_REQUEST_ID: usize = 128;
 
+/// The `host` of a request. Nearly all begin with it, so it is looked at before anything is hashed.
+#[inline]
+pub(crate) fn host(headers: &HeaderMap) -> Option<&HeaderValue> {
+    match headers.iter().next() {
+        Some((name, value)) if *name == header::HOST => Some(value),
+        _ => headers.get(header::HOST),
+    }
+}
+
 /// A header change that would break messages.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum ChangesError {
@@ -169,7 +178,7 @@ impl AddFields for Told {
 
 impl Told {
     fn insert(&self, headers: &mut HeaderMap) {
-        let host = headers.get(header::HOST).cloned();
+        let host = host(headers).cloned();
         headers.reserve(4);
         headers.insert(FORWARDED_FOR, self.address.clone());
         headers.insert(FORWARDED_PROTO, self.scheme.clone());

@@ -20,6 +20,7 @@ pub(crate) use self::authority::{MAX_HOST, host};
 use self::fields::{FieldFault, Seen};
 pub(crate) use self::path::{PathFault, canonical, hex};
 use super::fail::{Fail, Origin, Reason, Retry};
+use super::headers;
 
 /// What was taken out of a request's head.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub(crate) struct Sanitized {
     /// There are fields by which the client says who it is (`forwarded`, `x-forwarded-*`, `x-real-ip`,
     /// `x-request-id`); without any, [`super::headers::forwarded`] has nothing to remove.
     pub(crate) claims: bool,
+    /// There may be fields by which the client says of which trace the request is part, in any of the formats.
+    pub(crate) traced: bool,
 }
 
 /// Brings a request's head into canonical form, or refuses the request.
@@ -61,6 +64,7 @@ pub(crate) fn request(head: &mut request::Parts) -> Result<Sanitized, Fail> {
         te_trailers: seen.te_trailers,
         expect_continue: seen.expect,
         claims: seen.claims,
+        traced: seen.traced,
     })
 }
 
@@ -252,7 +256,7 @@ fn set_host_by_authority(head: &mut request::Parts, hosts: usize) -> Result<(), 
 /// host can match.
 fn check_host(head: &mut request::Parts, valid: fn(&[u8]) -> bool) -> Result<(), Fail> {
     let old = head.version < Version::HTTP_11;
-    match head.headers.get(header::HOST) {
+    match headers::host(&head.headers) {
         Some(host) if valid(host.as_bytes()) => Ok(()),
         Some(host) if old && host.is_empty() => Ok(()),
         Some(_) => Err(host_fault("`host` is not a host with an optional port")),

@@ -27,7 +27,7 @@ impl Fields<'_> {
                 b":path" => Some(path(head)),
                 b":method" => Some(head.method.as_str().as_bytes()),
                 b":scheme" => Some(scheme.as_bytes()),
-                b":authority" => head.headers.get(header::HOST).map(|value| value.as_bytes()),
+                b":authority" => host(head),
                 _ => plain(&head.headers, name),
             },
             Self::Response(head) => match name {
@@ -119,7 +119,16 @@ pub(crate) fn keep_trailers(trailers: &HeaderMap, kept: &mut Kept) {
 
 /// How many fields a guest sees.
 pub(crate) fn request_len(head: &request::Parts) -> usize {
-    head.headers.len() + 3 + usize::from(!head.headers.contains_key(header::HOST))
+    head.headers.len() + 3 + usize::from(host(head).is_none())
+}
+
+/// Nearly all heads begin with it, so it is looked at before anything is hashed.
+fn host(head: &request::Parts) -> Option<&[u8]> {
+    let host = match head.headers.iter().next() {
+        Some((name, value)) if *name == header::HOST => Some(value),
+        _ => head.headers.get(header::HOST),
+    };
+    host.map(|value| value.as_bytes())
 }
 
 fn path(head: &request::Parts) -> &[u8] {
@@ -138,7 +147,7 @@ fn request_parts<'a>(
     head: &'a request::Parts,
     scheme: &'static str,
 ) -> ([Field<'a>; 4], impl Iterator<Item = Field<'a>>) {
-    let authority = head.headers.get(header::HOST).map_or(&b""[..], |value| value.as_bytes());
+    let authority = host(head).unwrap_or_default();
     let pseudo: [(&[u8], &[u8]); 4] = [
         (b":authority", authority),
         (b":path", path(head)),

@@ -45,6 +45,7 @@ pub(super) struct Seen {
     pub(super) te_trailers: bool,
     pub(super) expect: bool,
     pub(super) claims: bool,
+    pub(super) traced: bool,
     connection: bool,
     listed: bool,
     keep_alive: bool,
@@ -113,6 +114,8 @@ impl Seen {
             b"proxy-connection" => self.proxy_connection = true,
             b"http2-settings" => self.http2_settings = true,
             b"x-real-ip" | b"x-request-id" => self.claims = true,
+            b"traceparent" | b"b3" | b"uber-trace-id" => self.traced = true,
+            _ if name.starts_with(b"x-b3-") => self.traced = true,
             _ if name.starts_with(b"x-forwarded-") => self.claims = true,
             _ => self.underscore |= memchr::memchr(b'_', name).is_some(),
         }

@@ -172,6 +172,14 @@ fn connection_cannot_remove_what_others_rely_on() {
 }
 
 #[test]
+fn what_may_tell_of_a_trace_is_noticed() {
+    let traced = |name| request(&mut get("/", &[("host", "h"), (name, "1")])).expect("is served").traced;
+    let own = ["traceparent", "b3", "x-b3-traceid", "x-b3-sampled", "x-b3-flags", "uber-trace-id"];
+    assert!(own.into_iter().all(traced));
+    assert!(!["user-agent", "x-b3", "tracestate"].into_iter().any(traced));
+}
+
+#[test]
 fn lengths_become_one() {
     let mut head =
         head(Version::HTTP_2, "POST", "https://h/", &[("content-length", "12"), ("content-length", "12")]);

@@ -410,3 +410,104 @@ fn a_client_that_reads_nothing_gets_them_with_the_answer() {
     assert_eq!((heads.len(), heads[99].0), (100, 200));
     assert_eq!(client.wire().exactly(2).expect("the body"), b"ok");
 }
+
+/// What a server says before it is asked is not for whoever asks next.
+#[test]
+fn one_that_nobody_asked_for_reaches_nobody() {
+    let lab = Lab::scripted(|call| match call.head.target.as_str() {
+        "/case" => Answer::reply(format!("{OK}{HINTS}")),
+        _ => Answer::reply(OK),
+    });
+    for _ in 0..3 {
+        assert!(lab.exchange(GET).interim.is_empty());
+        let answer = lab.exchange("GET /other HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        assert_eq!((answer.interim.len(), answer.text().as_str()), (0, "ok"));
+    }
+}
+
+/// Of a hundred `100` none is passed on, and they are as bounded as all others.
+#[test]
+fn endless_100s_are_refused() {
+    let hundreds = "HTTP/1.1 100 Continue\r\n\r\n".repeat(101);
+    let lab = Lab::scripted(move |_| Answer::reply(format!("{hundreds}{OK}")));
+    let answer = lab.exchange(GET);
+    assert_eq!((answer.interim, answer.status), (vec![], 502));
+}
+
+/// Behind an expectation there may be its body and the next request at once.
+#[test]
+fn a_client_that_does_not_wait_is_told_nothing() {
+    let lab = Lab::scripted(|_| Answer::reply(OK));
+    let head = "POST /case HTTP/1.1\r\nhost: a.test\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n";
+    let mut client = lab.client();
+    client.send(format!("{head}abc{GET}{head}"));
+    for _ in 0..2 {
+        let answer = client.response("POST").expect("an answer");
+        assert_eq!((answer.interim, answer.status), (vec![], 200));
+    }
+    assert_eq!(read_response_head(client.wire()).expect("it waits now").0, 100);
+    client.send("abc");
+    assert_eq!(client.response("POST").expect("an answer").status, 200);
+    let bodies: Vec<_> = lab.upstream.requests().into_iter().map(|request| request.body).collect();
+    assert_eq!(bodies, [&b"abc"[..], b"", b"abc"]);
+}
+
+/// A stream that expects and is over, or is answered without its body, is told nothing; another expectation is refused.
+#[test]
+fn expectations_over_http2_that_are_not_met() {
+    let yaml = "
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+routes: [{ name: r, rules: [{ respond: { status: 204 } }] }]
+";
+    let gateway = TestGateway::start(yaml);
+    let fields = |expect: &'static str| {
+        [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", "/case"),
+            (":authority", "a.test"),
+            ("expect", expect),
+        ]
+    };
+    for (expect, over) in [("100-continue", true), ("100-continue", false), ("200-ok", false)] {
+        let mut client = Frames::connect(gateway.address("web"), &[]);
+        client.send(&Frame::headers(1, &fields(expect), over));
+        let head = next_head(&mut client);
+        // The only head, and the end of the stream, or a body of the gateway's own words behind it.
+        let only = head.flags & flag::END_STREAM != 0;
+        assert_eq!(only, expect == "100-continue", "{expect}: {head:?}");
+        if !only {
+            assert!(head.payload.first().is_some_and(|first| *first == 0x8c), "400: {head:?}");
+        }
+    }
+}
+
+/// A client that takes its request back after the hints, or has no window: neither stops others.
+#[test]
+fn streams_that_end_after_them() {
+    let server = hinting_http2();
+    let (gateway, _log) = gateway(&[server.address().to_string()], "", "protocol: http2");
+    let fields = [(":method", "GET"), (":scheme", "http"), (":path", "/case"), (":authority", "a.test")];
+    // SETTINGS_INITIAL_WINDOW_SIZE of 0: heads need no window.
+    let mut client = Frames::connect(gateway.address("web"), &[(4, 0)]);
+    client.send(&Frame::headers(1, &fields, true));
+    assert_eq!(next_head(&mut client).stream, 1);
+    client.send(&Frame::reset(1, 8));
+    server.wait("the first request to end", |connections| connections[0].requests == 1);
+    client.send(&Frame::headers(3, &fields, true));
+    assert_eq!(next_head(&mut client).stream, 3);
+    server.answer();
+    assert_eq!(next_head(&mut client).stream, 3, "the answer");
+    client.send(&Frame::window(3, 100));
+    assert_eq!(client.fate(3), Fate::Answered(0, b"ok".to_vec()));
+}
+
+/// A server that gives up while the request is still coming: an answer, and no request that hangs.
+#[test]
+fn a_server_that_leaves_a_half_sent_request() {
+    let lab = Lab::scripted(|_| Answer::early(HINTS).then(Step::Close));
+    let mut client = lab.client();
+    client.send("POST /case HTTP/1.1\r\nhost: a.test\r\ncontent-length: 6\r\n\r\nabc");
+    let answer = client.response("POST").expect("an answer");
+    assert_eq!((answer.interim, answer.status), (vec![103], 502));
+}

@@ -38,12 +38,14 @@ fn module(path: &str) -> Vec<u8> {
 fn auth() -> ScriptedUpstream {
     ScriptedUpstream::start(|call| match call.head.headers.get("authorization") {
         Some("good") => Answer::reply("HTTP/1.1 200 OK\r\nx-user: ann\r\ncontent-length: 0\r\n\r\n"),
+        Some("nobody") => Answer::reply("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
         _ => Answer::reply("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n"),
     })
 }
 
 fn get(gateway: &TestGateway, path: &str, token: &str) -> Response {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: a.test\r\nauthorization: {token}\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: a.test\r\nauthorization: {token}\r\nx-user: forged\r\n\r\n");
     RawClient::connect(gateway.address("web")).exchange(&request)
 }
 
@@ -66,9 +68,10 @@ fn all_languages_do_the_same() {
 
         let answer = get(&gateway, "/orders", "good");
         assert_eq!((answer.status, answer.header("x-filter")), (200, Some(name)));
+        assert_eq!(get(&gateway, "/orders", "nobody").status, 200, "{name}");
         let requests = upstream.requests();
-        let [request] = requests.as_slice() else { panic!("{name}: {requests:?}") };
-        assert_eq!(request.header("x-user"), Some("ann"), "{name}");
+        let [request, forged] = requests.as_slice() else { panic!("{name}: {requests:?}") };
+        assert_eq!((request.header("x-user"), forged.header("x-user")), (Some("ann"), None), "{name}");
         let calls = auth.requests();
         assert!(calls.iter().all(|call| call.target() == "/check"), "{name}: {calls:?}");
     }

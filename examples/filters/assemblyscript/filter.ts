@@ -60,8 +60,9 @@ class Request extends Context {
         answer(401, "who are you?");
         return;
       }
-      let user = reply.get("x-user");
-      if (user.length > 0) stream_context.headers.request.replace("x-user", user);
+      let user = reply.get("x-user"), request = stream_context.headers.request;
+      if (user.length > 0) request.replace("x-user", user);
+      else request.remove("x-user");
       origin.continueRequest();
     });
     if (result != WasmResultValues.Ok) answer(401, "who are you?");

@@ -12,6 +12,7 @@ enum { CONTINUE = 0, PAUSE = 1, OK = 0 };
 
 IMPORT(proxy_get_header_map_value)(uint32_t map, const char *key, size_t keys, char **value, size_t *values);
 IMPORT(proxy_replace_header_map_value)(uint32_t map, const char *key, size_t keys, const char *value, size_t values);
+IMPORT(proxy_remove_header_map_value)(uint32_t map, const char *key, size_t keys);
 IMPORT(proxy_set_effective_context)(uint32_t id);
 IMPORT(proxy_continue_stream)(uint32_t stream);
 IMPORT(proxy_send_local_response)(uint32_t status, const char *details, size_t detail, const char *body, size_t bodies,
@@ -104,6 +105,7 @@ void EXPORT(proxy_on_http_call_response)(uint32_t root, uint32_t token, uint32_t
   if (strcmp(status, "200")) {
     answer(401, "who are you?");
   } else {
+    proxy_remove_header_map_value(REQUEST, "x-user", 6);
     if (*user) set(REQUEST, "x-user", user);
     proxy_continue_stream(0);
   }

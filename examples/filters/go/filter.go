@@ -45,6 +45,7 @@ func onHTTPCallResponse(root, token, fields, size, trailers uint32) {
 		reply(401, "who are you?")
 		return
 	}
+	remove(requestHeaders, "x-user")
 	if user != "" {
 		set(requestHeaders, "x-user", user)
 	}

@@ -19,6 +19,9 @@ func proxyGetValue(kind uint32, key unsafe.Pointer, keys uint32, value, values u
 //go:wasmimport env proxy_replace_header_map_value
 func proxyReplaceValue(kind uint32, key unsafe.Pointer, keys uint32, value unsafe.Pointer, values uint32) uint32
 
+//go:wasmimport env proxy_remove_header_map_value
+func proxyRemoveValue(kind uint32, key unsafe.Pointer, keys uint32) uint32
+
 //go:wasmimport env proxy_set_effective_context
 func proxyEffective(id uint32) uint32
 
@@ -61,6 +64,11 @@ func set(kind uint32, name, value string) {
 	at, size := text(name)
 	to, len := text(value)
 	proxyReplaceValue(kind, at, size, to, len)
+}
+
+func remove(kind uint32, name string) {
+	at, size := text(name)
+	proxyRemoveValue(kind, at, size)
 }
 
 func reply(code uint32, body string) {

@@ -35,8 +35,10 @@ impl Filter for Callout {
         if answer.status() != 200 {
             return Ok(Reply::text(403, "not allowed").into());
         }
-        if let Some(user) = answer.headers().get("x-user") {
-            request.headers().set("x-user", user);
+        // Who it is, only the server says: what the client itself wrote there must not get through.
+        match answer.headers().get("x-user") {
+            Some(user) => request.headers().set("x-user", user),
+            None => request.headers().remove("x-user"),
         }
         Ok(Flow::Continue)
     }
@@ -58,6 +60,14 @@ mod tests {
         let passed = gateway.send(get("/").header("authorization", "Bearer good"));
         assert_eq!(passed.upstream().unwrap().header("x-user"), Some("ann"));
         assert_eq!(gateway.send(get("/")).status(), 403);
+    }
+
+    #[test]
+    fn clients_cannot_say_who_they_are() {
+        let gateway = Gateway::<Callout>::start(r#"{ "upstream": "auth" }"#).unwrap();
+        gateway.on_call("auth", |_| Reply::new(200));
+        let passed = gateway.send(get("/").header("x-user", "forged"));
+        assert_eq!(passed.upstream().unwrap().header("x-user"), None);
     }
 
     #[test]

@@ -36,9 +36,9 @@ impl Context for Request {
         if self.get_http_call_response_header(":status").as_deref() != Some("200") {
             return self.refuse();
         }
-        if let Some(user) = self.get_http_call_response_header("x-user") {
-            self.set_http_request_header("x-user", Some(&user));
-        }
+        // None removes the field.
+        let user = self.get_http_call_response_header("x-user");
+        self.set_http_request_header("x-user", user.as_deref());
         self.resume_http_request();
     }
 }

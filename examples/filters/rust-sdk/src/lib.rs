@@ -23,8 +23,9 @@ impl Filter for Guard {
         let Some(answer) = answer.ok().filter(|answer| answer.status() == 200) else {
             return Ok(Reply::text(401, "who are you?").into());
         };
-        if let Some(user) = answer.headers().get("x-user") {
-            request.headers().set("x-user", user);
+        match answer.headers().get("x-user") {
+            Some(user) => request.headers().set("x-user", user),
+            None => request.headers().remove("x-user"),
         }
         Ok(Flow::Continue)
     }
@@ -45,11 +46,14 @@ mod tests {
         let gateway = Gateway::<Guard>::start("").expect("it needs no configuration");
         gateway.on_call("auth", |call| match call.header("authorization") {
             Some("good") => Reply::new(200).header("x-user", "ann"),
+            Some("nobody") => Reply::new(200),
             _ => Reply::new(401),
         });
         let passed = gateway.send(get("/").header("authorization", "good"));
         let user = passed.upstream().and_then(|request| request.header("x-user"));
         assert_eq!((user, passed.header("x-filter")), (Some("ann"), Some("rust-sdk")));
+        let forged = gateway.send(get("/").header("authorization", "nobody").header("x-user", "forged"));
+        assert_eq!(forged.upstream().and_then(|request| request.header("x-user")), None);
         assert_eq!(gateway.send(get("/")).status(), 401);
         let private = gateway.send(get("/private"));
         assert_eq!((private.status(), private.calls().len()), (403, 0));

@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod config;
 mod diff;
 mod inspect;
 mod new;

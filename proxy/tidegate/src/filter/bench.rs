@@ -17,6 +17,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tidegate_wasm::{Capabilities, Engine, HeadersPause, Instance, Limits, Plugin, PluginSpec, Shared};
 
+use super::config;
 use super::screen::Paint;
 use crate::apply::Workshop;
 use crate::assets::{digest, hex};
@@ -87,7 +88,7 @@ struct Figures {
 pub(crate) fn bench(args: &BenchArgs) -> Result<ExitCode> {
     let shown = args.module.display();
     let bytes = fs::read(&args.module).with_context(|| format!("cannot read {shown}"))?;
-    let config = fs::read(&args.config).unwrap_or_else(|_| args.config.clone().into_bytes());
+    let config = config::bytes(&args.config)?;
     let engine = Engine::measuring()?;
     let counted = plugin(&engine, &bytes, (&config, &args.root_id)).with_context(|| shown.to_string())?;
     let course = course(args, &counted)?;

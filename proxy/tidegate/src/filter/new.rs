@@ -108,18 +108,19 @@ pub(crate) fn new(args: &NewArgs) -> Result<ExitCode> {
 /// Every file with its text.
 fn files(name: &str, source: &Source, sdk: &Sdk) -> Vec<(&'static str, String)> {
     let about = source.code.lines().next().unwrap_or_default().trim_start_matches("//! ");
-    let capabilities = match source.run.contains("--upstream") {
-        true => "\n    capabilities: { upstreams: [auth] }",
-        false => "",
-    };
+    // What stands there only for filters that call a server.
+    let calls = |text: &'static str| if source.run.contains("--upstream") { text } else { "" };
+    let protocol = if source.run.contains("--tcp") { "tcp" } else { "http" };
     let fill = |text: &str| {
         text.replace("{name}", name)
             .replace("{module}", &module(name))
             .replace("{about}", about)
-            .replace("{config}", source.config.trim())
             .replace("{run}", source.run)
             .replace("{try}", source.attempt)
-            .replace("{capabilities}", capabilities)
+            .replace("{hint}", calls(AUTH_SERVER))
+            .replace("{protocol}", protocol)
+            .replace("{capabilities}", calls("\n    capabilities: { upstreams: [auth] }"))
+            .replace("{upstream}", calls("\n  auth: { servers: [\"127.0.0.1:9000\"] }"))
             .replace("{sdk}", &sdk.dependency("tidegate-sdk"))
             .replace("{sdk-test}", &sdk.dependency("tidegate-sdk-test"))
     };
@@ -127,6 +128,7 @@ fn files(name: &str, source: &Source, sdk: &Sdk) -> Vec<(&'static str, String)> 
         ("Cargo.toml", fill(include_str!("../../templates/Cargo.toml.txt"))),
         ("src/lib.rs", source.code.to_owned()),
         ("config.json", source.config.to_owned()),
+        ("tidegate.yaml", fill(include_str!("../../templates/tidegate.yaml.txt"))),
         ("README.md", fill(include_str!("../../templates/README.md.txt"))),
         (".github/workflows/ci.yml", fill(include_str!("../../templates/ci.yml.txt"))),
         (".gitignore", "/target\n".to_owned()),
@@ -195,6 +197,14 @@ impl Sdk {
     }
 }
 
+/// A server to try a filter with that asks one; with what it has in its folder it says yes.
+const AUTH_SERVER: &str = "
+Without an auth server of your own, this is one that lets every request pass, until `auth/check` is removed:
+
+    mkdir -p auth && touch auth/check
+    python3 -m http.server 9000 --bind 127.0.0.1 --directory auth
+";
+
 /// Names that cargo or Rust have for something else.
 const RESERVED: [&str; 10] =
     ["test", "core", "std", "alloc", "proc-macro", "build", "self", "super", "crate", "tidegate-sdk"];
@@ -208,9 +218,18 @@ mod tests {
         for template in Template::value_variants() {
             let source = template.source();
             for (file, text) in files("geo-guard", &source, &Sdk::Published) {
-                for left in
-                    ["{name}", "{module}", "{config}", "{sdk", "{try}", "{run}", "{capabilities}", "{about}"]
-                {
+                for left in [
+                    "{name}",
+                    "{module}",
+                    "{sdk",
+                    "{try}",
+                    "{run}",
+                    "{hint}",
+                    "{protocol}",
+                    "{upstream}",
+                    "{capabilities}",
+                    "{about}",
+                ] {
                     assert!(!text.contains(left), "{template:?} {file}: {left}");
                 }
             }

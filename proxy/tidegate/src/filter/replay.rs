@@ -15,8 +15,8 @@ use tidegate_wasm::{
     Shared, Tape,
 };
 
-use super::diff;
 use super::screen::{Paint, Tint};
+use super::{config, diff};
 use crate::apply::Workshop;
 
 /// `tidegate filter replay`.
@@ -45,10 +45,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<ExitCode> {
         std::fs::read(&args.module).with_context(|| format!("cannot read {}", args.module.display()))?;
     let module =
         workshop.engine.compile(&bytes).map_err(|why| anyhow!("{}: {why}", args.module.display()))?;
-    let config = match std::fs::read(&args.config) {
-        Ok(bytes) => bytes,
-        Err(_) => args.config.clone().into_bytes(),
-    };
+    let config = config::bytes(&args.config)?;
     let paint = Paint::of_stdout();
     let mut out = io::stdout().lock();
     let (mut same, mut other, mut skipped) = (0, 0, 0);

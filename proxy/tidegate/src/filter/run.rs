@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tidegate_proxy::Recorded;
 use tokio::task::spawn_local;
 
+use super::config;
 use super::screen::{self, Paint, Tint};
 use crate::apply::Workshop;
 use crate::demo::free_port;
@@ -184,9 +185,7 @@ fn configuration(written: &str) -> Result<Value> {
         let path = path.canonicalize().with_context(|| format!("cannot read {written}"))?;
         return Ok(Value::from(format!("${{file:{}}}", path.display())));
     }
-    serde_json::from_str(written).with_context(|| {
-        format!("--config is neither a file nor JSON: {written:?}; for instance '{{\"key\": 1}}'")
-    })
+    config::inline(written)
 }
 
 /// A folder for the configuration, removed with its owner.

@@ -24,3 +24,26 @@ fn every_template_passes_its_tests() {
         assert!(!error.contains("warning"), "{template}: {error}");
     }
 }
+
+#[test]
+fn the_gateway_of_every_template_is_correct() {
+    let folder = Folder::new("template-gateways");
+    let module = r#"(module (memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1"))
+        (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 4096)))"#;
+    let module = wat::parse_str(module).expect("a module");
+    for template in TEMPLATES {
+        let name = format!("my-{template}");
+        let run = |arguments: &[&str]| {
+            let output = command(&folder.path("")).args(arguments).output().expect("the binary was built");
+            let told = [output.stdout, output.stderr].concat();
+            let told = String::from_utf8_lossy(&told).into_owned();
+            assert!(output.status.success(), "{template}: {told}");
+            told
+        };
+        run(&["filter", "new", &name, "--template", template]);
+        std::fs::create_dir_all(folder.path(&format!("{name}/target/filters"))).expect("a folder");
+        folder.write(&format!("{name}/target/filters/{}.wasm", name.replace('-', "_")), &module);
+        let told = run(&["check", &format!("{name}/tidegate.yaml")]);
+        assert!(!told.contains("warning"), "{template}: {told}");
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does any work beyond encoding: the host crate gives the numbers their meaning.
 #![no_std]
+#![deny(missing_docs)]
 
 extern crate alloc;
 

@@ -12,17 +12,42 @@ struct Handler {
     head: Option<&'static str>,
     with_optional: Option<&'static str>,
     is_async: bool,
+    /// Its parameters, for those who wrote others.
+    takes: &'static str,
 }
 
 const HANDLERS: &[Handler] = &[
-    handler("on_request", Some("request"), Some("request_body")),
-    handler("on_response", Some("response"), Some("response_body")),
-    handler("on_connection", Some("connection"), Some("client")),
-    handler("on_server", Some("server"), None),
-    Handler { is_async: false, params: 2, ..handler("on_log", Some("log"), None) },
+    Handler {
+        takes: "`&self, request: &mut Request` and, if it wants the body, `body: &mut Body`",
+        ..handler("on_request", Some("request"), Some("request_body"))
+    },
+    Handler {
+        takes: "`&self, response: &mut Response` and, if it wants the body, `body: &mut Body`",
+        ..handler("on_response", Some("response"), Some("response_body"))
+    },
+    Handler {
+        takes: "`&self, connection: &mut Connection` and, if it wants the bytes, `client: &mut Body`",
+        ..handler("on_connection", Some("connection"), Some("client"))
+    },
+    Handler {
+        takes: "`&self, connection: &mut Connection` and, if it wants the bytes, `server: &mut Body`",
+        ..handler("on_server", Some("server"), None)
+    },
+    Handler {
+        is_async: false,
+        params: 2,
+        takes: "`&self, finished: &Finished`",
+        ..handler("on_log", Some("log"), None)
+    },
     Handler { params: 1, ..handler("on_tick", None, None) },
     Handler { params: 1, ..handler("background", Some("background"), None) },
-    Handler { is_async: false, params: 2, optional: plugin, ..handler("new", None, None) },
+    Handler {
+        is_async: false,
+        params: 2,
+        optional: plugin,
+        takes: "`config: Self::Config` and, if it wants the plugin, `plugin: &Plugin`",
+        ..handler("new", None, None)
+    },
 ];
 
 const fn handler(
@@ -30,7 +55,7 @@ const fn handler(
     head: Option<&'static str>,
     with_optional: Option<&'static str>,
 ) -> Handler {
-    Handler { name, params: 3, optional: body, head, with_optional, is_async: true }
+    Handler { name, params: 3, optional: body, head, with_optional, is_async: true, takes: "`&self`" }
 }
 
 fn body() -> FnArg {
@@ -97,14 +122,25 @@ fn complete(function: &mut ImplItemFn, callbacks: &mut Vec<&'static str>) -> Res
         let message = format!("`{}` must be an `async fn`", handler.name);
         return Err(Error::new_spanned(&signature.ident, message));
     }
-    callbacks.extend(handler.head);
-    if signature.inputs.len() == handler.params {
-        callbacks.extend(handler.with_optional);
+    if !handler.is_async && signature.asyncness.is_some() {
+        let message = format!(
+            "`{}` cannot be an `async fn`, since nothing waits for it: what takes time goes to `background` or `spawn`",
+            handler.name
+        );
+        return Err(Error::new_spanned(&signature.ident, message));
     }
     let may_be_left_out =
         matches!(handler.name, "new" | "on_request" | "on_response" | "on_connection" | "on_server");
-    if may_be_left_out && signature.inputs.len() + 1 == handler.params {
-        signature.inputs.push((handler.optional)());
+    let lacks = handler.params.checked_sub(signature.inputs.len());
+    // The trait has all parameters, so the compiler would ask for more than are needed.
+    if lacks.is_none_or(|lacks| lacks > usize::from(may_be_left_out)) {
+        let message = format!("`{}` takes {}", handler.name, handler.takes);
+        return Err(Error::new_spanned(&signature.ident, message));
+    }
+    callbacks.extend(handler.head);
+    match lacks {
+        Some(1) => signature.inputs.push((handler.optional)()),
+        _ => callbacks.extend(handler.with_optional),
     }
     Ok(())
 }
@@ -130,4 +166,49 @@ fn add_missing(block: &mut ItemImpl, callbacks: &[&str]) {
         const CALLBACKS: ::tidegate_sdk::Callbacks =
             ::tidegate_sdk::Callbacks::NONE #(.and(::tidegate_sdk::Callbacks::#names))*;
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(method: &str) -> String {
+        let block = format!("impl Filter for X {{ {method} }}");
+        let tokens = block.parse().expect("tokens");
+        expand(TokenStream::new(), tokens).expect_err("a wrong method").to_string()
+    }
+
+    #[test]
+    fn handlers_that_are_written_wrong_are_told_what_is_right() {
+        for (method, told) in [
+            (
+                "async fn on_request(&self) {}",
+                "`on_request` takes `&self, request: &mut Request` and, if it wants the body, `body: &mut Body`",
+            ),
+            ("async fn on_tick(&self, plugin: &Plugin) {}", "`on_tick` takes `&self`"),
+            ("fn on_log(&self) {}", "`on_log` takes `&self, finished: &Finished`"),
+            (
+                "fn new() -> Self { X }",
+                "`new` takes `config: Self::Config` and, if it wants the plugin, `plugin: &Plugin`",
+            ),
+            ("fn on_response(&self, response: &mut Response) {}", "`on_response` must be an `async fn`"),
+            (
+                "async fn on_log(&self, finished: &Finished) {}",
+                "`on_log` cannot be an `async fn`, since nothing waits for it: what takes time goes to `background` or `spawn`",
+            ),
+        ] {
+            assert_eq!(problem(method), told, "{method}");
+        }
+    }
+
+    #[test]
+    fn bodies_are_asked_for_by_the_parameter() {
+        let callbacks = |method: &str| {
+            let block = format!("impl Filter for X {{ {method} }}");
+            let expanded = expand(TokenStream::new(), block.parse().expect("tokens")).expect("a filter");
+            expanded.to_string().contains("REQUEST_BODY")
+        };
+        assert!(!callbacks("async fn on_request(&self, request: &mut Request) {}"));
+        assert!(callbacks("async fn on_request(&self, request: &mut Request, body: &mut Body) {}"));
+    }
 }

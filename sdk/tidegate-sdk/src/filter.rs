@@ -145,6 +145,10 @@ pub trait Filter: Sized + 'static {
 }
 
 /// What [`Filter::new`] may return.
+#[diagnostic::on_unimplemented(
+    message = "`new` cannot return `{Self}`",
+    note = "it returns the filter, or `Result` of it and a `ConfigError`, a `String` or a `&str`"
+)]
 pub trait IntoFilter<F> {
     /// The filter, or why the configuration is refused.
     ///

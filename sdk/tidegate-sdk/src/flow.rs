@@ -33,6 +33,11 @@ impl From<Reply> for Flow {
 }
 
 /// What a handler may return: nothing (go on), a [`Flow`], a [`Reply`], an `Option<Reply>`, or a `Result` of these.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    note = "it returns nothing, `Flow`, `Reply`, `Option<Reply>`, or `Result` of one of these",
+    note = "the error of a `Result` is `Failure`, `Reply`, or whatever implements `std::error::Error`"
+)]
 pub trait IntoFlow {
     /// The decision, or why there is none.
     ///

@@ -27,6 +27,8 @@ pub struct Answer {
     pub(crate) metrics: Vec<(String, i64)>,
     pub(crate) properties: Properties,
     pub(crate) elapsed: Duration,
+    /// Bytes of the upstream's answer, before the filter has seen them.
+    pub(crate) answered: usize,
 }
 
 /// A log line of a filter.
@@ -137,44 +139,86 @@ impl Answer {
         self.elapsed
     }
 
-    /// How this differs from what became of the same request in another way, if it does.
+    /// How this differs from what became of the same request in another way, if it does; and what the filter logged there,
+    /// which mostly says why.
     pub(crate) fn difference(&self, other: &Answer) -> Option<String> {
-        let seen = |seen: &Option<Seen>| {
-            seen.as_ref()
-                .map(|seen| (without_odd(&seen.head), seen.body.clone(), without_odd(&seen.trailers)))
-        };
-        let calls = |answer: &Answer| {
-            let call = |seen: &Seen| (seen.upstream.clone(), without_odd(&seen.head), seen.body.clone());
-            answer.calls.iter().map(call).collect::<Vec<_>>()
-        };
-        let compared: [(&str, String, String); 9] = [
+        let mut compared = vec![
             ("status", self.status().to_string(), other.status().to_string()),
-            ("headers", format!("{:?}", without_odd(&self.head)), format!("{:?}", without_odd(&other.head))),
-            ("body", self.body.escape_ascii().to_string(), other.body.escape_ascii().to_string()),
-            (
-                "trailers",
-                format!("{:?}", without_odd(&self.trailers)),
-                format!("{:?}", without_odd(&other.trailers)),
-            ),
+            ("headers", fields(&self.head), fields(&other.head)),
+            pair("body", &self.body, &other.body),
+            ("trailers", fields(&self.trailers), fields(&other.trailers)),
             ("broken off", self.broken.to_string(), other.broken.to_string()),
-            ("calls", format!("{:?}", calls(self)), format!("{:?}", calls(other))),
+            ("calls", calls(&self.calls), calls(&other.calls)),
             (
                 "chosen upstream",
                 format!("{:?}", self.chosen_upstream),
                 format!("{:?}", other.chosen_upstream),
             ),
             ("chosen route", format!("{:?}", self.chosen_route), format!("{:?}", other.chosen_route)),
-            ("upstream saw", format!("{:?}", seen(&self.upstream)), format!("{:?}", seen(&other.upstream))),
         ];
         // A request that is answered may or may not have reached the upstream before: a head that cannot be held has.
-        let compared = compared.iter().take(if self.own { 8 } else { 9 });
-        let differs = compared.filter(|(_, one, another)| one != another);
-        let lines: Vec<String> = differs
+        if !self.own {
+            compared.extend(reached(self.upstream.as_ref(), other.upstream.as_ref()));
+        }
+        let differs = compared.iter().filter(|(_, one, another)| one != another);
+        let mut lines: Vec<String> = differs
             .map(|(what, one, another)| format!("  {what}: {another}\n    but plain: {one}"))
             .collect();
-        (!lines.is_empty()).then(|| lines.join("\n"))
+        if lines.is_empty() {
+            return None;
+        }
+        lines.extend(other.lines.iter().map(|line| format!("  it logged: {} {}", line.level, line.text)));
+        Some(lines.join("\n"))
     }
 }
+
+/// What is compared: its name, and both forms of it.
+type Compared = (&'static str, String, String);
+
+fn fields(fields: &Fields) -> String {
+    format!("{:?}", without_odd(fields))
+}
+
+/// Two bodies as text; of long ones only the place where they part.
+fn pair(what: &'static str, one: &[u8], another: &[u8]) -> Compared {
+    let same = one.iter().zip(another).take_while(|(one, another)| one == another).count();
+    let shown = |body: &[u8]| {
+        if one.len().max(another.len()) <= LONG {
+            return format!("\"{}\"", body.escape_ascii());
+        }
+        let start = same.saturating_sub(AROUND);
+        let part = body.get(start..body.len().min(same + AROUND)).unwrap_or_default();
+        format!("{} bytes, from {start} on \"{}\"", body.len(), part.escape_ascii())
+    };
+    (what, shown(one), shown(another))
+}
+
+fn calls(calls: &[Seen]) -> String {
+    let call = |seen: &Seen| {
+        let body = seen.body.escape_ascii();
+        format!("to {:?} {} \"{body}\"", seen.upstream, fields(&seen.head))
+    };
+    format!("[{}]", calls.iter().map(call).collect::<Vec<_>>().join(", "))
+}
+
+/// The request as the upstream has seen it.
+fn reached(one: Option<&Seen>, another: Option<&Seen>) -> Vec<Compared> {
+    let (Some(one), Some(another)) = (one, another) else {
+        let said = |seen: Option<&Seen>| seen.map_or("has not seen it", |_| "has seen it").to_owned();
+        return vec![("the upstream", said(one), said(another))];
+    };
+    vec![
+        ("the upstream's headers", fields(&one.head), fields(&another.head)),
+        pair("the upstream's body", &one.body, &another.body),
+        ("the upstream's trailers", fields(&one.trailers), fields(&another.trailers)),
+    ]
+}
+
+/// Bytes of a body that is shown whole.
+const LONG: usize = 256;
+
+/// Bytes before and after the place where longer ones part.
+const AROUND: usize = 48;
 
 /// What became of a connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -194,6 +238,13 @@ impl Ended {
     /// The bytes that the client got.
     pub fn client_got(&self) -> &[u8] {
         &self.client_got
+    }
+
+    /// In a line.
+    pub(crate) fn told(&self) -> String {
+        let (server, client) = (self.server_got.escape_ascii(), self.client_got.escape_ascii());
+        let closed = if self.closed { ", closed by the filter" } else { "" };
+        format!("the server got \"{server}\", the client \"{client}\"{closed}")
     }
 
     /// Whether the filter closed the connection.

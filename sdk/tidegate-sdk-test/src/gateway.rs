@@ -48,9 +48,10 @@ type Make = Arc<dyn Fn(bool) -> Result<Box<dyn Machine>, String> + Send + Sync>;
 /// ```
 ///
 /// Each request is sent in several ways: at once; byte by byte; in halves with trailers behind them; with headers that
-/// repeat and are not UTF-8; with late answers to calls; short bodies also cut in two at every place. Each way has a
-/// world of its own, with its own instance of the filter, which sees all requests of the test in that way. What becomes
-/// of a request must be the same in all of them; where it is not, `send` panics and says how it differs.
+/// repeat and are not UTF-8; with late answers to calls; short bodies, those of answers too, also cut in two at every
+/// place. Each way has a world of its own, with its own instance of the filter, which sees all requests of the test in
+/// that way. What becomes of a request must be the same in all of them; where it is not, `send` panics and says in which
+/// way it differs, how, and what the filter logged there.
 pub struct Gateway<F> {
     make: Make,
     worlds: Vec<Thread>,
@@ -208,6 +209,7 @@ impl<F> Gateway<F> {
     }
 
     /// What the server of a name answers to the filter's calls from now on. Without it there is no answer.
+    #[track_caller]
     pub fn on_call(&self, upstream: &str, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
         self.do_it(Done::OnCall(upstream.to_owned(), Arc::new(script)));
     }
@@ -236,6 +238,7 @@ impl<F> Gateway<F> {
     /// assert_eq!(gateway.send(get("/")).text(), "7\n");
     /// # }
     /// ```
+    #[track_caller]
     pub fn on_redis(
         &self,
         upstream: &str,
@@ -245,11 +248,13 @@ impl<F> Gateway<F> {
     }
 
     /// What the upstream answers to requests from now on; without it, 200 with nothing.
+    #[track_caller]
     pub fn upstream(&self, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
         self.do_it(Done::OnUpstream(Arc::new(script)));
     }
 
     /// Lets time go by: timers go off, answers come.
+    #[track_caller]
     pub fn advance(&self, time: Duration) {
         self.do_it(Done::Passed(time));
     }
@@ -258,16 +263,18 @@ impl<F> Gateway<F> {
     ///
     /// # Panics
     /// When the filter panics, waits for something that never comes, or cares how the request comes.
+    #[track_caller]
     pub fn send(&self, request: Request) -> Answer {
         let sent = request.clone();
-        let answers = self.everywhere(move |world| world.send(&sent));
+        let what = format!("{} {}", field(&request, ":method"), field(&request, ":path"));
+        let answers = self.everywhere(&what, move |world| world.send(&sent));
         let mut answers = self.worlds.iter().zip(answers);
         let Some((_, plain)) = answers.next() else { unreachable!("there is a plain world") };
         for (world, answer) in answers {
-            compare(&world.name, &plain, &answer);
+            compare(&what, &world.name, &plain, &answer);
         }
         if self.splits {
-            self.cut_everywhere(&request, &plain);
+            self.cut_everywhere(&what, &request, &plain);
         }
         self.note(Done::Sent(Box::new(request)));
         plain
@@ -277,8 +284,9 @@ impl<F> Gateway<F> {
     ///
     /// # Panics
     /// When the filter panics, waits for something that never comes, or cares how the bytes come.
+    #[track_caller]
     pub fn connect(&self, connect: Connect) -> Ended {
-        let answers = self.everywhere(move |world| world.connect(&connect));
+        let answers = self.everywhere("a connection", move |world| world.connect(&connect));
         let mut answers = self.worlds.iter().zip(answers);
         let Some((_, plain)) = answers.next() else { unreachable!("there is a plain world") };
         for (world, ended) in answers {
@@ -286,30 +294,40 @@ impl<F> Gateway<F> {
             let same = ended.closed == plain.closed
                 && (plain.closed
                     || (&ended.server_got, &ended.client_got) == (&plain.server_got, &plain.client_got));
-            assert!(same, "it matters how the bytes come ({}): {ended:?}, but plain: {plain:?}", world.name);
+            assert!(
+                same,
+                "it matters how the bytes come ({}):\n  {}\n  but plain: {}",
+                world.name,
+                ended.told(),
+                plain.told()
+            );
         }
         plain
     }
 
     /// The value of a counter or gauge, and the last value of a histogram.
+    #[track_caller]
     pub fn metric(&self, name: &str) -> i64 {
         let name = name.to_owned();
         self.plain(move |world| world.metric(&name))
     }
 
     /// The test's time, since 1970.
+    #[track_caller]
     pub fn now(&self) -> Duration {
         self.plain(|world| world.now())
     }
 
+    #[track_caller]
     fn plain<T: Send + 'static>(&self, act: impl FnOnce(&mut World) -> T + Send + 'static) -> T {
         let Some(plain) = self.worlds.first() else { unreachable!("there is a plain world") };
         plain.run(act)
     }
 
+    #[track_caller]
     fn do_it(&self, done: Done) {
-        let what = done.clone();
-        self.everywhere(move |world| replay(world, &what));
+        let again = done.clone();
+        self.everywhere("what the test set up", move |world| replay(world, &again));
         self.note(done);
     }
 
@@ -318,25 +336,33 @@ impl<F> Gateway<F> {
     }
 
     /// Does something in each world; they work at the same time.
+    #[track_caller]
     fn everywhere<T: Send + 'static>(
         &self,
+        what: &str,
         act: impl Fn(&mut World) -> Result<T, String> + Clone + Send + 'static,
     ) -> Vec<T> {
         let begun: Vec<_> = self.worlds.iter().map(|world| world.begin(act.clone())).collect();
-        let ended = self.worlds.iter().zip(begun).map(|(world, result)| match result.recv() {
-            Ok(Ok(value)) => value,
-            Ok(Err(problem)) => panic!("{}: {problem}", world.name),
-            Err(_) => panic!("{}: the filter panicked, see above", world.name),
-        });
-        ended.collect()
+        let mut ended = Vec::with_capacity(begun.len());
+        for (world, result) in self.worlds.iter().zip(begun) {
+            match result.recv() {
+                Ok(Ok(value)) => ended.push(value),
+                Ok(Err(problem)) => panic!("{what} ({}): {problem}", world.name),
+                Err(_) => panic!("{what} ({}): the filter panicked, see above", world.name),
+            }
+        }
+        ended
     }
 
-    /// Sends a request with a short body cut at every place, each time to a new world that has seen the same before.
-    fn cut_everywhere(&self, request: &Request, plain: &Answer) {
-        let size = request.body.as_ref().map_or(0, Vec::len);
+    /// Sends a request with a short body, or a short one in its answer, cut at every place, each time to a new world that
+    /// has seen the same before.
+    #[track_caller]
+    fn cut_everywhere(&self, what: &str, request: &Request, plain: &Answer) {
+        let sizes = [request.body.as_ref().map_or(0, Vec::len), plain.answered];
+        let size = sizes.into_iter().filter(|size| *size <= SHORT).max().unwrap_or(0);
         let history = self.history.read().unwrap_or_else(PoisonError::into_inner).clone();
         let sent = history.iter().filter(|done| matches!(done, Done::Sent(_))).count();
-        if !(2..=SHORT).contains(&size) || sent > FEW {
+        if size < 2 || sent > FEW {
             return;
         }
         for at in 1..size {
@@ -350,17 +376,22 @@ impl<F> Gateway<F> {
                 world.send(&request)
             });
             match answer {
-                Ok(answer) => compare(&world.name, plain, &answer),
-                Err(problem) => panic!("{}: {problem}", world.name),
+                Ok(answer) => compare(what, &world.name, plain, &answer),
+                Err(problem) => panic!("{what} ({}): {problem}", world.name),
             }
         }
     }
 }
 
-fn compare(way: &str, plain: &Answer, answer: &Answer) {
+#[track_caller]
+fn compare(what: &str, way: &str, plain: &Answer, answer: &Answer) {
     if let Some(difference) = plain.difference(answer) {
-        panic!("it matters how the request comes ({way}):\n{difference}");
+        panic!("it matters how {what} comes ({way}):\n{difference}");
     }
+}
+
+fn field<'a>(request: &'a Request, name: &str) -> &'a str {
+    request.head.get_str(name).unwrap_or_default()
 }
 
 fn replay(world: &mut World, done: &Done) -> Result<(), String> {
@@ -434,6 +465,7 @@ impl Thread {
         result
     }
 
+    #[track_caller]
     fn run<T: Send + 'static>(&self, act: impl FnOnce(&mut World) -> T + Send + 'static) -> T {
         match self.begin(act).recv() {
             Ok(value) => value,

@@ -1,5 +1,6 @@
 //! What a test sends, and what its scripted servers answer.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidegate_sdk::{Fields, Value};
@@ -81,8 +82,9 @@ impl Request {
     }
 
     /// The client's address and port.
-    pub fn from(self, address: &str) -> Self {
-        self.property("source.address", address)
+    pub fn from(mut self, address: &str) -> Self {
+        come_from(&mut self.properties, address);
+        self
     }
 
     /// Sets a property by its path, as `connection.requested_server_name`. Numbers are eight bytes, little endian.
@@ -241,7 +243,16 @@ impl Connect {
     }
 
     /// The client's address and port.
-    pub fn from(self, address: &str) -> Self {
-        self.property("source.address", address)
+    pub fn from(mut self, address: &str) -> Self {
+        come_from(&mut self.properties, address);
+        self
+    }
+}
+
+/// Both properties that say where a client is; an address without a port leaves the port as it was.
+fn come_from(properties: &mut Properties, address: &str) {
+    properties.push(("source.address".to_owned(), address.into()));
+    if let Ok(address) = address.parse::<SocketAddr>() {
+        properties.push(("source.port".to_owned(), i64::from(address.port()).to_le_bytes().to_vec()));
     }
 }

@@ -109,3 +109,32 @@ fn timers_go_off_when_it_is_time() {
         assert_eq!((sent.status(), sent.elapsed()), (200, Duration::from_millis(7)));
     }
 }
+
+mod origin {
+    use super::*;
+
+    pub(super) struct Origin;
+
+    #[filter]
+    impl Filter for Origin {
+        fn new(_: NoConfig) -> Self {
+            Origin
+        }
+
+        async fn on_request(&self, request: &mut Request) -> Own {
+            let source = request.properties().source();
+            Own::text(200, format!("{:?} {:?} {:?}", source.address(), source.ip(), source.port()))
+        }
+    }
+}
+
+#[test]
+fn a_request_comes_from_where_the_test_says() {
+    let gateway = Gateway::<origin::Origin>::start("").expect("starts");
+    for (from, told) in [
+        ("192.0.2.7:1000", "Some(\"192.0.2.7:1000\") Some(\"192.0.2.7\") Some(1000)\n"),
+        ("[2001:db8::1]:7", "Some(\"[2001:db8::1]:7\") Some(\"2001:db8::1\") Some(7)\n"),
+    ] {
+        assert_eq!(gateway.send(get("/").from(from)).text(), told);
+    }
+}

@@ -135,6 +135,7 @@ impl Exchange<'_> {
         let scripted = || world.upstream.as_ref().map(|script| script(&seen));
         let reply = self.sent.answer.clone().or_else(scripted).unwrap_or_else(|| Reply::new(200));
         self.answer.upstream = Some(seen);
+        self.answer.answered = reply.body.len();
         world.now += reply.after;
         world.machine.set_time(world.now);
         let mut head = reply.head;

@@ -90,6 +90,14 @@ impl Filter for Guest {
                     response.headers().set("x-t-called", answer.status().to_string());
                 }
                 "upper" => self.upper(body).await?,
+                "tail" => {
+                    body.rewrite();
+                    let mut bytes = 0;
+                    while let Some(chunk) = body.next().await? {
+                        bytes += chunk.len();
+                    }
+                    body.replace(format!("|{bytes}"))?;
+                }
                 "whole" => {
                     body.rewrite();
                     let bytes = body.collect(LIMIT).await?;

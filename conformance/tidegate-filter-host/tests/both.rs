@@ -112,6 +112,7 @@ fn responses(send: Send<'_>) {
     let of = |wish: &str| get("/").answered(Reply::new(200).header("x-do", wish).body("some text"));
     assert_eq!(send(of("upper")).text(), "SOME TEXT");
     assert_eq!(send(of("whole")).text(), "<some text>");
+    assert_eq!(send(of("tail")).text(), "some text|9");
     let called = send(of("call whole"));
     assert_eq!((called.text().as_str(), called.header("x-t-called")), ("<some text>", Some("204")));
 }

@@ -87,6 +87,23 @@ fn requests_that_cannot_be_changed_are_refused() {
 }
 
 #[test]
+fn larger_bodies_are_changed_where_more_is_held() {
+    let upstream = upstream();
+    let gateway = shipped("transform", &upstream, |text| {
+        text.replace("maxBody: 64KiB", "maxBody: 3MiB").replace(
+            "module: transform.wasm",
+            "module: transform.wasm\n    limits: { heldBody: 4MiB, memory: 64MiB, callTime: 2s, requestTime: 2s }",
+        )
+    });
+    let large = format!("{{\"admin\":true,\"x\":\"{}\"}}", "x".repeat(5 << 19));
+    let head = format!("content-type: application/json\r\ncontent-length: {}\r\n", large.len());
+    assert_eq!(send(&gateway, "POST", "/orders/1", &head, &large).status, 200);
+    let requests = upstream.requests();
+    let [seen] = requests.as_slice() else { panic!("{} requests", requests.len()) };
+    assert!(!seen.body.starts_with(b"{\"admin\"") && seen.body.len() > 5 << 19, "{}", seen.body.len());
+}
+
+#[test]
 fn responses_are_changed() {
     let upstream = upstream();
     let gateway = shipped("transform", &upstream, |text| text);

@@ -16,10 +16,13 @@ impl Lab {
             let wish = call.head.headers.get("x-response").unwrap_or_default().to_owned();
             match call.head.target.as_str() {
                 "/call" => Answer::reply("HTTP/1.1 201 Created\r\ncontent-length: 9\r\n\r\ngot hello"),
-                _ => Answer::reply(format!(
-                    "HTTP/1.1 200 OK\r\nx-do: {wish}\r\ntransfer-encoding: chunked\r\n\r\n\
-                     4\r\nsome\r\n5\r\n text\r\n0\r\n\r\n"
-                )),
+                _ => {
+                    let trailers = if wish == "tail" { "x-sum: 9\r\n" } else { "" };
+                    Answer::reply(format!(
+                        "HTTP/1.1 200 OK\r\nx-do: {wish}\r\ntransfer-encoding: chunked\r\n\r\n\
+                         4\r\nsome\r\n5\r\n text\r\n0\r\n{trailers}\r\n"
+                    ))
+                }
             }
         });
         let yaml = fill(
@@ -98,7 +101,13 @@ fn a_filter_answers_in_place_of_the_upstream() {
 #[test]
 fn responses_are_held_changed_and_wait_for_calls() {
     let lab = Lab::new("5");
-    for (wish, body) in [("upper", "SOME TEXT"), ("whole", "<some text>"), ("call whole", "<some text>")] {
+    for (wish, body) in [
+        ("upper", "SOME TEXT"),
+        ("whole", "<some text>"),
+        ("call whole", "<some text>"),
+        // Behind the body, before its trailers.
+        ("tail", "some text|9"),
+    ] {
         let (answer, _) = lab.send(&format!("x-response: {wish}\r\n"), ["a", "b"]);
         assert_eq!((answer.status, &*answer.body), (200, body.as_bytes()), "{wish}");
         assert_eq!(answer.header("x-t-called"), wish.contains("call").then_some("200"), "{wish}");

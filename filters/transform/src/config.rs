@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use tidegate_sdk::ConfigError;
 use tidegate_sdk::units::{self, Size};
 
 /// The JSON Schema of the configuration.
@@ -24,10 +25,11 @@ pub struct Config {
     /// Rules for responses; all that fit are carried out, in order.
     #[serde(default)]
     pub response: Vec<ResponseRule>,
-    /// The largest body that is changed, at most 960KiB.
-    #[serde(default = "max_body")]
-    #[cfg_attr(not(target_family = "wasm"), schemars(with = "String"))]
-    pub max_body: Size,
+    /// The largest body that is changed; 512KiB if nothing is said, or half of the plugin's `limits.heldBody` where that is
+    /// less. At most three quarters of `limits.heldBody`, which is 1MiB if nothing is said: what comes above `maxBody` has to
+    /// be held too until it is seen.
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<String>"))]
+    pub max_body: Option<Size>,
     /// What happens to larger bodies: `refuse` answers 413 for a request, 502 for a response; `pass` leaves them as they are.
     #[serde(default)]
     pub on_too_large: Otherwise,
@@ -253,9 +255,25 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<V> {
     }
 }
 
-fn max_body() -> Size {
-    Size(512 << 10)
+/// The largest body that is changed, where the gateway holds `held` bytes; other hosts do not tell.
+///
+/// # Errors
+/// What is wrong with what was asked for.
+pub fn max_body(asked: Option<Size>, held: Option<usize>) -> Result<usize, ConfigError> {
+    let Some(asked) = asked else { return Ok(held.map_or(MAX_BODY, |held| MAX_BODY.min(held / 2))) };
+    let Some(held) = held.filter(|held| asked.0 > held / 4 * 3) else { return Ok(asked.0) };
+    let most = Size(held / 4 * 3);
+    let held = Size(held);
+    Err(ConfigError::at(
+        "maxBody",
+        format!(
+            "{asked} is more than {most}, three quarters of the {held} that `limits.heldBody` of the plugin allows"
+        ),
+    ))
 }
+
+/// Bytes of a body that is changed if nothing is said.
+const MAX_BODY: usize = 512 << 10;
 
 /// A header's name in lower case, if the filter may touch it.
 pub fn header_name(name: &str) -> Result<String, String> {

@@ -14,7 +14,8 @@ mod template;
 use std::cell::OnceCell;
 
 use tidegate_sdk::{
-    Body, ConfigError, Counter, Error, Filter, Flow, Headers, Reply, Request, Response, Result, filter, log,
+    Body, ConfigError, Counter, Error, Filter, Flow, Headers, Plugin, Reply, Request, Response, Result,
+    filter, log,
 };
 
 use condition::media_type;
@@ -28,6 +29,8 @@ use rule::{Changes, Rule, Target};
 /// The filter.
 pub struct Transform {
     config: Config,
+    /// Bytes of the largest body that is changed.
+    max_body: usize,
     request: Vec<Rule>,
     response: Vec<Rule>,
     /// What rules need of method, path and host.
@@ -51,13 +54,8 @@ impl Filter for Transform {
     type Config = Config;
     type State = OnceCell<Noted>;
 
-    fn new(config: Config) -> std::result::Result<Self, ConfigError> {
-        if config.max_body.0 > LARGEST {
-            return Err(ConfigError::at(
-                "maxBody",
-                "a body can be held up to 960KiB, since the gateway holds 1MiB",
-            ));
-        }
+    fn new(config: Config, plugin: &Plugin) -> std::result::Result<Self, ConfigError> {
+        let max_body = config::max_body(config.max_body, plugin.held_body())?;
         let (mut request, mut response) = (Vec::new(), Vec::new());
         for (nth, rule) in config.request.iter().enumerate() {
             request.push(Rule::of_request(rule, &format!("request[{nth}]"))?);
@@ -78,6 +76,7 @@ impl Filter for Transform {
             notes: !noted.is_empty()
                 || response.iter().any(|rule| rule.target().is_any() || rule.changes_body()),
             changes_bodies: request.iter().chain(&response).any(Rule::changes_body),
+            max_body,
             config,
             request,
             response,
@@ -199,7 +198,7 @@ impl Transform {
         headers: &Headers,
         body: &mut Body,
     ) -> Result<std::result::Result<bool, Problem>> {
-        let limit = self.config.max_body.0;
+        let limit = self.max_body;
         if headers
             .get("content-encoding")
             .is_some_and(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity"))
@@ -277,9 +276,6 @@ fn weaken(headers: &Headers) {
 }
 
 const DIGESTS: [&str; 4] = ["content-digest", "content-md5", "digest", "repr-digest"];
-
-/// The gateway holds 1 MiB; a chunk above the limit must fit in as well.
-const LARGEST: usize = 960 << 10;
 
 #[cfg(test)]
 mod tests;

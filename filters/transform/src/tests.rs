@@ -233,7 +233,7 @@ fn a_wrong_configuration_is_refused_with_the_key_that_is_wrong() {
         ),
         (
             r#"{ "maxBody": "2MiB" }"#,
-            "config.maxBody: a body can be held up to 960KiB, since the gateway holds 1MiB",
+            "config.maxBody: 2MiB is more than 768KiB, three quarters of the 1MiB that `limits.heldBody` of the plugin allows",
         ),
         (
             r#"{ "onInvalid": "drop" }"#,

@@ -14,7 +14,7 @@ use interest::Interest;
 use std::time::Duration;
 
 /// Names of all foreign functions, in order.
-pub const FOREIGN_FUNCTIONS: [&str; 25] = [
+pub const FOREIGN_FUNCTIONS: [&str; 26] = [
     "clear_route_cache",
     "compress",
     "declare_property",
@@ -24,6 +24,7 @@ pub const FOREIGN_FUNCTIONS: [&str; 25] = [
     "get_log_level",
     "set_envoy_filter_state",
     "sign",
+    "tidegate_append",
     "tidegate_break_off",
     "tidegate_cancel",
     "tidegate_feed",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidegate_sdk::{
-    Body, Filter, Flow, NoConfig, Reply as Own, Request, Response, Result, filter, http, time,
+    Body, Filter, Flow, NoConfig, Reply as Own, Request, Response, Result, filter, http, log, time,
 };
 use tidegate_sdk_test::{Gateway, Reply, Ways, get, post};
 
@@ -115,6 +115,50 @@ fn a_stream_is_changed_chunk_by_chunk() {
     assert_eq!((answer.text().as_str(), answer.trailers().get_str("x-sum")), ("ABC", Some("6")));
 }
 
+mod careless {
+    use super::*;
+
+    /// Wrong for one piece in particular.
+    pub(super) struct Careless;
+
+    #[filter]
+    impl Filter for Careless {
+        fn new(_: NoConfig) -> Self {
+            Careless
+        }
+
+        async fn on_response(&self, _response: &mut Response, body: &mut Body) -> Result<()> {
+            body.rewrite();
+            while let Some(chunk) = body.next().await? {
+                if chunk.len() == 3 || chunk.len() == 333 {
+                    log::warn!("a strange piece");
+                    body.replace("?")?;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn what_depends_on_pieces_of_answers_is_noticed_and_told() {
+    let told = |body: String| {
+        let gateway = Gateway::<careless::Careless>::start("").unwrap();
+        let sent = get("/a").answered(Reply::new(200).body(body));
+        let sent = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| gateway.send(sent)));
+        sent.err().and_then(|panic| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+    };
+    let short = "it matters how GET /a comes (body cut after 3 bytes):\n  body: \"?3456789\"\n    but plain: \
+        \"0123456789\"\n  it logged: WARN a strange piece";
+    assert_eq!(told("0123456789".to_owned()), short);
+    let long = told("x".repeat(666));
+    for part in
+        ["(halves, then trailers)", "body: 2 bytes, from 0 on \"??\"", "but plain: 666 bytes, from 0 on"]
+    {
+        assert!(long.contains(part), "{part}: {long}");
+    }
+}
+
 mod limit {
     use super::*;
 
@@ -177,11 +221,56 @@ mod append {
 
 #[test]
 fn something_is_added_at_the_end() {
-    // With trailers the body has gone on before its end is known.
-    let gateway = Gateway::<append::Append>::with("", Ways::all().without_trailers().portable()).unwrap();
+    let gateway = Gateway::<append::Append>::with("", Ways::all().portable()).unwrap();
     for body in ["", "one", "one two three"] {
         let answer = gateway.send(post("/").body(body));
         assert_eq!(answer.upstream().unwrap().body(), format!("{body} and more").as_bytes());
         assert_eq!(answer.upstream().unwrap().trailers().get_str("x-end"), Some("1"));
+    }
+    let with_trailers = || post("/").body("one").trailer("x-sum", "3");
+    let answer = Gateway::<append::Append>::start("").unwrap().send(with_trailers());
+    let seen = answer.upstream().unwrap();
+    assert_eq!((seen.body(), seen.trailers().len()), (&b"one and more"[..], 2));
+    // Elsewhere the body has gone on before the trailers come.
+    let refused = Gateway::<append::Append>::elsewhere("").unwrap().send(with_trailers());
+    assert_eq!((refused.status(), refused.logged("the body has gone on")), (500, true));
+}
+
+mod late {
+    use super::*;
+
+    /// Keeps back what is after the last line break; at the end asks a server, and sends the rest twice.
+    pub(super) struct Late;
+
+    #[filter]
+    impl Filter for Late {
+        fn new(_: NoConfig) -> Self {
+            Late
+        }
+
+        async fn on_response(&self, _response: &mut Response, body: &mut Body) -> Result<()> {
+            body.rewrite();
+            let mut rest = Vec::new();
+            while let Some(chunk) = body.next().await? {
+                rest.extend(chunk);
+                let end = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+                body.replace(rest.drain(..end).collect::<Vec<_>>())?;
+            }
+            http::get("/end").to("auth").await?;
+            body.replace(&rest)?;
+            body.replace([rest.as_slice(), rest.as_slice()].concat())?;
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn something_is_added_after_a_wait_at_the_end() {
+    let gateway = Gateway::<late::Late>::start("").unwrap();
+    gateway.on_call("auth", |_| Reply::new(200).after(Duration::from_millis(5)));
+    for (body, got) in [("a\nb\nc", "a\nb\ncc"), ("abc", "abcabc"), ("a\n", "a\n"), ("", "")] {
+        assert_eq!(gateway.send(get("/").answered(Reply::new(200).body(body))).text(), got);
+        let answer = gateway.send(get("/").answered(Reply::new(200).body(body).trailer("x-sum", "6")));
+        assert_eq!((answer.text().as_str(), answer.trailers().get_str("x-sum")), (got, Some("6")));
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tidegate_abi::{MapKind, StreamKind};
+use tidegate_abi::{MapKind, Status, StreamKind};
 
 use crate::exchange::SideRef;
 use crate::headers::Headers;
@@ -50,6 +50,9 @@ pub struct Body {
     head: MapKind,
 }
 
+/// Tidegate's foreign function: one byte, 0 for the request and 1 for the response, and what is to be added.
+const APPEND: &str = "tidegate_append";
+
 /// Tidegate's foreign function: one byte of argument, 0 for the request and 1 for the response.
 const BREAK_OFF: &str = "tidegate_break_off";
 
@@ -66,8 +69,9 @@ impl Body {
     /// head while it shows the body (Envoy without `allow_on_headers_stop_iteration`), the head goes on first.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] as soon as there are more than `limit` bytes; a handler that passes it on answers 413. The
-    /// gateway's own limit, 1 MiB, holds as well.
+    /// [`Error::TooLarge`] as soon as there are more than `limit` bytes; a handler that passes it on answers 413. What the
+    /// gateway holds (`limits.heldBody`, 1 MiB if nothing is said) is a limit as well, above which it answers 413 itself,
+    /// or 500 for a response: [`Plugin::held_body`](crate::Plugin::held_body) tells it.
     pub async fn collect(&mut self, limit: usize) -> Outcome<Vec<u8>> {
         self.wait(Want::Whole, |side| side.size.get() > limit || side.ended.get()).await;
         let side = self.side.get();
@@ -106,18 +110,20 @@ impl Body {
     }
 
     /// Puts bytes in the place of what was read last: the whole body after [`collect`](Body::collect), the piece after
-    /// [`next`](Body::next). At the end of the body (`next` gave `None`) they are added behind it.
+    /// [`next`](Body::next). At the end of the body (`next` gave `None`) they are added behind it, before the trailers.
     ///
     /// # Errors
     /// [`Error::HeadIsGone`] when the length would change but the head that announced it has gone on: call
-    /// [`rewrite`](Body::rewrite) before the first piece. [`Error::BodyIsGone`] when there is nothing left to replace.
+    /// [`rewrite`](Body::rewrite) before the first piece. [`Error::BodyIsGone`] when there is nothing left to replace; in
+    /// hosts other than Tidegate also when something is to be added to a body that has trailers, since there it has gone
+    /// on by then.
     pub fn replace(&mut self, bytes: impl AsRef<[u8]>) -> Outcome<()> {
         let (side, bytes) = (self.side.get(), bytes.as_ref());
         let (start, end) = (side.piece.get(), side.read.get());
         if end.saturating_sub(start) == 0 && bytes.is_empty() {
             return Ok(());
         }
-        if side.stage.get() == Stage::Head || side.stage.get() == Stage::Trailers && !side.held.get() {
+        if side.stage.get() == Stage::Head {
             return Err(Error::BodyIsGone);
         }
         if bytes.len() != end - start && !side.rewritten.get() {
@@ -161,6 +167,13 @@ impl Body {
     fn put(&mut self, bytes: &[u8]) -> Outcome<()> {
         let side = self.side.get();
         let (start, end, size) = (side.piece.get(), side.read.get(), side.size.get());
+        // Buffers are no more once trailers have come and nothing is held.
+        if side.stage.get() == Stage::Trailers && size == 0 {
+            self.append(bytes)?;
+            side.size.set(bytes.len());
+            side.read.set(bytes.len());
+            return Ok(());
+        }
         let (whole, at, len);
         if start == 0 {
             (whole, at, len) = (None, 0, end.max(usize::from(size == 0)));
@@ -177,6 +190,20 @@ impl Body {
         side.size.set(size - (end - start) + bytes.len());
         side.read.set(start + bytes.len());
         Ok(())
+    }
+
+    /// Adds to a body that has gone on, while its trailers are here.
+    fn append(&self, bytes: &[u8]) -> Outcome<()> {
+        let mut arguments = Vec::with_capacity(1 + bytes.len());
+        arguments.push(u8::from(self.side.get().names.stream == StreamKind::Response));
+        arguments.extend_from_slice(bytes);
+        match host::foreign(APPEND, &arguments) {
+            Ok(_) => Ok(()),
+            Err(refusal) if refusal.is(Status::InternalFailure) => {
+                Err(Error::refused("add to the body", refusal))
+            }
+            Err(_) => Err(Error::BodyIsGone),
+        }
     }
 
     /// Says that this body will be changed piece by piece: takes the announced length out of the head while it is still

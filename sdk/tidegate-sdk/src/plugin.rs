@@ -57,6 +57,13 @@ impl Plugin {
         }
     }
 
+    /// How many bytes of one body the gateway holds back for this plugin at most, its `limits.heldBody`. Above it requests
+    /// are answered 413 and responses 500 by the gateway, whatever limit [`Body::collect`](crate::Body::collect) was given;
+    /// so refuse a configuration that asks for more. `None` in other hosts, which do not tell.
+    pub fn held_body(&self) -> Option<usize> {
+        Properties::new().number("plugin_held_body")?.try_into().ok()
+    }
+
     /// The plugin's name in the gateway's configuration.
     pub fn name(&self) -> Option<String> {
         Properties::new().text("plugin_name")

@@ -20,7 +20,7 @@ pub struct Capabilities {
 }
 
 /// Names of the foreign functions that the host has, in order.
-pub const FOREIGN_FUNCTIONS: [&str; 25] = [
+pub const FOREIGN_FUNCTIONS: [&str; 26] = [
     "clear_route_cache",
     "compress",
     "declare_property",
@@ -30,6 +30,7 @@ pub const FOREIGN_FUNCTIONS: [&str; 25] = [
     "get_log_level",
     "set_envoy_filter_state",
     "sign",
+    "tidegate_append",
     "tidegate_break_off",
     "tidegate_cancel",
     "tidegate_feed",

@@ -154,6 +154,7 @@ impl Host for Memory {
         match path {
             b"plugin_name" => return Ok(Some(b"test".to_vec())),
             b"plugin_root_id" => return Ok(Some(Vec::new())),
+            b"plugin_held_body" if self.feeds => return Ok(Some(HELD_BODY.to_le_bytes().to_vec())),
             _ => {}
         }
         let streams = self.streams.borrow();
@@ -362,6 +363,9 @@ impl Host for Memory {
         }
     }
 }
+
+/// What a gateway holds of one body if nothing is said.
+const HELD_BODY: i64 = 1 << 20;
 
 impl Memory {
     fn open_grpc(&self, to: [&str; 3], metadata: &Pairs, message: Option<Vec<u8>>) -> Answer<u32> {

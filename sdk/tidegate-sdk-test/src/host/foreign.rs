@@ -9,9 +9,10 @@ use tidegate_sdk::native::FEED;
 use super::{Answer, Memory, ROOT};
 use crate::machine::{Effect, Side};
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     FEED,
     wire::FUNCTION,
+    "tidegate_append",
     "tidegate_cancel",
     "tidegate_has",
     "tidegate_redis",
@@ -30,6 +31,14 @@ impl Memory {
                 let side = if arguments == [1] { Side::Response } else { Side::Request };
                 self.with_stream(|_| Ok(()))?;
                 self.wish(Effect::Feed { stream, side });
+            }
+            "tidegate_append" => {
+                let (side, bytes) = match arguments {
+                    [0, bytes @ ..] => (Side::Request, bytes),
+                    [1, bytes @ ..] => (Side::Response, bytes),
+                    _ => return Err(Status::BadArgument.into()),
+                };
+                self.with_stream(|stream| stream.append(side, bytes))?;
             }
             "tidegate_has" if NAMES.iter().any(|known| known.as_bytes() == arguments) => {}
             "tidegate_set_upstream" => {

@@ -138,6 +138,17 @@ impl Stream {
         self.flow(side).body.as_mut().ok_or(Status::NotFound.into())
     }
 
+    /// Adds to a body whose trailers are here.
+    pub(crate) fn append(&mut self, side: Side, bytes: &[u8]) -> Answer<()> {
+        let writable = !self.of_bytes && !self.logging;
+        let flow = self.flow(side);
+        if !writable || flow.trailers.is_none() {
+            return Err(Status::BadArgument.into());
+        }
+        flow.body.get_or_insert_default().extend_from_slice(bytes);
+        Ok(())
+    }
+
     pub(crate) fn property(&self, path: &[u8]) -> Option<Vec<u8>> {
         let text = String::from_utf8_lossy(path).trim_end_matches('\0').replace('\0', ".");
         if let Some((_, value)) = self.properties.iter().rev().find(|(name, _)| *name == text) {

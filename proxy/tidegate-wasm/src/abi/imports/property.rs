@@ -100,6 +100,7 @@ pub(super) fn find(state: &State, path: &[u8], out: &mut Vec<u8>) -> Result<Kind
     let found = match (first, stream) {
         (b"plugin_name", _) => text(out, state.plugin.name()),
         (b"plugin_root_id", _) => text(out, &state.plugin.spec.root_id),
+        (b"plugin_held_body", _) => number(out, state.plugin.spec.limits.held_bytes as u64),
         (b"plugin_vm_memory", _) => number(out, state.limiter.size as u64),
         (b"plugin_vm_id", _) => text(out, &state.plugin.spec.vm_id),
         (b"xds", _) if cut(rest).0 == b"node" => node(state, cut(rest).1, out),

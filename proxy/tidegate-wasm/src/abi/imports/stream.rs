@@ -5,9 +5,10 @@ use super::{Answer, reply};
 use crate::abi::memory::{Fault, GuestMemory, split};
 use crate::state::State;
 use crate::stream::fields::write::new_field;
-use crate::{Effect, Side, StreamId};
+use crate::{BodyAccess, Effect, Side, StreamId};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use std::rc::Rc;
 use tidegate_abi::{PairsReader, Status, StreamKind};
 use wasmtime::Caller;
 
@@ -67,6 +68,33 @@ pub(super) fn feed(state: &mut State, args: &[u8]) -> Answer {
     }
     flow.hold = crate::stream::Hold::Parts;
     state.push(Effect::Feed { stream: id, side })
+}
+
+/// `tidegate_append`: a byte as for [`break_off`], and what goes on behind the body whose trailers are here. Buffers have
+/// nothing there to write to: the body has gone on.
+pub(super) fn append(state: &mut State, args: &[u8]) -> Answer {
+    let (side, bytes) = match args {
+        [0, bytes @ ..] => (Side::Request, bytes),
+        [1, bytes @ ..] => (Side::Response, bytes),
+        _ => return Err(Status::BadArgument.into()),
+    };
+    if state.plugin.spec.capabilities.body(side) != BodyAccess::Write {
+        state.refuse("tidegate_append");
+        return Err(Status::InternalFailure.into());
+    }
+    let call = state.call;
+    let stream = state.stream_mut().filter(|stream| !stream.of_bytes && !stream.closing);
+    let stream = stream.filter(|stream| stream.flow(side).trailers.is_some()).ok_or(Status::BadArgument)?;
+    stream.keep_body(side, call);
+    match side {
+        Side::Request => stream.request_head.as_mut().map(|head| &mut Rc::make_mut(head).headers),
+        Side::Response => stream.response_head.as_mut().map(|head| &mut head.headers),
+    }
+    .map(|headers| headers.remove(header::CONTENT_LENGTH));
+    let flow = stream.flow_mut(side);
+    flow.touched = true;
+    flow.body.write(u32::MAX, 0, bytes)?;
+    Ok(())
 }
 
 /// `tidegate_break_off`: a byte, 0 for the request's body and 1 for the response's.

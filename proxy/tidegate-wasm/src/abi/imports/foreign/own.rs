@@ -18,6 +18,7 @@ use tidegate_abi::{LogLevel, Status};
 /// Calls the function of this name.
 pub(super) fn call(state: &mut State, name: &[u8], args: &[u8]) -> Result<Vec<u8>, Fault> {
     match name {
+        b"tidegate_append" => stream::append(state, args)?,
         b"tidegate_break_off" => stream::break_off(state, args)?,
         b"tidegate_cancel" => cancel(state, token(args)?)?,
         b"tidegate_feed" => stream::feed(state, args)?,

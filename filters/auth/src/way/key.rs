@@ -1,6 +1,10 @@
 //! API keys, known by their SHA-256 only: the configuration may hold digests in place of keys, and what a client presents
-//! is looked up by its digest, so the time that takes tells nothing about a key.
+//! is looked up by its digest, so the time that takes tells nothing about a key. Those that were right not long ago are
+//! remembered and compared byte by byte to their end.
 
+mod recent;
+
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -14,6 +18,7 @@ use crate::bytes;
 use crate::identity::Identity;
 use crate::place::Place;
 use crate::verdict::{Challenge, Refusal, Verdict};
+use recent::Recent;
 
 pub(super) const KIND: &str = "key";
 
@@ -68,6 +73,7 @@ pub(crate) struct Keys {
     swept: bool,
     /// By digest.
     known: BTreeMap<[u8; 32], usize>,
+    recent: RefCell<Recent>,
     identities: Vec<Rc<Identity>>,
     headers: Vec<String>,
     challenge: String,
@@ -118,23 +124,40 @@ impl Keys {
             return Err(at("keys", "no key is listed, so every request would be refused".to_owned()));
         }
         let challenge = challenge(&document.places);
-        Ok(Keys { places: document.places, swept: !document.forward, known, identities, headers, challenge })
+        Ok(Keys {
+            places: document.places,
+            swept: !document.forward,
+            known,
+            recent: RefCell::new(Recent::new()),
+            identities,
+            headers,
+            challenge,
+        })
     }
 
     pub(crate) fn check(&self, request: &Request) -> Verdict {
         let found = self.places.iter().find_map(|place| {
             let value = place.read(request)?;
-            presented(place, &value).map(|key| Sha256::digest(key).into())
+            presented(place, &value).map(|key| self.find(key))
         });
-        let Some(digest): Option<[u8; 32]> = found else {
-            return Verdict::Nothing(Challenge::new(&self.challenge));
-        };
-        match self.known.get(&digest).and_then(|at| self.identities.get(*at)) {
-            Some(identity) => identity.into(),
-            None => {
+        match found.map(|at| at.and_then(|at| self.identities.get(at))) {
+            None => Verdict::Nothing(Challenge::new(&self.challenge)),
+            Some(Some(identity)) => identity.into(),
+            Some(None) => {
                 Refusal::new("key_unknown", "this API key is not known").challenge(&self.challenge).into()
             }
         }
+    }
+
+    /// Whose key it is.
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        if let Some(at) = self.recent.borrow().get(key) {
+            return Some(at);
+        }
+        let digest: [u8; 32] = Sha256::digest(key).into();
+        let at = *self.known.get(&digest)?;
+        self.recent.borrow_mut().put(key, at);
+        Some(at)
     }
 
     pub(crate) fn places(&self) -> &[Place] {

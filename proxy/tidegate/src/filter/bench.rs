@@ -100,7 +100,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<ExitCode> {
         whole: course.whole().to_owned(),
         ..Measured::default()
     };
-    measured.callbacks = count(&counted, &course)?;
+    measured.callbacks = count(&counted, &course).with_context(|| shown.to_string())?;
     let workshop = Workshop::open()?;
     let plugin =
         plugin(&workshop.engine, &bytes, (&config, &args.root_id)).with_context(|| shown.to_string())?;

@@ -41,18 +41,15 @@ impl<P: WasmParams, R: WasmResults> Callback<P, R> {
     }
 }
 
-/// A callback for heads: ABI 0.1.0 does not tell whether the head is all.
+/// A callback for heads: ABI 0.1.0 does not tell whether the head is all, but to filters for MOSN.
 pub(crate) enum OnHeaders {
     Short(Callback<(u32, u32), u32>),
     Full(Callback<(u32, u32, u32), u32>),
 }
 
 impl OnHeaders {
-    fn at(at: ModuleExport, abi: AbiVersion) -> Self {
-        match abi {
-            AbiVersion::V0_1_0 => Self::Short(Callback::at(at)),
-            _ => Self::Full(Callback::at(at)),
-        }
+    fn at(at: ModuleExport, full: bool) -> Self {
+        if full { Self::Full(Callback::at(at)) } else { Self::Short(Callback::at(at)) }
     }
 
     #[inline]
@@ -106,9 +103,14 @@ const CALLBACKS: [&str; 26] = [
     "proxy_on_delete",
 ];
 
+/// The callbacks for heads.
+const ON_HEADERS: [&str; 2] = ["proxy_on_request_headers", "proxy_on_response_headers"];
+
 /// Where a module has its callbacks, its memory and its allocator.
 pub(crate) struct Places {
     callbacks: [Option<ModuleExport>; CALLBACKS.len()],
+    /// Whether the callbacks for heads, of requests and of responses, take the end of the stream too.
+    full: [bool; 2],
     memory: Option<ModuleExport>,
     malloc: Option<ModuleExport>,
 }
@@ -118,6 +120,10 @@ impl Places {
     pub(crate) fn of(code: &wasmtime::Module) -> Self {
         Self {
             callbacks: CALLBACKS.map(|name| code.get_export_index(name)),
+            full: ON_HEADERS.map(|name| match code.get_export(name) {
+                Some(ExternType::Func(ty)) => ty.params().len() == 3,
+                _ => false,
+            }),
             memory: code.get_export_index("memory"),
             malloc: MALLOC.iter().find_map(|name| code.get_export_index(name)),
         }
@@ -196,16 +202,17 @@ impl Exports {
             done,
             delete,
         ] = places.callbacks;
+        let [full_request, full_response] = places.full;
         Self {
             context_create: context_create.map(Callback::at),
             vm_start: vm_start.map(Callback::at),
             configure: configure.map(Callback::at),
             tick: tick.map(Callback::at),
             queue_ready: queue_ready.map(Callback::at),
-            request_headers: request_headers.map(|at| OnHeaders::at(at, abi)),
+            request_headers: request_headers.map(|at| OnHeaders::at(at, full_request)),
             request_body: request_body.map(Callback::at),
             request_trailers: request_trailers.map(Callback::at),
-            response_headers: response_headers.map(|at| OnHeaders::at(at, abi)),
+            response_headers: response_headers.map(|at| OnHeaders::at(at, full_response)),
             response_body: response_body.map(Callback::at),
             response_trailers: response_trailers.map(Callback::at),
             new_connection: new_connection.map(Callback::at),
@@ -247,7 +254,8 @@ pub(crate) fn wrong_callbacks(code: &wasmtime::Module, abi: AbiVersion) -> Vec<S
                     let mut seen = 0;
                     types.inspect(|_| seen += 1).all(|ty| matches!(ty, ValType::I32)) && seen == count
                 };
-                if i32s(&mut ty.params(), params) && i32s(&mut ty.results(), results) {
+                let full = || ON_HEADERS.contains(&export.name()) && i32s(&mut ty.params(), 3);
+                if (i32s(&mut ty.params(), params) || full()) && i32s(&mut ty.results(), results) {
                     continue;
                 }
                 describe(&ty)

@@ -51,14 +51,14 @@ fn unknown_imports_are_all_named() {
 fn wrong_types_are_shown() {
     let error = of_text(&format!(
         r#"(module (memory (export "memory") 1) {MALLOC} (func (export "proxy_abi_version_0_1_0"))
-        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))
+        (func (export "proxy_on_request_headers") (param i32 i32 i32 i32) (result i32) (i32.const 0))
         (func (export "proxy_on_tick") (param i64))
         (global (export "proxy_on_log") i32 (i32.const 0)))"#
     ));
     assert_eq!(
         error.to_string(),
         "callbacks with a wrong type for ABI 0.1.0: \
-        proxy_on_request_headers is (i32, i32, i32) -> (i32), must be (i32, i32) -> (i32), \
+        proxy_on_request_headers is (i32, i32, i32, i32) -> (i32), must be (i32, i32) -> (i32), \
         proxy_on_tick is (i64) -> (), must be (i32) -> (), proxy_on_log is not a function, must be (i32) -> ()"
     );
     let error = of_text(&format!(

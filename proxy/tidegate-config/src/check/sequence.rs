@@ -15,7 +15,7 @@ pub(super) fn sequence(
     routes: &[Route],
     (listeners, plugins): (&Listeners, &[Plugin]),
 ) {
-    let mut known = Parts { plugins, told: HashSet::new() };
+    let mut known = Parts { roles: plugins.iter().map(Role::of).collect(), told: HashSet::new() };
     let root = Path::ROOT;
     let (all_listeners, all_routes) = (root.key("listeners"), root.key("routes"));
     for (number, route) in routes.iter().enumerate() {
@@ -30,15 +30,13 @@ pub(super) fn sequence(
                 let front = all_listeners.index(index);
                 known.chain(check, &[(&front, listener.filters.as_slice()), own]);
             }
-            if route.listeners.is_empty() {
-                known.chain(check, &[own]);
-            }
         }
     }
 }
 
-struct Parts<'a> {
-    plugins: &'a [Plugin],
+struct Parts {
+    /// Of each plugin.
+    roles: Vec<Role>,
     /// Places that were warned about: a listener has many rules.
     told: HashSet<String>,
 }
@@ -53,27 +51,53 @@ enum Word {
     Claim(String),
 }
 
-/// A filter of a chain.
-struct Link {
-    /// Group and number in it.
-    place: (usize, usize),
-    module: String,
-    config: Value,
+/// What a plugin has to do with senders.
+enum Role {
+    /// It hands these on.
+    Auth(BTreeSet<Word>),
+    /// The module of this name wants these.
+    Wants(&'static str, BTreeSet<Word>),
+    Cache,
+    Nothing,
+    /// Its author knows.
+    Unknown,
 }
 
-impl Parts<'_> {
+impl Role {
+    fn of(plugin: &Plugin) -> Self {
+        let ModuleSource::Builtin(module) = &plugin.module else { return Role::Unknown };
+        let config = || serde_json::from_slice(&plugin.config).unwrap_or(Value::Null);
+        match module.as_str() {
+            "auth" => Role::Auth(handed_on(&config())),
+            "cache" => Role::Cache,
+            "rate-limit" => Role::Wants("rate-limit", wanted_by_limits(&config())),
+            "routing" => Role::Wants("routing", wanted_by_routing(&config())),
+            _ => Role::Nothing,
+        }
+    }
+}
+
+/// A filter of a chain.
+struct Link<'a> {
+    /// Group and number in it.
+    place: (usize, usize),
+    role: &'a Role,
+}
+
+impl Parts {
     fn chain(&mut self, check: &mut Check<'_>, groups: &[Group<'_>]) {
-        let links: Vec<Link> = groups
-            .iter()
-            .enumerate()
-            .flat_map(|(group, (_, filters))| {
-                filters.iter().enumerate().map(move |(number, filter)| ((group, number), filter))
+        let numbered = groups.iter().enumerate().flat_map(|(group, (_, filters))| {
+            filters.iter().enumerate().map(move |(number, filter)| ((group, number), filter))
+        });
+        let links: Vec<Link<'_>> = numbered
+            .filter_map(|(place, filter)| {
+                let Filter::Plugin(index) = filter else { return None };
+                Some(Link { place, role: self.roles.get(*index)? })
             })
-            .filter_map(|(place, filter)| self.link(place, filter))
             .collect();
         for (at, link) in links.iter().enumerate() {
             let (before, behind) = (&links[..at], &links[at + 1..]);
-            let Some(fault) = fault(link, before, behind) else { continue };
+            let Some(fault) = fault(link.role, before, behind) else { continue };
             let (group, number) = link.place;
             let Some((path, _)) = groups.get(group) else { continue };
             let filters = path.key("filters");
@@ -83,94 +107,80 @@ impl Parts<'_> {
             }
         }
     }
-
-    /// The filter, if it comes with the gateway.
-    fn link(&self, place: (usize, usize), filter: &Filter) -> Option<Link> {
-        let Filter::Plugin(index) = filter else { return None };
-        let plugin = self.plugins.get(*index)?;
-        let ModuleSource::Builtin(module) = &plugin.module else { return None };
-        let config = serde_json::from_slice(&plugin.config).unwrap_or(Value::Null);
-        Some(Link { place, module: module.clone(), config })
-    }
 }
 
-fn fault(link: &Link, before: &[Link], behind: &[Link]) -> Option<Fault> {
-    let is_auth = |link: &&Link| link.module == AUTH;
-    if link.module == CACHE && behind.iter().any(|link| is_auth(&link)) {
-        let fault =
-            Fault::new("the cache answers before auth is asked, so what it has kept is for everybody");
-        return Some(fault.hint("put auth before it"));
-    }
-    let wanted = wanted(link);
-    let handed = |links: &[Link]| links.iter().filter(is_auth).flat_map(handed_on).collect::<BTreeSet<_>>();
-    let (known, later) = (handed(before), handed(behind));
-    let missing: Vec<&Word> = wanted.iter().filter(|word| !known.contains(word)).collect();
-    let word = missing.first()?;
-    let name = match word {
-        Word::Subject => "the subject".to_owned(),
-        Word::Claim(name) => format!("the claim {name:?}"),
+fn fault(role: &Role, before: &[Link<'_>], behind: &[Link<'_>]) -> Option<Fault> {
+    let is_auth = |link: &Link<'_>| matches!(link.role, Role::Auth(_));
+    let (module, wanted) = match role {
+        Role::Cache if behind.iter().any(is_auth) => {
+            let fault =
+                Fault::new("the cache answers before auth is asked, so what it has kept is for everybody");
+            return Some(fault.hint("put auth before it"));
+        }
+        Role::Wants(module, wanted) => (module, wanted),
+        _ => return None,
     };
-    if later.contains(word) {
-        let fault =
-            Fault::new(format!("{} needs {name}, and auth, which hands it on, comes later", link.module));
+    let hand_on = |links: &[Link<'_>], word: &Word| {
+        links.iter().any(|link| matches!(link.role, Role::Auth(words) if words.contains(word)))
+    };
+    let missing = || wanted.iter().filter(|word| !hand_on(before, word));
+    if let Some(word) = missing().find(|word| hand_on(behind, word)) {
+        let name = word.name();
+        let fault = Fault::new(format!("{module} needs {name}, and auth, which hands it on, comes later"));
         return Some(fault.hint("put auth before it"));
     }
-    // Without auth another filter may hand it on, which only its author knows.
-    before.iter().any(|link| is_auth(&link)).then(|| {
-        let fault = Fault::new(format!("{} needs {name}, which auth does not hand on", link.module));
-        fault.hint(match word {
-            Word::Subject => "handOn: { subject: true } of auth".to_owned(),
-            Word::Claim(name) => format!("handOn: {{ claims: [{name}] }} of auth"),
-        })
-    })
+    // Another filter may hand it on, which only its author knows.
+    let of_others = before.iter().any(|link| matches!(link.role, Role::Unknown));
+    let word = missing().next().filter(|_| before.iter().any(is_auth) && !of_others)?;
+    let fault = Fault::new(format!("{module} needs {}, which auth does not hand on", word.name()));
+    Some(fault.hint(match word {
+        Word::Subject => "handOn: { subject: true } of auth".to_owned(),
+        Word::Claim(name) => format!("handOn: {{ claims: [{name}] }} of auth"),
+    }))
 }
 
-/// What a filter is told by auth, as far as its configuration says.
-fn wanted(link: &Link) -> BTreeSet<Word> {
-    let mut words = BTreeSet::new();
-    match link.module.as_str() {
-        RATE_LIMIT => {
-            let keys = each(&link.config["limits"]).map(|limit| &limit["key"]);
-            let entries =
-                each(&link.config["service"]["descriptors"]).flat_map(each).map(|entry| &entry["value"]);
-            for text in keys.chain(entries).flat_map(texts) {
-                // Of several the first that is there counts, so the others may be missing.
-                let part = text.split(" | ").next().unwrap_or_default().trim();
-                match part.strip_prefix("claim:") {
-                    Some(name) => drop(words.insert(Word::Claim(name.to_owned()))),
-                    None if part == "subject" => drop(words.insert(Word::Subject)),
-                    None => {}
-                }
-            }
+impl Word {
+    fn name(&self) -> String {
+        match self {
+            Word::Subject => "the subject".to_owned(),
+            Word::Claim(name) => format!("the claim {name:?}"),
         }
-        ROUTING => {
-            for rule in each(&link.config["rules"]) {
-                for source in [&rule["split"]["by"], &rule["values"]["from"], &rule["table"]["from"]] {
-                    match source["claim"].as_str() {
-                        Some(name) => drop(words.insert(Word::Claim(name.to_owned()))),
-                        None if source == "subject" => drop(words.insert(Word::Subject)),
-                        None => {}
-                    }
-                }
-            }
-        }
-        _ => {}
     }
-    words
+}
+
+/// What rate-limit is told by auth.
+fn wanted_by_limits(config: &Value) -> BTreeSet<Word> {
+    let keys = each(&config["limits"]).map(|limit| &limit["key"]);
+    let entries = each(&config["service"]["descriptors"]).flat_map(each).map(|entry| &entry["value"]);
+    let word = |text: &str| {
+        // Of several the first that is there counts, so the others may be missing.
+        let part = text.split(" | ").next().unwrap_or_default().trim();
+        match part.strip_prefix("claim:") {
+            Some(name) => Some(Word::Claim(name.to_owned())),
+            None => (part == "subject").then_some(Word::Subject),
+        }
+    };
+    keys.chain(entries).flat_map(texts).filter_map(word).collect()
+}
+
+/// What routing is told by auth.
+fn wanted_by_routing(config: &Value) -> BTreeSet<Word> {
+    let sources = each(&config["rules"])
+        .flat_map(|rule| [&rule["split"]["by"], &rule["values"]["from"], &rule["table"]["from"]]);
+    let word = |source: &Value| match source["claim"].as_str() {
+        Some(name) => Some(Word::Claim(name.to_owned())),
+        None => (source == "subject").then_some(Word::Subject),
+    };
+    sources.filter_map(word).collect()
 }
 
 /// What an auth hands on.
-fn handed_on(link: &Link) -> Vec<Word> {
-    let document = &link.config["handOn"];
+fn handed_on(config: &Value) -> BTreeSet<Word> {
+    let document = &config["handOn"];
     let subject = &document["subject"];
-    let mut words: Vec<Word> = each(&document["claims"])
-        .filter_map(Value::as_str)
-        .map(|name| Word::Claim(name.to_owned()))
-        .collect();
-    if !(subject.is_null() || subject == false) {
-        words.push(Word::Subject);
-    }
-    words
+    let claims = each(&document["claims"]).filter_map(Value::as_str);
+    let claims = claims.map(|name| Word::Claim(name.to_owned()));
+    claims.chain((!(subject.is_null() || subject == false)).then_some(Word::Subject)).collect()
 }
 
 fn each(list: &Value) -> impl Iterator<Item = &Value> {
@@ -181,8 +191,3 @@ fn each(list: &Value) -> impl Iterator<Item = &Value> {
 fn texts(value: &Value) -> impl Iterator<Item = &str> {
     std::iter::once(value).chain(each(value)).filter_map(Value::as_str)
 }
-
-const AUTH: &str = "auth";
-const CACHE: &str = "cache";
-const RATE_LIMIT: &str = "rate-limit";
-const ROUTING: &str = "routing";

@@ -9,7 +9,7 @@ use tidegate_sdk::{ConfigError, Outcome, log};
 
 use crate::Request;
 use crate::identity::{Identity, SEPARATOR, written};
-use crate::way::Way;
+use crate::way::{Source, Way};
 
 /// What the filters behind this one are told of the sender. Those of this project read it as `subject` and `claim`; others
 /// find it in the properties `auth.subject` and `auth.claim.NAME`.
@@ -111,7 +111,7 @@ impl HandedOn {
 
 /// The form of the sender's name, where nobody can be taken for another by it.
 fn named(form: SubjectForm, ways: &[&Way]) -> Result<Option<SubjectWord>, String> {
-    let sources: Vec<(&str, Option<&str>)> = ways.iter().flat_map(|way| way.sources()).collect();
+    let sources: Vec<Source<'_>> = ways.iter().flat_map(|way| way.sources()).collect();
     match form {
         SubjectForm::Plain(false) => Ok(None),
         SubjectForm::Word(SubjectWord::Bare) => Ok(Some(SubjectWord::Bare)),
@@ -123,23 +123,42 @@ fn named(form: SubjectForm, ways: &[&Way]) -> Result<Option<SubjectWord>, String
              the same sender everywhere"
             .to_owned()),
         SubjectForm::Word(SubjectWord::Qualified) => {
-            for (at, (kind, issuer)) in sources.iter().enumerate() {
-                match issuer {
-                    Some(issuer) if issuer.contains(SEPARATOR) => {
-                        let issuer = issuer.escape_debug();
-                        return Err(format!("the issuer \"{issuer}\" has a | in it, which divides its name from others"));
-                    }
-                    None if sources.iter().take(at).any(|earlier| earlier.0 == *kind) => {
-                        return Err(format!(
-                            "two of the ways are `{kind}`, and nothing tells their names apart; make one of them, or \
-                             write `bare` where a name means the same sender in both"
-                        ));
-                    }
-                    _ => {}
-                }
+            let mut earlier = Vec::with_capacity(sources.len());
+            for source in sources {
+                told_apart(&source, &earlier)?;
+                earlier.push(source);
             }
             Ok(Some(SubjectWord::Qualified))
         }
+    }
+}
+
+/// Whether the qualified names of a source cannot be those of another one.
+fn told_apart(source: &Source<'_>, earlier: &[Source<'_>]) -> Result<(), String> {
+    let Source { kind, issuer, claim } = *source;
+    let Some(issuer) = issuer else {
+        return match earlier.iter().any(|earlier| earlier.kind == kind) {
+            true => Err(format!(
+                "two of the ways are `{kind}`, and nothing tells their names apart; make one of them, or \
+                 write `bare` where a name means the same sender in both"
+            )),
+            false => Ok(()),
+        };
+    };
+    if issuer.contains(SEPARATOR) {
+        let issuer = issuer.escape_debug();
+        return Err(format!("the issuer \"{issuer}\" has a | in it, which divides its name from others"));
+    }
+    let same = |earlier: &&Source<'_>| (earlier.kind, earlier.issuer) == (kind, Some(issuer));
+    match earlier.iter().filter(same).find(|earlier| earlier.claim != claim) {
+        Some(other) => {
+            let (issuer, one, two) = (issuer.escape_debug(), other.claim.escape_debug(), claim.escape_debug());
+            Err(format!(
+                "names of the issuer \"{issuer}\" are \"{one}\" in one of the ways and \"{two}\" in another, and nothing \
+                 tells them apart; take the same `subject` in both, or write `bare` where they mean the same sender"
+            ))
+        }
+        None => Ok(()),
     }
 }
 

@@ -96,8 +96,9 @@ impl Filter for Auth {
             let message = format!("\"{name}\" holds credentials, so it cannot tell the upstream anything");
             return Err(ConfigError::at("headers", message));
         }
-        let handed_on =
-            HandedOn::build(config.hand_on, &ways.iter().map(|(way, _)| way).collect::<Vec<_>>())?;
+        // Where all ways must know the sender, the name is that of the first.
+        let naming = ways.iter().map(|(way, _)| way).take(if all { 1 } else { usize::MAX });
+        let handed_on = HandedOn::build(config.hand_on, &naming.collect::<Vec<_>>())?;
         let policy = config.policy.map(Policy::build).transpose()?;
         Ok(Auth { ways, all, anonymous: config.anonymous, outgoing, handed_on, sweep, policy })
     }

@@ -62,6 +62,17 @@ pub(crate) enum Way {
     Certificate(certificate::Certificate),
 }
 
+/// Where names of senders come from: two of the same source are the same sender's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Source<'a> {
+    /// The way's word.
+    pub(crate) kind: &'static str,
+    /// Whose names they are, of a way that has issuers.
+    pub(crate) issuer: Option<&'a str>,
+    /// The claim with the name, of such a way.
+    pub(crate) claim: &'a str,
+}
+
 impl Way {
     /// From its document, which is at this path of the configuration.
     pub(crate) fn build(document: WayDocument, path: &str) -> Result<Self, ConfigError> {
@@ -98,13 +109,13 @@ impl Way {
         }
     }
 
-    /// Where the names of its senders come from: its kind, with each issuer of a way that has issuers.
-    pub(crate) fn sources(&self) -> Vec<(&str, Option<&str>)> {
-        let kind = self.kind();
+    /// Where the names of its senders come from: of a way that has issuers, each of them.
+    pub(crate) fn sources(&self) -> Vec<Source<'_>> {
+        let of = |issuer, claim| Source { kind: self.kind(), issuer, claim };
         match self {
-            Way::Jwt(jwt) => jwt.issuers().map(|issuer| (kind, Some(issuer))).collect(),
-            Way::Oidc(oidc) => vec![(kind, Some(oidc.issuer()))],
-            _ => vec![(kind, None)],
+            Way::Jwt(jwt) => jwt.issuers().map(|(issuer, claim)| of(Some(issuer), claim)).collect(),
+            Way::Oidc(oidc) => vec![of(Some(oidc.issuer()), "sub")],
+            _ => vec![of(None, "")],
         }
     }
 

@@ -86,10 +86,17 @@ fn names_that_could_be_confused_are_refused() {
                  them, or write `bare` where a name means the same sender in both";
     let (one, two) = (tokens_of(&[ISSUER]), tokens_of(&[ISSUER, "https://other.example"]));
     let odd = tokens_of(&["a|b", ISSUER]);
+    let mut by_client = one.clone();
+    by_client["jwt"]["issuers"][0]["subject"] = json!("client_id");
+    let two_claims = "config.handOn.subject: names of the issuer \"https://issuer.example\" are \"sub\" in one of the ways \
+                      and \"client_id\" in another, and nothing tells them apart; take the same `subject` in both, or \
+                      write `bare` where they mean the same sender";
     for (ways, subject, expected) in [
         (vec![one.clone(), key_of("a")], json!(true), several),
         (vec![two.clone()], json!(true), several),
         (vec![key_of("a"), key_of("a")], json!("qualified"), twice),
+        (vec![one.clone(), by_client.clone()], json!(true), several),
+        (vec![one.clone(), by_client.clone()], json!("qualified"), two_claims),
         (
             vec![odd],
             json!("qualified"),
@@ -101,12 +108,28 @@ fn names_that_could_be_confused_are_refused() {
     }
     for (ways, subject) in [
         (vec![one.clone()], json!(true)),
+        (vec![one.clone(), one.clone()], json!(true)),
+        (vec![one.clone(), one.clone()], json!("qualified")),
+        (vec![one.clone(), by_client], json!("bare")),
         (vec![two.clone(), key_of("a")], json!(false)),
         (vec![two, key_of("a")], json!("qualified")),
         (vec![one, key_of("a")], json!("bare")),
     ] {
         gateway(&config(&ways, json!({ "subject": subject })));
     }
+}
+
+/// Each request has all of them, and the name is that of the first.
+#[test]
+fn where_all_ways_must_know_the_sender_the_first_names_them() {
+    let ways = [key_of("shop"), tokens_of(&[ISSUER, "https://other.example"])];
+    for (subject, name) in [(json!(true), "shop"), (json!("qualified"), "key|shop")] {
+        let config = json!({ "ways": ways, "combine": "all", "handOn": { "subject": subject } }).to_string();
+        let answer = gateway(&config).send(with_token().header("x-api-key", "alpha"));
+        assert_eq!(told(&answer, "auth.subject").as_deref(), Some(name), "{subject}");
+    }
+    let other_way_round = json!({ "ways": [ways[1], ways[0]], "combine": "all", "handOn": { "subject": true } });
+    assert!(problem(&other_way_round.to_string()).contains("several sources of names"));
 }
 
 #[test]

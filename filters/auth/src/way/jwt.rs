@@ -140,9 +140,9 @@ impl Jwt {
         }
     }
 
-    /// Whose tokens are accepted.
-    pub(crate) fn issuers(&self) -> impl Iterator<Item = &str> {
-        self.issuers.iter().map(Issuer::name)
+    /// Whose tokens are accepted, each with the claim that has the sender's name.
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.issuers.iter().map(|issuer| (issuer.name(), issuer.naming()))
     }
 
     pub(crate) fn places(&self) -> &[Place] {

@@ -170,6 +170,11 @@ impl Issuer {
         &self.document.issuer
     }
 
+    /// The claim with the sender's name.
+    pub(super) fn naming(&self) -> &str {
+        &self.document.subject
+    }
+
     /// The set of keys in use.
     pub(super) fn generation(&self) -> u64 {
         self.keys.borrow().generation

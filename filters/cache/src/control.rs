@@ -5,8 +5,6 @@ use tidegate_sdk::Fields;
 /// The directives that a shared cache knows. Times are in seconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Control {
-    /// Whether there were any.
-    pub present: bool,
     /// `no-store`.
     pub no_store: bool,
     /// `no-cache`, also of single fields.
@@ -40,7 +38,6 @@ impl Control {
     pub fn of(headers: &Fields) -> Self {
         let mut control = Control::default();
         for line in headers.get_all("cache-control") {
-            control.present = true;
             for directive in split(line) {
                 let (name, value) = match directive.iter().position(|byte| *byte == b'=') {
                     Some(at) => {
@@ -51,6 +48,16 @@ impl Control {
                 };
                 control.add(&name.to_ascii_lowercase(), value);
             }
+        }
+        control
+    }
+
+    /// Of a request's headers: without `cache-control`, `pragma: no-cache` is the same as that (RFC 9111, 5.4).
+    pub fn of_request(headers: &Fields) -> Self {
+        let mut control = Control::of(headers);
+        if headers.get("cache-control").is_none() {
+            let is_no_cache = |entry: &[u8]| entry.eq_ignore_ascii_case(b"no-cache");
+            control.no_cache = headers.get_all("pragma").any(|line| split(line).any(is_no_cache));
         }
         control
     }

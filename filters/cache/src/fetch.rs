@@ -30,8 +30,6 @@ pub struct Fetch {
     pub forward: &'static str,
     /// It has waited for another's response.
     pub waited: bool,
-    /// What is kept is not to be given to it unconfirmed, so another's response is of no use to it.
-    pub insists: bool,
 }
 
 impl Fetch {
@@ -48,13 +46,17 @@ impl Fetch {
             stale: None,
             forward: "uri-miss",
             waited: false,
-            insists: false,
         }
     }
 
     /// Whether it has credentials that the answer may be for alone.
     pub fn is_authorized(&self) -> bool {
         self.fields.get("authorization").is_some()
+    }
+
+    /// Whether nothing is to be given to it unconfirmed, so that another's response is of no use to it.
+    pub fn insists(&self) -> bool {
+        self.control.no_cache || self.control.max_age == Some(0)
     }
 
     /// The answer from what is kept.
@@ -105,7 +107,12 @@ impl Inner {
                 let fresh = confirmed.as_ref().is_some_and(|entry| is_fresh(entry, now));
                 // What may not be kept any more still is this client's answer.
                 let stored = confirmed.as_ref().is_some_and(|entry| self.keep(fetch, entry));
-                let entry = confirmed.unwrap_or(Entry { stored: now, initial_age: 0, ..*old });
+                let entry = confirmed.unwrap_or_else(|| Entry {
+                    stored: now,
+                    initial_age: 0,
+                    headers: freshness::merged(&old, &headers),
+                    ..*old
+                });
                 let line = format!(
                     "{name}; fwd={}; fwd-status=304{}",
                     fetch.forward,

@@ -80,14 +80,8 @@ pub fn entry(
     is_of_use.then_some(kept)
 }
 
-/// A kept response that the upstream has confirmed: with the headers of the confirmation (RFC 9111, 4.3.4).
-pub fn confirmed(
-    config: &Config,
-    old: &Entry,
-    headers: &Fields,
-    authorized: bool,
-    times: Times,
-) -> Option<Entry> {
+/// The headers of a kept response that the upstream has confirmed: with those of the confirmation (RFC 9111, 4.3.4).
+pub fn merged(old: &Entry, headers: &Fields) -> Fields {
     let mut merged = old.headers.clone();
     let mut replaced: Vec<&str> = Vec::new();
     // The old date is not that of the confirmation.
@@ -99,6 +93,18 @@ pub fn confirmed(
         }
         merged.add(name, value);
     }
+    merged
+}
+
+/// A kept response that the upstream has confirmed.
+pub fn confirmed(
+    config: &Config,
+    old: &Entry,
+    headers: &Fields,
+    authorized: bool,
+    times: Times,
+) -> Option<Entry> {
+    let mut merged = merged(old, headers);
     if let Some(age) = headers.get("age") {
         merged.set("age", age);
     }
@@ -130,9 +136,9 @@ pub enum Use {
 }
 
 /// How a request may use a kept response.
-pub fn usable(entry: &Entry, request: &Control, pragma: bool, now: u64) -> Use {
+pub fn usable(entry: &Entry, request: &Control, now: u64) -> Use {
     let age = entry.age(now);
-    if entry.no_cache || request.no_cache || pragma || request.max_age.is_some_and(|most| age > most) {
+    if entry.no_cache || request.no_cache || request.max_age.is_some_and(|most| age > most) {
         return Use::Stale;
     }
     let left = entry.lifetime.saturating_sub(age);

@@ -15,13 +15,14 @@ pub fn of_reference(fields: &Fields, reference: &[u8]) -> Option<Vec<u8>> {
     let (scheme, authority) = (part(":scheme"), part(":authority").to_ascii_lowercase());
     let reference = std::str::from_utf8(reference).ok()?.trim();
     let reference = reference.split('#').next()?;
-    let path = match reference.split_once("://") {
+    // A colon behind the first slash is part of the path or query.
+    let path = match reference.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?'])) {
         Some((other, rest)) => {
             let (host, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
             let usual = |host: &str| {
                 without_usual_port(scheme.as_bytes(), host.to_ascii_lowercase().as_bytes()).to_vec()
             };
-            if other != scheme || usual(host) != usual(&authority) {
+            if !other.eq_ignore_ascii_case(&scheme) || usual(host) != usual(&authority) {
                 return None;
             }
             if path.is_empty() { "/" } else { path }

@@ -184,11 +184,10 @@ impl Filter for Cache {
 
 impl Inner {
     fn control(&self, fields: &Fields) -> Control {
-        let control = Control::of(fields);
+        let control = Control::of_request(fields);
         match self.config.request_directives {
             RequestDirectives::Respect => control,
             RequestDirectives::Ignore => Control {
-                present: true,
                 no_store: control.no_store,
                 only_if_cached: control.only_if_cached,
                 ..Control::default()
@@ -196,25 +195,14 @@ impl Inner {
         }
     }
 
-    /// Whether the request says `pragma: no-cache`, which counts where it has no `cache-control` (RFC 9111, 5.4).
-    fn pragma(&self, fetch: &mut Fetch) -> bool {
-        let no_cache = |value: &tidegate_sdk::Value| {
-            control::split(value).any(|entry| entry.eq_ignore_ascii_case(b"no-cache"))
-        };
-        let pragma = fetch.fields.get_all("pragma").any(no_cache) && !fetch.control.present;
-        fetch.insists = pragma || fetch.control.no_cache || fetch.control.max_age == Some(0);
-        pragma
-    }
-
     /// Finds an answer, or has the request be the one that gets it.
     async fn look(self: &Rc<Self>, fetch: &mut Fetch, only_read: bool) -> Option<Reply> {
-        let pragma = self.pragma(fetch);
         let until = time::now().saturating_add(self.config.coalesce.wait.0);
         let mut pause = Duration::from_millis(2);
         loop {
             let now = time::now().as_secs();
             self.find(fetch);
-            let usage = fetch.stale.as_ref().map(|entry| usable(entry, &fetch.control, pragma, now));
+            let usage = fetch.stale.as_ref().map(|entry| usable(entry, &fetch.control, now));
             match usage {
                 Some(Use::Fresh) => {
                     // Between the look and the claim another one was through.
@@ -236,7 +224,7 @@ impl Inner {
                     Reply::text(504, "not in the cache").header("cache-status", status).details("cache_only"),
                 );
             }
-            if only_read || fetch.insists || time::now() >= until {
+            if only_read || fetch.insists() || time::now() >= until {
                 return None;
             }
             if !self.must_wait(fetch) {

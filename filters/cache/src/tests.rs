@@ -276,6 +276,7 @@ fn unsafe_methods_invalidate() {
         (post("/a").answered(Reply::new(500)), false),
         (post("/x").answered(Reply::new(201).header("location", "/a")), true),
         (post("/x").answered(Reply::new(201).header("content-location", "http://example.com/a#x")), true),
+        (post("/x").answered(Reply::new(201).header("location", "HTTP://example.com/a")), true),
         (post("/x").answered(Reply::new(201).header("location", "http://other.test/a")), false),
         (Request::new("OPTIONS", "/a"), false),
     ] {

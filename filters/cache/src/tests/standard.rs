@@ -146,6 +146,15 @@ fn a_usual_port_makes_no_other_target() {
     assert!(!hit(&gateway.send(get("/a").host("shop.test"))));
 }
 
+/// 4.4: what a response names is invalid, also where the name has another one in its query.
+#[test]
+fn a_reference_with_another_in_its_query_is_of_this_origin() {
+    let gateway = gateway(START);
+    gateway.send(get("/a?to=http://other.test/").answered(reply("max-age=60")));
+    gateway.send(post("/x").answered(Reply::new(201).header("location", "/a?to=http://other.test/")));
+    assert!(!hit(&gateway.send(get("/a?to=http://other.test/"))));
+}
+
 /// RFC 9110, 13.1.5: a date that two versions may share does not say which one a part is of.
 #[test]
 fn parts_are_asked_for_by_dates_that_are_certain() {
@@ -178,10 +187,34 @@ fn a_pragma_counts_among_others_and_without_cache_control() {
 /// 5.2.1.4: they want it confirmed; RFC 5861, 4: unless they say what they take in place of an error.
 #[test]
 fn who_asks_for_a_confirmation_is_told_of_errors() {
-    for (asked, status) in [("no-cache", 503), ("no-cache, stale-if-error=60", 200), ("max-age=0", 200)] {
+    for (name, asked, status) in [
+        ("cache-control", "no-cache", 503),
+        ("pragma", "no-cache", 503),
+        ("cache-control", "no-cache, stale-if-error=60", 200),
+        // It is about age only.
+        ("cache-control", "max-age=0", 200),
+    ] {
         let gateway = gateway(START);
         gateway.send(get("/a").answered(reply("max-age=10, stale-if-error=60")));
-        let request = get("/a").header("cache-control", asked).answered(Reply::new(503));
-        assert_eq!(gateway.send(request).status(), status, "{asked}");
+        seconds(&gateway, 1);
+        let answer = gateway.send(get("/a").header(name, asked).answered(Reply::new(503)));
+        assert_eq!(answer.status(), status, "{name}: {asked}");
+        assert!(answer.upstream().is_some(), "{name}: {asked}");
+    }
+}
+
+/// 4.3.4: what a confirmation says is this client's, whether or not it may be kept.
+#[test]
+fn a_confirmation_that_may_not_be_kept_reaches_its_client() {
+    for (name, value) in [("set-cookie", "session=new"), ("cache-control", "private, max-age=60")] {
+        let gateway = gateway(START);
+        gateway.send(get("/a").answered(reply("max-age=10")));
+        seconds(&gateway, 11);
+        let unchanged = || Reply::new(304).header("etag", "\"v1\"").header(name, value);
+        let answer = gateway.send(get("/a").answered(unchanged()));
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "0123456789"), "{name}");
+        assert_eq!((answer.header(name), answer.header("age")), (Some(value), Some("0")), "{name}");
+        let next = gateway.send(get("/a").answered(Reply::new(304).header("etag", "\"v1\"")));
+        assert!(next.upstream().is_some() && next.header("set-cookie").is_none(), "{name}");
     }
 }

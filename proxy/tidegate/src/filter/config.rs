@@ -21,7 +21,8 @@ pub(super) fn inline(written: &str) -> Result<Value> {
 /// # Errors
 /// As [`inline`], and when the file cannot be read.
 pub(super) fn bytes(written: &str) -> Result<Vec<u8>> {
-    if Path::new(written).is_file() {
+    // Also a pipe, as `<(…)` of a shell makes one.
+    if Path::new(written).exists() {
         return fs::read(written).with_context(|| format!("cannot read {written}"));
     }
     if written.trim().is_empty() {
@@ -46,6 +47,9 @@ mod tests {
             assert_eq!(bytes(written).expect("a configuration"), read, "{written:?}");
         }
         assert!(bytes(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).is_ok_and(|text| text.len() > 10));
+        assert_eq!(bytes("/dev/null").expect("no file, but there"), b"");
+        let why = bytes(env!("CARGO_MANIFEST_DIR")).expect_err("a folder").to_string();
+        assert!(why.starts_with("cannot read "), "{why}");
         let why = bytes("confg.json").expect_err("no such file").to_string();
         assert!(why.contains("neither a file nor JSON: \"confg.json\""), "{why}");
     }

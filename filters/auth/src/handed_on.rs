@@ -152,7 +152,8 @@ fn told_apart(source: &Source<'_>, earlier: &[Source<'_>]) -> Result<(), String>
     let same = |earlier: &&Source<'_>| (earlier.kind, earlier.issuer) == (kind, Some(issuer));
     match earlier.iter().filter(same).find(|earlier| earlier.claim != claim) {
         Some(other) => {
-            let (issuer, one, two) = (issuer.escape_debug(), other.claim.escape_debug(), claim.escape_debug());
+            let (issuer, one, two) =
+                (issuer.escape_debug(), other.claim.escape_debug(), claim.escape_debug());
             Err(format!(
                 "names of the issuer \"{issuer}\" are \"{one}\" in one of the ways and \"{two}\" in another, and nothing \
                  tells them apart; take the same `subject` in both, or write `bare` where they mean the same sender"

@@ -1,7 +1,8 @@
 //! Where in a request credentials are: a header, a key of the query, a cookie.
 
 use serde::{Deserialize, Deserializer};
-use tidegate_sdk::{Value, units};
+use tidegate_request_parts::Taken;
+use tidegate_sdk::{Value, log, units};
 
 use crate::Request;
 
@@ -60,23 +61,31 @@ impl Sweep {
         self.headers.iter().any(|name| name == header)
     }
 
-    /// Takes them out.
+    /// Takes them out, and tells the filters behind this one where there were any.
     pub(crate) fn apply(&self, request: &Request) {
-        for name in &self.headers {
+        let mut taken: Vec<&str> = Vec::new();
+        for name in self.headers.iter().filter(|name| request.headers().contains(name)) {
             request.headers().remove(name);
+            taken.push(name);
         }
         if !self.query.is_empty() {
             let path = request.path();
             if let Some(swept) = without_keys(&path, &self.query) {
                 request.set_path(&swept);
+                taken.push(Taken::QUERY);
             }
         }
-        if !self.cookies.is_empty() {
-            self.sweep_cookies(request);
+        if !self.cookies.is_empty() && self.sweep_cookies(request) {
+            taken.push("cookie");
+        }
+        let told = if taken.is_empty() { Ok(()) } else { Taken::note(request, &taken) };
+        if let Err(error) = told {
+            log::warn!("other filters are not told of credentials that were taken out: {error}");
         }
     }
 
-    fn sweep_cookies(&self, request: &Request) {
+    /// Whether there were any.
+    fn sweep_cookies(&self, request: &Request) -> bool {
         let values = request.headers().get_all("cookie");
         let mut kept: Vec<Vec<u8>> = Vec::with_capacity(values.len());
         let mut changed = false;
@@ -90,12 +99,13 @@ impl Sweep {
             }
         }
         if !changed {
-            return;
+            return false;
         }
         request.headers().remove("cookie");
         for value in kept {
             request.headers().add("cookie", value);
         }
+        true
     }
 
     fn is_swept_cookie(&self, pair: &[u8]) -> bool {

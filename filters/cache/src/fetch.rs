@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use tidegate_request_parts::Taken;
 use tidegate_sdk::{Body, Fields, Flow, Headers, Reply, Response, Result, log, time};
 
 use crate::answer::Asked;
@@ -16,6 +17,8 @@ pub struct Fetch {
     pub key: Vec<u8>,
     /// The request's headers as it came.
     pub fields: Fields,
+    /// Where credentials were that it does not have any more.
+    pub taken: Taken,
     /// What it wants to know.
     pub asked: Asked,
     /// Its directives.
@@ -39,6 +42,7 @@ impl Fetch {
         Fetch {
             key,
             fields,
+            taken: Taken::default(),
             asked,
             control,
             started,
@@ -49,9 +53,18 @@ impl Fetch {
         }
     }
 
-    /// Whether it has credentials that the answer may be for alone.
+    /// Whether it has, or had, credentials that the answer may be for alone: in `authorization`, or in the target itself.
     pub fn is_authorized(&self) -> bool {
-        self.fields.get("authorization").is_some()
+        const AUTHORIZATION: &str = "authorization";
+        self.fields.get(AUTHORIZATION).is_some()
+            || self.taken.has(AUTHORIZATION)
+            || self.taken.has(Taken::QUERY)
+    }
+
+    /// The headers that a response differs by; `None` when it differs by anything, or by what the request does not have any
+    /// more.
+    pub fn vary(&self, headers: &Fields) -> Option<Vec<String>> {
+        key::vary(headers).filter(|names| !names.iter().any(|name| self.taken.has(name)))
     }
 
     /// Whether nothing is to be given to it unconfirmed, so that another's response is of no use to it.
@@ -132,7 +145,7 @@ impl Inner {
         let limit = self.config.entry_size.0;
         let entry = freshness::entry(&self.config, &headers, status, fetch.is_authorized(), times);
         let entry =
-            entry.filter(|_| length.is_none_or(|length| length <= limit) && key::vary(&headers).is_some());
+            entry.filter(|_| length.is_none_or(|length| length <= limit) && fetch.vary(&headers).is_some());
         let Some(mut entry) = entry else {
             response.headers().add("cache-status", line);
             // A confirmation that the client asked for says nothing of others.
@@ -184,7 +197,7 @@ impl Inner {
 
     /// Keeps a response, unless its target was invalidated after it was asked for.
     pub(crate) fn keep(&self, fetch: &Fetch, entry: &Entry) -> bool {
-        let Some(names) = key::vary(&entry.headers) else { return false };
+        let Some(names) = fetch.vary(&entry.headers) else { return false };
         let entry = &Entry { since: fetch.started, ..entry.clone() };
         if self.purges.are_of(&fetch.key, entry) {
             return false;

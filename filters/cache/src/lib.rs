@@ -18,6 +18,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tidegate_request_parts::Taken;
 use tidegate_sdk::{
     Body, ConfigError, Counter, Fields, Filter, Finished, Flow, Reply, Request, Response, Result, filter,
     log, signal, time,
@@ -123,6 +124,7 @@ impl Filter for Cache {
         let is_head = method == "HEAD";
         let only_read = is_head || asked.has_range();
         let mut fetch = Fetch::new(key::of_target(&fields), fields, asked, control);
+        fetch.taken = Taken::of(request);
         match self.0.look(&mut fetch, only_read).await {
             Some(reply) => Ok(reply.into()),
             None => {
@@ -262,6 +264,10 @@ impl Inner {
         let mut record = self.store.get(&fetch.key);
         fetch.forward = "uri-miss";
         if let Some(Record::Vary { names, generation }) = &record {
+            if names.iter().any(|name| fetch.taken.has(name)) {
+                fetch.forward = "bypass";
+                return;
+            }
             let variant = key::of_variant(&fetch.key, *generation, names, &fetch.fields);
             fetch.forward = "vary-miss";
             record = self.store.get(&variant);

@@ -9,7 +9,7 @@ use crate::config::Refresh;
 use crate::control::Control;
 use crate::fetch::{ERRORS, Fetch, is_fresh};
 use crate::freshness::{self, Times};
-use crate::{CONFIRMED, Inner, MISSES, key};
+use crate::{CONFIRMED, Inner, MISSES};
 
 impl Inner {
     /// Has the claim of a request go on in the background; false: there is no upstream for that.
@@ -17,6 +17,7 @@ impl Inner {
         let Some(refresh) = self.config.refresh.clone() else { return false };
         let mut behind =
             Fetch::new(fetch.key.clone(), fetch.fields.clone(), Asked::default(), Control::default());
+        behind.taken.clone_from(&fetch.taken);
         behind.stale.clone_from(&fetch.stale);
         behind.claim = fetch.claim.take();
         let cache = self.clone();
@@ -75,7 +76,7 @@ impl Inner {
             return true;
         }
         let entry = freshness::entry(&self.config, &headers, status, fetch.is_authorized(), times);
-        let fits = body.len() <= self.config.entry_size.0 && key::vary(&headers).is_some();
+        let fits = body.len() <= self.config.entry_size.0 && fetch.vary(&headers).is_some();
         entry.filter(|_| fits).is_some_and(|mut entry| {
             entry.body = body.to_vec();
             self.keep(fetch, &entry) && is_fresh(&entry, now)

@@ -4,4 +4,4 @@ mod matching;
 mod sender;
 
 pub use matching::{Match, Matcher, Paths, header_name};
-pub use sender::{Claim, Subject};
+pub use sender::{Claim, Subject, Taken};

@@ -18,6 +18,41 @@ pub struct Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subject;
 
+/// Where credentials were that `auth` has taken out of a request: names of headers, and [`Taken::QUERY`]. Who keeps answers
+/// must not take the request for one that never had them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Taken(Vec<u8>);
+
+impl Taken {
+    /// The query.
+    pub const QUERY: &str = "?";
+
+    /// What was taken out of this request.
+    pub fn of<S>(request: &Request<S>) -> Self {
+        Taken(request.properties().own(TAKEN).unwrap_or_default())
+    }
+
+    /// Whether something was taken out of the header of this name, in lower case, or the query.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.split(|byte| *byte == b',').any(|taken| taken == name.as_bytes())
+    }
+
+    /// Tells of more that is taken out.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn note<S>(request: &Request<S>, names: &[&str]) -> Outcome<()> {
+        let Taken(mut all) = Taken::of(request);
+        for name in names {
+            if !all.is_empty() {
+                all.push(b',');
+            }
+            all.extend_from_slice(name.as_bytes());
+        }
+        request.properties().set(TAKEN, all)
+    }
+}
+
 impl Claim {
     /// The claim of this name.
     ///
@@ -81,6 +116,7 @@ impl fmt::Debug for Claim {
 
 const SUBJECT: &str = "auth.subject";
 const CLAIM: &str = "auth.claim.";
+const TAKEN: &str = "auth.taken";
 
 /// Bytes of a claim's path.
 const LONGEST: usize = 256;

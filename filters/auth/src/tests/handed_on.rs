@@ -128,7 +128,8 @@ fn where_all_ways_must_know_the_sender_the_first_names_them() {
         let answer = gateway(&config).send(with_token().header("x-api-key", "alpha"));
         assert_eq!(told(&answer, "auth.subject").as_deref(), Some(name), "{subject}");
     }
-    let other_way_round = json!({ "ways": [ways[1], ways[0]], "combine": "all", "handOn": { "subject": true } });
+    let other_way_round =
+        json!({ "ways": [ways[1], ways[0]], "combine": "all", "handOn": { "subject": true } });
     assert!(problem(&other_way_round.to_string()).contains("several sources of names"));
 }
 
@@ -140,4 +141,32 @@ fn a_claim_is_listed_once_and_has_a_name() {
     ] {
         assert_eq!(problem(&config(&[key_of("a")], json!({ "claims": claims }))), expected);
     }
+}
+
+/// Who keeps answers must know that this request had credentials.
+#[test]
+fn where_credentials_were_is_told() {
+    let places = json!([{ "header": "x-api-key" }, { "header": "authorization" }, { "query": "key" }, { "cookie": "k" }]);
+    let mut way = key_of("shop");
+    way["key"]["in"] = places;
+    let sweeps = gateway(&config(&[way.clone()], json!({})));
+    for (request, taken) in [
+        (get("/"), None),
+        (get("/?a=1").header("cookie", "a=b"), None),
+        (get("/").header("x-api-key", "alpha"), Some("x-api-key")),
+        (get("/").header("authorization", "Bearer alpha"), Some("authorization")),
+        (get("/?key=alpha"), Some("?")),
+        (get("/").header("cookie", "a=b; k=alpha"), Some("cookie")),
+        (
+            get("/?key=x").header("x-api-key", "alpha").property("auth.taken", "x-old"),
+            Some("x-old,x-api-key,?"),
+        ),
+    ] {
+        let name = format!("{request:?}");
+        assert_eq!(told(&sweeps.send(request), "auth.taken").as_deref(), taken, "{name}");
+    }
+    way["key"]["forward"] = json!(true);
+    let forwards = gateway(&config(&[way], json!({})));
+    let answer = forwards.send(get("/").header("authorization", "Bearer alpha"));
+    assert_eq!(told(&answer, "auth.taken"), None, "it is there still");
 }

@@ -218,3 +218,39 @@ fn a_confirmation_that_may_not_be_kept_reaches_its_client() {
         assert!(next.upstream().is_some() && next.header("set-cookie").is_none(), "{name}");
     }
 }
+
+/// 3.5 and 4.1, of what auth has taken out of a request: it is none that never had credentials.
+#[test]
+fn who_had_credentials_is_not_taken_for_others() {
+    let shared = "public, max-age=60";
+    for (taken, control, vary, is_kept) in [
+        ("authorization", "max-age=60", "", false),
+        ("x-key,authorization", "max-age=60", "", false),
+        ("authorization", shared, "", true),
+        ("?", "max-age=60", "", false),
+        ("?", shared, "", true),
+        ("cookie", "max-age=60", "", true),
+        ("cookie", "max-age=60", "accept, Cookie", false),
+        ("cookie", shared, "cookie", false),
+        ("x-key", shared, "accept", true),
+        ("x-key", shared, "x-key", false),
+    ] {
+        let kept = || match vary {
+            "" => reply(control),
+            vary => reply(control).header("vary", vary),
+        };
+        let name = format!("{taken} {control} {vary}");
+        let with = || get("/a").property("auth.taken", taken);
+        // By one of them, for another, or for somebody without.
+        let first = gateway(START);
+        assert!(!hit(&first.send(with().answered(kept()))));
+        for next in [with(), get("/a")] {
+            assert_eq!(hit(&first.send(next.answered(Reply::new(500)))), is_kept, "{name}");
+        }
+        // By somebody without, for one of them.
+        let second = gateway(START);
+        second.send(get("/a").answered(kept()));
+        assert!(hit(&second.send(get("/a"))));
+        assert_eq!(hit(&second.send(with().answered(Reply::new(500)))), is_kept, "{name}");
+    }
+}

@@ -115,9 +115,11 @@ impl Seen {
             b"http2-settings" => self.http2_settings = true,
             b"x-real-ip" | b"x-request-id" => self.claims = true,
             b"traceparent" | b"b3" | b"uber-trace-id" => self.traced = true,
-            _ if name.starts_with(b"x-b3-") => self.traced = true,
-            _ if name.starts_with(b"x-forwarded-") => self.claims = true,
-            _ => self.underscore |= memchr::memchr(b'_', name).is_some(),
+            _ => {
+                self.traced |= name.starts_with(b"x-b3-");
+                self.claims |= name.starts_with(b"x-forwarded-");
+                self.underscore |= memchr::memchr(b'_', name).is_some();
+            }
         }
     }
 

@@ -180,6 +180,15 @@ fn what_may_tell_of_a_trace_is_noticed() {
 }
 
 #[test]
+fn no_name_has_an_underscore_however_it_begins() {
+    for name in ["x_user", "x-forwarded-client_cert", "x-b3-trace_id"] {
+        let mut head = get("/", &[("host", "h"), (name, "1")]);
+        request(&mut head).expect("is served");
+        assert_eq!(head.headers.len(), 1, "{name}");
+    }
+}
+
+#[test]
 fn lengths_become_one() {
     let mut head =
         head(Version::HTTP_2, "POST", "https://h/", &[("content-length", "12"), ("content-length", "12")]);

@@ -23,6 +23,12 @@ pub struct Http2Options {
     pub held: bool,
     /// Status and fields of interim answers, which are sent at once.
     pub interim: &'static [(u16, &'static [(&'static str, &'static str)])],
+    /// Answers are whole before a request's body is asked for, of which nothing is taken as long as the client sends it.
+    pub early: bool,
+    /// Bytes of the body of `/large`.
+    pub large: usize,
+    /// Bytes of a field `x-long` of all answers; 0: there is none.
+    pub long: usize,
 }
 
 /// One connection as it went.
@@ -153,6 +159,8 @@ async fn accept(listener: tokio::net::TcpListener, options: Http2Options, book: 
         let book = Arc::clone(&book);
         tokio::task::spawn_local(async move {
             let mut builder = server::Builder::new();
+            // What waits here is what a test wants to wait.
+            builder.data_frame_budget(usize::MAX);
             if let Some(streams) = options.streams {
                 builder.max_concurrent_streams(streams);
             }
@@ -195,17 +203,34 @@ async fn serve(
             }
             book.may_answer().await;
             // A client that has gone away needs no answer.
-            drop(reply(request, respond).await);
+            drop(reply(request, respond, options).await);
             book.note(nth, |own| own.open -= 1);
         });
     }
 }
 
-async fn reply(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+async fn reply(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    options: Http2Options,
+) -> Result<(), h2::Error> {
+    let answer = match request.uri().path() {
+        "/large" => Bytes::from(vec![b'x'; options.large]),
+        _ => Bytes::from_static(b"ok"),
+    };
     let mut body = request.into_body();
-    while let Some(data) = body.data().await {
-        let length = data?.len();
-        body.flow_control().release_capacity(length)?;
+    if !options.early {
+        while let Some(data) = body.data().await {
+            let length = data?.len();
+            body.flow_control().release_capacity(length)?;
+        }
     }
-    respond.send_response(Response::new(()), false)?.send_data(Bytes::from_static(b"ok"), true)
+    let mut head = Response::new(());
+    if options.long > 0 {
+        let long = vec![b'x'; options.long];
+        head.headers_mut().insert("x-long", long.try_into().expect("letters make a field"));
+    }
+    respond.send_response(head, false)?.send_data(answer, true)?;
+    while options.early && body.data().await.transpose()?.is_some() {}
+    Ok(())
 }

@@ -22,8 +22,13 @@ use crate::http::h2::{Arriving, Departing, FRAME, RESETS, strip};
 use crate::local::Client;
 use crate::transport::Stream;
 
-/// What a client may send ahead, on a stream and on all of them.
-const WINDOW: u32 = 1024 * 1024;
+/// What a client may send ahead, on a stream and on all of them: requests whose server takes nothing must not stop others of
+/// the connection, which may be a proxy's with many clients.
+const WINDOW: u32 = 256 * 1024;
+const ALL_WINDOWS: u32 = 2 * 1024 * 1024;
+/// What pieces smaller than 256 bytes may take beside their bytes while nobody takes them: the connection ends with more.
+/// Several thousand messages of a stream that have come at once are in order.
+const SMALL_PIECES: usize = 4 * 1024 * 1024;
 /// What is kept of an answer that its client does not take.
 const SEND_BUFFER: usize = 400 * 1024;
 
@@ -46,7 +51,8 @@ impl<S> Connection<S> {
     pub(super) fn new(stream: Stream, client: Rc<Client>, limits: plan::ListenerLimits, spawn: S) -> Self {
         let beginning = Builder::new()
             .initial_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_connection_window_size(ALL_WINDOWS)
+            .data_frame_budget(SMALL_PIECES)
             .max_frame_size(FRAME)
             .max_send_buffer_size(SEND_BUFFER)
             .max_local_error_reset_streams(Some(RESETS))
@@ -117,9 +123,9 @@ where
 /// One request and its answer.
 async fn serve(client: Rc<Client>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let (head, body) = request.into_parts();
-    let expects = head.headers.contains_key(EXPECT) && !body.is_end_stream();
-    let expectation = expects.then(Rc::<Expectation>::default);
-    let body = (!body.is_end_stream()).then(|| Expected {
+    let has_body = !body.is_end_stream();
+    let expectation = (has_body && head.headers.contains_key(EXPECT)).then(Rc::<Expectation>::default);
+    let body = has_body.then(|| Expected {
         body: Arriving::new(body, &head.headers, Reason::ClientGone),
         expectation: expectation.clone(),
     });

@@ -124,9 +124,10 @@ where
             match frame.map(Frame::into_data) {
                 Ok(Ok(data)) => {
                     let is_last = self.body.is_end_stream();
-                    // Needs no room.
+                    // Needs no room. Where it is not the end it says nothing, and peers bear few of them.
                     if data.is_empty() {
-                        if self.stream.send_data(data, is_last).is_err() || is_last {
+                        if is_last {
+                            let _ = self.stream.send_data(data, true);
                             return Poll::Ready(());
                         }
                         continue;

@@ -208,9 +208,10 @@ async fn send_http2(
     if !is_whole {
         // A stream that the server has no room for waits for its turn.
         poll_fn(|cx| sender.poll_ready(cx)).await.map_err(lost)?;
-        pump = Pump::start(Departing::new(departing, body), &stream).await;
+        pump = Pump::start(Departing::new(departing, body)).await;
     }
     let mut allowance = Allowance::default();
+    let asked = place.asked(&stream);
     let answer = poll_fn(|cx| {
         while let Poll::Ready(Some(interim)) = answer.poll_informational(cx) {
             let (head, ()) = interim.map_err(lost)?.into_parts();
@@ -220,47 +221,36 @@ async fn send_http2(
         Pin::new(&mut answer).poll(cx).map_err(lost)
     })
     .await?;
-    // From here on the server decides how much of the request's body it wants.
-    pump.into_iter().for_each(Pump::let_go);
+    drop(asked);
     let (head, arriving) = answer.into_parts();
     let body = match arriving.is_end_stream() {
         true => Body::Empty,
         false => {
             let body = Arriving::new(arriving, &head.headers, Reason::Reset);
-            Body::stream(OnStream { body, _stream: stream, _place: place })
+            Body::stream(OnStream { body, _pump: pump, _stream: stream, _place: place })
         }
     };
     Ok(Answer { response: Response::from_parts(head, body), tunnel: None, clean: false })
 }
 
 /// A request's body on its way by itself: a server may answer while it comes, and the client take none of that answer
-/// before it has sent all. Dropping this resets the stream.
-struct Pump(Option<JoinHandle<()>>);
+/// before it has sent all. It goes on for as long as the answer does: dropping this resets the stream, since a client
+/// that never ends its body would keep the server's place for it.
+struct Pump(JoinHandle<()>);
 
 impl Pump {
     /// None: all of it is with the connection already.
-    async fn start(mut departing: Departing<Body>, stream: &Stream) -> Option<Self> {
+    async fn start(mut departing: Departing<Body>) -> Option<Self> {
         if poll_fn(|cx| Poll::Ready(departing.poll(cx).is_ready())).await {
             return None;
         }
-        let connection = stream.connection.clone();
-        Some(Self(Some(spawn_local(async move {
-            poll_fn(|cx| departing.poll(cx)).await;
-            drop((departing, connection));
-        }))))
-    }
-
-    /// It goes on without us.
-    fn let_go(mut self) {
-        self.0 = None;
+        Some(Self(spawn_local(async move { poll_fn(|cx| departing.poll(cx)).await })))
     }
 }
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
+        self.0.abort();
     }
 }
 
@@ -326,6 +316,7 @@ fn absolute(mut request: Request<Body>, secure: bool) -> Result<Request<Body>, F
 /// A body that counts its stream and its place while it lasts.
 struct OnStream {
     body: Arriving,
+    _pump: Option<Pump>,
     _stream: Stream,
     _place: Place,
 }

@@ -54,7 +54,7 @@ impl Connections {
             return None;
         }
         open.retain(|connection| !connection.is_closed());
-        open.iter().find(|connection| connection.has_room(now)).map(Http2::lease)
+        open.iter().find(|connection| connection.has_room(now)).map(|connection| connection.lease(now))
     }
 
     /// Closes one that idles: whether there was one.
@@ -172,7 +172,7 @@ impl Place {
         match self.connect(course).await? {
             Fresh::Http1(connection) => Ok(Lease::Http1(connection)),
             Fresh::Http2(connection) => {
-                let lease = connection.lease();
+                let lease = connection.lease(pool.deadlines.recent());
                 if !self.member.is_gone() {
                     connections.http2.borrow_mut().push(connection);
                 }

@@ -15,24 +15,36 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use crate::http::h2::{FRAME, RESETS};
-use crate::transport;
+use crate::time::Deadlines;
+use crate::transport::{self, Pulse};
 use crate::upstream::peer::Peer;
 use crate::upstream::pool::lifetime::Lifetime;
-use crate::upstream::pool::{Lease, Open};
+use crate::upstream::pool::{Lease, Open, Place};
 
-/// What a server may send ahead on a stream, and on all of them.
-const WINDOW: u32 = 2 * 1024 * 1024;
-const ALL_WINDOWS: u32 = 5 * 1024 * 1024;
+/// What a server may send ahead on a stream. On all of them it is as much as on each: streams are of different clients,
+/// and those who take nothing must not stop the others.
+const WINDOW: u32 = 256 * 1024;
+/// What pieces smaller than 256 bytes may take beside their bytes while clients do not take them, on all streams: the
+/// connection ends with more.
+const SMALL_PIECES: usize = 32 * 1024 * 1024;
+/// A connection on which nothing has come for that long, though it was asked, gets no further request once one is given up.
+const SILENCE: Duration = Duration::from_secs(1);
 /// What is kept of a request's body that the server does not take.
 const SEND_BUFFER: usize = 1024 * 1024;
-/// Bytes of an answer's head.
-const HEAD: u32 = 16 * 1024;
+/// Bytes of an answer's head, as over HTTP/1.
+const HEAD: u32 = 128 * 1024;
 
 /// An HTTP/2 connection.
 pub(crate) struct Http2 {
     /// Only ever cloned, so that no request waits in it.
     sender: RefCell<SendRequest<Bytes>>,
     ended: Rc<Cell<bool>>,
+    /// What has come of it, and how much that was when a request began on it last; unchanged: when the first of those did.
+    pulse: Pulse,
+    heard: Cell<u64>,
+    asked: Cell<Duration>,
+    /// Nobody seems to be there.
+    lost: Cell<bool>,
     pub(super) peer: Peer,
     streams: Cell<u32>,
     /// Streams that the gateway itself wants at most.
@@ -51,13 +63,14 @@ impl Http2 {
         opening: Opening,
         (most, life): (u32, Lifetime),
     ) -> Result<Rc<Self>, h2::Error> {
-        let peer = Peer::of(&stream);
+        let (peer, pulse) = (Peer::of(&stream), stream.pulse());
         let stream = Unsettled { stream, opening: Some(opening) };
         let mut builder = Builder::new();
         builder
             .initial_max_send_streams(1)
             .initial_window_size(WINDOW)
-            .initial_connection_window_size(ALL_WINDOWS)
+            .initial_connection_window_size(all_windows(most))
+            .data_frame_budget(SMALL_PIECES)
             .max_frame_size(FRAME)
             .max_header_list_size(HEAD)
             .max_send_buffer_size(SEND_BUFFER)
@@ -73,14 +86,19 @@ impl Http2 {
             }
             told.set(true);
         });
-        let (streams, idle_since) = (Cell::new(0), Cell::new(None));
-        Ok(Rc::new(Self { sender, ended, peer, streams, most, life, idle_since }))
+        let (heard, asked, lost) = (Cell::new(u64::MAX), Cell::default(), Cell::default());
+        let (streams, idle_since) = (Cell::default(), Cell::default());
+        let connection =
+            Self { sender, ended, pulse, heard, asked, lost, peer, streams, most, life, idle_since };
+        Ok(Rc::new(connection))
     }
 
-    /// Whether no request can follow: it has ended, or the server is going away.
+    /// Whether no request can follow: it has ended, the server is going away, or says nothing any more.
     pub(super) fn is_closed(&self) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());
-        self.ended.get() || matches!(self.sender.borrow_mut().poll_ready(cx), Poll::Ready(Err(_)))
+        self.ended.get()
+            || self.lost.get()
+            || matches!(self.sender.borrow_mut().poll_ready(cx), Poll::Ready(Err(_)))
     }
 
     /// What begins a request.
@@ -107,12 +125,46 @@ impl Http2 {
     }
 
     /// One more request on it.
-    pub(super) fn lease(self: &Rc<Self>) -> Lease {
+    pub(super) fn lease(self: &Rc<Self>, now: Duration) -> Lease {
+        let heard = self.pulse.read();
+        if self.heard.replace(heard) != heard {
+            self.asked.set(now);
+        }
         let reused = self.life.uses() > 0;
         self.life.used();
         self.streams.set(self.streams.get() + 1);
         self.idle_since.set(None);
         Lease::Http2(Stream { connection: self.clone(), reused })
+    }
+}
+
+/// What a server may send ahead on this many streams.
+fn all_windows(streams: u32) -> u32 {
+    streams.saturating_mul(WINDOW).min(i32::MAX.unsigned_abs())
+}
+
+/// A request that waits for its answer. Where it is given up the way to the server may be lost, of which nothing else would
+/// tell for as long as the system sends again what was not received.
+pub(crate) struct Asked<'a> {
+    connection: &'a Http2,
+    deadlines: &'a Deadlines,
+}
+
+impl Place {
+    /// A request is sent on this stream.
+    pub(crate) fn asked<'a>(&'a self, stream: &'a Stream) -> Asked<'a> {
+        Asked { connection: &stream.connection, deadlines: &self.pool.deadlines }
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let Self { connection, deadlines } = self;
+        if connection.pulse.read() == connection.heard.get()
+            && deadlines.now().saturating_sub(connection.asked.get()) >= SILENCE
+        {
+            connection.lost.set(true);
+        }
     }
 }
 

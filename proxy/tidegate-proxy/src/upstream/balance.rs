@@ -329,8 +329,9 @@ impl Balancer {
         wanted: impl Fn(&Member) -> bool,
     ) -> Option<Rc<Member>> {
         let ring = self.ring.borrow();
-        let mut members = ring.from(key).take(STEPS).filter_map(|slot| slots.get(slot)?.as_ref());
-        members.find(|member| wanted(member)).cloned()
+        let member = |slot: usize| slots.get(slot)?.as_ref().filter(|member| wanted(member));
+        let first = ring.nearest(key).and_then(member);
+        first.or_else(|| ring.from(key).skip(1).take(STEPS).find_map(member)).cloned()
     }
 
     fn in_table(

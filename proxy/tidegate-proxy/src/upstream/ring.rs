@@ -1,7 +1,11 @@
-//! A ring of hashes on which each server has points by its weight; a key belongs to the server of the next point.
+//! A ring of hashes on which each server has points by its weight. A key has several places there, and belongs to the
+//! server of the point that comes soonest after one of them (multi-probe consistent hashing, Appleton and O'Reilly): so
+//! shares are as even as with many more points in memory.
 //!
-//! The ring is cut into buckets, each a line of the CPU's cache with its points in it, so that a key's server is found by
-//! one look into memory that no cache holds. Made by whoever changes the servers, for all workers.
+//! The ring is cut into buckets, each a line of the CPU's cache with its points in it. A key's places are looked at side by
+//! side: none of these looks waits for another. Made by whoever changes the servers, for all workers.
+
+mod walk;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,19 +14,28 @@ use rustc_hash::FxHashMap;
 use crate::upstream::balance::key;
 use crate::upstream::roster::{Entry, Roster};
 use crate::upstream::server::{Server, mixed};
+use walk::{Head, Walk};
 
 /// Points of a server of average weight, or up to twice as many.
-const POINTS: u64 = 160;
+const POINTS: u64 = 32;
+/// Places of a key.
+const PLACES: usize = 5;
+/// Numbers in a line of the cache.
+const LINE: usize = 16;
 /// Points for which a bucket has room.
-const ROOM: usize = 16;
-/// Points in a bucket, on average at most; one in eight of such buckets has more than it has room for.
+const ROOM: usize = LINE - 1;
+/// Points in a bucket, on average at most; one in four of such buckets has more than it has room for.
 const FULL: usize = 13;
+/// The same of a ring that is made anew: one in ten.
+const NEW: usize = 11;
 /// Points in a bucket on average below which there are fewer buckets.
 const SPARSE: usize = 3;
 /// A change takes as long as copying the ring takes for so many servers.
 const DEAR: usize = 64;
 /// No point.
 const NONE: u32 = u32::MAX;
+/// The bit by which numbers with and without a sign differ in their order.
+const SIGN: u32 = 1 << 31;
 /// Bits of a point's 32 that may tell whose it is. Slots beyond them, 268 million, have no points.
 const MOST_BITS: u32 = 28;
 
@@ -72,11 +85,12 @@ impl Shared {
     }
 }
 
-/// The points of one bucket in their order. Of a point it has the bits behind those that tell the bucket, above the slot of
-/// the server whose it is.
+/// The points of one bucket in their order. Of a point it has 32 bits of where in the bucket it is, the lower of which are
+/// the slot of the server whose it is. The last number is where that of which the bucket does not know begins: the first
+/// point for which it has no room, or its end, both with a slot that is none.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-struct Bucket([u32; ROOM]);
+struct Bucket([u32; LINE]);
 
 /// A server on the ring.
 #[derive(Debug, Clone, Copy)]
@@ -95,14 +109,15 @@ impl Owner {
 
     /// How many points it is to have, where those of one weight are [`POINTS`].
     fn due(self, unit: u64) -> u32 {
-        u32::try_from((POINTS * u64::from(self.weight) / unit.max(1)).max(1)).unwrap_or(u32::MAX)
+        let unit = unit.max(1);
+        let points = (POINTS * u64::from(self.weight) + unit / 2) / unit;
+        u32::try_from(points.max(1)).unwrap_or(u32::MAX)
     }
 }
 
 /// See the module. Servers of weight 0 are not on it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ring {
-    /// Their number is a power of two.
     buckets: Vec<Bucket>,
     /// By bucket: the points for which it has no room, behind those that it has.
     beyond: FxHashMap<usize, Vec<u32>>,
@@ -118,18 +133,83 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Whose the key is, then who would be next, and so on, by slots; some more than once.
+    /// Whose the key is: what [`Self::from`] begins with.
+    #[inline]
+    pub(crate) fn nearest(&self, key: u64) -> Option<usize> {
+        // All places before the first look, and all looks before the first comparison.
+        let places = places(key);
+        let spots = places.map(|place| self.spot(place));
+        let gaps = spots.map(|spot| self.gap(spot));
+        let (mut gap, mut next) = (u32::MAX, u32::MAX);
+        for known in gaps {
+            next = next.min(gap.max(known));
+            gap = gap.min(known);
+        }
+        // Without a jump, which nothing could foresee.
+        let at = gaps.iter().zip(0..).fold(0, |at, (known, n)| if *known == gap { n } else { at });
+        // What is cut off of a point and of a place makes a gap wrong by less than one.
+        let sure = (next >> self.bits) - (gap >> self.bits) > 1
+            && spots.get(at).is_some_and(|spot: &(usize, u32)| self.tells(*spot, gap));
+        if sure { Some(self.slot(gap)) } else { self.nearest_beyond(places) }
+    }
+
+    /// The same where a bucket does not tell: about every eighth time.
+    #[cold]
+    fn nearest_beyond(&self, places: [u64; PLACES]) -> Option<usize> {
+        let (mut least, mut next) = ((u64::MAX, 0), u64::MAX);
+        for place in places {
+            let spot = self.spot(place);
+            let gap = self.gap(spot);
+            let found = match self.tells(spot, gap) {
+                true => (u64::from(gap >> self.bits), self.slot(gap)),
+                false => Head::new(self, place).found()?,
+            };
+            next = next.min(least.0.max(found.0));
+            least = least.min(found);
+        }
+        if next - least.0 > 1 { Some(least.1) } else { Walk::new(self, places).next() }
+    }
+
+    /// Whether a gap is that of one point, and of one that is behind the place.
+    #[inline]
+    fn tells(&self, (bucket, rest): (usize, u32), gap: u32) -> bool {
+        let Some(Bucket(known)) = self.buckets.get(bucket) else { return false };
+        let point = rest + (gap >> self.bits);
+        let alike = known.iter().map(|known| u32::from(known >> self.bits == point)).sum::<u32>();
+        gap >> self.bits > 0 && self.slot(gap) != self.no_slot() as usize && alike == 1
+    }
+
+    /// Whose the key is, then whose it would be without that point, and so on, by slots; some more than once. So a key goes
+    /// to the same server whether another one is passed over or is not there.
     pub(crate) fn from(&self, key: u64) -> Walk<'_> {
-        let (bucket, rest) = self.spot(key);
-        Walk { ring: self, bucket, at: self.seek((bucket, rest), key), left: self.points }
+        Walk::new(self, places(key))
     }
 
     /// The bucket of a point, and what the bucket has of it.
     #[inline]
     fn spot(&self, point: u64) -> (usize, u32) {
-        // The buckets are fewer than 2^32. Twice, since none of 64 bits can be shifted by 64.
-        let bits = self.buckets.len().max(1).trailing_zeros();
-        ((point >> 1 >> (63 - bits)) as usize, (point << bits >> 32) as u32 >> self.bits)
+        let wide = u128::from(point) * self.buckets.len() as u128;
+        ((wide >> 64) as usize, (wide as u64 >> 32) as u32 >> self.bits)
+    }
+
+    /// How far behind a place the next point of its bucket is, above that one's slot; no slot: it is not nearer than that.
+    #[inline]
+    fn gap(&self, (bucket, rest): (usize, u32)) -> u32 {
+        let Some(Bucket(known)) = self.buckets.get(bucket) else { return self.no_slot() };
+        let from = rest << self.bits;
+        // The slot comes out as it is, since there are no bits below the place's own. What is before the place comes out
+        // larger than the end of the bucket does. Compared with the sign turned: CPUs have that for many numbers at once.
+        let turned = from ^ SIGN;
+        let least =
+            known.iter().map(|known| known.wrapping_sub(turned).cast_signed()).fold(i32::MAX, i32::min);
+        let gap = least.cast_unsigned() ^ SIGN;
+        if gap > !from { self.no_slot() } else { gap }
+    }
+
+    /// What stands for the slot of something that is no point.
+    #[inline]
+    fn no_slot(&self) -> u32 {
+        (1 << self.bits) - 1
     }
 
     /// How many points of its bucket are before this one.
@@ -147,6 +227,12 @@ impl Ring {
     /// The same where the bucket does not tell, since it has not all of a point, or is not all there is.
     #[cold]
     fn seek_exactly(&self, (bucket, rest): (usize, u32), point: u64) -> usize {
+        let (before, alike) = self.alike((bucket, rest));
+        before + alike.into_iter().filter(|known| *known < point).count()
+    }
+
+    /// How many points are before those of a bucket that have this rest, and all of these points in their order.
+    fn alike(&self, (bucket, rest): (usize, u32)) -> (usize, Vec<u64>) {
         let before = self.points_of(bucket).take_while(|known| known >> self.bits < rest).count();
         let equal = self.points_of(bucket).skip(before).take_while(|known| known >> self.bits == rest);
         let mut slots: Vec<usize> = equal.map(|known| self.slot(known)).collect();
@@ -154,22 +240,28 @@ impl Ring {
         slots.dedup();
         let owners = slots.into_iter().filter_map(|slot| self.owners.get(slot).copied().flatten());
         let points = owners.flat_map(|owner| (0..owner.points).map(move |n| place(owner.hash, n)));
-        before + points.filter(|known| self.spot(*known) == (bucket, rest) && *known < point).count()
+        let mut points: Vec<u64> = points.filter(|known| self.spot(*known) == (bucket, rest)).collect();
+        points.sort_unstable();
+        (before, points)
     }
 
+    /// The points of a bucket, those for which it has no room too.
     fn points_of(&self, bucket: usize) -> impl Iterator<Item = u32> {
-        let here = self.buckets.get(bucket).map(|bucket| bucket.0.as_slice()).unwrap_or_default();
+        let here = self.buckets.get(bucket).and_then(|bucket| bucket.0.get(..ROOM)).unwrap_or_default();
         here.iter().chain(self.beyond.get(&bucket).into_iter().flatten()).copied().take_while(|p| *p != NONE)
     }
 
     fn slot(&self, point: u32) -> usize {
-        (point & ((1 << self.bits) - 1)) as usize
+        (point & self.no_slot()) as usize
     }
 
-    /// The `at`th point of a bucket that has no room for it.
-    #[cold]
-    fn beyond(&self, bucket: usize, at: usize) -> Option<u32> {
-        self.beyond.get(&bucket)?.get(at.checked_sub(ROOM)?).copied()
+    /// The `at`th point of a bucket.
+    fn point(&self, bucket: usize, at: usize) -> Option<u32> {
+        let here = self.buckets.get(bucket)?.0.get(..ROOM)?;
+        match here.get(at) {
+            Some(point) => Some(*point).filter(|point| *point != NONE),
+            None => self.beyond.get(&bucket)?.get(at - ROOM).copied(),
+        }
     }
 
     /// Slots have other servers, or other weights, each slot once.
@@ -217,7 +309,7 @@ impl Ring {
         let points: usize = self.owners.iter().flatten().map(|owner| owner.due(unit) as usize).sum();
         // With room for as many servers again.
         self.bits = bits(self.owners.len() * 2);
-        self.buckets = vec![Bucket([NONE; ROOM]); points.div_ceil(FULL).next_power_of_two()];
+        self.buckets = vec![Bucket([NONE; LINE]); points.div_ceil(NEW).max(1)];
         self.beyond.clear();
         self.points = 0;
         self.owners.iter_mut().flatten().for_each(|owner| owner.points = 0);
@@ -245,17 +337,29 @@ impl Ring {
     }
 
     fn insert(&mut self, bucket: usize, at: usize, point: u32) {
-        let Some(Bucket(known)) = self.buckets.get_mut(bucket) else { return };
+        let Some(known) = self.buckets.get_mut(bucket).and_then(|bucket| bucket.0.get_mut(..ROOM)) else {
+            return;
+        };
         self.points += 1;
         let Some(behind) = known.get_mut(at..).filter(|behind| !behind.is_empty()) else {
             let beyond = self.beyond.entry(bucket).or_default();
-            return beyond.insert((at - ROOM).min(beyond.len()), point);
+            beyond.insert((at - ROOM).min(beyond.len()), point);
+            return self.end(bucket);
         };
         behind.rotate_right(1);
         let last = behind.first_mut().map_or(NONE, |first| std::mem::replace(first, point));
         if last != NONE {
             self.beyond.entry(bucket).or_default().insert(0, last);
+            self.end(bucket);
         }
+    }
+
+    /// Sets where that of which a bucket does not know begins.
+    fn end(&mut self, bucket: usize) {
+        let first = self.beyond.get(&bucket).and_then(|beyond| beyond.first());
+        let end = first.map_or(NONE, |first| first | self.no_slot());
+        let last = self.buckets.get_mut(bucket).and_then(|bucket| bucket.0.last_mut());
+        last.into_iter().for_each(|last| *last = end);
     }
 
     /// Takes the points of a slot's server from the ring.
@@ -274,54 +378,32 @@ impl Ring {
     }
 
     fn remove(&mut self, bucket: usize, at: usize) {
-        let Some(Bucket(known)) = self.buckets.get_mut(bucket) else { return };
-        self.points -= 1;
-        let Some(beyond) = self.beyond.get_mut(&bucket) else {
-            if let Some(behind) = known.get_mut(at..) {
-                behind.rotate_left(1);
-                behind.last_mut().into_iter().for_each(|last| *last = NONE);
-            }
+        let Some(known) = self.buckets.get_mut(bucket).and_then(|bucket| bucket.0.get_mut(..ROOM)) else {
             return;
         };
-        let next = beyond.remove(at.saturating_sub(ROOM));
+        self.points -= 1;
+        let beyond = self.beyond.get_mut(&bucket);
+        let next = beyond.map_or(NONE, |beyond| beyond.remove(at.saturating_sub(ROOM)));
         if let Some(behind) = known.get_mut(at..).filter(|behind| !behind.is_empty()) {
             behind.rotate_left(1);
             behind.last_mut().into_iter().for_each(|last| *last = next);
         }
-        if beyond.is_empty() {
-            self.beyond.remove(&bucket);
-        }
-    }
-}
-
-/// The points from one on, once around the ring: the slots of those whose they are.
-pub(crate) struct Walk<'a> {
-    ring: &'a Ring,
-    bucket: usize,
-    at: usize,
-    left: usize,
-}
-
-impl Iterator for Walk<'_> {
-    type Item = usize;
-
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
-        self.left = self.left.checked_sub(1)?;
-        loop {
-            let Bucket(known) = self.ring.buckets.get(self.bucket)?;
-            let point = match known.get(self.at) {
-                Some(point) => Some(*point).filter(|point| *point != NONE),
-                None => self.ring.beyond(self.bucket, self.at),
-            };
-            if let Some(point) = point {
-                self.at += 1;
-                return Some(self.ring.slot(point));
+        if next != NONE {
+            if self.beyond.get(&bucket).is_some_and(Vec::is_empty) {
+                self.beyond.remove(&bucket);
             }
-            self.at = 0;
-            self.bucket = (self.bucket + 1) & (self.ring.buckets.len() - 1);
+            self.end(bucket);
         }
     }
+}
+
+/// The places of a key.
+#[inline]
+fn places(key: u64) -> [u64; PLACES] {
+    // The first is the key. Not what `mixed` makes of it, by which parts of the requests are told.
+    std::array::from_fn(|n| {
+        if n == 0 { key } else { mixed(key ^ (n as u64).wrapping_mul(0xd1b5_4a32_d192_ed03)) }
+    })
 }
 
 /// The `n`th point of a server.
@@ -335,134 +417,4 @@ fn bits(slots: usize) -> u32 {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    /// The ring of these servers, by slots.
-    pub(crate) fn ring_of(entries: impl IntoIterator<Item = (usize, Entry)>) -> Arc<Ring> {
-        let mut ring = Ring::default();
-        let changes: Vec<Change> =
-            entries.into_iter().map(|(slot, entry)| (slot, Owner::new(&entry))).collect();
-        ring.change(&changes);
-        Arc::new(ring)
-    }
-
-    fn owner(n: u64, weight: u32) -> Option<Owner> {
-        // Not a hash that a number of a point has too.
-        Some(Owner { hash: mixed(n + (1 << 40)), weight, points: 0 })
-    }
-
-    /// What a ring is to say: all points in one order.
-    fn all_points(owners: &[Option<Owner>], unit: u64) -> BTreeMap<u64, usize> {
-        let of =
-            |(slot, owner): (usize, Owner)| (0..owner.due(unit)).map(move |n| (place(owner.hash, n), slot));
-        owners.iter().enumerate().filter_map(|(slot, owner)| Some((slot, (*owner)?))).flat_map(of).collect()
-    }
-
-    fn is_right(ring: &Ring, what: &str) {
-        let all = all_points(&ring.owners, ring.unit);
-        assert_eq!(ring.points, all.len(), "{what}");
-        // Keys anywhere, at points, and around them, where a bucket does not know enough.
-        let near =
-            all.keys().step_by(all.len() / 200 + 1).flat_map(|p| [*p, p.wrapping_sub(1), p.wrapping_add(1)]);
-        for key in (0..300).map(mixed).chain(near).chain([0, 1, u64::MAX]) {
-            let expected = all.range(key..).chain(all.range(..key)).map(|(_, slot)| *slot);
-            let (wanted, found): (Vec<_>, Vec<_>) =
-                (expected.take(90).collect(), ring.from(key).take(90).collect());
-            assert_eq!(found, wanted, "{what}: {key:x}");
-        }
-        assert_eq!(ring.from(7).count(), all.len(), "{what}: once around");
-    }
-
-    #[test]
-    fn it_says_what_a_sorted_list_of_all_points_says_through_all_changes() {
-        let mut ring = Ring::default();
-        is_right(&ring, "nobody");
-        for n in 0..60 {
-            ring.change(&[(n, owner(n as u64, 1 + n as u32 % 5))]);
-            is_right(&ring, &format!("{n} has come"));
-        }
-        for n in (0..60).step_by(3) {
-            ring.change(&[(n, owner(n as u64, 9)), (n + 1, None), (n + 2, owner(n as u64 + 900, 2))]);
-            is_right(&ring, &format!("{n} and two more have changed"));
-        }
-        for n in 0..60 {
-            ring.change(&[(n, None)]);
-            is_right(&ring, &format!("{n} has gone"));
-        }
-    }
-
-    #[test]
-    fn points_that_a_bucket_cannot_tell_apart_are_in_their_order() {
-        // Of the points of slots that large a bucket knows few bits: most of them look alike to it.
-        let mut ring = Ring::default();
-        let far = (1 << (MOST_BITS - 6)) - 20;
-        for n in 0..20 {
-            ring.change(&[(far + n, owner(n as u64, 1))]);
-        }
-        let bits = ring.bits;
-        assert!(bits >= 22 && !ring.beyond.is_empty(), "{bits}");
-        is_right(&ring, "many alike");
-        for n in (0..20).step_by(2) {
-            ring.change(&[(far + n, owner(n as u64 + 100, 1))]);
-            is_right(&ring, &format!("{n} is another one"));
-        }
-    }
-
-    #[test]
-    fn a_ring_that_a_worker_still_has_does_not_change() {
-        let roster = Roster::default();
-        let shared = Shared::default();
-        let server = |n: u16| Server::new(([10, 2, 3, 4], n).into());
-        let keys = |ring: &Ring| (0..200).map(|key| ring.from(mixed(key)).next()).collect::<Vec<_>>();
-        roster.put(&(1..=200).map(server).collect::<Vec<_>>(), None).expect("no TLS");
-        shared.catch_up(&roster, |_| true);
-        let mut held = Vec::new();
-        for n in 201..=230 {
-            roster.amend(&[server(n)], &[server(n - 200)], None).expect("no TLS");
-            shared.catch_up(&roster, |_| true);
-            let ring = shared.ring();
-            is_right(&ring, &format!("change {n}"));
-            // Some workers are slow, others have let go before the next change.
-            if n % 3 > 0 {
-                held.push((keys(&ring), ring));
-            }
-            assert!(held.iter().all(|(keys_then, ring)| keys(ring) == *keys_then), "change {n}");
-            if n % 5 == 0 {
-                held.clear();
-            }
-        }
-    }
-
-    #[test]
-    fn a_thousand_servers_have_their_shares_and_one_that_goes_moves_no_others() {
-        let all: Vec<Change> = (0..1000).map(|n| (n, owner(n as u64, 1))).collect();
-        let mut ring = Ring::default();
-        ring.change(&all);
-        let keys = |ring: &Ring| {
-            (0..100_000).map(|key| ring.from(mixed(key + (1 << 50))).next()).collect::<Vec<_>>()
-        };
-        let before = keys(&ring);
-        let count = |slot| before.iter().filter(|known| **known == Some(slot)).count();
-        let most = (0..1000).map(count).max();
-        assert!(most < Some(160), "{most:?} of 100 on average");
-        let mut moved = 0;
-        for one in all.iter().take(10) {
-            let gone = one.0;
-            ring.change(&[(gone, None)]);
-            let without = keys(&ring);
-            let differ = |(one, other): &(&Option<usize>, &Option<usize>)| one != other;
-            let moves: Vec<_> = before.iter().zip(&without).filter(differ).collect();
-            assert!(moves.iter().all(|(before, _)| **before == Some(gone)), "only its own keys");
-            moved += moves.len();
-            ring.change(&[*one]);
-        }
-        assert!(
-            moved * 10 <= 100_000 * 10 * 11 / 1000,
-            "{moved} of 100,000 keys by ten of a thousand servers"
-        );
-        assert!(keys(&ring) == before);
-    }
-}
+pub(crate) mod tests;

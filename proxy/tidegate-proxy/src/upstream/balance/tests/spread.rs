@@ -44,6 +44,30 @@ fn a_server_that_cannot_be_used_moves_its_own_keys_only() {
 }
 
 #[test]
+fn keys_of_a_server_that_is_passed_over_are_where_they_are_without_it() {
+    let servers = members(&[1; 20]);
+    let all = balancer(Balance::RingHash, &servers);
+    for (slot, gone) in servers.iter().enumerate() {
+        set(&all, gone, false, at(0));
+        let passed = by_key(&all);
+        set(&all, gone, true, at(0));
+        let id = [gone.id()];
+        let tried: Vec<usize> = (0..200)
+            .map(|key| Wish { key: Some(mixed(key)), ..Wish::other_than(&id) })
+            .map(|wish| pick_for(&all, &wish, at(0)).member.id())
+            .collect();
+        all.remove(gone);
+        let mut left = all.slots.clone();
+        left[slot] = None;
+        all.settle(&left);
+        let without = by_key(&all);
+        assert!(passed == without && tried == without[..200], "server {}", gone.id());
+        all.add(gone, None);
+        all.settle(&all.slots);
+    }
+}
+
+#[test]
 fn the_ring_follows_weights() {
     let servers = members_of((0..10).map(|n| Server { weight: 1 + n % 2 * 3, ..template() }));
     let picked = by_key(&balancer(Balance::RingHash, &servers));

@@ -156,14 +156,14 @@ upstreams:
         &[("slow", &slow.address()), ("other", &other.address())],
     ));
     let mut client = connect(&gateway);
-    for stream in [1, 3, 5, 7] {
+    for stream in [1, 3, 5, 7, 9, 11, 13] {
         client.send(&Frame::headers(stream, &POST, false));
         // 256 KiB: what it may send ahead.
         client.send_all(&vec![Frame::data(stream, &[b'x'; 16 * 1024], false); 16]);
     }
-    client.send(&Frame::headers(9, &OTHER, false));
-    client.send(&Frame::data(9, b"abc", true));
-    assert_eq!(client.fate(9), Fate::Answered(200, b"ok".to_vec()));
+    client.send(&Frame::headers(15, &OTHER, false));
+    client.send(&Frame::data(15, b"abc", true));
+    assert_eq!(client.fate(15), Fate::Answered(200, b"ok".to_vec()));
 }
 
 /// A client that does not end its body has no place at the server once its answer is over, and is told so (RFC 9113, 8.1).
@@ -171,11 +171,20 @@ upstreams:
 fn a_body_does_not_go_on_behind_its_answer() {
     let server =
         Http2Upstream::start(Http2Options { early: true, streams: Some(1), ..Http2Options::default() });
-    let gateway = gateway(server.address());
+    let gateway = TestGateway::start(&fill(
+        "
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+routes: [{ name: r, rules: [{ forward: [{ upstream: up }], timeouts: { request: 10s } }] }]
+upstreams: { up: { servers: ['${server}'], protocol: http2, ejection: false } }
+",
+        &[("server", &server.address())],
+    ));
     let mut client = Frames::connect(gateway.address("web"), &[]);
     for stream in [1, 3, 5] {
         client.send_all(&[Frame::headers(stream, &POST, false), Frame::data(stream, b"abc", false)]);
         assert_eq!(client.fate(stream), Fate::Answered(200, b"ok".to_vec()), "{stream}");
+    }
+    for stream in [1, 3, 5] {
         assert_eq!(client.fate(stream), Fate::Reset(0, Vec::new()), "{stream}: NO_ERROR");
     }
     server.wait("streams to end", |connections| connections.iter().all(|one| one.open == 0));

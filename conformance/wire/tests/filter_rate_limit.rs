@@ -191,7 +191,7 @@ fn timed(address: SocketAddr, connections: usize, span: Duration) -> Vec<Timed> 
     };
     thread::scope(|scope| {
         let clients: Vec<_> = (0..connections).map(|_| scope.spawn(client)).collect();
-        clients.into_iter().flat_map(|client| client.join().unwrap_or_default()).collect()
+        clients.into_iter().flat_map(|client| client.join().expect("each answer is 200 or 429")).collect()
     })
 }
 
@@ -206,10 +206,12 @@ fn every_window_has_exactly_the_limit() {
     let all = timed(gateway.address("web"), 4, Duration::from_millis(2500));
     let (passed, refused): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.passed);
     assert!(passed.len() >= LIMIT.min(all.len()), "{} of {}", passed.len(), all.len());
-    // A worker looks at the clock when it wakes, a little before it reads.
-    const SLACK: Duration = Duration::from_millis(20);
+    // A worker looks at the clock when it wakes, a little before it reads; how much it can have been kept from reading is
+    // seen by what it was woken for.
+    let slowest = all.iter().map(|one| one.got - one.sent).max().unwrap_or_default();
+    let slack = slowest.max(Duration::from_millis(20));
     for refusal in &refused {
-        let begin = refusal.sent.checked_sub(WINDOW + SLACK);
+        let begin = refusal.sent.checked_sub(WINDOW + slack);
         let before =
             passed.iter().filter(|one| begin.is_none_or(|begin| one.got >= begin) && one.sent <= refusal.got);
         let count = before.count();
@@ -218,9 +220,9 @@ fn every_window_has_exactly_the_limit() {
     for first in &passed {
         let inside = passed
             .iter()
-            .filter(|one| one.sent >= first.got && one.got + SLACK < first.sent + WINDOW)
+            .filter(|one| one.sent >= first.got && one.got + slack < first.sent + WINDOW)
             .count();
-        assert!(inside <= LIMIT, "{inside} in one window");
+        assert!(inside < LIMIT, "{inside} behind the first one of a window");
     }
 }
 

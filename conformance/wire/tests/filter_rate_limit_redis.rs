@@ -163,8 +163,10 @@ fn windows_of_two_gateways_have_one_limit() {
         }
     }
     assert!(passed.len() >= 100.min(passed.len() + refused.len()), "{} passed", passed.len());
-    // Units come back late by a hundredth of the window, and clocks are looked at a little before they are needed.
-    let late = Duration::from_millis(10 + 20);
+    // Units come back late by a hundredth of the window, and clocks are looked at a little before they are needed: how much
+    // is seen by the slowest answer.
+    let slowest = passed.iter().chain(&refused).map(|(sent, got)| *got - *sent).max().unwrap_or_default();
+    let late = Duration::from_millis(10) + slowest.max(Duration::from_millis(20));
     for (sent, got) in &refused {
         let begin = sent.checked_sub(WINDOW + late);
         let before =
@@ -175,7 +177,7 @@ fn windows_of_two_gateways_have_one_limit() {
     for (asked, told) in &passed {
         let inside = |one: &&(Instant, Instant)| one.0 >= *told && one.1 + late < *asked + WINDOW;
         let count = passed.iter().filter(inside).count();
-        assert!(count <= 100, "{count} in one window");
+        assert!(count < 100, "{count} behind the first one of a window");
     }
 }
 

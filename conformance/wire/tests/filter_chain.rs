@@ -264,16 +264,20 @@ fn client(gateway: &TestGateway, kind: Kind, http2: bool, stop: &Arc<AtomicBool>
     Client { answers, thread }
 }
 
-#[test]
-fn no_filter_undoes_what_another_does_while_configurations_change() {
-    let upstream = upstream();
+fn start(yaml: &str) -> TestGateway {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/filters");
     let modules = MODULES.map(|name| {
         let module = std::fs::read(folder.join(name));
         (name, module.expect("`cargo xtask filters` has built the modules"))
     });
     let files: Vec<(&str, &[u8])> = modules.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
-    let gateway = TestGateway::start_with(&yaml(&upstream, 0), &files);
+    TestGateway::start_with(yaml, &files)
+}
+
+#[test]
+fn no_filter_undoes_what_another_does_while_configurations_change() {
+    let upstream = upstream();
+    let gateway = start(&yaml(&upstream, 0));
     // The limit of two is used up before anybody looks.
     let few = KINDS.iter().find(|kind| kind.fields.contains(&("x-few", "1"))).expect("there is one");
     let mut first = Asker::connect(gateway.address("web"), false);
@@ -306,3 +310,55 @@ fn no_filter_undoes_what_another_does_while_configurations_change() {
     assert!(wrong.is_none() && !orders.is_empty(), "{wrong:?} among {}", orders.len());
     assert!(all_kept > 2 * RELOADS as u64, "{all_kept} answers came from the cache");
 }
+
+/// Credentials that auth takes out were there: an answer to one sender is for the next one only where it says so.
+#[test]
+fn what_was_answered_to_one_sender_is_not_kept_for_another() {
+    let upstream = ScriptedUpstream::start(|call| {
+        let subject = call.head.headers.get("x-subject").unwrap_or("nobody").to_owned();
+        let control = match call.head.target.as_str() {
+            "/shared" => "public, max-age=60",
+            "/by-cookie" => "max-age=60\r\nvary: cookie",
+            _ => "max-age=60",
+        };
+        let length = subject.len();
+        Answer::reply(format!(
+            "HTTP/1.1 200 OK\r\ncache-control: {control}\r\ncontent-length: {length}\r\n\r\n{subject}"
+        ))
+    });
+    let gateway = start(&fill(SENDERS, &[("up", &upstream.address())]));
+    let ask = |path: &str, field: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n{field}\r\n\r\n");
+        RawClient::connect(gateway.address("web")).exchange(&request).text()
+    };
+    for (path, before) in [("/own", "authorization: Bearer "), ("/by-cookie", "cookie: k=")] {
+        for sender in ["ann", "bob", "ann"] {
+            assert_eq!(ask(path, &format!("{before}{sender}s")), sender, "{path}");
+        }
+    }
+    for sender in ["ann", "bob"] {
+        assert_eq!(ask(&format!("/own?key={sender}s"), "accept: */*"), sender);
+    }
+    assert_eq!(
+        ["anns", "bobs"].map(|key| ask("/shared", &format!("authorization: Bearer {key}"))),
+        ["ann"; 2]
+    );
+}
+
+const SENDERS: &str = "
+workers: 1
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+plugins:
+  auth:
+    module: auth.wasm
+    config:
+      ways:
+        - key:
+            in: [{ header: authorization }, { query: key }, { cookie: k }]
+            keys: [{ key: anns, consumer: ann }, { key: bobs, consumer: bob }]
+      headers: { subject: x-subject }
+      policy: { default: allow }
+  cache: { module: cache.wasm }
+routes: [{ name: main, rules: [{ filters: [{ plugin: auth }, { plugin: cache }], forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${up}'] } }
+";

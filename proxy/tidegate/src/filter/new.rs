@@ -148,8 +148,8 @@ fn name(path: &Path) -> Result<&str> {
     if !starts || !name.chars().all(valid) {
         bail!("{name:?} is no name of a filter; wanted lower-case letters, digits and -, as in geo-guard");
     }
-    if RESERVED.contains(&name) {
-        bail!("{name:?} means something else to cargo; choose another name, for instance {name}-filter");
+    if RESERVED.contains(&name) || KEYWORDS.split_whitespace().any(|word| word == name) {
+        bail!("{name:?} means something else to cargo or Rust; choose another name, for instance {name}-filter");
     }
     Ok(name)
 }
@@ -206,8 +206,14 @@ Without an auth server of your own, this is one that lets every request pass, un
 ";
 
 /// Names that cargo or Rust have for something else.
-const RESERVED: [&str; 10] =
-    ["test", "core", "std", "alloc", "proc-macro", "build", "self", "super", "crate", "tidegate-sdk"];
+const RESERVED: [&str; 7] = ["test", "core", "std", "alloc", "proc-macro", "build", "tidegate-sdk"];
+
+/// Words that no crate can be named by.
+const KEYWORDS: &str = "
+    abstract as async await become box break const continue crate do dyn else enum extern false final fn for gen if impl in
+    let loop macro match mod move mut override priv pub ref return self static struct super trait true try type typeof
+    unsafe unsized use virtual where while yield
+";
 
 #[cfg(test)]
 mod tests {
@@ -241,7 +247,7 @@ mod tests {
     #[test]
     fn names_are_those_of_packages() {
         assert_eq!(name(Path::new("a/geo-guard")).ok(), Some("geo-guard"));
-        for wrong in ["", "..", "Geo", "7up", "a b", "test", "core"] {
+        for wrong in ["", "..", "Geo", "7up", "a b", "test", "core", "match", "self"] {
             assert!(name(Path::new(wrong)).is_err(), "{wrong}");
         }
     }

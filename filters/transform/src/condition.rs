@@ -1,7 +1,7 @@
 //! Whether a rule fits a message.
 
 use regex_lite::{Regex, RegexBuilder};
-use tidegate_sdk::{ConfigError, Value};
+use tidegate_sdk::{ConfigError, Headers};
 
 use crate::config::{Path, RequestWhen, ResponseWhen, Status};
 use crate::facts::Facts;
@@ -111,11 +111,12 @@ impl Condition {
             && (self.status.is_empty()
                 || self.status.iter().any(|(from, to)| (*from..=*to).contains(&status)))
             && (self.types.is_empty() || {
-                let kind = media_type(facts.headers().get("content-type"));
-                self.types.iter().any(|known| match known.strip_suffix('*') {
+                let kinds = media_types(facts.headers());
+                let is = |known: &String, kind: &String| match known.strip_suffix('*') {
                     Some(prefix) => kind.starts_with(prefix),
-                    None => *known == kind,
-                })
+                    None => known == kind,
+                };
+                self.types.iter().any(|known| kinds.iter().any(|kind| is(known, kind)))
             })
     }
 }
@@ -138,11 +139,15 @@ impl Paths {
     }
 }
 
-/// A `content-type` without its parameters, in lower case.
-pub fn media_type(value: Option<Value>) -> String {
-    let value = value.unwrap_or_default();
-    let kind = value.split(|byte| *byte == b';').next().unwrap_or_default();
-    String::from_utf8_lossy(kind.trim_ascii()).to_ascii_lowercase()
+/// The types that `content-type` names, without parameters and in lower case. One is usual; where there are several each
+/// reader takes another one, so all of them count.
+pub fn media_types(headers: &Headers) -> Vec<String> {
+    let kind = |value: &[u8]| {
+        let kind = value.split(|byte| *byte == b';').next().unwrap_or_default();
+        String::from_utf8_lossy(kind.trim_ascii()).to_ascii_lowercase()
+    };
+    let values = headers.get_all("content-type");
+    values.iter().flat_map(|value| value.split(|byte| *byte == b',').map(kind)).collect()
 }
 
 fn range(status: &Status) -> Option<(u16, u16)> {

@@ -18,7 +18,7 @@ use tidegate_sdk::{
     filter, log,
 };
 
-use condition::media_type;
+use condition::media_types;
 pub use config::Config;
 use config::Otherwise;
 #[cfg(not(target_family = "wasm"))]
@@ -257,8 +257,7 @@ fn otherwise(setting: Otherwise, problem: Problem) -> std::result::Result<bool, 
 
 /// Whether a body says that it is JSON: `application/json`, or anything that ends in `+json`.
 fn is_json(headers: &Headers) -> bool {
-    let kind = media_type(headers.get("content-type"));
-    kind == "application/json" || kind.ends_with("+json")
+    media_types(headers).iter().any(|kind| kind == "application/json" || kind.ends_with("+json"))
 }
 
 /// Another body is not the same byte by byte: its tag must not say so, and digests and ranges of the old one are wrong.

@@ -118,6 +118,14 @@ fn no_way_of_writing_a_document_gets_past_a_rule() {
         let answer = gateway.send(json(body).header("x-user", "ann"));
         assert_eq!(seen(&answer).1, expected, "{body}");
     }
+    // Readers take the first of two types or the last.
+    for kinds in
+        [["text/plain", "application/json"], ["application/json", "text/plain"], ["", "a/b, a/c+JSON; q=1"]]
+    {
+        let request = post("/").header("content-type", kinds[0]).header("content-type", kinds[1]);
+        let answer = gateway.send(request.body(r#"{"user":{"admin":true}}"#));
+        assert_eq!(seen(&answer).1, r#"{"user":{}}"#, "{kinds:?}");
+    }
 }
 
 #[test]

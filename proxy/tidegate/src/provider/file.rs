@@ -87,7 +87,9 @@ fn text(path: &Path, files: &mut Files) -> io::Result<String> {
 /// values that they were not given.
 fn says_nothing(line: &str) -> bool {
     let line = line.trim();
-    line.is_empty() || line.starts_with('#') || matches!(line, "---" | "..." | "null" | "~")
+    let said = line.strip_prefix("--- ").unwrap_or(line);
+    let said = said.split_once(" #").map_or(said, |(said, _)| said).trim();
+    said.is_empty() || said.starts_with('#') || matches!(said, "---" | "..." | "null" | "Null" | "NULL" | "~")
 }
 
 impl FileProvider {
@@ -265,7 +267,7 @@ mod tests {
         let scratch = Scratch::new("file-refused");
         let empty = scratch.write("empty.yaml", " \n");
         let comments = scratch.write("comments.yaml", "# The gateway of the shop.\n---\n\n  # Listeners\n");
-        let null = scratch.write("null.yaml", "---\nnull\n...\n");
+        let null = scratch.write("null.yaml", "--- # shop\nNull # none\n...\n--- ~\n");
         for (path, why) in [
             (empty, "empty"),
             (comments, "comments"),

@@ -149,7 +149,9 @@ fn name(path: &Path) -> Result<&str> {
         bail!("{name:?} is no name of a filter; wanted lower-case letters, digits and -, as in geo-guard");
     }
     if RESERVED.contains(&name) || KEYWORDS.split_whitespace().any(|word| word == name) {
-        bail!("{name:?} means something else to cargo or Rust; choose another name, for instance {name}-filter");
+        bail!(
+            "{name:?} means something else to cargo or Rust; choose another name, for instance {name}-filter"
+        );
     }
     Ok(name)
 }

@@ -8,6 +8,7 @@ mod examples;
 mod filters;
 mod first_filter;
 mod guests;
+mod package;
 mod schema;
 mod shell;
 mod suites;
@@ -38,16 +39,21 @@ fn main() -> ExitCode {
 
 /// Runs one command. `Ok(false)` means that it has told what failed.
 fn run(name: &str, rest: &[String]) -> Outcome<bool> {
-    if !matches!(name, "demo" | "suites") && !rest.is_empty() {
+    if !matches!(name, "api" | "demo" | "suites") && !rest.is_empty() {
         return Err(format!("takes no arguments, but \"{}\" was given", rest.join(" ")).into());
     }
     match name {
-        "api" => tidy::api::write(),
+        "api" => match rest {
+            [] => tidy::api::write(false),
+            [one] if one == "--release" => tidy::api::write(true),
+            _ => Err(format!("takes --release or nothing, but \"{}\" was given", rest.join(" ")).into()),
+        },
         "ci" => Ok(test::ci()),
         "demo" => demo::run(rest),
         "filters" => filters::build().map(|_| true),
         "first-filter" => first_filter::run(),
         "guests" => guests::build().map(|()| true),
+        "package" => package::run(),
         "schema" => schema::write(),
         "suites" => suites::run(rest),
         "test" => Ok(test::test()),
@@ -68,7 +74,8 @@ cargo xtask filters          build the Wasm filters into target/filters
 cargo xtask first-filter     from `tidegate filter new` to what curl sees, in less than a minute
 cargo xtask guests           build the guests in other languages into target/guests
 cargo xtask tidy             import edges, file sizes, the list of dependencies, the published API
-cargo xtask api              write sdk/*/api.txt, the published API
+cargo xtask package          pack the published crates, and compile the SDK from what was packed
+cargo xtask api [--release]  write sdk/*/api.txt, the published API; for a release sdk/*/released.txt too
 cargo xtask schema           write docs/tidegate.schema.json
 cargo xtask suites [NAME]    long suites and those that need outside programs; without a name: which there are
 ";

@@ -9,6 +9,7 @@ mod prometheus;
 mod python;
 mod registry;
 mod reloads;
+mod semver;
 
 use crate::Outcome;
 
@@ -62,6 +63,11 @@ const SUITES: &[Suite] = &[
         name: "reloads",
         about: "new versions of a module under load, memory flat, nothing held; [HOW MANY], else 10000",
         run: reloads::run,
+    },
+    Suite {
+        name: "semver",
+        about: "the SDK's API by cargo-semver-checks, from crates.io, against the last release; [COMMIT]",
+        run: semver::run,
     },
 ];
 

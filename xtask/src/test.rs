@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::shell::{self, say};
 use crate::suites::Ran;
-use crate::{Outcome, demo, examples, filters, first_filter, guests, schema, suites, tidy, tools};
+use crate::{Outcome, demo, examples, filters, first_filter, guests, package, schema, suites, tidy, tools};
 
 /// What was counted so far.
 #[derive(Default)]
@@ -65,6 +65,7 @@ fn checks(tally: &mut Tally) {
     });
     tally.tests("tests", shell::cargo().args(["test", "--workspace", "--no-fail-fast"]));
     tally.tests("tests of the filters", in_filters("test").args(["--workspace", "--no-fail-fast"]));
+    tally.step("packages", package::run);
     tally.step("examples", examples::check);
     tally.step("schema", schema::check);
 }

@@ -5,6 +5,7 @@ pub(crate) mod api;
 mod dependencies;
 mod edges;
 mod modules;
+mod promise;
 mod sources;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub(crate) fn run() -> Outcome<bool> {
     problems.extend(sources::check(&files)?);
     problems.extend(modules::check(&shell::root().join("proxy/tidegate-proxy/src"), &files)?);
     problems.extend(dependencies::check(&packages)?);
-    problems.extend(api::check(&files)?);
+    problems.extend(api::check(&files, &packages)?);
     for problem in &problems {
         println!("tidy: {problem}");
     }
@@ -31,6 +32,7 @@ pub(crate) fn run() -> Outcome<bool> {
 /// A member of the root workspace, as `cargo metadata` tells it.
 struct Package {
     name: String,
+    version: String,
     dependencies: Vec<Dependency>,
 }
 
@@ -50,6 +52,7 @@ fn packages() -> Outcome<Vec<Package>> {
     let dependency = |value: &Value| Dependency { name: name(value), is_dev: value["kind"] == "dev" };
     let package = |value: &Value| Package {
         name: name(value),
+        version: value["version"].as_str().unwrap_or_default().to_owned(),
         dependencies: list(&value["dependencies"]).iter().map(dependency).collect(),
     };
     Ok(list(&metadata["packages"]).iter().map(package).collect())

@@ -2,25 +2,36 @@
 //! unnoticed.
 //!
 //! The listing has what is written `pub`, by file: the lint `unreachable_pub` sees to it that such things can be reached.
-//! What is hidden from the documentation, and tests, are not in it.
+//! What is hidden from the documentation, and tests, are not in it. What changes may come with which version is
+//! `promise.rs`.
 
 use std::path::{Path, PathBuf};
 
 use quote::ToTokens;
 use syn::{Attribute, Fields, ImplItem, Item, ItemImpl, Signature, TraitItem, Visibility};
 
-use super::{read, shown};
+use super::{Package, promise, read, shown};
 use crate::{Outcome, shell};
 
 /// The crates that are published, with code that others write against.
-const CRATES: &[&str] =
-    &["tidegate-abi", "tidegate-limiter", "tidegate-sdk", "tidegate-sdk-macros", "tidegate-sdk-test"];
+pub(crate) const CRATES: &[&str] = &[
+    "tidegate-abi",
+    "tidegate-limiter",
+    "tidegate-password",
+    "tidegate-sdk",
+    "tidegate-sdk-macros",
+    "tidegate-sdk-test",
+];
 
-/// Each crate whose listing is not what its source says.
-pub(super) fn check(files: &[PathBuf]) -> Outcome<Vec<String>> {
+/// A line of a struct that has fields which others do not see.
+pub(super) const HIDDEN: &str = "…";
+
+/// Each crate whose listing is not what its source says, or breaks what was promised with its version.
+pub(super) fn check(files: &[PathBuf], packages: &[Package]) -> Outcome<Vec<String>> {
     let mut problems = Vec::new();
     for name in CRATES {
-        let (path, text) = (place(name), listing(name, files)?);
+        let (path, text) = (place(name, "api.txt"), listing(name, files)?);
+        problems.extend(promise::check(name, version(name, packages)?, &text)?);
         let known = std::fs::read_to_string(&path).unwrap_or_default();
         if known != text {
             problems.push(format!(
@@ -34,19 +45,28 @@ pub(super) fn check(files: &[PathBuf]) -> Outcome<Vec<String>> {
     Ok(problems)
 }
 
-/// Writes the listings.
-pub(crate) fn write() -> Outcome<bool> {
+/// Writes the listings; for a release also what is promised from now on.
+pub(crate) fn write(is_release: bool) -> Outcome<bool> {
     let files = super::rust_files(&shell::root().join("sdk"))?;
+    let packages = super::packages()?;
     for name in CRATES {
-        let path = place(name);
-        std::fs::write(&path, listing(name, &files)?)
-            .map_err(|error| format!("cannot write {}: {error}", shown(&path)))?;
+        let (path, text) = (place(name, "api.txt"), listing(name, &files)?);
+        if is_release {
+            promise::write(name, version(name, &packages)?, &text)?;
+        }
+        std::fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", shown(&path)))?;
     }
     Ok(true)
 }
 
-fn place(name: &str) -> PathBuf {
-    shell::root().join("sdk").join(name).join("api.txt")
+/// A file beside a crate's manifest.
+pub(super) fn place(name: &str, file: &str) -> PathBuf {
+    shell::root().join("sdk").join(name).join(file)
+}
+
+fn version<'a>(name: &str, packages: &'a [Package]) -> Outcome<&'a str> {
+    let found = packages.iter().find(|package| package.name == name);
+    Ok(&found.ok_or_else(|| format!("the workspace has no crate {name}"))?.version)
 }
 
 fn first_difference(known: &str, text: &str) -> String {
@@ -76,8 +96,9 @@ fn listing(name: &str, files: &[PathBuf]) -> Outcome<String> {
     Ok(text)
 }
 
+/// Tests, and the guide that is tested with the documentation.
 fn is_test(inside: &Path) -> bool {
-    inside.iter().any(|part| part == "tests" || part == "tests.rs")
+    inside.iter().any(|part| ["tests", "tests.rs", "guide.rs"].iter().any(|name| part == *name))
 }
 
 fn of_file(text: &str) -> Result<Vec<String>, syn::Error> {
@@ -174,6 +195,10 @@ fn of_fields(fields: &Fields, lines: &mut Vec<String>) {
     for (at, field) in fields.iter().enumerate().filter(|(_, field)| shows(&field.vis, &field.attrs)) {
         let name = field.ident.as_ref().map_or_else(|| at.to_string(), ToString::to_string);
         lines.push(format!("    pub {name}: {}", text(&field.ty)));
+    }
+    // Whether others can make one, and would have to name a new field.
+    if fields.iter().any(|field| !shows(&field.vis, &field.attrs)) {
+        lines.push(format!("    {HIDDEN}"));
     }
 }
 
@@ -329,6 +354,7 @@ mod tests {
             "pub use private::{ One, Two }",
             "#[derive(Debug, Clone)] #[non_exhaustive] pub struct Three<T: Send>",
             "    pub one: Vec<T>",
+            "    …",
             "pub enum Four",
             "    A",
             "    B(u8)",

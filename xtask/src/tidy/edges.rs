@@ -100,7 +100,8 @@ mod tests {
 
     fn package(name: &str, dependencies: &[(&str, bool)]) -> Package {
         let dependency = |&(name, is_dev): &(&str, bool)| Dependency { name: name.to_owned(), is_dev };
-        Package { name: name.to_owned(), dependencies: dependencies.iter().map(dependency).collect() }
+        let dependencies = dependencies.iter().map(dependency).collect();
+        Package { name: name.to_owned(), version: String::new(), dependencies }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The choice of a server. Pure: loads, times and random numbers come in.
 
+mod class;
 mod fenwick;
 mod group;
 pub(crate) mod key;

@@ -16,8 +16,10 @@ use crate::upstream::roster::{Entry, Roster};
 use crate::upstream::server::{Server, mixed};
 use walk::{Head, Walk};
 
-/// Points of a server of average weight, or up to twice as many.
+/// Points of a server of weight 1, while the average is at most [`LIGHT`].
 const POINTS: u64 = 32;
+/// The average weight beyond which a server of average weight has this many times [`POINTS`].
+const LIGHT: u64 = 2;
 /// Places of a key.
 const PLACES: usize = 5;
 /// Numbers in a line of the cache.
@@ -107,11 +109,12 @@ impl Owner {
         (weight > 0).then(|| Self { hash: key::of_server(&entry.identity), weight, points: 0 })
     }
 
-    /// How many points it is to have, where those of one weight are [`POINTS`].
-    fn due(self, unit: u64) -> u32 {
-        let unit = unit.max(1);
-        let points = (POINTS * u64::from(self.weight) + unit / 2) / unit;
-        u32::try_from(points.max(1)).unwrap_or(u32::MAX)
+    /// How many points it is to have, where so many are due to a weight of 1. Servers are rounded up from different shares
+    /// of a point on: so they get another number one after the other, not all at once, when the average changes.
+    fn due(self, density: f64) -> u32 {
+        let phase = f64::from(self.hash as u32) / f64::from(u32::MAX);
+        // Not negative, and cut off where there would be more.
+        ((f64::from(self.weight) * density + phase) as u32).max(1)
     }
 }
 
@@ -128,8 +131,8 @@ pub(crate) struct Ring {
     owners: Vec<Option<Owner>>,
     servers: u64,
     total: u64,
-    /// The weight that has [`POINTS`] points: a power of two, so that it seldom changes.
-    unit: u64,
+    /// How many points are due to a weight of 1.
+    density: f64,
 }
 
 impl Ring {
@@ -275,45 +278,58 @@ impl Ring {
             let weight = |owner: Option<Owner>| owner.map_or(0, |owner| u64::from(owner.weight));
             self.total = self.total + weight(*after) - weight(before);
         }
-        let average = self.total / self.servers.max(1);
-        let unit = 1 << average.max(1).ilog2();
-        if unit != self.unit || !self.has_room(changes) {
-            return self.begin_anew(unit, changes);
+        let density = density(self.servers, self.total);
+        if !self.has_room(density, changes) {
+            return self.begin_anew(density, changes);
         }
         for (slot, after) in changes {
             let has = |owner: &Option<Owner>| owner.map(|owner| (owner.hash, owner.weight));
             if self.owners.get(*slot).and_then(has) != has(after) {
-                self.leave(*slot);
+                self.fit(*slot, 0);
                 self.set(*slot, *after);
-                self.enter(*slot);
+                self.fit(*slot, after.map_or(0, |owner| owner.due(density)));
+            }
+        }
+        if density.to_bits() != self.density.to_bits() {
+            self.density = density;
+            for slot in 0..self.owners.len() {
+                let due = self.owners.get(slot).copied().flatten().map_or(0, |owner| owner.due(density));
+                self.fit(slot, due);
             }
         }
     }
 
-    /// Whether the buckets are as many as they should be after these changes, and the bits tell all slots.
-    fn has_room(&self, changes: &[Change]) -> bool {
-        let of = |owner: &Option<Owner>| owner.map_or(0, |owner| owner.due(self.unit) as usize);
-        let come: usize = changes.iter().map(|(_, after)| of(after)).sum();
+    /// Whether the buckets are as many as they should be after these changes, the bits tell all slots, and most points stay.
+    fn has_room(&self, density: f64, changes: &[Change]) -> bool {
+        let of = |owner: &Option<Owner>, density| owner.map_or(0, |owner| owner.due(density) as usize);
+        let come: usize = changes.iter().map(|(_, after)| of(after, density)).sum();
         let gone = changes.iter().filter_map(|(slot, _)| self.owners.get(*slot));
-        let points = (self.points + come).saturating_sub(gone.map(of).sum());
-        let buckets = self.buckets.len();
+        let gone: usize = gone.map(|owner| of(owner, density)).sum();
+        let now = match density.to_bits() == self.density.to_bits() {
+            true => self.points,
+            false => self.owners.iter().map(|owner| of(owner, density)).sum(),
+        };
+        let (points, buckets) = ((now + come).saturating_sub(gone), self.buckets.len());
         points <= buckets * FULL
             && (points >= buckets * SPARSE || buckets == 1)
             && bits(self.owners.len()) <= self.bits
+            && now.abs_diff(self.points) * 2 <= self.points
     }
 
     /// Puts all points onto a ring of as many buckets as they want.
-    fn begin_anew(&mut self, unit: u64, changes: &[Change]) {
+    fn begin_anew(&mut self, density: f64, changes: &[Change]) {
         changes.iter().for_each(|(slot, after)| self.set(*slot, *after));
-        self.unit = unit;
-        let points: usize = self.owners.iter().flatten().map(|owner| owner.due(unit) as usize).sum();
+        self.density = density;
+        let due: Vec<u32> =
+            self.owners.iter().map(|owner| owner.map_or(0, |owner| owner.due(density))).collect();
+        let points: usize = due.iter().map(|due| *due as usize).sum();
         // With room for as many servers again.
         self.bits = bits(self.owners.len() * 2);
         self.buckets = vec![Bucket([NONE; LINE]); points.div_ceil(NEW).max(1)];
         self.beyond.clear();
         self.points = 0;
         self.owners.iter_mut().flatten().for_each(|owner| owner.points = 0);
-        (0..self.owners.len()).for_each(|slot| self.enter(slot));
+        due.into_iter().enumerate().for_each(|(slot, due)| self.fit(slot, due));
     }
 
     fn set(&mut self, slot: usize, owner: Option<Owner>) {
@@ -322,18 +338,30 @@ impl Ring {
         }
     }
 
-    /// Puts the points of a slot's server on the ring.
-    fn enter(&mut self, slot: usize) {
-        let Some(owner) = self.owners.get(slot).copied().flatten() else { return };
+    /// Gives a slot's server so many points, by which of them are on the ring and which are not.
+    fn fit(&mut self, slot: usize, due: u32) {
+        let Some(mut owner) = self.owners.get(slot).copied().flatten() else { return };
         let Some(number) = u32::try_from(slot).ok().filter(|_| bits(slot + 1) <= self.bits) else { return };
-        for n in 0..owner.due(self.unit) {
-            let point = place(owner.hash, n);
-            let (bucket, rest) = self.spot(point);
-            let at = self.seek((bucket, rest), point);
-            self.insert(bucket, at, rest << self.bits | number);
-            // One by one: those that are not there yet do not count where another one is put.
-            self.set(slot, Some(Owner { points: n + 1, ..owner }));
+        // One by one: those that are not there, or not any more, do not count where another one is put or found.
+        while owner.points < due {
+            let (spot, at) = self.seat(owner.hash, owner.points);
+            self.insert(spot.0, at, spot.1 << self.bits | number);
+            owner.points += 1;
+            self.set(slot, Some(owner));
         }
+        while owner.points > due {
+            let (spot, at) = self.seat(owner.hash, owner.points - 1);
+            self.remove(spot.0, at);
+            owner.points -= 1;
+            self.set(slot, Some(owner));
+        }
+    }
+
+    /// Where the `n`th point of a server is, or is to be: its bucket, and what that has of it; how many are before it there.
+    fn seat(&self, hash: u64, n: u32) -> ((usize, u32), usize) {
+        let point = place(hash, n);
+        let spot = self.spot(point);
+        (spot, self.seek(spot, point))
     }
 
     fn insert(&mut self, bucket: usize, at: usize, point: u32) {
@@ -362,21 +390,6 @@ impl Ring {
         last.into_iter().for_each(|last| *last = end);
     }
 
-    /// Takes the points of a slot's server from the ring.
-    fn leave(&mut self, slot: usize) {
-        let Some(owner) = self.owners.get(slot).copied().flatten() else { return };
-        for n in 0..owner.points {
-            let (bucket, rest) = self.spot(place(owner.hash, n));
-            let mut points = self.points_of(bucket);
-            // Which of several that are alike does not matter: all of them go.
-            let found = points.position(|known| known >> self.bits == rest && self.slot(known) == slot);
-            drop(points);
-            if let Some(at) = found {
-                self.remove(bucket, at);
-            }
-        }
-    }
-
     fn remove(&mut self, bucket: usize, at: usize) {
         let Some(known) = self.buckets.get_mut(bucket).and_then(|bucket| bucket.0.get_mut(..ROOM)) else {
             return;
@@ -395,6 +408,21 @@ impl Ring {
             self.end(bucket);
         }
     }
+}
+
+/// How many points are due to a weight of 1: [`POINTS`] while weights are light, so that no server's points depend on the
+/// others; else as many as give a server of average weight [`LIGHT`] times as many.
+fn density(servers: u64, total: u64) -> f64 {
+    if total <= LIGHT * servers {
+        return POINTS as f64;
+    }
+    // Divided by what both have in common: the same for equal weights however many there are.
+    let common = common_divisor(total, servers);
+    (POINTS * LIGHT * (servers / common)) as f64 / (total / common) as f64
+}
+
+fn common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a.max(1) } else { common_divisor(b, a % b) }
 }
 
 /// The places of a key.

@@ -34,7 +34,7 @@ fn template() -> Server {
     Server::new(([10, 0, 0, 0], 80).into())
 }
 
-fn members(weights: &[u32]) -> Vec<Rc<Member>> {
+pub(super) fn members(weights: &[u32]) -> Vec<Rc<Member>> {
     members_of(weights.iter().map(|&weight| Server { weight, ..template() }))
 }
 
@@ -128,6 +128,64 @@ fn round_robin_follows_weights_that_change() {
     all.add(&servers[1], None);
     let counted = counts(&all, 1200, 3);
     assert!((195..=205).contains(&counted[1]), "{counted:?}");
+}
+
+/// The picks at which each of so many servers had its turn.
+fn turns_of(all: &All, picks: usize, n: usize) -> Vec<Vec<usize>> {
+    let mut turns = vec![Vec::new(); n];
+    (0..picks).for_each(|at| turns[pick(all) - 1].push(at));
+    turns
+}
+
+#[test]
+fn each_of_many_servers_has_its_turns_at_even_distances() {
+    // Five weights, and as many as there are servers.
+    let many: [Vec<u32>; 2] = [(0..300).map(|n| n % 5 + 1).collect(), (0..60).map(|n| n * 7 + 3).collect()];
+    for weights in many {
+        let all = balancer(Balance::RoundRobin, &members(&weights));
+        let round: u32 = weights.iter().sum();
+        let kinds = weights.iter().collect::<std::collections::BTreeSet<_>>().len();
+        for (turns, weight) in turns_of(&all, round as usize * 4, weights.len()).iter().zip(&weights) {
+            let had = turns.len();
+            assert!(
+                had.abs_diff(*weight as usize * 4) <= 1,
+                "{had} turns in four rounds for a weight of {weight}"
+            );
+            let due = f64::from(round) / f64::from(*weight);
+            for pair in turns.windows(2) {
+                let gap = (pair[1] - pair[0]) as f64;
+                assert!((gap - due).abs() <= kinds as f64 + 1.0, "{gap} between turns, where {due} are due");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_rounds_are_as_exact_as_one() {
+    // A third, a seventh and a thirteenth of a distance are no whole numbers.
+    let all = balancer(Balance::RoundRobin, &members(&[3, 7, 13]));
+    counts(&all, 23 * 100_000, 3);
+    for _ in 0..10 {
+        assert_eq!(counts(&all, 23, 3), [3, 7, 13]);
+    }
+}
+
+#[test]
+fn servers_whose_weights_change_all_the_time_have_their_turns() {
+    let servers = members(&[2; 50]);
+    let all = balancer(Balance::RoundRobin, &servers);
+    let mut had = vec![0_usize; 50];
+    for n in 0..100_000_usize {
+        // The first ten change far more often than their turns come.
+        let server = &servers[n % 10];
+        let weight = 1 + (n / 10 % 3) as u32;
+        let before = server.becomes(Arc::new(Server { weight, ..(*server.server()).clone() }));
+        all.update(server, &before);
+        had[pick(&all) - 1] += 1;
+    }
+    for (server, had) in had.iter().enumerate() {
+        assert!((1700..2300).contains(had), "server {server} had {had} turns, where 2000 are due");
+    }
 }
 
 #[test]

@@ -18,8 +18,9 @@ fn owner(n: u64, weight: u32) -> Option<Owner> {
 }
 
 /// All points in one order.
-fn all_points(owners: &[Option<Owner>], unit: u64) -> BTreeMap<u64, usize> {
-    let of = |(slot, owner): (usize, Owner)| (0..owner.due(unit)).map(move |n| (place(owner.hash, n), slot));
+fn all_points(owners: &[Option<Owner>], density: f64) -> BTreeMap<u64, usize> {
+    let of =
+        |(slot, owner): (usize, Owner)| (0..owner.due(density)).map(move |n| (place(owner.hash, n), slot));
     owners.iter().enumerate().filter_map(|(slot, owner)| Some((slot, (*owner)?))).flat_map(of).collect()
 }
 
@@ -35,7 +36,9 @@ fn expected(all: &BTreeMap<u64, usize>, key: u64, count: usize) -> Vec<usize> {
 }
 
 fn is_right(ring: &Ring, what: &str) {
-    let all = all_points(&ring.owners, ring.unit);
+    let owners = || ring.owners.iter().flatten();
+    let total = owners().map(|owner| u64::from(owner.weight)).sum();
+    let all = all_points(&ring.owners, density(owners().count() as u64, total));
     assert_eq!(ring.points, all.len(), "{what}");
     // Keys anywhere, at points, and around them, where a bucket does not know enough.
     let near =
@@ -64,6 +67,23 @@ fn it_says_what_a_sorted_list_of_all_points_says_through_all_changes() {
         ring.change(&[(n, None)]);
         is_right(&ring, &format!("{n} has gone"));
     }
+}
+
+#[test]
+fn heavy_servers_are_where_a_sorted_list_has_them_too() {
+    let mut ring = Ring::default();
+    for n in 0..40 {
+        ring.change(&[(n, owner(n as u64, 90 + n as u32 * 3))]);
+    }
+    is_right(&ring, "all have come");
+    for n in (0..40).step_by(5) {
+        ring.change(&[(n, owner(n as u64, 1 + n as u32 * 9)), (n + 1, None)]);
+        is_right(&ring, &format!("{n} has another weight"));
+    }
+    ring.change(&[(3, owner(3, 100_000))]);
+    is_right(&ring, "one is heavier than all others");
+    ring.change(&[(3, owner(3, 1))]);
+    is_right(&ring, "and light again");
 }
 
 #[test]
@@ -132,4 +152,63 @@ fn a_thousand_servers_have_their_shares_and_one_that_goes_moves_no_others() {
     }
     assert!(moved * 10 <= 100_000 * 10 * 11 / 1000, "{moved} of 100,000 keys by ten of a thousand servers");
     assert!(keys(&ring) == before);
+}
+
+/// Two hundred servers, of which each has the weight that `weight` says.
+fn many(weight: impl Fn(u32) -> u32) -> Ring {
+    let mut ring = Ring::default();
+    ring.change(&(0..200).map(|n| (n as usize, owner(n.into(), weight(n)))).collect::<Vec<_>>());
+    ring
+}
+
+/// How many of twenty thousand keys go elsewhere when one of these ten servers has another weight, on average, and how
+/// many of them neither come to it nor leave it.
+fn moved(ring: &mut Ring, slots: impl Iterator<Item = usize>, after: impl Fn(u32) -> u32) -> (f64, f64) {
+    let keys = |ring: &Ring| (0..20_000).map(|key| ring.nearest(mixed(key))).collect::<Vec<_>>();
+    let before = keys(ring);
+    let (mut moved, mut others, mut count) = (0, 0, 0.0);
+    for slot in slots.take(10) {
+        let weight = ring.owners[slot].expect("is there").weight;
+        ring.change(&[(slot, owner(slot as u64, after(weight)))]);
+        for (before, now) in before.iter().zip(keys(ring)).filter(|(before, now)| *before != now) {
+            moved += 1;
+            others += usize::from(*before != Some(slot) && now != Some(slot));
+        }
+        count += 1.0;
+        ring.change(&[(slot, owner(slot as u64, weight))]);
+    }
+    assert!(keys(ring) == before, "it has its keys again");
+    (moved as f64 / count, others as f64 / count)
+}
+
+#[test]
+fn a_light_server_whose_weight_changes_moves_no_keys_of_others() {
+    let mut ring = many(|n| 1 + n % 2);
+    let (all, others) = moved(&mut ring, (0..200).step_by(20), |_| 2);
+    assert!(others == 0.0 && all <= 20_000.0 / 300.0 * 1.1, "{all} and {others}, where 67 are due");
+}
+
+#[test]
+fn wherever_the_average_is_a_weight_that_changes_moves_little_more_than_its_own_keys() {
+    // The average goes from 2 to more, from just below 128 to more, and is anywhere.
+    let cases: [(&str, fn(u32) -> u32, fn(u32) -> u32); 4] = [
+        ("at the border of light ones", |n| 1 + n % 2 * 2, |weight| weight + 1),
+        ("at a power of two", |n| if n == 1 { 127 } else { 128 }, |weight| weight + 50),
+        ("down again", |_| 128, |weight| weight - 50),
+        ("far from one", |n| 40 + n % 100, |weight| weight + weight / 2),
+    ];
+    for (name, weight, after) in cases {
+        let mut ring = many(weight);
+        let slots = || (0..200).step_by(19);
+        let changes = slots().take(10).map(|slot| {
+            let before = ring.owners[slot].expect("is there").weight;
+            f64::from(before.abs_diff(after(before)))
+        });
+        // What is due to the change alone, of all keys.
+        let due = changes.sum::<f64>() / 10.0 / ring.total as f64 * 20_000.0;
+        let (all, others) = moved(&mut ring, slots(), after);
+        // By one of two hundred servers. Of others' keys as many as are due, but those of a few dozen points.
+        assert!(all <= if due < 50.0 { 110.0 } else { 2.5 * due }, "{name}: {all} of 20,000 keys, {due} due");
+        assert!(others <= due * 1.5, "{name}: {others} of others' keys, {due} of its own");
+    }
 }

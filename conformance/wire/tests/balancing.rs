@@ -191,7 +191,8 @@ fn peak_ewma_sends_little_to_a_slow_server() {
         lab.upstreams.iter().map(|upstream| Server::new(upstream.address())).collect();
     servers.push(Server::new(slow.address()));
     lab.gateway.put_servers("up", &servers);
-    let picked = lab.plain(100);
+    let picked = lab.plain(300);
+    // Less than one of a hundred: their 99th percentile is that of the others.
     assert!(picked.iter().filter(|server| **server == 9).count() <= 2, "{picked:?}");
 }
 

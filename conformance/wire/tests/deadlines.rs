@@ -118,7 +118,10 @@ fn any_request_may_bring_the_milliseconds_that_are_left() {
     upstream.forget();
     assert_eq!(client.exchange(request("/", "0")).status, 504);
     assert!(upstream.requests().is_empty(), "there was no time to send it");
+    // What cannot be read is no deadline; the rule sets none either.
     assert_eq!(client.exchange(request("/", "soon")).status, 200);
+    let requests = upstream.requests();
+    assert_eq!(requests[0].header("x-request-deadline"), Some("soon"));
 }
 
 #[test]

@@ -244,10 +244,15 @@ fn the_circuit_of_a_server_is_seen() {
         let servers = gateway.control().servers("up").expect("it is there");
         servers.iter().find(|state| state.server.address == bad.address()).expect("known").circuit
     };
+    let failure = || {
+        let servers = gateway.control().servers("up").expect("it is there");
+        servers.into_iter().find(|state| state.server.address == bad.address()).expect("known").failure
+    };
     let shown = |word: &str| gateway.metric("tidegate_upstream_servers", &format!("circuit=\"{word}\""));
     assert_eq!(circuit(), Circuit::Closed);
     statuses(&gateway, 2);
     assert_eq!((circuit(), shown("open"), shown("closed")), (Circuit::Open, 1.0, 1.0));
+    assert_eq!(failure().as_deref(), Some("upstream_reset"));
     breaks.store(false, Ordering::SeqCst);
     std::thread::scope(|scope| {
         // One of these meets the server when its time is over, and waits there.
@@ -261,6 +266,7 @@ fn the_circuit_of_a_server_is_seen() {
         assert!(tries.join().expect("it ends").is_some());
     });
     gateway.wait("the server's return", |_| circuit() == Circuit::Closed);
+    assert_eq!(failure(), None);
 }
 
 /// Leaving all out would help nobody.

@@ -166,6 +166,32 @@ fn old_connections_are_replaced_under_load_without_a_failure() {
     assert!(most <= Some(200), "{most:?}");
 }
 
+/// Without a request, and only then: nobody asked for connections ahead.
+#[test]
+fn connections_that_idle_for_too_long_are_closed() {
+    let plain = ScriptedUpstream::plain();
+    let http2 = Http2Upstream::start(Http2Options::default());
+    for (server, protocol) in [(plain.address(), "http1"), (http2.address(), "http2")] {
+        for (limit, opened) in [("10ms", 2.0), ("1h", 1.0)] {
+            let upstream = format!("protocol: {protocol}, timeouts: {{ idle: {limit} }}");
+            let gateway = gateway(server, &upstream, "");
+            let mut client = RawClient::connect(gateway.address("web"));
+            assert_eq!(client.exchange(GET).status, 200);
+            match (limit, protocol) {
+                ("10ms", "http1") => plain.wait("its end", |c| c.last().is_some_and(|c| c.finished)),
+                ("10ms", _) => http2.wait("its end", |c| c.last().is_some_and(|c| c.ended)),
+                // Told when connections were looked after.
+                _ => gateway.wait("one that stays", |gateway| {
+                    gateway.metric("tidegate_upstream_connections_open", "up") > 0.0
+                }),
+            }
+            assert_eq!(client.exchange(GET).status, 200, "{protocol}, {limit}");
+            let metric = gateway.metric("tidegate_upstream_connections_total", "up");
+            assert_eq!(metric, opened, "{protocol}, {limit}");
+        }
+    }
+}
+
 /// They are there before the first request, are used by it, and come back when the server closes them.
 #[test]
 fn connections_are_opened_ahead_of_requests() {

@@ -9,6 +9,7 @@ pub(crate) mod connect;
 pub(crate) mod course;
 pub(crate) mod dial;
 pub(crate) mod ejection;
+pub(crate) mod failure;
 pub(crate) mod grpc;
 pub(crate) mod health;
 pub(crate) mod http1;

@@ -13,6 +13,12 @@ pub(super) fn session(check: &mut Check<'_>, path: &Path<'_>, written: &SessionD
     };
     let absolute_timeout = time(check, "absoluteTimeout", written.absolute_timeout);
     let idle_timeout = time(check, "idleTimeout", written.idle_timeout);
+    if let (Some(idle), Some(absolute)) = (idle_timeout, absolute_timeout)
+        && idle >= absolute
+    {
+        let fault = Fault::new(format!("a session ends {absolute:?} after it began, so this has no effect"));
+        check.warn(&path.key("idleTimeout"), fault.hint("make it shorter than absoluteTimeout"));
+    }
     let keys = keys(check, path, written);
     let carrier = match (&written.header, &written.cookie) {
         (Some(name), _) => {

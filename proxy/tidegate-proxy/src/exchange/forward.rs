@@ -20,6 +20,7 @@ use crate::http::fail::{Fail, Reason, Retry};
 use crate::http::sanitize::{self, Sanitized};
 use crate::local::View;
 use crate::snapshot::{Rule, Targets};
+use crate::upstream::failure::Failure;
 use crate::upstream::pool::Pool;
 use crate::upstream::send::{self, Answer, Message};
 
@@ -163,7 +164,7 @@ impl Exchange {
             Ok(answer) => pool.answered(&member, answer.response.status()),
             // A server may close a connection that idles, just as it is used again.
             Err(fail) if fail.blames_server() && !(reused && fail.reason == Reason::Reset) => {
-                pool.failed(&member, fail.reason.word());
+                pool.failed(&member, Failure::Reason(fail.reason));
             }
             Err(_) => {}
         }

@@ -14,6 +14,7 @@ use crate::exchange::retry::{Attempts, Next};
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::upstream::balance::{Why, Wish};
 use crate::upstream::course::Course;
+use crate::upstream::failure::Failure;
 use crate::upstream::member::Member;
 use crate::upstream::pool::{Permit, Pool};
 use crate::upstream::send::{self, Answer, Message};
@@ -230,7 +231,7 @@ impl Work {
         match &outcome {
             Ok(answer) => pool.answered(server, answer.response.status()),
             Err((fail, reused)) if fail.blames_server() && !(*reused && fail.reason == Reason::Reset) => {
-                pool.failed(server, fail.reason.word());
+                pool.failed(server, Failure::Reason(fail.reason));
             }
             Err(_) => {}
         }

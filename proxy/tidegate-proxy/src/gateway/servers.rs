@@ -42,6 +42,8 @@ pub struct ServerState {
     pub circuit: Circuit,
     /// Workers that leave it out because requests to it failed.
     pub left_out_by: u32,
+    /// What it did last for which one of them left it out: a status, or a reason as access logs have it.
+    pub failure: Option<String>,
     /// What makes it worse than the others, while it is left out for that.
     pub outlier: Option<String>,
     /// Requests in flight there.
@@ -153,6 +155,12 @@ impl Gateway {
             check: self.0.checked.of(upstream, entry.identity.id),
             circuit: entry.identity.circuit(),
             left_out_by: entry.identity.left_out_by(),
+            failure: entry
+                .identity
+                .failure
+                .get()
+                .filter(|_| entry.identity.left_out_by() > 0)
+                .map(|f| f.to_string()),
             outlier: self.0.compared.why(upstream, entry.identity.id),
             in_flight: loads.at(cluster.counters.id(), entry.identity.id),
         };

@@ -81,6 +81,8 @@ pub struct Choice {
     pub choices: Vec<String>,
     /// Forward, redirect or answer, a line for each upstream.
     pub action: Vec<String>,
+    /// Servers of these upstreams to which no requests go now, and why; of a gateway that runs, else there are none.
+    pub left_out: Vec<String>,
     /// Time limits.
     pub timeouts: String,
     /// When attempts are repeated.

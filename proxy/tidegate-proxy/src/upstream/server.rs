@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustls::pki_types::ServerName;
 
 use crate::upstream::dial;
+use crate::upstream::failure::Last;
 use crate::upstream::outliers::tally::Tallies;
 
 /// A server as a list names it; see [`crate::Gateway::put_servers`].
@@ -100,6 +101,8 @@ pub(crate) struct Identity {
     causes: AtomicU32,
     /// Workers that leave it out because it failed.
     left_out: AtomicU32,
+    /// For what one of them did so last.
+    pub(crate) failure: Last,
     /// Of these, those that try it with a request now.
     tried: AtomicU32,
 }
@@ -139,6 +142,7 @@ impl Identity {
             name,
             causes: AtomicU32::default(),
             left_out: AtomicU32::default(),
+            failure: Last::default(),
             tried: AtomicU32::default(),
             tallies: Tallies::default(),
         }

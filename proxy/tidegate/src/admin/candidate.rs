@@ -6,12 +6,13 @@ use std::path::Path;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_config::plan::{HostPattern, Match, PathPattern, Plan, Protocol, Route, ValuePattern};
+use tidegate_config::plan::{Action, HostPattern, Match, PathPattern, Plan, Protocol, Route, ValuePattern};
 use tidegate_config::{Secrets, SourceText};
-use tidegate_proxy::{ExplainRequest, Explanation};
+use tidegate_proxy::{Choice, ExplainRequest, Explanation};
 
 use super::Shown;
 use super::answer::{AdminError, problem};
+use super::servers::why_not;
 use crate::inspect;
 
 /// A request as it is asked about.
@@ -70,7 +71,25 @@ struct Differs {
 pub(super) fn explain(shown: &Shown, asked: Asked) -> Result<Explanation, AdminError> {
     let request = request(&asked)?;
     let snapshot = shown.gateway.snapshot().ok_or_else(nothing_runs)?;
-    Ok(tidegate_proxy::explain(snapshot.plan(), &request))
+    let plan = snapshot.plan();
+    let mut told = tidegate_proxy::explain(plan, &request);
+    if let Some(choice) = &mut told.chosen {
+        let left_out =
+            |name: &str| shown.gateway.servers(name).unwrap_or_default().iter().filter_map(why_not).collect();
+        choice.left_out = upstreams(plan, choice).flat_map::<Vec<String>, _>(left_out).collect();
+    }
+    Ok(told)
+}
+
+/// Where a rule forwards to, by name.
+fn upstreams<'a>(plan: &'a Plan, choice: &Choice) -> impl Iterator<Item = &'a str> {
+    let route = plan.routes.iter().find(|route| route.name == choice.route);
+    let rule = route.and_then(|route| route.rules.iter().find(|rule| rule.name == choice.rule));
+    let targets = match rule.map(|rule| &rule.action) {
+        Some(Action::Forward(targets)) => targets.as_slice(),
+        _ => &[],
+    };
+    targets.iter().filter_map(|target| Some(plan.upstreams.get(target.upstream)?.name.as_str()))
 }
 
 /// What a candidate does otherwise.

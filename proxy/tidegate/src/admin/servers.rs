@@ -1,7 +1,7 @@
 //! `/servers`: the servers of each upstream, where they come from and how they are.
 
 use serde_json::{Value, json};
-use tidegate_proxy::{CheckState, ServerState};
+use tidegate_proxy::{Cause, CheckState, Circuit, ServerState};
 
 use super::Shown;
 use super::answer::seconds;
@@ -47,10 +47,33 @@ fn server(state: &ServerState) -> Value {
         "inFlight": state.in_flight,
         "circuit": state.circuit.word(),
         "leftOutBy": state.left_out_by,
+        "failure": state.failure,
         "outlier": state.outlier,
         "causes": state.causes.iter().map(|cause| cause.word()).collect::<Vec<_>>(),
         "check": state.check.as_ref().map(check),
     })
+}
+
+/// Why no requests go to a server; none: they do.
+pub(super) fn why_not(state: &ServerState) -> Option<String> {
+    let causes = state.causes.iter().map(|cause| match cause {
+        Cause::Check => match state.check.as_ref().and_then(|check| check.why.as_deref()) {
+            Some(why) => format!("its checks fail: {why}"),
+            None => "it was not checked yet, or its checks fail".to_owned(),
+        },
+        Cause::Outlier => match &state.outlier {
+            Some(why) => format!("worse than others: {why}"),
+            None => "worse than others".to_owned(),
+        },
+        Cause::Source => "its source says that it is not well".to_owned(),
+    });
+    let failed = (state.left_out_by > 0).then(|| {
+        let what = state.failure.as_deref().unwrap_or("failures");
+        let tried = if state.circuit == Circuit::HalfOpen { ", and tried by a request now" } else { "" };
+        format!("left out after {what}, by workers: {}{tried}", state.left_out_by)
+    });
+    let why: Vec<String> = causes.chain(failed).collect();
+    (!why.is_empty()).then(|| format!("{}: {}", state.server.address, why.join("; ")))
 }
 
 fn check(state: &CheckState) -> Value {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::{Folder, Gateway, configuration, request_with};
+use crate::process::{Folder, Gateway, configuration, lines, request_with, tidegate};
 
 /// An answer's head and body to a request with these fields.
 fn ask(address: SocketAddr, head: &str) -> (String, String) {
@@ -307,4 +307,28 @@ fn the_dashboard_is_served_with_its_policy() {
     assert_eq!(gateway.admin("/dashboard/../Cargo.toml").0, 404);
     let (head, _) = ask(gateway.admin, "GET /dashboard HTTP/1.1\r\nhost: localhost");
     assert!(head.starts_with("http/1.1 301") && head.contains("location: /dashboard/\r\n"), "{head}");
+}
+
+/// Nobody listens at either of two servers: one of them is left out, since both would be too many.
+#[test]
+fn explain_tells_of_servers_that_get_no_requests() {
+    let folder = Folder::new("admin-left-out");
+    let text = configuration("{ address: 127.0.0.1:0 }").replace("127.0.0.1:9", "127.0.0.1:9, 127.0.0.2:9");
+    folder.write("a.yaml", format!("workers: 1\n{text}"));
+    let gateway = Gateway::start(&folder, "a.yaml");
+    let asked = json!({ "method": "GET", "url": "http://localhost/gone" });
+    let told = || post(&gateway, "/explain", &asked)["chosen"]["leftOut"].clone();
+    assert_eq!(told(), json!([]));
+    assert_eq!(gateway.get("/gone").0, 503);
+    let servers: Value = serde_json::from_str(&gateway.admin("/servers").1).expect("it is JSON");
+    let of = |server: &Value| (server["address"].as_str().map(str::to_owned), server["failure"].clone());
+    let all: Vec<_> = servers["nobody"]["servers"].as_array().into_iter().flatten().map(of).collect();
+    let out: Vec<_> = all.iter().filter(|(_, failure)| *failure == json!("upstream_connect")).collect();
+    let [(Some(address), _)] = out.as_slice() else { panic!("{all:?}") };
+    let why = format!("{address}: left out after upstream_connect, by workers: 1");
+    assert_eq!(told(), json!([why]));
+    let admin = format!("http://{}", gateway.admin);
+    let explained = tidegate(&folder, &["explain", "--admin", &admin, "GET", "http://localhost/gone"]);
+    let line = format!("left out  {why}");
+    assert!(lines(&explained).contains(&line), "{:?}", lines(&explained));
 }

@@ -41,16 +41,18 @@ pub(super) fn all_chosen<'a>(
 fn chosen(upstream: &Upstream, of_rule: Option<&Session>) -> String {
     let rules = &upstream.balancing;
     let mut parts = Vec::new();
-    if let Some(session) = of_rule.or(rules.session.as_ref()) {
+    let session = of_rule.or(rules.session.as_ref());
+    if let Some(session) = session {
         parts.push(format!("the one that {} names", session.carrier));
     }
-    if upstream.balance != Balance::LeastRequest || rules.choices != 2 {
-        let mut method = format!("by {}", upstream.balance.word());
+    if session.is_some() || upstream.balance != Balance::LeastRequest || rules.choices != 2 {
+        let mut method =
+            format!("{}by {}", if session.is_some() { "else " } else { "" }, upstream.balance.word());
         if upstream.balance.is_by_key() {
             let hash: Vec<String> = rules.hash.iter().map(ToString::to_string).collect();
             method.push_str(&format!(" of {}", hash.join(", else ")));
         }
-        if upstream.balance == Balance::LeastRequest {
+        if upstream.balance == Balance::LeastRequest && rules.choices != 2 {
             method.push_str(&format!(" of {}", rules.choices));
         }
         parts.push(method);

@@ -1,6 +1,6 @@
 //! How requests are shared out and copied, in words.
 
-use tidegate_config::plan::{Canary, Course, Plan, Rule, Sticky, WeightedUpstream};
+use tidegate_config::plan::{Bounds, Canary, Course, Plan, Rule, Sticky, WeightedUpstream};
 
 use super::servers;
 use super::text::join;
@@ -38,7 +38,14 @@ pub(super) fn forward(plan: &Plan, rule: &Rule, upstreams: &[WeightedUpstream]) 
 pub(super) fn mirrors(plan: &Plan, rule: &Rule) -> Vec<String> {
     let line = |own: &tidegate_config::plan::Mirror| {
         let upstream = plan.upstreams.get(own.upstream)?;
-        Some(format!("copy {} to {}, whose answers nobody gets", percent(own.share), upstream.name))
+        let host = match own.host_suffix.as_str() {
+            "" => String::new(),
+            suffix => format!(" as HOST{suffix}"),
+        };
+        let (share, name, limit, timeout) = (percent(own.share), &upstream.name, own.limit, own.timeout);
+        Some(format!(
+            "copy {share} to {name}{host}, whose answers nobody gets, at most {limit} at one time for {timeout:?}"
+        ))
     };
     rule.split.mirrors.iter().filter_map(line).collect()
 }
@@ -55,8 +62,20 @@ fn course(course: &Course) -> String {
         1 => String::new(),
         _ => format!(", at least {:?} and {} requests each", course.interval, course.min_requests),
     };
-    let errors = percent(course.bounds.errors);
-    format!("{} of the requests{every}, back on more than {errors} errors", steps.join(", then "))
+    format!("{} of the requests{every}, back on {}", steps.join(", then "), bounds(&course.bounds))
+}
+
+/// What sends a version back.
+fn bounds(bounds: &Bounds) -> String {
+    let errors = format!(
+        "more than {} errors or {} more than the old version",
+        percent(bounds.errors),
+        percent(bounds.errors_over_old)
+    );
+    let p99 = bounds.p99.map(|p99| format!("a p99 above {p99:?}"));
+    let times = |over| format!("a p99 above {} times the old version's", f64::from(over) / 100.0);
+    let failures = bounds.failures.map(|most| format!("more than {most} requests in which it breaks off"));
+    join([errors].into_iter().chain(p99).chain(bounds.p99_over_old.map(times)).chain(failures))
 }
 
 fn sticky(sticky: &Sticky) -> String {

@@ -217,9 +217,17 @@ fn what_keeps_a_client_at_a_server_is_told() {
     let told = |plan: &Plan| explain(plan, &request("GET", "h", "/", &[])).to_string();
     assert!(!told(&plan).contains("names"));
     plan.upstreams[0].balancing.session = Some(session("x-a"));
-    assert!(told(&plan).contains("server of v1: the one that the header x-a names\n"), "{}", told(&plan));
+    assert!(
+        told(&plan).contains("server of v1: the one that the header x-a names, else by leastRequest\n"),
+        "{}",
+        told(&plan)
+    );
     plan.routes[0].rules[0].split.session = Some(session("x-b"));
-    assert!(told(&plan).contains("server of v1: the one that the header x-b names\n"), "{}", told(&plan));
+    assert!(
+        told(&plan).contains("server of v1: the one that the header x-b names, else by leastRequest\n"),
+        "{}",
+        told(&plan)
+    );
 }
 
 /// Who is taken for the client by which proxies are trusted, where the connection comes from and what the request says.

@@ -60,6 +60,12 @@ impl Display for Choice {
         for (index, action) in self.action.iter().enumerate() {
             line(out, if index == 0 { "action" } else { "" }, action)?;
         }
+        for (index, server) in self.left_out.iter().take(SHOWN).enumerate() {
+            line(out, if index == 0 { "left out" } else { "" }, server)?;
+        }
+        if self.left_out.len() > SHOWN {
+            line(out, "", &format!("and {} more", self.left_out.len() - SHOWN))?;
+        }
         line(out, "timeouts", &self.timeouts)?;
         line(out, "retries", &self.retries)
     }
@@ -151,6 +157,7 @@ pub(super) fn choice(plan: &Plan, listener: ListenerIndex, own: &Verdict) -> Cho
         filters: filters.chain(rule.filters.iter().map(|step| filter(plan, step))).collect(),
         choices,
         action: [action(plan, rule), split::mirrors(plan, rule)].concat(),
+        left_out: Vec::new(),
         timeouts: timeouts(rule),
         retries: retries(plan, rule),
     }

@@ -10,6 +10,7 @@ use tidegate_config::plan::UpstreamProtocol;
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::upstream::connect;
 use crate::upstream::course::{Course, noted};
+use crate::upstream::failure::Failure;
 use crate::upstream::http1::{Home, Http1};
 use crate::upstream::member::Member;
 use crate::upstream::peer::Peer;
@@ -200,7 +201,7 @@ impl Place {
         if error.kind() == io::ErrorKind::ConnectionRefused {
             self.pool.refused(&self.member, for_what);
         } else {
-            self.pool.failed(&self.member, Reason::Connect.word());
+            self.pool.failed(&self.member, Failure::Reason(Reason::Connect));
         }
         Fail::upstream(Reason::Connect, Retry::Safe).because(error)
     }

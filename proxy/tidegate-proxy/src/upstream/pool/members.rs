@@ -1,7 +1,6 @@
 //! The servers of a pool: they come and go, one is chosen for each request, and how they fare is noted.
 
 use std::cell::Ref;
-use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tidegate_config::plan::Balance;
 
 use crate::http::fail::{Fail, Reason, Retry};
 use crate::upstream::balance::{Moment, Picked, Why, Wish};
+use crate::upstream::failure::Failure;
 use crate::upstream::member::Member;
 use crate::upstream::pool::{Place, Pool};
 use crate::upstream::roster::Entry;
@@ -179,7 +179,7 @@ impl Pool {
         let bad =
             self.cluster.spec.ejection.as_ref().is_some_and(|rule| rule.statuses.contains(&status.as_u16()));
         if bad {
-            self.failed(member, status.as_u16());
+            self.failed(member, Failure::Status(status.as_u16()));
         } else {
             self.took(member);
         }
@@ -195,13 +195,14 @@ impl Pool {
         }
     }
 
-    /// A server did not do what it should: `why`, in the words of logs.
-    pub(crate) fn failed(&self, member: &Rc<Member>, why: impl Display) {
+    /// A server did not do what it should.
+    pub(crate) fn failed(&self, member: &Rc<Member>, why: Failure) {
         if member.is_gone() {
             return;
         }
         let was_out = member.ejection.is_out();
         let Some(time) = self.ejection.failed(&member.ejection, self.deadlines.now()) else { return };
+        member.identity.failure.set(why);
         if !was_out {
             member.identity.leave_out(true);
         }

@@ -7,6 +7,7 @@ use tokio::task::spawn_local;
 
 use crate::http::fail::Reason;
 use crate::upstream::ejection::Asks;
+use crate::upstream::failure::Failure;
 use crate::upstream::member::Member;
 use crate::upstream::pool::Pool;
 
@@ -26,15 +27,16 @@ impl Pool {
         if member.is_gone() {
             return;
         }
+        let why = Failure::Reason(Reason::Connect);
         let Some(asks) = self.ejection.refused(&member.ejection, self.deadlines.now()) else {
-            return self.failed(member, Reason::Connect.word());
+            return self.failed(member, why);
         };
+        member.identity.failure.set(why);
         member.identity.leave_out(true);
         self.cluster.counters.of(self.shard).ejections.add(1);
         self.left_out();
         self.looks_at(member);
-        let (server, seconds, why) =
-            (member.identity.address, asks.first().as_secs_f64(), Reason::Connect.word());
+        let (server, seconds) = (member.identity.address, asks.first().as_secs_f64());
         tracing::warn!(upstream = %self.name, %server, seconds, %why, "server fails and is left out");
         spawn_local(ask_again(Rc::downgrade(self), member.clone(), asks, for_what));
     }

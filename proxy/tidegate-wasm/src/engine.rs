@@ -3,6 +3,7 @@
 
 mod cache;
 mod isolated;
+mod random;
 mod rest;
 
 pub use cache::{CacheLimits, touch_cached, trim_cache};
@@ -64,7 +65,7 @@ impl Engine {
     /// # Errors
     /// When the cache folder is not safe or cannot be made.
     pub fn new(options: EngineOptions) -> Result<Self, LoadError> {
-        Self::with_random(options, system_random)
+        Self::with_random(options, random::system)
     }
 
     /// An engine whose guests get their random bytes from `random`, so that runs can be repeated.
@@ -281,13 +282,6 @@ fn settings() -> wasmtime::Config {
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20));
     config
-}
-
-fn system_random(bytes: &mut [u8]) {
-    // The kernel's generator cannot fail once the system is up; zeros would only be predictable.
-    if getrandom::fill(bytes).is_err() {
-        bytes.fill(0);
-    }
 }
 
 /// Recognises the commonest mistakes before the compiler does, in words that help.

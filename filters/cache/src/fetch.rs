@@ -109,9 +109,7 @@ impl Inner {
         let stale = fetch.stale.take();
         match stale {
             Some(old) if status == 304 && old.has_validator() && !freshness::is_same(&old, &headers) => {
-                let line = format!("{name}; fwd={}; fwd-status=304", fetch.forward);
-                log::debug!("a confirmation names another version than the kept one");
-                return Ok((fetch.asked.answer(*old, now, &line).into(), false));
+                return Ok((self.other_version(fetch, *old, now), false));
             }
             Some(old) if status == 304 && old.has_validator() => {
                 CONFIRMED.increment();
@@ -161,6 +159,20 @@ impl Inner {
         }
         let kept = self.keep(fetch, &entry);
         Ok((Flow::Continue, kept && is_fresh(&entry, now)))
+    }
+
+    /// The answer where the upstream confirms another version than it was asked about. The kept one is asked about no more,
+    /// or it would never be another.
+    fn other_version(&self, fetch: &mut Fetch, old: Entry, now: u64) -> Flow {
+        log::debug!("a confirmation names another version than the kept one");
+        self.forget(&fetch.key);
+        let line = format!("{}; fwd={}; fwd-status=304", self.config.name, fetch.forward);
+        // RFC 9111, 5.2.2.2: not to be given without a confirmation.
+        if old.strict || old.no_cache || fetch.control.no_cache {
+            let reply = Reply::text(504, "the response cannot be confirmed");
+            return reply.header("cache-status", line).details("cache_unconfirmed").into();
+        }
+        fetch.asked.answer(old, now, &line).into()
     }
 
     /// What the answer to HEAD says of the kept answer to GET: the same version lives on, another one takes its place at

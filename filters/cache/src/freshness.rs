@@ -198,8 +198,15 @@ const DROPPED: [&str; 9] = [
 ];
 
 /// What belongs to the kept body and not to its confirmation: if that had others, they would not fit.
-const OF_THE_BODY: [&str; 5] =
-    ["content-digest", "content-encoding", "content-length", "content-md5", "content-range"];
+const OF_THE_BODY: [&str; 7] = [
+    "content-digest",
+    "content-encoding",
+    "content-length",
+    "content-md5",
+    "content-range",
+    "digest",
+    "repr-digest",
+];
 
 /// Statuses that this cache understands as a whole answer.
 const STATUS: [u16; 15] = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 421, 451, 501];

@@ -66,6 +66,8 @@ impl Inner {
         let stale = fetch.stale.take();
         if let Some(old) = stale.filter(|old| status == 304 && old.has_validator()) {
             if !freshness::is_same(&old, &headers) {
+                // Asked about again it would never be another.
+                self.forget(&fetch.key);
                 return false;
             }
             CONFIRMED.increment();

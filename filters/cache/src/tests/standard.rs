@@ -70,10 +70,14 @@ fn a_confirmation_brings_headers_but_not_those_of_the_bytes() {
         .header(policy, "default-src 'none'")
         .header("content-language", "en")
         .header("content-encoding", "br")
+        .header("digest", "sha-256=other")
+        .header("repr-digest", "sha-256=:other:")
         .header("content-length", "3");
     gateway.send(get("/a").answered(unchanged));
     let answer = gateway.send(get("/a"));
     assert!(hit(&answer));
+    // A tag that is weak is of other bytes too (RFC 9530, 3).
+    assert_eq!((answer.header("digest"), answer.header("repr-digest")), (None, None));
     assert_eq!(
         (answer.header(policy), answer.header("content-language"), answer.header("content-encoding")),
         (Some("default-src 'none'"), Some("en"), Some("gzip"))
@@ -102,6 +106,34 @@ fn a_confirmation_of_another_version_changes_nothing() {
         assert_eq!(answer.header(name), Some(if is_same { other } else { known }), "{case}");
         assert_eq!(answer.header("x-new"), is_same.then_some("1"), "{case}");
         assert_eq!(hit(&gateway.send(get("/a"))), is_same, "{case}");
+    }
+}
+
+/// 5.2.2.2: such a response is never given unconfirmed. What is no more at the upstream is not asked about again.
+#[test]
+fn what_must_be_confirmed_is_not_given_where_another_version_is() {
+    for (control, request, status) in [
+        ("max-age=10", "", 200),
+        ("max-age=10, must-revalidate", "", 504),
+        ("max-age=10, proxy-revalidate", "", 504),
+        ("s-maxage=10", "", 504),
+        ("no-cache", "", 504),
+        ("max-age=10", "no-cache", 504),
+    ] {
+        let gateway = gateway(START);
+        gateway.send(get("/a").answered(reply(control)));
+        seconds(&gateway, 11);
+        let other = Reply::new(304).header("etag", "\"v2\"");
+        let asked = get("/a").header("cache-control", request);
+        let answer = gateway.send(asked.answered(other));
+        let case = format!("{control}; {request}");
+        seconds(&gateway, 1);
+        assert_eq!(answer.status(), status, "{case}");
+        assert_eq!(answer.details(), if status == 504 { "cache_unconfirmed" } else { "cache_hit" }, "{case}");
+        let next = gateway.send(get("/a").answered(reply("max-age=60")));
+        let sent = next.upstream().expect("the upstream is asked");
+        assert_eq!(sent.header("if-none-match"), None, "{case}");
+        assert!(hit(&gateway.send(get("/a"))), "{case}");
     }
 }
 

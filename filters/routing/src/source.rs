@@ -95,7 +95,8 @@ impl Paths for WholePath {
     }
 
     fn fits(&self, path: &[u8]) -> bool {
-        std::str::from_utf8(path).is_ok_and(|path| self.regex.is_match(path))
+        // Bytes that are no text stand for some character: no rule is got past by them.
+        self.regex.is_match(&String::from_utf8_lossy(path))
     }
 
     fn interest(&self) -> Option<Interest<'_>> {
@@ -105,7 +106,16 @@ impl Paths for WholePath {
 
 #[cfg(test)]
 mod tests {
-    use super::beginning;
+    use super::{Paths, WholePath, beginning, config};
+
+    #[test]
+    fn paths_that_are_no_text_are_of_rules_as_others_are() {
+        let fits = |pattern: &str, path: &[u8]| {
+            WholePath::build(&config::Pattern(pattern.to_owned()), "").expect("a pattern").fits(path)
+        };
+        assert!(fits("/admin/.*", b"/admin/\xff") && fits(".*", b"/\xc3"));
+        assert!(!fits("/admin/[a-z]*", b"/admin/\xff"));
+    }
 
     #[test]
     fn beginnings_are_what_is_plain() {

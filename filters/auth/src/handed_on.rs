@@ -123,24 +123,30 @@ fn named(form: SubjectForm, ways: &[&Way]) -> Result<Option<SubjectWord>, String
              the same sender everywhere"
             .to_owned()),
         SubjectForm::Word(SubjectWord::Qualified) => {
-            let mut earlier = Vec::with_capacity(sources.len());
-            for source in sources {
-                told_apart(&source, &earlier)?;
-                earlier.push(source);
-            }
+            all_apart(ways, "write `bare` where a name means the same sender in both")?;
             Ok(Some(SubjectWord::Qualified))
         }
     }
 }
 
+/// Whether no two senders can have the same qualified name; else why not, and what else there is.
+pub(crate) fn all_apart(ways: &[&Way], otherwise: &str) -> Result<(), String> {
+    let mut earlier = Vec::new();
+    for source in ways.iter().flat_map(|way| way.sources()) {
+        told_apart(&source, &earlier, otherwise)?;
+        earlier.push(source);
+    }
+    Ok(())
+}
+
 /// Whether the qualified names of a source cannot be those of another one.
-fn told_apart(source: &Source<'_>, earlier: &[Source<'_>]) -> Result<(), String> {
+fn told_apart(source: &Source<'_>, earlier: &[Source<'_>], otherwise: &str) -> Result<(), String> {
     let Source { kind, issuer, claim } = *source;
     let Some(issuer) = issuer else {
         return match earlier.iter().any(|earlier| earlier.kind == kind) {
             true => Err(format!(
                 "two of the ways are `{kind}`, and nothing tells their names apart; make one of them, or \
-                 write `bare` where a name means the same sender in both"
+                 {otherwise}"
             )),
             false => Ok(()),
         };
@@ -156,7 +162,7 @@ fn told_apart(source: &Source<'_>, earlier: &[Source<'_>]) -> Result<(), String>
                 (issuer.escape_debug(), other.claim.escape_debug(), claim.escape_debug());
             Err(format!(
                 "names of the issuer \"{issuer}\" are \"{one}\" in one of the ways and \"{two}\" in another, and nothing \
-                 tells them apart; take the same `subject` in both, or write `bare` where they mean the same sender"
+                 tells them apart; take the same `subject` in both, or {otherwise}"
             ))
         }
         None => Ok(()),

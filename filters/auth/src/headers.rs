@@ -16,6 +16,9 @@ use crate::identity::{Identity, written};
 pub(crate) struct HeadersDocument {
     /// Gets the sender's name: the consumer of a key, the user, `sub` of a token, a SPIFFE id.
     pub(crate) subject: Option<String>,
+    /// Gets the sender's name with the way and, of tokens and logins, the issuer before it, as
+    /// `jwt|https://issuer.example|ann` and `key|ann`: no two senders have the same one.
+    pub(crate) sender: Option<String>,
     /// Gets the way that knows the sender, as `jwt`.
     pub(crate) way: Option<String>,
     /// Gets the sender's groups, joined by commas.
@@ -31,6 +34,7 @@ pub(crate) struct HeadersDocument {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     subject: Option<String>,
+    sender: Option<String>,
     way: Option<String>,
     groups: Option<String>,
     scopes: Option<String>,
@@ -55,6 +59,7 @@ impl Outgoing {
             Ok(Some(name))
         };
         let subject = take("subject", document.subject.as_deref())?;
+        let sender = take("sender", document.sender.as_deref())?;
         let way = take("way", document.way.as_deref())?;
         let groups = take("groups", document.groups.as_deref())?;
         let scopes = take("scopes", document.scopes.as_deref())?;
@@ -62,7 +67,7 @@ impl Outgoing {
         for (header, claim) in document.claims {
             claims.extend(take("claims", Some(&header))?.map(|header| (header, claim)));
         }
-        Ok(Outgoing { subject, way, groups, scopes, claims, owned })
+        Ok(Outgoing { subject, sender, way, groups, scopes, claims, owned })
     }
 
     /// Adds headers that ways set.
@@ -72,6 +77,11 @@ impl Outgoing {
                 self.owned.push(name.to_owned());
             }
         }
+    }
+
+    /// Whether the upstream is told a name that no two senders may have.
+    pub(crate) fn is_qualified(&self) -> bool {
+        self.sender.is_some()
     }
 
     /// Their names.
@@ -92,6 +102,10 @@ impl Outgoing {
         let Some(first) = identities.first() else { return };
         if let Some(name) = self.subject.as_deref().filter(|_| is_writable(&first.subject)) {
             request.headers().set(name, &first.subject);
+        }
+        // Who has no name is not made one by those who know them.
+        if let Some(name) = self.sender.as_deref().filter(|_| is_writable(&first.subject)) {
+            request.headers().set(name, first.qualified());
         }
         if let Some(name) = &self.way {
             let kinds: Vec<&str> = identities.iter().map(|identity| identity.kind).collect();

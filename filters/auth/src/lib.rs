@@ -24,7 +24,7 @@ use std::rc::Rc;
 
 use tidegate_sdk::{Body, ConfigError, Filter, Flow, Reply, Response, Value, filter, join_all};
 
-use crate::handed_on::HandedOn;
+use crate::handed_on::{HandedOn, all_apart};
 use crate::headers::Outgoing;
 use crate::identity::Identity;
 use crate::place::Sweep;
@@ -97,9 +97,18 @@ impl Filter for Auth {
             return Err(ConfigError::at("headers", message));
         }
         // Where all ways must know the sender, the name is that of the first.
-        let naming = ways.iter().map(|(way, _)| way).take(if all { 1 } else { usize::MAX });
-        let handed_on = HandedOn::build(config.hand_on, &naming.collect::<Vec<_>>())?;
+        let every: Vec<&Way> = ways.iter().map(|(way, _)| way).collect();
+        let naming = if all { every.get(..1).unwrap_or_default() } else { &every };
+        let handed_on = HandedOn::build(config.hand_on, naming)?;
+        if outgoing.is_qualified() {
+            let apart = all_apart(naming, "leave `sender` out and take `subject`");
+            apart.map_err(|problem| ConfigError::at("headers.sender", problem))?;
+        }
         let policy = config.policy.map(Policy::build).transpose()?;
+        if let Some(rule) = policy.as_ref().and_then(Policy::qualified_rule) {
+            let apart = all_apart(&every, "take `subjects` where a name means the same sender in both");
+            apart.map_err(|problem| ConfigError::at(format!("policy.rules[{rule}]"), problem))?;
+        }
         Ok(Auth { ways, all, anonymous: config.anonymous, outgoing, handed_on, sweep, policy })
     }
 

@@ -100,6 +100,14 @@ impl Policy {
         Ok(Policy { rules, default: document.default, shadow, counter })
     }
 
+    /// The first rule that takes for granted that no two senders have the same name, counted from 0.
+    pub(crate) fn qualified_rule(&self) -> Option<usize> {
+        let is = |rule: &Rule| {
+            rule.when.is_qualified() || rule.unless.as_ref().is_some_and(Condition::is_qualified)
+        };
+        self.rules.iter().position(is)
+    }
+
     /// Whether the request may go on.
     pub(crate) fn allows(&self, request: &Request, identities: &[Rc<Identity>]) -> bool {
         let facts = Facts::new(request, identities);

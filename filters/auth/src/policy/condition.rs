@@ -19,6 +19,9 @@ use crate::pattern::{Network, Pattern};
 pub(super) struct Condition {
     /// Patterns of the sender's name.
     subjects: Option<Vec<Pattern>>,
+    /// Patterns of the sender's name with the way and, of tokens and logins, the issuer before it, as
+    /// `jwt|https://issuer.example|*` and `key|ann`. `subjects` means whoever has the name, whichever way knows them.
+    senders: Option<Vec<Pattern>>,
     /// The ways that know the sender, as `jwt`.
     ways: Option<Vec<String>>,
     /// Patterns of the sender's groups.
@@ -90,6 +93,11 @@ impl<'a> Facts<'a> {
 }
 
 impl Condition {
+    /// Whether it takes for granted that no two senders have the same name.
+    pub(super) fn is_qualified(&self) -> bool {
+        self.senders.is_some()
+    }
+
     /// Whether all of it holds.
     pub(super) fn holds(&self, facts: &Facts<'_>) -> bool {
         self.anonymous.is_none_or(|anonymous| anonymous == facts.identities.is_empty())
@@ -112,6 +120,9 @@ impl Condition {
     fn knows(&self, identities: &[Rc<Identity>]) -> bool {
         let some = |wanted: &dyn Fn(&Identity) -> bool| identities.iter().any(|identity| wanted(identity));
         self.subjects.as_ref().is_none_or(|list| some(&|identity| any(list, &identity.subject)))
+            && self.senders.as_ref().is_none_or(|list| {
+                some(&|identity| !identity.subject.is_empty() && any(list, &identity.qualified()))
+            })
             && self
                 .ways
                 .as_ref()

@@ -90,7 +90,7 @@ fn names_that_could_be_confused_are_refused() {
     by_client["jwt"]["issuers"][0]["subject"] = json!("client_id");
     let two_claims = "config.handOn.subject: names of the issuer \"https://issuer.example\" are \"sub\" in one of the ways \
                       and \"client_id\" in another, and nothing tells them apart; take the same `subject` in both, or \
-                      write `bare` where they mean the same sender";
+                      write `bare` where a name means the same sender in both";
     for (ways, subject, expected) in [
         (vec![one.clone(), key_of("a")], json!(true), several),
         (vec![two.clone()], json!(true), several),
@@ -169,4 +169,54 @@ fn where_credentials_were_is_told() {
     let forwards = gateway(&config(&[way], json!({})));
     let answer = forwards.send(get("/").header("authorization", "Bearer alpha"));
     assert_eq!(told(&answer, "auth.taken"), None, "it is there still");
+}
+
+#[test]
+fn headers_and_rules_tell_senders_apart_as_well() {
+    let two = tokens_of(&[ISSUER, "https://other.example"]);
+    let with = |ways: &[Value], more: Value| {
+        let mut config = json!({ "ways": ways });
+        config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        config.to_string()
+    };
+    let gateway = gateway(&with(
+        &[two, key_of("alice")],
+        json!({
+            "headers": { "subject": "x-name", "sender": "x-sender" },
+            "policy": { "rules": [
+                { "name": "issuer", "action": "allow", "when": { "senders": [format!("jwt|{ISSUER}|*")] } },
+                { "name": "key", "action": "allow", "when": { "senders": ["key|alice"], "methods": ["PUT"] } },
+            ] },
+        }),
+    ));
+    let key = |method| Request::new(method, "/").header("x-api-key", "alpha").header("x-sender", "jwt|root");
+    for (request, sender) in [
+        (with_token(), Some("jwt|https://issuer.example|alice")),
+        (key("PUT"), Some("key|alice")),
+        // Another way's alice.
+        (key("GET"), None),
+    ] {
+        let answer = gateway.send(request);
+        let sent = answer.upstream();
+        assert_eq!(answer.status(), if sender.is_some() { 200 } else { 403 });
+        assert_eq!(sent.and_then(|sent| sent.header("x-sender")), sender);
+        assert_eq!(sent.and_then(|sent| sent.header("x-name")), sender.map(|_| "alice"));
+    }
+    let keys = [key_of("a"), key_of("a")];
+    for (more, expected) in [
+        (
+            json!({ "headers": { "sender": "x-sender" } }),
+            "config.headers.sender: two of the ways are `key`, and nothing tells their names apart; make one of them, or \
+             leave `sender` out and take `subject`",
+        ),
+        (
+            json!({ "policy": { "rules": [
+                { "name": "a", "action": "allow" },
+                { "name": "b", "action": "deny", "unless": { "senders": ["key|a"] } } ] } }),
+            "config.policy.rules[1]: two of the ways are `key`, and nothing tells their names apart; make one of them, or \
+             take `subjects` where a name means the same sender in both",
+        ),
+    ] {
+        assert_eq!(problem(&with(&keys, more)), expected);
+    }
 }

@@ -84,18 +84,18 @@ impl Condition {
 
     /// Whether method and path fit; notes what groups have matched.
     pub fn fits_target(&self, facts: &Facts<'_>) -> bool {
-        facts.matched(None);
         if !self.methods.is_empty() && !self.methods.iter().any(|method| method == facts.method()) {
             return false;
         }
+        let Some(paths) = &self.path else { return true };
         let path = facts.path();
-        match &self.path {
-            None => true,
-            Some(Paths::Exact(exact)) => exact == path,
-            Some(Paths::Prefix(prefix)) => path
+        match paths {
+            Paths::Exact(exact) => exact == path,
+            Paths::Prefix(prefix) => path
                 .strip_prefix(prefix.as_str())
                 .is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/')),
-            Some(Paths::Regex(regex)) => {
+            // Only a rule with such a pattern has templates that name its groups.
+            Paths::Regex(regex) => {
                 let captures = regex.captures(path);
                 let fits = captures.is_some();
                 facts.matched(captures);

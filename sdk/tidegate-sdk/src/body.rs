@@ -3,11 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tidegate_abi::{MapKind, Status, StreamKind};
 
-use crate::exchange::SideRef;
+use crate::exchange::{Exchange, SideRef, Which};
 use crate::headers::Headers;
 use crate::side::{Side, Stage, Want};
 use crate::{Error, Outcome, host};
@@ -57,12 +58,14 @@ const APPEND: &str = "tidegate_append";
 const BREAK_OFF: &str = "tidegate_break_off";
 
 impl Body {
-    pub(crate) fn new(side: SideRef) -> Self {
-        let (trailers, head) = match side.get().names.trailers {
-            MapKind::ResponseTrailers => (MapKind::ResponseTrailers, MapKind::ResponseHeaders),
-            _ => (MapKind::RequestTrailers, MapKind::RequestHeaders),
+    /// Made for each handler, so it asks the exchange for nothing.
+    #[inline]
+    pub(crate) fn new<S: 'static>(exchange: Rc<Exchange<S>>, which: Which) -> Self {
+        let (trailers, head) = match which {
+            Which::Request => (MapKind::RequestTrailers, MapKind::RequestHeaders),
+            Which::Response => (MapKind::ResponseTrailers, MapKind::ResponseHeaders),
         };
-        Body { side, trailers: Headers::new(trailers), head }
+        Body { side: SideRef::new(exchange, which), trailers: Headers::new(trailers), head }
     }
 
     /// All of it, once all of it is there. Head and body are held until the handler goes on; where the host cannot hold a

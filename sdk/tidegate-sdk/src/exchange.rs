@@ -79,6 +79,7 @@ pub(crate) struct SideRef {
 }
 
 impl SideRef {
+    #[inline]
     pub(crate) fn new<S: 'static>(exchange: Rc<Exchange<S>>, which: Which) -> Self {
         SideRef { exchange, which }
     }

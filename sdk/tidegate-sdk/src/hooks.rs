@@ -51,6 +51,7 @@ thread_local! {
 }
 
 /// Tells a part, if it was ever used.
+#[inline]
 pub(crate) fn tell(hook: &'static std::thread::LocalKey<Hook>, event: Event) {
     if let Some(listen) = hook.get() {
         listen(event);

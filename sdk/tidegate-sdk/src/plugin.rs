@@ -133,9 +133,12 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
     SPAWNED.with(|spawned| spawned.borrow_mut().push((host::current(), Box::pin(task))));
 }
 
+/// Whether a task was handed over since they were taken.
+#[inline]
+pub(crate) fn has_spawned() -> bool {
+    SPAWNED.with(|spawned| !spawned.borrow().is_empty())
+}
+
 pub(crate) fn take_spawned() -> Vec<(u32, Background)> {
-    SPAWNED.with(|spawned| {
-        let mut spawned = spawned.borrow_mut();
-        if spawned.is_empty() { Vec::new() } else { std::mem::take(&mut *spawned) }
-    })
+    SPAWNED.take()
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
-use tidegate_abi::{BufferKind, MapKind, StreamKind};
+use tidegate_abi::{BufferKind, StreamKind};
 
 use crate::host;
 
@@ -33,29 +33,12 @@ pub(crate) enum Stage {
 pub(crate) struct Names {
     pub(crate) buffer: BufferKind,
     pub(crate) stream: StreamKind,
-    pub(crate) trailers: MapKind,
 }
 
-pub(crate) const REQUEST: Names = Names {
-    buffer: BufferKind::RequestBody,
-    stream: StreamKind::Request,
-    trailers: MapKind::RequestTrailers,
-};
-pub(crate) const RESPONSE: Names = Names {
-    buffer: BufferKind::ResponseBody,
-    stream: StreamKind::Response,
-    trailers: MapKind::ResponseTrailers,
-};
-pub(crate) const CLIENT: Names = Names {
-    buffer: BufferKind::DownstreamData,
-    stream: StreamKind::Downstream,
-    trailers: MapKind::RequestTrailers,
-};
-pub(crate) const SERVER: Names = Names {
-    buffer: BufferKind::UpstreamData,
-    stream: StreamKind::Upstream,
-    trailers: MapKind::ResponseTrailers,
-};
+pub(crate) const REQUEST: Names = Names { buffer: BufferKind::RequestBody, stream: StreamKind::Request };
+pub(crate) const RESPONSE: Names = Names { buffer: BufferKind::ResponseBody, stream: StreamKind::Response };
+pub(crate) const CLIENT: Names = Names { buffer: BufferKind::DownstreamData, stream: StreamKind::Downstream };
+pub(crate) const SERVER: Names = Names { buffer: BufferKind::UpstreamData, stream: StreamKind::Upstream };
 
 /// One direction of one exchange.
 pub(crate) struct Side {

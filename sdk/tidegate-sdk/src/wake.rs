@@ -26,12 +26,15 @@ pub(crate) fn waker(task: u32) -> Waker {
     unsafe { Waker::from_raw(raw(task)) }
 }
 
+/// Whether a task was woken since they were taken.
+#[inline]
+pub(crate) fn has_woken() -> bool {
+    WOKEN.with(|woken| !woken.borrow().is_empty())
+}
+
 /// The tasks that were woken, oldest first; empties the list.
 pub(crate) fn take_woken() -> Vec<u32> {
-    WOKEN.with(|woken| {
-        let mut woken = woken.borrow_mut();
-        if woken.is_empty() { Vec::new() } else { std::mem::take(&mut *woken) }
-    })
+    WOKEN.take()
 }
 
 fn raw(task: u32) -> RawWaker {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use tidegate_abi::Action;
 
 use super::{Module, tasks::KEPT};
-use crate::exchange::{Exchange, SideRef, Which};
+use crate::exchange::{Exchange, Which};
 use crate::flow::IntoFlow;
 use crate::request::HasHeaders;
 use crate::side::{self, Stage, Want};
@@ -99,7 +99,9 @@ impl<F: Filter> Module<F> {
     fn on_head(&self, id: u32, which: Which, end: bool) -> u32 {
         host::called_about(id);
         let Some(filter) = self.filter_of(id) else { return self.refuse(id) };
-        let exchange = self.exchange(id);
+        let known = self.exchanges.borrow().get(id).cloned();
+        let is_new = known.is_none();
+        let exchange = known.unwrap_or_else(|| self.fresh(id));
         // Some hosts pass a filter's own answer through that filter.
         if exchange.link.over.get() {
             return GO;
@@ -108,10 +110,10 @@ impl<F: Filter> Module<F> {
         self.asked.set(Some((id, which)));
         self.begin_handler(&exchange, which, filter);
         let answer = self.answer(&exchange, which);
-        if answer != GO || exchange.link.side(which).task.get() != 0 || keeps_state::<F>() {
-            self.keep(&exchange);
-        } else {
+        if answer == GO && exchange.link.side(which).task.get() == 0 && !keeps_state::<F>() {
             self.recycle(exchange);
+        } else if is_new {
+            self.keep(&exchange);
         }
         answer
     }
@@ -188,9 +190,13 @@ impl<F: Filter> Module<F> {
     /// What is kept of a stream, or a new one.
     #[inline]
     fn exchange(&self, id: u32) -> Rc<Exchange<F::State>> {
-        if let Some(known) = self.exchanges.borrow().get(id) {
-            return known.clone();
-        }
+        let known = self.exchanges.borrow().get(id).cloned();
+        known.unwrap_or_else(|| self.fresh(id))
+    }
+
+    /// A new one, in a place that is not in use if there is one.
+    #[inline]
+    fn fresh(&self, id: u32) -> Rc<Exchange<F::State>> {
         let of_bytes = self.of_bytes.get();
         let fresh = || if of_bytes { Exchange::of_bytes(id) } else { Exchange::of_http(id) };
         let Some(mut spare) = self.spare.borrow_mut().pop() else { return Rc::new(fresh()) };
@@ -227,7 +233,7 @@ impl<F: Filter> Module<F> {
         // A filter has handlers for either HTTP or connections or both; which one a stream needs is known by its names.
         match which {
             Which::Request => place(|filter: Rc<F>, exchange: Rc<Exchange<F::State>>| async move {
-                let mut body = Body::new(SideRef::new(exchange.clone(), Which::Request));
+                let mut body = Body::new(exchange.clone(), Which::Request);
                 if has::<F>(Callbacks::CONNECTION) && exchange.link.request.is_of_bytes() {
                     let mut connection = Connection::new(exchange);
                     let flow = filter.on_connection(&mut connection, &mut body).await.into_flow();
@@ -238,7 +244,7 @@ impl<F: Filter> Module<F> {
                 conclude(&*filter, &request, flow)
             }),
             Which::Response => place(|filter: Rc<F>, exchange: Rc<Exchange<F::State>>| async move {
-                let mut body = Body::new(SideRef::new(exchange.clone(), Which::Response));
+                let mut body = Body::new(exchange.clone(), Which::Response);
                 if has::<F>(Callbacks::SERVER) && exchange.link.response.is_of_bytes() {
                     let mut connection = Connection::new(exchange);
                     let flow = filter.on_server(&mut connection, &mut body).await.into_flow();

@@ -85,7 +85,15 @@ impl<F: Filter> Module<F> {
     }
 
     /// Runs all that was woken or handed over, and what follows from it, until nothing moves.
+    #[inline]
     pub(super) fn settle(&self) {
+        if wake::has_woken() || plugin::has_spawned() {
+            self.run_all();
+        }
+        hooks::tell(&hooks::TIME, Event::Settle);
+    }
+
+    fn run_all(&self) {
         loop {
             let (woken, spawned) = (wake::take_woken(), plugin::take_spawned());
             if woken.is_empty() && spawned.is_empty() {
@@ -101,7 +109,6 @@ impl<F: Filter> Module<F> {
                 }
             }
         }
-        hooks::tell(&hooks::TIME, Event::Settle);
     }
 
     fn run(&self, task: u32) {

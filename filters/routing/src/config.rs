@@ -41,7 +41,8 @@ pub struct Config {
 pub struct Redirect {
     /// A regular expression that must fit the whole path, without its query.
     pub path: String,
-    /// Where to: a path, or a URL of `http` or `https`. `$1` and `${name}` stand for what groups have captured.
+    /// Where to: a path, or a URL of `http` or `https`. `$1` and `${name}` stand for what groups have captured; Tidegate
+    /// reads `${…}` itself, so write `$${name}` there.
     pub to: String,
     /// 301, 302, 303, 307 or 308.
     #[serde(default = "permanent")]
@@ -58,7 +59,8 @@ pub struct Redirect {
 pub struct Rewrite {
     /// A regular expression that must fit the whole path, without its query.
     pub path: String,
-    /// The new path. `$1` and `${name}` stand for what groups have captured.
+    /// The new path. `$1` and `${name}` stand for what groups have captured; Tidegate reads `${…}` itself, so write
+    /// `$${name}` there.
     pub to: String,
     /// Whether the query stays.
     #[serde(default = "yes")]

@@ -29,6 +29,7 @@ use crate::snapshot::logs::Outlets;
 use crate::snapshot::tls::ByName;
 use crate::snapshot::{Listener, Rule, Snapshot};
 use crate::telemetry::access_log::batch::Gathering;
+use crate::telemetry::access_log::noted::Spare;
 use crate::time::{Clock, Deadlines};
 use crate::upstream::balance::Random;
 use crate::upstream::pool::Pool;
@@ -55,6 +56,8 @@ pub(crate) struct Local {
     pub(crate) taps: Taps,
     /// Lines of access logs that wait for others.
     pub(crate) gathering: Rc<Gathering>,
+    /// Room for what they say of heads.
+    pub(crate) spare: Spare,
     /// Memory is used up: what is new is refused.
     pub(crate) full: Cell<bool>,
 }

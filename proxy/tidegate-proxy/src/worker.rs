@@ -19,6 +19,7 @@ use crate::local::{Local, Site, View};
 use crate::shared::{Generation, Shard};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::batch::Gathering;
+use crate::telemetry::access_log::noted::Spare;
 use crate::time::{Clock, Deadlines};
 use crate::upstream::balance::Random;
 use crate::upstream::pool;
@@ -127,6 +128,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) -> Rc<Gathering>
         leaving: Rc::default(),
         taps: Taps::default(),
         gathering: Rc::default(),
+        spare: Spare::default(),
         full: Cell::new(false),
     });
     let view = Rc::new(RefCell::new(None));

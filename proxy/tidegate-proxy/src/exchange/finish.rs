@@ -7,8 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use smallvec::SmallVec;
 use tidegate_config::plan::{PluginIndex, UpstreamIndex};
 use tidegate_wasm::{Facts, UpstreamConnection};
@@ -34,6 +33,7 @@ use crate::http::reply::Reply;
 use crate::local::{Client, View};
 use crate::snapshot::Rule;
 use crate::snapshot::logs::MILLION;
+use crate::telemetry::access_log::noted::Noted;
 use crate::time::Deadline;
 use crate::upstream::balance::Why;
 use crate::upstream::member::Member;
@@ -57,7 +57,7 @@ pub(crate) struct Record {
     pub(crate) head_only: bool,
     pub(crate) version: http::Version,
     /// Kept for access logs only.
-    pub(crate) target: Option<Target>,
+    pub(crate) target: Option<Box<Noted>>,
     /// Bits of the access logs that it is for, once that was drawn, and that of taps.
     pub(crate) logs: u32,
     drawn: bool,
@@ -128,26 +128,6 @@ pub(crate) struct Record {
     /// What they were told last of how it goes.
     pub(crate) told: Option<Told>,
     pub(crate) connection: Option<Rc<UpstreamConnection>>,
-}
-
-/// What access logs say of a request's head, and of its answer's.
-pub(crate) struct Target {
-    pub(crate) method: Method,
-    pub(crate) path: Option<PathAndQuery>,
-    pub(crate) host: Option<HeaderValue>,
-    pub(crate) request_id: RequestId,
-    pub(crate) agent: Option<HeaderValue>,
-    /// Other fields, by the place of their names in the snapshot's logs; the same of the answer.
-    pub(crate) headers: Vec<Option<HeaderValue>>,
-    pub(crate) answered: Vec<Option<HeaderValue>>,
-}
-
-/// The request's number.
-pub(crate) enum RequestId {
-    /// In its head, if it is there.
-    Given(Option<HeaderValue>),
-    /// Not in its head yet.
-    Made([u8; 32]),
 }
 
 /// The idle time before a rule is known.
@@ -238,7 +218,7 @@ impl Record {
     /// The gateway's own fields are kept beside the head.
     pub(crate) fn note_added(&mut self, added: Added) {
         if let Some(target) = self.target.as_mut().filter(|_| self.view.snapshot.logs.wants.request_id) {
-            target.request_id = RequestId::Made(*added.request_id());
+            target.made = Some(*added.request_id());
         }
         self.added = Some(added);
     }
@@ -267,18 +247,17 @@ impl Record {
         }
         // The request's number is told to plugins as well.
         if self.logs != 0 || !logs.plugins.is_empty() {
-            let field = |name: &HeaderName| head.headers.get(name).cloned();
             let wants = logs.wants;
-            let wanted = |wanted: bool, name: HeaderName| if wanted { field(&name) } else { None };
-            self.target = Some(Target {
-                method: head.method.clone(),
-                path: head.uri.path_and_query().filter(|_| wants.path).cloned(),
-                host: headers::host(&head.headers).filter(|_| wants.host).cloned(),
-                request_id: RequestId::Given(wanted(wants.request_id && identified, headers::REQUEST_ID)),
-                agent: wanted(wants.agent, header::USER_AGENT),
-                headers: logs.request_headers.iter().map(field).collect(),
-                answered: Vec::new(),
-            });
+            let target = self.target.get_or_insert_with(|| self.client.local.spare.take());
+            target.clear();
+            target.method.clone_from(&head.method);
+            let path = head.uri.path_and_query().filter(|_| wants.path).map_or("/", |path| path.as_str());
+            target.note(Some(path.as_bytes()));
+            let field = |name: &HeaderName| head.headers.get(name).map(HeaderValue::as_bytes);
+            target.note(headers::host(&head.headers).filter(|_| wants.host).map(HeaderValue::as_bytes));
+            target.note(if wants.request_id && identified { field(&headers::REQUEST_ID) } else { None });
+            target.note(if wants.agent { headers::agent(&head.headers) } else { None });
+            logs.request_headers.iter().for_each(|name| target.note(field(name)));
         }
     }
 
@@ -294,7 +273,7 @@ impl Record {
     fn note_answer_for_logs(&mut self, headers: &HeaderMap) {
         let names = &self.view.snapshot.logs.response_headers;
         if let Some(target) = self.target.as_mut().filter(|_| !names.is_empty()) {
-            target.answered = names.iter().map(|name| headers.get(name).cloned()).collect();
+            target.note_answer(headers, names);
         }
     }
 
@@ -415,6 +394,9 @@ impl Drop for Record {
         if self.logs != 0 {
             log_line::write(self, took);
             self.end_tap(took);
+            if let Some(target) = self.target.take() {
+                self.client.local.spare.give_back(target);
+            }
         }
         if self.trace.is_some() {
             self.end_trace(took);

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
 use tidegate_config::plan::{KnownField, PluginIndex};
 
-use crate::exchange::finish::{Record, RequestId};
+use crate::exchange::finish::Record;
 use crate::exchange::retry::Tries;
 use crate::http::certificate;
 use crate::http::fail::Reason;
 use crate::local::Session;
-use crate::snapshot::logs::{Field, Log, Over, TAKEN_OUT};
+use crate::snapshot::logs::{Field, Log, Logs, Over, TAKEN_OUT, Tells};
 use crate::telemetry::access_log::kept::Keys;
 use crate::telemetry::access_log::line::{Said, Value};
+use crate::telemetry::access_log::noted::Noted;
 
 /// Hands the lines of an exchange that has ended to its logs.
 pub(crate) fn write(record: &Record, took: Duration) {
-    let logs = &record.view.snapshot.logs;
+    let (local, logs) = (&record.client.local, &record.view.snapshot.logs);
     let status = record.status.map_or(0, |status| status.as_u16());
     let over = Over {
         failed: record.reason.is_some() || status >= 500,
@@ -23,27 +25,56 @@ pub(crate) fn write(record: &Record, took: Duration) {
         route: record.rule.and_then(|rule| record.view.rule(rule)).map(|rule| &*rule.route),
         took,
     };
-    let to = (&record.view.outlets, &*record.client.local.gathering);
-    let dropped = logs.write((record.logs, &over), to, &keys(record), |log, field, value| match field {
-        Field::Known(field) => known(record, took, log, field, value),
-        Field::RequestHeader(place) => {
-            let names = &logs.request_headers;
-            let values = record.target.as_ref().map(|target| &target.headers);
-            header(log, names.get(place), values.and_then(|values| values.get(place)?.as_ref()), value);
-        }
-        Field::ResponseHeader(place) => {
-            let names = &logs.response_headers;
-            let values = record.target.as_ref().map(|target| &target.answered);
-            header(log, names.get(place), values.and_then(|values| values.get(place)?.as_ref()), value);
-        }
-    });
+    // The time was read when the exchange ended, which is now.
+    let wall = local.deadlines.guest().wall;
+    let to = (&record.view.outlets, &*local.gathering);
+    let dropped = logs.write((record.logs, &over), to, &keys(record, wall), &Told { record, took, wall });
     if dropped > 0 {
-        record.client.local.shard.log_dropped.add(dropped);
+        local.shard.log_dropped.add(dropped);
+    }
+}
+
+/// What an exchange that has ended tells.
+struct Told<'a> {
+    record: &'a Record,
+    took: Duration,
+    /// Its end.
+    wall: Duration,
+}
+
+impl Tells for Told<'_> {
+    #[inline]
+    fn said<'a>(&'a self, log: &Log, field: Field) -> Said<'a> {
+        match field {
+            Field::Known(field) => known(self, log, field),
+            Field::RequestHeader(place) => {
+                let names = &logs(self.record).request_headers;
+                header(log, names.get(place), |target| target.value(Noted::HEADERS + place), self.record)
+            }
+            Field::ResponseHeader(place) => {
+                let names = &logs(self.record).response_headers;
+                header(log, names.get(place), |target| target.answered(place), self.record)
+            }
+        }
+    }
+
+    fn put(&self, log: &Log, field: Field, value: &mut Value<'_>) {
+        match (field, self.said(log, field)) {
+            (Field::Known(KnownField::Path), Said::Other) => {
+                let path = self.record.target.as_ref().and_then(|target| target.value(Noted::PATH));
+                log.path_without_secrets(path.unwrap_or(b"/"), value);
+            }
+            (Field::Known(KnownField::Time), _) => value.time(self.wall),
+            (Field::Known(field), Said::Other) => seldom(self.record, field, value),
+            // Of which there may be several, where others than people read it.
+            (Field::RequestHeader(_) | Field::ResponseHeader(_), Said::Text(text)) => value.header(text),
+            (_, said) => value.say(said),
+        }
     }
 }
 
 /// By what parts of the line are the same as in others.
-fn keys(record: &Record) -> Keys {
+fn keys(record: &Record, wall: Duration) -> Keys {
     let number = |index: Option<usize>| index.map_or(0, |index| index as u64 + 1);
     let version = match record.version {
         http::Version::HTTP_10 => 0,
@@ -53,6 +84,7 @@ fn keys(record: &Record) -> Keys {
     let tried = record.upstream.as_ref();
     let upstream = number(tried.map(|(upstream, _)| *upstream)) << 16 | record.picked.number();
     Keys {
+        moment: Some(wall),
         // Behind a proxy each request has a client of its own.
         connection: record.behind.is_none().then(|| [record.client.id, record.listener as u64, version]),
         plain: is_plain(record),
@@ -74,47 +106,60 @@ fn is_plain(record: &Record) -> bool {
         && record.details.is_empty()
 }
 
-fn header(
+fn logs(record: &Record) -> &Logs {
+    &record.view.snapshot.logs
+}
+
+fn header<'a>(
     log: &Log,
-    name: Option<&http::HeaderName>,
-    found: Option<&http::HeaderValue>,
-    value: &mut Value<'_>,
-) {
-    if let (Some(name), Some(found)) = (name, found) {
-        value.header(if log.hides(name) { TAKEN_OUT.as_bytes() } else { found.as_bytes() });
+    name: Option<&HeaderName>,
+    value: impl FnOnce(&'a Noted) -> Option<&'a [u8]>,
+    record: &'a Record,
+) -> Said<'a> {
+    match (name, record.target.as_deref().and_then(value)) {
+        (Some(name), Some(_)) if log.hides(name) => Said::Text(TAKEN_OUT.as_bytes()),
+        (Some(_), Some(value)) => Said::Text(value),
+        _ => Said::Nothing,
     }
 }
 
-fn known(record: &Record, took: Duration, log: &Log, field: KnownField, value: &mut Value<'_>) {
-    // The time was read when the exchange ended, which is now.
-    let wall = || record.client.local.deadlines.guest().wall;
-    let said = match field {
-        KnownField::TimeMs => Said::Moment(wall()),
+/// What most lines say.
+#[inline]
+fn known<'a>(told: &Told<'a>, log: &Log, field: KnownField) -> Said<'a> {
+    let record = told.record;
+    let time = |time: Option<Duration>| time.map_or(Said::Nothing, Said::Micros);
+    let text = |text: Option<&'a [u8]>| text.map_or(Said::Nothing, Said::Text);
+    match field {
+        KnownField::TimeMs => Said::Moment(told.wall),
         KnownField::Status => Said::Number(record.status.map_or(0, |status| u64::from(status.as_u16()))),
         KnownField::Attempts => Said::Number(u64::from(record.attempts)),
         KnownField::BytesReceived => {
             Said::Number(record.progress.as_ref().map_or(0, |progress| progress.bytes.get()))
         }
         KnownField::BytesSent => Said::Number(record.sent),
-        KnownField::DurationUs => Said::Micros(took),
-        KnownField::WaitUs | KnownField::UpstreamUs | KnownField::HeadUs => {
-            let time = match field {
-                KnownField::WaitUs => record.waited,
-                KnownField::UpstreamUs => record.latency,
-                _ => record.answered_at.map(|at| at.saturating_sub(record.start)),
-            };
-            let Some(time) = time else { return };
-            Said::Micros(time)
-        }
+        KnownField::DurationUs => Said::Micros(told.took),
+        KnownField::WaitUs => time(record.waited),
+        KnownField::UpstreamUs => time(record.latency),
+        KnownField::HeadUs => time(record.answered_at.map(|at| at.saturating_sub(record.start))),
         KnownField::Method
         | KnownField::Host
         | KnownField::Path
         | KnownField::RequestId
-        | KnownField::UserAgent => return of_head(record, log, field, value),
-        KnownField::Time => return value.time(wall()),
-        _ => return seldom(record, field, value),
-    };
-    value.say(said);
+        | KnownField::UserAgent => {
+            let Some(target) = record.target.as_deref() else { return Said::Nothing };
+            match field {
+                KnownField::Method => Said::Text(target.method.as_str().as_bytes()),
+                KnownField::Host => Said::Host(target.value(Noted::HOST).unwrap_or_default()),
+                KnownField::Path => log.path(target.value(Noted::PATH).unwrap_or_default()),
+                KnownField::UserAgent => text(target.value(Noted::AGENT)),
+                _ => match &target.made {
+                    Some(made) => Said::Digits(made),
+                    None => text(target.value(Noted::REQUEST_ID)),
+                },
+            }
+        }
+        _ => Said::Other,
+    }
 }
 
 /// What is the same in many lines, or in few of them at all.
@@ -170,28 +215,6 @@ fn seldom(record: &Record, field: KnownField, value: &mut Value<'_>) {
         }
         // Of connections only; the rest is told elsewhere.
         _ => {}
-    }
-}
-
-fn of_head(record: &Record, log: &Log, field: KnownField, value: &mut Value<'_>) {
-    let Some(target) = &record.target else { return };
-    let text = match field {
-        KnownField::Method => Some(target.method.as_str().as_bytes()),
-        KnownField::Host => {
-            let host = target.host.as_ref().map_or(&b""[..], |host| host.as_bytes());
-            return value.say(Said::Host(host));
-        }
-        KnownField::Path => {
-            return log.path(target.path.as_ref().map_or("/", |path| path.as_str()), value);
-        }
-        KnownField::RequestId => match &target.request_id {
-            RequestId::Given(id) => id.as_ref().map(|id| id.as_bytes()),
-            RequestId::Made(id) => Some(&id[..]),
-        },
-        _ => target.agent.as_ref().map(|agent| agent.as_bytes()),
-    };
-    if let Some(text) = text {
-        value.say(Said::Text(text));
     }
 }
 

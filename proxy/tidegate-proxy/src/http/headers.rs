@@ -32,6 +32,16 @@ pub(crate) fn host(headers: &HeaderMap) -> Option<&HeaderValue> {
     }
 }
 
+/// How a client calls itself. That is mostly among the first fields, of which a few are looked at before anything is hashed.
+#[inline]
+pub(crate) fn agent(headers: &HeaderMap) -> Option<&[u8]> {
+    let first = headers.iter().take(FIRST).find(|(name, _)| **name == header::USER_AGENT);
+    first.map(|(_, value)| value).or_else(|| headers.get(header::USER_AGENT)).map(HeaderValue::as_bytes)
+}
+
+/// As many are looked at cost no more than one that is hashed.
+const FIRST: usize = 4;
+
 /// A header change that would break messages.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum ChangesError {

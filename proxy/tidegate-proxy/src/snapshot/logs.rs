@@ -1,10 +1,10 @@
 //! Access logs as they run: compiled lines, and the writers, which are kept as long as their target is the same.
 
 mod attributes;
+mod parts;
 
 use std::rc::Rc;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderName;
@@ -14,9 +14,10 @@ use super::build::BuildError;
 use super::{Assets, collectors};
 use crate::http::added;
 use crate::telemetry::access_log::batch::{Batch, Gathering};
-use crate::telemetry::access_log::kept::{Kept, Keys, Same};
-use crate::telemetry::access_log::line::{Said, Value, json_key};
-use crate::telemetry::access_log::{Entry, Line, Lines, Writer};
+use crate::telemetry::access_log::kept::{Kept, Keys};
+use crate::telemetry::access_log::line::{Said, Value};
+use crate::telemetry::access_log::{Entry, Lines, Writer};
+use parts::{Name, Part};
 
 /// All access logs.
 #[derive(Default)]
@@ -71,28 +72,21 @@ enum Shape {
     Record(Vec<Part>),
 }
 
-/// A part of a line.
-enum Part {
-    Literal(String),
-    Field(Field, Arc<str>),
-    /// Fields that are the same for many exchanges, by their place among what is kept.
-    Kept(Same, usize, Vec<(Field, Arc<str>)>),
-}
-
-impl Part {
-    fn name_as_key(&mut self) {
-        if let Self::Field(_, name) = self {
-            *name = json_key(name).into();
-        }
-    }
-}
-
 /// What a line can say; fields of heads by their place in [`Logs`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Field {
     Known(KnownField),
     RequestHeader(usize),
     ResponseHeader(usize),
+}
+
+/// Tells what lines say of one exchange.
+pub(crate) trait Tells {
+    /// What most fields say. Said by the shortest way, which `put` is not.
+    fn said<'a>(&'a self, log: &Log, field: Field) -> Said<'a>;
+
+    /// Puts what a field says, whichever it is.
+    fn put(&self, log: &Log, field: Field, value: &mut Value<'_>);
 }
 
 /// What decides whether an exchange that is over is logged.
@@ -129,43 +123,17 @@ impl Logs {
                 LogFormat::Text(pieces) => (Shape::Text, pieces.clone()),
                 LogFormat::Record(text, fields) => (Shape::Record(logs.attributes(fields)?), text.clone()),
             };
-            let mut parts =
-                pieces.into_iter().map(|piece| logs.part(piece)).collect::<Result<Vec<_>, _>>()?;
-            if matches!(shape, Shape::Json) {
-                parts.iter_mut().for_each(Part::name_as_key);
-                parts = logs.grouped(parts);
-            }
+            let parts = pieces.into_iter().map(|piece| logs.part(piece)).collect::<Result<Vec<_>, _>>()?;
+            let parts = match &shape {
+                Shape::Json => logs.grouped(parts),
+                Shape::Text | Shape::Record(_) => logs.timed(parts),
+            };
             logs.all.push(Log { spec: spec.clone(), writer, parts, shape });
             if spec.share >= MILLION {
                 logs.always |= 1 << index;
             }
         }
         Ok(logs)
-    }
-
-    /// The same parts, of which neighbours that stay the same together are one.
-    fn grouped(&mut self, parts: Vec<Part>) -> Vec<Part> {
-        let mut grouped: Vec<Part> = Vec::with_capacity(parts.len());
-        for part in parts {
-            let (field, name) = match part {
-                Part::Field(field, name) => (field, name),
-                other => {
-                    grouped.push(other);
-                    continue;
-                }
-            };
-            match (same(field), grouped.last_mut()) {
-                (Some(same), Some(Part::Kept(before, _, fields))) if *before == same => {
-                    fields.push((field, name));
-                }
-                (Some(same), _) => {
-                    grouped.push(Part::Kept(same, self.kept, vec![(field, name)]));
-                    self.kept += 1;
-                }
-                (None, _) => grouped.push(Part::Field(field, name)),
-            }
-        }
-        grouped
     }
 
     /// What a worker needs for them; it goes on with what gathers already.
@@ -186,7 +154,7 @@ impl Logs {
             LogPiece::Field(field) => field,
         };
         self.wants.note(&field);
-        let name = field.name().into();
+        let name = Name::new(&field.name());
         let place = |headers: &mut Vec<HeaderName>, name: &str| {
             let name = HeaderName::from_str(name).map_err(BuildError::plan)?;
             let known = headers.iter().position(|known| *known == name);
@@ -229,14 +197,14 @@ impl Logs {
         (bits, over): (u32, &Over<'_>),
         (outlets, gathering): (&Outlets, &Gathering),
         keys: &Keys,
-        put: impl Fn(&Log, Field, &mut Value<'_>),
+        tells: &impl Tells,
     ) -> u64 {
         let mut dropped = 0;
         for (index, log) in self.all.iter().enumerate() {
             if bits & 1 << index == 0 || !log.wants(over) {
                 continue;
             }
-            let line = |bytes: Vec<u8>| log.line(bytes, over.failed, (&outlets.kept, keys), &put);
+            let line = |bytes: Vec<u8>| log.line(bytes, over.failed, (&outlets.kept, keys), tells);
             let taken = match outlets.batches.get(index) {
                 Some(Some(batch)) => batch.take(gathering, line),
                 _ => log.writer.write(Entry { text: line(Vec::with_capacity(LINE)), failed: over.failed }),
@@ -274,47 +242,6 @@ impl Wants {
     }
 }
 
-/// What a field stays the same for, if it does.
-fn same(field: Field) -> Option<Same> {
-    match field {
-        Field::Known(
-            KnownField::Client
-            | KnownField::Listener
-            | KnownField::Protocol
-            | KnownField::TlsVersion
-            | KnownField::TlsCipher
-            | KnownField::ServerName,
-        ) => Some(Same::Connection),
-        Field::Known(
-            KnownField::Route
-            | KnownField::Rule
-            | KnownField::Upstream
-            | KnownField::Server
-            | KnownField::Picked,
-        ) => Some(Same::Way),
-        Field::Known(
-            KnownField::TraceId
-            | KnownField::SpanId
-            | KnownField::Versions
-            | KnownField::RouteBy
-            | KnownField::UpstreamBy
-            | KnownField::EarlierAttempts
-            | KnownField::RetryStoppedBy
-            | KnownField::Interim
-            | KnownField::Hedges
-            | KnownField::HedgeWon
-            | KnownField::Filters
-            | KnownField::AnsweredBy
-            | KnownField::Details
-            | KnownField::ClosedBy
-            | KnownField::Reason
-            | KnownField::Plugin
-            | KnownField::ConnectUs,
-        ) => Some(Same::Plain),
-        _ => None,
-    }
-}
-
 /// Room for a line that does not gather with others; growing would copy it.
 const LINE: usize = 1024;
 
@@ -332,66 +259,26 @@ impl Log {
             && only.slower_than.is_none_or(|limit| over.took >= limit)
     }
 
-    /// The same bytes with a line behind them.
-    fn line(
-        &self,
-        bytes: Vec<u8>,
-        failed: bool,
-        (kept, keys): (&[Kept], &Keys),
-        put: &impl Fn(&Self, Field, &mut Value<'_>),
-    ) -> Vec<u8> {
-        let each = |line: &mut Line, fields: &[(Field, Arc<str>)]| {
-            for (field, name) in fields {
-                line.field(name, |value| put(self, *field, value));
-            }
-        };
-        let known = |line: &mut Line, same: Same, place: usize, fields: &[(Field, Arc<str>)]| {
-            let key = match same {
-                // They say nothing.
-                Same::Plain if keys.plain => return,
-                Same::Plain => None,
-                Same::Connection => keys.connection,
-                Same::Way => keys.way,
-            };
-            match (kept.get(place), key) {
-                (Some(kept), Some(key)) => line.kept(kept, key, |line| each(line, fields)),
-                _ => each(line, fields),
-            }
-        };
-        let fill = |mut line: Line, parts: &[Part]| {
-            for part in parts {
-                match part {
-                    Part::Literal(text) => line.literal(text),
-                    Part::Field(field, name) => line.field(name, |value| put(self, *field, value)),
-                    Part::Kept(same, place, fields) => known(&mut line, *same, *place, fields),
-                }
-            }
-            line.end()
-        };
-        match &self.shape {
-            Shape::Json => fill(Line::json(bytes), &self.parts),
-            Shape::Text => fill(Line::plain(bytes), &self.parts),
-            Shape::Record(attributes) => {
-                let text = fill(Line::plain(bytes), &self.parts);
-                fill(Line::record(failed, &text), attributes)
-            }
-        }
-    }
-
     /// Whether the values of a head's field are taken out.
     pub(crate) fn hides(&self, name: &HeaderName) -> bool {
         hides(&self.spec.secret_headers, name.as_str())
     }
 
-    /// A path and query without the values that are taken out.
-    pub(crate) fn path(&self, path: &str, value: &mut Value<'_>) {
-        let hidden = if self.spec.secret_query.is_empty() { None } else { path.split_once('?') };
-        match hidden {
-            Some((before, query)) => {
-                value.target(without_secrets(&self.spec.secret_query, before, query).as_bytes());
-            }
-            None => value.say(Said::Target(path.as_bytes())),
+    /// What is said of a path and query, from which values may have to be taken out.
+    #[inline]
+    pub(crate) fn path<'a>(&self, path: &'a [u8]) -> Said<'a> {
+        if self.spec.secret_query.is_empty() || !path.contains(&b'?') {
+            return Said::Target(path);
         }
+        Said::Other
+    }
+
+    /// A path and query without the values that are taken out.
+    #[cold]
+    pub(crate) fn path_without_secrets(&self, path: &[u8], value: &mut Value<'_>) {
+        let path = String::from_utf8_lossy(path);
+        let (path, query) = path.split_once('?').unwrap_or((&path, ""));
+        value.target(without_secrets(&self.spec.secret_query, path, query).as_bytes());
     }
 }
 

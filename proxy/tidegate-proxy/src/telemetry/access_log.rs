@@ -3,6 +3,8 @@
 pub(crate) mod batch;
 pub(crate) mod kept;
 pub(crate) mod line;
+pub(crate) mod noted;
+pub(crate) mod piece;
 mod record;
 mod syslog;
 mod text;

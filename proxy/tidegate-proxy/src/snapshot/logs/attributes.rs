@@ -3,7 +3,8 @@
 
 use tidegate_config::plan::{KnownField, LogField, LogPiece};
 
-use super::{BuildError, Logs, Part};
+use super::parts::{Name, Part};
+use super::{BuildError, Logs};
 
 /// What each record has: its time, its trace and its span.
 const ALWAYS: [KnownField; 3] = [KnownField::TimeMs, KnownField::TraceId, KnownField::SpanId];
@@ -20,7 +21,7 @@ impl Logs {
         for field in ALWAYS.into_iter().map(LogField::Known).chain(others) {
             let name = name(&field);
             parts.push(match self.part(LogPiece::Field(field))? {
-                Part::Field(field, _) => Part::Field(field, name.into()),
+                Part::Field(field, _) => Part::Field(field, Name::new(&name)),
                 other => other,
             });
         }

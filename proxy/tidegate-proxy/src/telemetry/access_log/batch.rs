@@ -9,8 +9,11 @@ use tokio::sync::Notify;
 
 use super::{Lines, WAITING, WAITING_BYTES};
 
-/// Bytes from which on lines do not wait for others.
-const TOGETHER: usize = 32 * 1024;
+/// Bytes from which on lines do not wait for others: each time, the writer is woken, looks whether its file is still there, and
+/// writes.
+const TOGETHER: usize = 60 * 1024;
+/// Room for them and the last line.
+const ROOM: usize = 64 * 1024;
 /// How long lines wait for others at most.
 const GATHER: Duration = Duration::from_millis(10);
 
@@ -44,7 +47,7 @@ impl Batch {
         // Taken out meanwhile: what a line says is told by code that knows nothing of this.
         let mut bytes = self.bytes.take();
         if bytes.capacity() == 0 {
-            bytes.reserve(TOGETHER + TOGETHER / 16);
+            bytes.reserve(ROOM);
         }
         let mut bytes = put(bytes);
         bytes.push(b'\n');

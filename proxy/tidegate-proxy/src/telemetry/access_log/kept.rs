@@ -2,6 +2,7 @@
 //! to a server.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 /// What a part is the same for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) type Key = [u64; 3];
 /// By what the parts of an exchange's lines are the same; none: they are written anew.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
+    /// The time of their end, which is the same in all of them.
+    pub(crate) moment: Option<Duration>,
     pub(crate) connection: Option<Key>,
     /// It says nothing where [`Same::Plain`] is.
     pub(crate) plain: bool,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::kept::{Kept, Key};
+use super::piece::Piece;
 use super::record;
 use super::text::{self, Bytes};
 use super::timestamp::Timestamp;
@@ -54,6 +55,22 @@ impl Line {
         kept.keep(key, self.bytes.get(before..).unwrap_or_default());
     }
 
+    /// A field that says a time, which `put` writes: all before its milliseconds is as it was kept for the same second.
+    pub(crate) fn moment(&mut self, kept: &Kept, at: Duration, after: After, put: impl FnOnce(&mut Self)) {
+        let second = at.as_secs();
+        if second == 0 {
+            // As a number it would have fewer digits.
+            return put(self);
+        }
+        self.kept(kept, [second, 0, 0], |line| {
+            put(line);
+            let without = line.bytes.len().saturating_sub(3 + after.0.len());
+            line.bytes.truncate(without);
+        });
+        text::last_three(&mut self.bytes, at.subsec_millis());
+        self.bytes.extend_from_slice(after.0);
+    }
+
     /// The whole line, without its end.
     pub(crate) fn end(mut self) -> Vec<u8> {
         if self.form == Form::Json {
@@ -89,28 +106,46 @@ impl Line {
         }
     }
 
-    /// A field of an object.
+    /// A field of an object; `key` is [`json_key`] and a quotation mark.
     #[inline]
-    fn put(&mut self, key: &str, said: Said<'_>) {
+    pub(crate) fn said(&mut self, key: &Piece, said: Said<'_>) {
+        let out = &mut self.bytes;
         let number = match said {
+            Said::Nothing | Said::Other => return,
             Said::Text(text) | Said::Host(text) | Said::Target(text) => {
-                self.bytes.reserve(key.len() + text.len() + 2);
-                self.bytes.extend_from_slice(key.as_bytes());
-                self.bytes.push(b'"');
-                text::escaped(&mut self.bytes, text, true);
-                return self.bytes.push(b'"');
+                key.append(out, 0);
+                text::escaped(out, text, true);
+                return out.push(b'"');
+            }
+            Said::Digits(digits) => {
+                key.append(out, 0);
+                out.extend_from_slice(digits);
+                return out.push(b'"');
             }
             Said::Number(number) => number,
             Said::Micros(time) => micros(time),
             Said::Moment(at) => millis(at),
         };
-        self.bytes.extend_from_slice(key.as_bytes());
-        text::number(&mut self.bytes, number);
+        key.append(out, 1);
+        text::number(out, number);
     }
 
     fn escaped(&mut self, bytes: &[u8]) {
         text::escaped(&mut self.bytes, bytes, self.form == Form::Json);
     }
+}
+
+/// What is written of a time behind its milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct After(&'static [u8]);
+
+impl After {
+    /// As a number it ends with them.
+    pub(crate) const MILLIS: Self = Self(b"");
+    /// The end of [`Timestamp`].
+    pub(crate) const PLAIN: Self = Self(b"Z");
+    /// The same in an object.
+    pub(crate) const QUOTED: Self = Self(b"Z\"");
 }
 
 /// What a field of this name is called in an object: as [`Line::field`] wants it, with all that goes before a value.
@@ -121,6 +156,12 @@ pub(crate) fn json_key(name: &str) -> String {
 /// What most fields say.
 #[derive(Clone, Copy)]
 pub(crate) enum Said<'a> {
+    /// There is no value.
+    Nothing,
+    /// It is told in another way.
+    Other,
+    /// What needs no escaping.
+    Digits(&'a [u8; 32]),
     /// Any bytes.
     Text(&'a [u8]),
     /// See [`Value::host`].
@@ -160,15 +201,12 @@ impl<'a> Value<'a> {
         (self.line.form == Form::Record).then_some(&mut self.line.bytes)
     }
 
-    /// What most fields say, which is written by the shortest way.
-    #[inline]
+    /// What most fields say; in objects [`Line::said`] is shorter.
     pub(crate) fn say(&mut self, said: Said<'_>) {
-        if self.line.form == Form::Json {
-            self.written = true;
-            return self.line.put(self.name, said);
-        }
         match said {
+            Said::Nothing | Said::Other => {}
             Said::Text(text) => self.text(text),
+            Said::Digits(digits) => self.text(digits),
             Said::Host(host) => self.host(host),
             Said::Target(target) => self.target(target),
             Said::Number(number) => self.number(number),

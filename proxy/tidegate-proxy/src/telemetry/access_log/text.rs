@@ -4,11 +4,65 @@
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
+/// Bytes up to which words that overlap are looked at and copied.
+const SHORT: usize = 16;
+const ONES: u64 = u64::MAX / 255;
+const HIGH: u64 = ONES << 7;
+
 /// Text without what could break a line or a terminal: what is not printable ASCII becomes `\u00XX` in JSON, else `\xXX`.
+#[inline]
 pub(super) fn escaped(out: &mut Vec<u8>, text: &[u8], json: bool) {
-    if all_plain(text) {
-        return out.extend_from_slice(text);
+    if !plain(out, text) {
+        one_by_one(out, text, json);
     }
+}
+
+/// Appends text of which nothing is to be escaped; false, and nothing is appended, where something is.
+#[inline]
+fn plain(out: &mut Vec<u8>, text: &[u8]) -> bool {
+    let is_plain = if text.len() > SHORT {
+        all_plain(text)
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        (odd(u64::from_ne_bytes(*first)) | odd(u64::from_ne_bytes(*last))) & HIGH == 0
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let (first, last) = (u32::from_ne_bytes(*first), u32::from_ne_bytes(*last));
+        odd(u64::from(first) | u64::from(last) << 32) & HIGH == 0
+    } else {
+        text.iter().all(|&byte| is_plain(byte))
+    };
+    if is_plain {
+        append(out, text);
+    }
+    is_plain
+}
+
+/// Appends bytes that are mostly few: those are not worth a call.
+#[inline]
+pub(super) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() > SHORT {
+        out.extend_from_slice(bytes);
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        overlapping(out, bytes.len(), first, last);
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        overlapping(out, bytes.len(), first, last);
+    } else {
+        for &byte in bytes {
+            out.push(byte);
+        }
+    }
+}
+
+/// Appends `length` bytes by their first and their last ones, of which some may be the same.
+#[inline]
+fn overlapping<const N: usize>(out: &mut Vec<u8>, length: usize, first: &[u8; N], last: &[u8; N]) {
+    let before = out.len();
+    out.extend_from_slice(first);
+    out.truncate((before + length).saturating_sub(N));
+    out.extend_from_slice(last);
+}
+
+#[cold]
+fn one_by_one(out: &mut Vec<u8>, text: &[u8], json: bool) {
     for &byte in text {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
@@ -30,30 +84,60 @@ fn is_plain(byte: u8) -> bool {
 
 /// Whether nothing is to be escaped; eight bytes are looked at at once.
 fn all_plain(text: &[u8]) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES << 7;
-    // The highest bit of some byte is set where some byte is zero.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let odd = |word: [u8; 8]| {
-        let word = u64::from_ne_bytes(word);
-        let low = word.wrapping_sub(ONES * 0x20) & !word;
-        let high = word.wrapping_add(ONES) | word;
-        low | high | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))
-    };
     // The last eight bytes may have been seen in part; shorter text has none.
     let Some(last) = text.last_chunk() else { return text.iter().all(|&byte| is_plain(byte)) };
     let (words, _) = text.as_chunks();
-    words.iter().fold(odd(*last), |all, &word| all | odd(word)) & HIGH == 0
+    let all = odd(u64::from_ne_bytes(*last));
+    words.iter().fold(all, |all, &word| all | odd(u64::from_ne_bytes(word))) & HIGH == 0
+}
+
+/// The highest bits of bytes of which one is to be escaped are not all zero; the other bits say nothing.
+#[inline]
+fn odd(word: u64) -> u64 {
+    // The highest bit of some byte is set where some byte is zero.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let low = word.wrapping_sub(ONES * 0x20) & !word;
+    let high = word.wrapping_add(ONES) | word;
+    low | high | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))
 }
 
 /// A whole number.
 #[inline]
 pub(super) fn number(out: &mut Vec<u8>, number: u64) {
-    // Many are: bytes of a body that there is not, attempts.
-    if let digit @ 0..10 = number {
-        return out.push(b'0' + digit as u8);
+    match number {
+        // Many are: bytes of a body that there is not, attempts.
+        0..10 => out.push(b'0' + number as u8),
+        10..1_000 => up_to_three(out, number as u32),
+        1_000..1_000_000 => {
+            up_to_three(out, (number / 1_000) as u32);
+            last_three(out, (number % 1_000) as u32);
+        }
+        _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
     }
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// The three last digits of a number.
+#[inline]
+pub(super) fn last_three(out: &mut Vec<u8>, number: u32) {
+    let end = out.len() + 3;
+    out.extend_from_slice(&three(number % 1_000).to_le_bytes());
+    out.truncate(end);
+}
+
+/// The digits of a number below 1,000 without zeros before it.
+#[inline]
+fn up_to_three(out: &mut Vec<u8>, number: u32) {
+    let without = usize::from(number < 100) + usize::from(number < 10);
+    let end = out.len() + 3 - without;
+    out.extend_from_slice(&(three(number) >> (8 * without)).to_le_bytes());
+    out.truncate(end);
+}
+
+/// The three digits of a number below 1,000, the first one lowest.
+#[inline]
+fn three(number: u32) -> u32 {
+    let (hundreds, tens) = (number / 100, number / 10 % 10);
+    0x0030_3030 | hundreds | tens << 8 | (number % 10) << 16
 }
 
 /// An address with its port.
@@ -97,6 +181,27 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_written_as_they_show_themselves() {
+        let powers = (0..20).map(|power| 10_u64.pow(power));
+        let around = powers.flat_map(|power| [power - 1, power, power + 1, power.saturating_mul(7)]);
+        for known in (0..2_000).chain(around).chain([u64::MAX]) {
+            let mut out = b"1".to_vec();
+            number(&mut out, known);
+            assert_eq!(String::from_utf8_lossy(&out), format!("1{known}"));
+        }
+    }
+
+    #[test]
+    fn bytes_are_appended_however_many_they_are() {
+        let bytes: Vec<u8> = (0..40).collect();
+        for length in 0..bytes.len() {
+            let mut out = vec![7];
+            append(&mut out, &bytes[..length]);
+            assert_eq!(out, [&[7], &bytes[..length]].concat());
+        }
+    }
+
+    #[test]
     fn each_byte_is_plain_or_escaped() {
         for byte in 0..=u8::MAX {
             let mut out = Vec::new();
@@ -106,7 +211,7 @@ mod tests {
                 _ => format!("\\u{byte:04x}"),
             };
             // Within eight bytes that are looked at at once, and behind them.
-            for before in ["a", "abcdefgh", "!~ abc"] {
+            for before in ["", "a", "abc", "abcdefgh", "!~ abc", "and more than sixteen"] {
                 out.clear();
                 escaped(&mut out, &[before.as_bytes(), &[byte], b"!~"].concat(), true);
                 assert_eq!(String::from_utf8_lossy(&out), format!("{before}{expected}!~"), "{byte}");

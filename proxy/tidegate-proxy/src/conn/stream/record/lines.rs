@@ -6,9 +6,9 @@ use tidegate_config::plan::KnownField;
 
 use super::{Party, Record};
 use crate::exchange::log_line;
-use crate::snapshot::logs::{Field, MILLION, Over};
+use crate::snapshot::logs::{Field, Log, MILLION, Over, Tells};
 use crate::telemetry::access_log::kept::Keys;
-use crate::telemetry::access_log::line::Value;
+use crate::telemetry::access_log::line::{Said, Value};
 
 /// Hands the lines of a connection that has ended to its logs.
 pub(super) fn write(record: &Record, took: Duration) {
@@ -21,12 +21,26 @@ pub(super) fn write(record: &Record, took: Duration) {
     };
     let bits = logs.draw(|| local.random.below(u64::from(MILLION)));
     let to = (&record.view.outlets, &*local.gathering);
-    let dropped = logs.write((bits, &over), to, &Keys::default(), |_, field, value| {
-        if let Field::Known(field) = field {
-            known(record, took, field, value);
-        }
-    });
+    let dropped = logs.write((bits, &over), to, &Keys::default(), &Told { record, took });
     local.shard.log_dropped.add(dropped);
+}
+
+/// What a connection that has ended tells.
+struct Told<'a> {
+    record: &'a Record,
+    took: Duration,
+}
+
+impl Tells for Told<'_> {
+    fn said<'a>(&'a self, _: &Log, _: Field) -> Said<'a> {
+        Said::Other
+    }
+
+    fn put(&self, _: &Log, field: Field, value: &mut Value<'_>) {
+        if let Field::Known(field) = field {
+            known(self.record, self.took, field, value);
+        }
+    }
 }
 
 fn known(record: &Record, took: Duration, field: KnownField, value: &mut Value<'_>) {

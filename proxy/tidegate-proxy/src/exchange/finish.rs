@@ -218,7 +218,7 @@ impl Record {
     /// The gateway's own fields are kept beside the head.
     pub(crate) fn note_added(&mut self, added: Added) {
         if let Some(target) = self.target.as_mut().filter(|_| self.view.snapshot.logs.wants.request_id) {
-            target.made = Some(*added.request_id());
+            target.identify(added.request_id());
         }
         self.added = Some(added);
     }
@@ -249,15 +249,17 @@ impl Record {
         if self.logs != 0 || !logs.plugins.is_empty() {
             let wants = logs.wants;
             let target = self.target.get_or_insert_with(|| self.client.local.spare.take());
-            target.clear();
-            target.method.clone_from(&head.method);
             let path = head.uri.path_and_query().filter(|_| wants.path).map_or("/", |path| path.as_str());
-            target.note(Some(path.as_bytes()));
+            let host = headers::host(&head.headers).filter(|_| wants.host);
             let field = |name: &HeaderName| head.headers.get(name).map(HeaderValue::as_bytes);
-            target.note(headers::host(&head.headers).filter(|_| wants.host).map(HeaderValue::as_bytes));
-            target.note(if wants.request_id && identified { field(&headers::REQUEST_ID) } else { None });
-            target.note(if wants.agent { headers::agent(&head.headers) } else { None });
-            logs.request_headers.iter().for_each(|name| target.note(field(name)));
+            let known: [_; Noted::HEADERS] = [
+                Some(head.method.as_str().as_bytes()),
+                Some(path.as_bytes()),
+                Some(host.map_or(&b""[..], HeaderValue::as_bytes)),
+                if wants.request_id && identified { field(&headers::REQUEST_ID) } else { None },
+                if wants.agent { headers::agent(&head.headers) } else { None },
+            ];
+            target.note(known.into_iter().chain(logs.request_headers.iter().map(field)));
         }
     }
 

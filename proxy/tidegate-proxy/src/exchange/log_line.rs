@@ -10,9 +10,9 @@ use crate::exchange::retry::Tries;
 use crate::http::certificate;
 use crate::http::fail::Reason;
 use crate::local::Session;
-use crate::snapshot::logs::{Field, Log, Logs, Over, TAKEN_OUT, Tells};
+use crate::snapshot::logs::{ABSENT, Field, Figures, Log, Over, TAKEN_OUT, Tells, figure};
 use crate::telemetry::access_log::kept::Keys;
-use crate::telemetry::access_log::line::{Said, Value};
+use crate::telemetry::access_log::line::{Value, micros};
 use crate::telemetry::access_log::noted::Noted;
 
 /// Hands the lines of an exchange that has ended to its logs.
@@ -27,8 +27,9 @@ pub(crate) fn write(record: &Record, took: Duration) {
     };
     // The time was read when the exchange ended, which is now.
     let wall = local.deadlines.guest().wall;
+    let told = Told { record, figures: figures(record, took), wall };
     let to = (&record.view.outlets, &*local.gathering);
-    let dropped = logs.write((record.logs, &over), to, &keys(record, wall), &Told { record, took, wall });
+    let dropped = logs.write((record.logs, &over), to, &keys(record, wall), &told);
     if dropped > 0 {
         local.shard.log_dropped.add(dropped);
     }
@@ -37,40 +38,49 @@ pub(crate) fn write(record: &Record, took: Duration) {
 /// What an exchange that has ended tells.
 struct Told<'a> {
     record: &'a Record,
-    took: Duration,
+    figures: Figures,
     /// Its end.
     wall: Duration,
 }
 
 impl Tells for Told<'_> {
-    #[inline]
-    fn said<'a>(&'a self, log: &Log, field: Field) -> Said<'a> {
-        match field {
-            Field::Known(field) => known(self, log, field),
-            Field::RequestHeader(place) => {
-                let names = &logs(self.record).request_headers;
-                header(log, names.get(place), |target| target.value(Noted::HEADERS + place), self.record)
-            }
-            Field::ResponseHeader(place) => {
-                let names = &logs(self.record).response_headers;
-                header(log, names.get(place), |target| target.answered(place), self.record)
-            }
-        }
+    fn figures(&self) -> Option<&Figures> {
+        Some(&self.figures)
+    }
+
+    fn noted(&self) -> Option<&Noted> {
+        self.record.target.as_deref()
     }
 
     fn put(&self, log: &Log, field: Field, value: &mut Value<'_>) {
-        match (field, self.said(log, field)) {
-            (Field::Known(KnownField::Path), Said::Other) => {
-                let path = self.record.target.as_ref().and_then(|target| target.value(Noted::PATH));
-                log.path_without_secrets(path.unwrap_or(b"/"), value);
+        let (logs, noted) = (&self.record.view.snapshot.logs, self.noted());
+        match field {
+            Field::Known(field) => known(self, log, field, value),
+            Field::RequestHeader(place) => {
+                let found = noted.and_then(|noted| noted.value(Noted::HEADERS + place));
+                header(log, logs.request_headers.get(place), found, value);
             }
-            (Field::Known(KnownField::Time), _) => value.time(self.wall),
-            (Field::Known(field), Said::Other) => seldom(self.record, field, value),
-            // Of which there may be several, where others than people read it.
-            (Field::RequestHeader(_) | Field::ResponseHeader(_), Said::Text(text)) => value.header(text),
-            (_, said) => value.say(said),
+            Field::ResponseHeader(place) => {
+                let found = noted.and_then(|noted| noted.answered(place));
+                header(log, logs.response_headers.get(place), found, value);
+            }
         }
     }
+}
+
+/// The numbers of an exchange, in their order.
+fn figures(record: &Record, took: Duration) -> Figures {
+    let time = |time: Option<Duration>| time.map_or(ABSENT, micros);
+    [
+        record.status.map_or(0, |status| u64::from(status.as_u16())),
+        u64::from(record.attempts),
+        record.progress.as_ref().map_or(0, |progress| progress.bytes.get()),
+        record.sent,
+        time(record.waited),
+        time(record.latency),
+        time(record.answered_at.map(|at| at.saturating_sub(record.start))),
+        micros(took),
+    ]
 }
 
 /// By what parts of the line are the same as in others.
@@ -106,59 +116,28 @@ fn is_plain(record: &Record) -> bool {
         && record.details.is_empty()
 }
 
-fn logs(record: &Record) -> &Logs {
-    &record.view.snapshot.logs
-}
-
-fn header<'a>(
-    log: &Log,
-    name: Option<&HeaderName>,
-    value: impl FnOnce(&'a Noted) -> Option<&'a [u8]>,
-    record: &'a Record,
-) -> Said<'a> {
-    match (name, record.target.as_deref().and_then(value)) {
-        (Some(name), Some(_)) if log.hides(name) => Said::Text(TAKEN_OUT.as_bytes()),
-        (Some(_), Some(value)) => Said::Text(value),
-        _ => Said::Nothing,
+fn header(log: &Log, name: Option<&HeaderName>, found: Option<&[u8]>, value: &mut Value<'_>) {
+    if let (Some(name), Some(found)) = (name, found) {
+        value.header(if log.hides(name) { TAKEN_OUT.as_bytes() } else { found });
     }
 }
 
-/// What most lines say.
-#[inline]
-fn known<'a>(told: &Told<'a>, log: &Log, field: KnownField) -> Said<'a> {
-    let record = told.record;
-    let time = |time: Option<Duration>| time.map_or(Said::Nothing, Said::Micros);
-    let text = |text: Option<&'a [u8]>| text.map_or(Said::Nothing, Said::Text);
+fn known(told: &Told<'_>, log: &Log, field: KnownField, value: &mut Value<'_>) {
+    let figure = figure(field).and_then(|place| told.figures.get(place));
+    if let Some(&figure) = figure.filter(|figure| **figure != ABSENT) {
+        return value.number(figure);
+    }
+    let noted = |place| told.noted().and_then(|noted| noted.value(place));
+    let mut text = |place| noted(place).into_iter().for_each(|text| value.text(text));
     match field {
-        KnownField::TimeMs => Said::Moment(told.wall),
-        KnownField::Status => Said::Number(record.status.map_or(0, |status| u64::from(status.as_u16()))),
-        KnownField::Attempts => Said::Number(u64::from(record.attempts)),
-        KnownField::BytesReceived => {
-            Said::Number(record.progress.as_ref().map_or(0, |progress| progress.bytes.get()))
-        }
-        KnownField::BytesSent => Said::Number(record.sent),
-        KnownField::DurationUs => Said::Micros(told.took),
-        KnownField::WaitUs => time(record.waited),
-        KnownField::UpstreamUs => time(record.latency),
-        KnownField::HeadUs => time(record.answered_at.map(|at| at.saturating_sub(record.start))),
-        KnownField::Method
-        | KnownField::Host
-        | KnownField::Path
-        | KnownField::RequestId
-        | KnownField::UserAgent => {
-            let Some(target) = record.target.as_deref() else { return Said::Nothing };
-            match field {
-                KnownField::Method => Said::Text(target.method.as_str().as_bytes()),
-                KnownField::Host => Said::Host(target.value(Noted::HOST).unwrap_or_default()),
-                KnownField::Path => log.path(target.value(Noted::PATH).unwrap_or_default()),
-                KnownField::UserAgent => text(target.value(Noted::AGENT)),
-                _ => match &target.made {
-                    Some(made) => Said::Digits(made),
-                    None => text(target.value(Noted::REQUEST_ID)),
-                },
-            }
-        }
-        _ => Said::Other,
+        KnownField::TimeMs => value.moment(told.wall),
+        KnownField::Time => value.time(told.wall),
+        KnownField::Method => text(Noted::METHOD),
+        KnownField::RequestId => text(Noted::REQUEST_ID),
+        KnownField::UserAgent => text(Noted::AGENT),
+        KnownField::Host => noted(Noted::HOST).into_iter().for_each(|host| value.host(host)),
+        KnownField::Path => noted(Noted::PATH).into_iter().for_each(|path| log.path(path, value)),
+        _ => seldom(told.record, field, value),
     }
 }
 

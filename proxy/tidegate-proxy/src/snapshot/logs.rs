@@ -15,8 +15,10 @@ use super::{Assets, collectors};
 use crate::http::added;
 use crate::telemetry::access_log::batch::{Batch, Gathering};
 use crate::telemetry::access_log::kept::{Kept, Keys};
-use crate::telemetry::access_log::line::{Said, Value};
+use crate::telemetry::access_log::line::Value;
+use crate::telemetry::access_log::noted::Noted;
 use crate::telemetry::access_log::{Entry, Lines, Writer};
+pub(crate) use parts::{ABSENT, Figures, figure};
 use parts::{Name, Part};
 
 /// All access logs.
@@ -82,10 +84,13 @@ pub(crate) enum Field {
 
 /// Tells what lines say of one exchange.
 pub(crate) trait Tells {
-    /// What most fields say. Said by the shortest way, which `put` is not.
-    fn said<'a>(&'a self, log: &Log, field: Field) -> Said<'a>;
+    /// The numbers of an exchange.
+    fn figures(&self) -> Option<&Figures>;
 
-    /// Puts what a field says, whichever it is.
+    /// What was noted of its heads.
+    fn noted(&self) -> Option<&Noted>;
+
+    /// Puts what a field says, whichever it is; those two are the shorter way for what most lines say.
     fn put(&self, log: &Log, field: Field, value: &mut Value<'_>);
 }
 
@@ -125,7 +130,7 @@ impl Logs {
             };
             let parts = pieces.into_iter().map(|piece| logs.part(piece)).collect::<Result<Vec<_>, _>>()?;
             let parts = match &shape {
-                Shape::Json => logs.grouped(parts),
+                Shape::Json => logs.grouped(parts, spec),
                 Shape::Text | Shape::Record(_) => logs.timed(parts),
             };
             logs.all.push(Log { spec: spec.clone(), writer, parts, shape });
@@ -264,18 +269,11 @@ impl Log {
         hides(&self.spec.secret_headers, name.as_str())
     }
 
-    /// What is said of a path and query, from which values may have to be taken out.
-    #[inline]
-    pub(crate) fn path<'a>(&self, path: &'a [u8]) -> Said<'a> {
-        if self.spec.secret_query.is_empty() || !path.contains(&b'?') {
-            return Said::Target(path);
-        }
-        Said::Other
-    }
-
     /// A path and query without the values that are taken out.
-    #[cold]
-    pub(crate) fn path_without_secrets(&self, path: &[u8], value: &mut Value<'_>) {
+    pub(crate) fn path(&self, path: &[u8], value: &mut Value<'_>) {
+        if self.spec.secret_query.is_empty() || !path.contains(&b'?') {
+            return value.target(path);
+        }
         let path = String::from_utf8_lossy(path);
         let (path, query) = path.split_once('?').unwrap_or((&path, ""));
         value.target(without_secrets(&self.spec.secret_query, path, query).as_bytes());

@@ -6,6 +6,7 @@ pub(crate) mod line;
 pub(crate) mod noted;
 pub(crate) mod piece;
 mod record;
+pub(crate) mod room;
 mod syslog;
 mod text;
 mod timestamp;

@@ -1,17 +1,23 @@
 //! The parts of lines as they were compiled, and how a line is made of them.
 
-use tidegate_config::plan::KnownField;
+use tidegate_config::plan::{AccessLog, KnownField};
 
-use super::{Field, Log, Logs, Shape, Tells};
+use super::{Field, Log, Logs, Shape, Tells, hides};
 use crate::telemetry::access_log::Line;
 use crate::telemetry::access_log::kept::{Kept, Keys, Same};
-use crate::telemetry::access_log::line::{After, Said, json_key};
+use crate::telemetry::access_log::line::{After, json_key};
+use crate::telemetry::access_log::noted::Noted;
 use crate::telemetry::access_log::piece::Piece;
+use crate::telemetry::access_log::room::Room;
 
 /// A part of a line.
 pub(super) enum Part {
     Literal(String),
     Field(Field, Name),
+    /// A number of an object, by its place among the [`Figures`].
+    Figure(usize, Field, Name),
+    /// Text of an object that stands in the request's head, by its place in [`Noted`].
+    Noted(usize, Field, Name),
     /// A time, of which only the milliseconds change within a second: the rest is at this place among what is kept.
     Moment(Field, Name, After, usize),
     /// Fields that are the same for many exchanges, by their place among what is kept.
@@ -22,7 +28,7 @@ pub(super) enum Part {
 pub(super) struct Name {
     /// As [`Line::field`] wants it.
     text: String,
-    /// As [`Line::said`] does.
+    /// As [`Room`] does.
     key: Piece,
 }
 
@@ -41,7 +47,7 @@ impl Name {
 
 impl Logs {
     /// The same parts of an object, of which neighbours that stay the same together are one.
-    pub(super) fn grouped(&mut self, parts: Vec<Part>) -> Vec<Part> {
+    pub(super) fn grouped(&mut self, parts: Vec<Part>, spec: &AccessLog) -> Vec<Part> {
         let mut grouped: Vec<Part> = Vec::with_capacity(parts.len());
         for part in parts {
             let (field, name) = match part {
@@ -56,11 +62,33 @@ impl Logs {
                     fields.push((field, name));
                 }
                 (Some(same), _) => grouped.push(Part::Kept(same, self.keep(), vec![(field, name)])),
-                (None, _) => grouped.push(Part::Field(field, name)),
+                (None, _) => grouped.push(self.straight(field, name, spec)),
             }
         }
         let after = [After::MILLIS, After::QUOTED];
         grouped.into_iter().map(|part| self.part_of_second(part, after)).collect()
+    }
+
+    /// A field of an object that is written straight from where it stands, if it is one; of which nothing is taken out.
+    fn straight(&self, field: Field, name: Name, spec: &AccessLog) -> Part {
+        let place = match field {
+            Field::Known(KnownField::Method) => Noted::METHOD,
+            Field::Known(KnownField::Host) => Noted::HOST,
+            Field::Known(KnownField::Path) if spec.secret_query.is_empty() => Noted::PATH,
+            Field::Known(KnownField::RequestId) => Noted::REQUEST_ID,
+            Field::Known(KnownField::UserAgent) => Noted::AGENT,
+            Field::RequestHeader(place) if self.is_shown(place, spec) => Noted::HEADERS + place,
+            Field::Known(known) => match figure(known) {
+                Some(place) => return Part::Figure(place, field, name),
+                None => return Part::Field(field, name),
+            },
+            _ => return Part::Field(field, name),
+        };
+        Part::Noted(place, field, name)
+    }
+
+    fn is_shown(&self, place: usize, spec: &AccessLog) -> bool {
+        self.request_headers.get(place).is_some_and(|name| !hides(&spec.secret_headers, name.as_str()))
     }
 
     /// The same parts of a text, of which times are not written anew.
@@ -94,13 +122,19 @@ impl Log {
     /// The same bytes with a line behind them.
     pub(super) fn line(
         &self,
-        bytes: Vec<u8>,
+        mut bytes: Vec<u8>,
         failed: bool,
         kept: (&[Kept], &Keys),
         tells: &impl Tells,
     ) -> Vec<u8> {
         match &self.shape {
-            Shape::Json => self.object(Line::json(bytes), kept, tells),
+            Shape::Json => {
+                let before = bytes.len();
+                bytes.resize(before + ROOM, 0);
+                let end = self.short_object(bytes.get_mut(before..).unwrap_or_default(), kept, tells);
+                bytes.truncate(before + end.unwrap_or(0));
+                if end.is_some() { bytes } else { self.object(Line::json(bytes), kept, tells) }
+            }
             Shape::Text => self.text(Line::plain(bytes), &self.parts, kept, tells),
             Shape::Record(attributes) => {
                 let text = self.text(Line::plain(bytes), &self.parts, kept, tells);
@@ -109,39 +143,86 @@ impl Log {
         }
     }
 
-    /// A line that is an object.
-    fn object(&self, mut line: Line, (kept, keys): (&[Kept], &Keys), tells: &impl Tells) -> Vec<u8> {
+    /// The length of a line that is an object and needs nothing but what is at hand: short text, numbers, what is kept.
+    #[inline]
+    fn short_object(
+        &self,
+        room: &mut [u8],
+        (kept, keys): (&[Kept], &Keys),
+        tells: &impl Tells,
+    ) -> Option<usize> {
+        let (figures, noted) = (tells.figures()?, tells.noted().filter(|noted| noted.is_plain())?);
+        let (moment, mut room) = (keys.moment?, Room::new(room));
+        let second = After::key(moment)?;
+        let aside = |room: &mut Room<'_>, part: &Part| {
+            let mut line = Line::json(Vec::new());
+            self.part(&mut line, part, (kept, keys), tells);
+            room.slice(line.bytes())
+        };
         for part in &self.parts {
             match part {
-                Part::Literal(_) => {}
-                Part::Field(field, name) => match tells.said(self, *field) {
-                    Said::Other => line.field(&name.text, |value| tells.put(self, *field, value)),
-                    said => line.said(&name.key, said),
+                Part::Figure(place, _, name) => match *figures.get(*place)? {
+                    ABSENT => {}
+                    number => room.figure(&name.key, number)?,
                 },
-                Part::Moment(field, name, after, place) => {
-                    self.moment(&mut line, (*field, name, *after), (kept.get(*place), keys), tells);
-                }
-                Part::Kept(same, place, fields) => {
-                    let key = match same {
-                        // They say nothing.
-                        Same::Plain if keys.plain => continue,
-                        Same::Plain => None,
-                        Same::Connection => keys.connection,
-                        Same::Way => keys.way,
-                    };
-                    let each = |line: &mut Line| {
-                        for (field, name) in fields {
-                            line.field(&name.text, |value| tells.put(self, *field, value));
-                        }
-                    };
-                    match (kept.get(*place), key) {
-                        (Some(kept), Some(key)) => line.kept(kept, key, each),
-                        _ => each(&mut line),
+                Part::Noted(place, _, name) => {
+                    if let Some((text, length)) = noted.from(*place) {
+                        room.text(&name.key, text, length)?;
                     }
+                }
+                Part::Moment(_, _, after, place) => {
+                    match kept.get(*place)?.find(second, |part| room.slice(part)) {
+                        Some(written) => written
+                            .and_then(|()| room.last_three(moment.subsec_millis()))
+                            .and_then(|()| room.slice(after.bytes()))?,
+                        None => aside(&mut room, part)?,
+                    }
+                }
+                Part::Kept(Same::Plain, ..) if keys.plain => {}
+                Part::Kept(same, place, _) => {
+                    let found = |key| kept.get(*place)?.find(key, |part| room.slice(part));
+                    match keys.of(*same).and_then(found) {
+                        Some(written) => written?,
+                        None => aside(&mut room, part)?,
+                    }
+                }
+                Part::Field(..) | Part::Literal(_) => aside(&mut room, part)?,
+            }
+        }
+        room.end()
+    }
+
+    /// A line that is an object.
+    fn object(&self, mut line: Line, kept: (&[Kept], &Keys), tells: &impl Tells) -> Vec<u8> {
+        for part in &self.parts {
+            self.part(&mut line, part, kept, tells);
+        }
+        line.end()
+    }
+
+    /// A part of an object.
+    fn part(&self, line: &mut Line, part: &Part, (kept, keys): (&[Kept], &Keys), tells: &impl Tells) {
+        let put = |line: &mut Line, field: Field, name: &Name| {
+            line.field(&name.text, |value| tells.put(self, field, value));
+        };
+        match part {
+            Part::Literal(_) => {}
+            Part::Figure(_, field, name) | Part::Noted(_, field, name) | Part::Field(field, name) => {
+                put(line, *field, name);
+            }
+            Part::Moment(field, name, after, place) => {
+                self.moment(line, (*field, name, *after), (kept.get(*place), keys), tells);
+            }
+            // They say nothing.
+            Part::Kept(Same::Plain, ..) if keys.plain => {}
+            Part::Kept(same, place, fields) => {
+                let each = |line: &mut Line| fields.iter().for_each(|(field, name)| put(line, *field, name));
+                match (kept.get(*place), keys.of(*same)) {
+                    (Some(kept), Some(key)) => line.kept(kept, key, each),
+                    _ => each(line),
                 }
             }
         }
-        line.end()
     }
 
     /// A line that is text, or a record of these parts.
@@ -162,7 +243,7 @@ impl Log {
                     self.moment(&mut line, (*field, name, *after), (kept.get(*place), keys), tells);
                 }
                 // Of objects only.
-                Part::Kept(..) => {}
+                Part::Kept(..) | Part::Figure(..) | Part::Noted(..) => {}
             }
         }
         line.end()
@@ -182,6 +263,32 @@ impl Log {
         }
     }
 }
+
+/// Bytes of most lines that are objects.
+const ROOM: usize = 1024;
+
+/// The place of a field among the [`Figures`].
+pub(crate) fn figure(field: KnownField) -> Option<usize> {
+    FIGURES.iter().position(|known| *known == field)
+}
+
+/// Fields of exchanges that are numbers.
+const FIGURES: [KnownField; 8] = [
+    KnownField::Status,
+    KnownField::Attempts,
+    KnownField::BytesReceived,
+    KnownField::BytesSent,
+    KnownField::WaitUs,
+    KnownField::UpstreamUs,
+    KnownField::HeadUs,
+    KnownField::DurationUs,
+];
+
+/// Their values, in this order.
+pub(crate) type Figures = [u64; FIGURES.len()];
+
+/// A number that there is not.
+pub(crate) const ABSENT: u64 = u64::MAX;
 
 /// What a field stays the same for, if it does.
 fn same(field: Field) -> Option<Same> {

@@ -29,6 +29,18 @@ pub(crate) struct Keys {
     pub(crate) way: Option<Key>,
 }
 
+impl Keys {
+    /// That of one kind.
+    #[inline]
+    pub(crate) fn of(&self, same: Same) -> Option<Key> {
+        match same {
+            Same::Connection => self.connection,
+            Same::Plain => None,
+            Same::Way => self.way,
+        }
+    }
+}
+
 /// The last ones of a part, by their keys.
 #[derive(Default)]
 pub(crate) struct Kept(RefCell<Vec<(Key, Vec<u8>)>>);
@@ -39,17 +51,12 @@ const PLACES: usize = 64;
 const NONE: Key = [u64::MAX; 3];
 
 impl Kept {
-    /// Appends the part with this key to `out`; false: it is not kept.
+    /// Hands the part with this key to `take`; none: it is not kept.
     #[inline]
-    pub(crate) fn append(&self, key: Key, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn find<T>(&self, key: Key, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let places = self.0.borrow();
-        match places.get(place(key)) {
-            Some((known, bytes)) if *known == key => {
-                out.extend_from_slice(bytes);
-                true
-            }
-            _ => false,
-        }
+        let (known, bytes) = places.get(place(key))?;
+        (*known == key).then(|| take(bytes))
     }
 
     /// Keeps the part with this key.
@@ -80,7 +87,7 @@ mod tests {
         let (kept, mut out, mut written) = (Kept::default(), Vec::new(), 0);
         // The last two share a place.
         for key in [[0, 0, 1], [0, 0, 1], [0, 0, 2], [0, 0, 1], [0, 0, 65], [0, 0, 1]] {
-            if !kept.append(key, &mut out) {
+            if kept.find(key, |part| out.extend_from_slice(part)).is_none() {
                 written += 1;
                 let part = format!("<{}>", key[2]);
                 out.extend_from_slice(part.as_bytes());

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::kept::{Kept, Key};
-use super::piece::Piece;
 use super::record;
 use super::text::{self, Bytes};
 use super::timestamp::Timestamp;
@@ -47,7 +46,7 @@ impl Line {
 
     /// Several fields, as they were written for the same key before.
     pub(crate) fn kept(&mut self, kept: &Kept, key: Key, put: impl FnOnce(&mut Self)) {
-        if kept.append(key, &mut self.bytes) {
+        if kept.find(key, |part| self.bytes.extend_from_slice(part)).is_some() {
             return;
         }
         let before = self.bytes.len();
@@ -57,18 +56,19 @@ impl Line {
 
     /// A field that says a time, which `put` writes: all before its milliseconds is as it was kept for the same second.
     pub(crate) fn moment(&mut self, kept: &Kept, at: Duration, after: After, put: impl FnOnce(&mut Self)) {
-        let second = at.as_secs();
-        if second == 0 {
-            // As a number it would have fewer digits.
-            return put(self);
-        }
-        self.kept(kept, [second, 0, 0], |line| {
+        let Some(key) = After::key(at) else { return put(self) };
+        self.kept(kept, key, |line| {
             put(line);
             let without = line.bytes.len().saturating_sub(3 + after.0.len());
             line.bytes.truncate(without);
         });
         text::last_three(&mut self.bytes, at.subsec_millis());
         self.bytes.extend_from_slice(after.0);
+    }
+
+    /// What is written so far.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The whole line, without its end.
@@ -106,30 +106,6 @@ impl Line {
         }
     }
 
-    /// A field of an object; `key` is [`json_key`] and a quotation mark.
-    #[inline]
-    pub(crate) fn said(&mut self, key: &Piece, said: Said<'_>) {
-        let out = &mut self.bytes;
-        let number = match said {
-            Said::Nothing | Said::Other => return,
-            Said::Text(text) | Said::Host(text) | Said::Target(text) => {
-                key.append(out, 0);
-                text::escaped(out, text, true);
-                return out.push(b'"');
-            }
-            Said::Digits(digits) => {
-                key.append(out, 0);
-                out.extend_from_slice(digits);
-                return out.push(b'"');
-            }
-            Said::Number(number) => number,
-            Said::Micros(time) => micros(time),
-            Said::Moment(at) => millis(at),
-        };
-        key.append(out, 1);
-        text::number(out, number);
-    }
-
     fn escaped(&mut self, bytes: &[u8]) {
         text::escaped(&mut self.bytes, bytes, self.form == Form::Json);
     }
@@ -146,34 +122,22 @@ impl After {
     pub(crate) const PLAIN: Self = Self(b"Z");
     /// The same in an object.
     pub(crate) const QUOTED: Self = Self(b"Z\"");
+
+    /// What tells one second from another; none in the first one, when a number of milliseconds has fewer digits.
+    #[inline]
+    pub(crate) fn key(at: Duration) -> Option<Key> {
+        (at.as_secs() > 0).then_some([at.as_secs(), 0, 0])
+    }
+
+    #[inline]
+    pub(crate) fn bytes(self) -> &'static [u8] {
+        self.0
+    }
 }
 
 /// What a field of this name is called in an object: as [`Line::field`] wants it, with all that goes before a value.
 pub(crate) fn json_key(name: &str) -> String {
     format!(",\"{name}\":")
-}
-
-/// What most fields say.
-#[derive(Clone, Copy)]
-pub(crate) enum Said<'a> {
-    /// There is no value.
-    Nothing,
-    /// It is told in another way.
-    Other,
-    /// What needs no escaping.
-    Digits(&'a [u8; 32]),
-    /// Any bytes.
-    Text(&'a [u8]),
-    /// See [`Value::host`].
-    Host(&'a [u8]),
-    /// See [`Value::target`].
-    Target(&'a [u8]),
-    /// A whole number.
-    Number(u64),
-    /// How long something took.
-    Micros(Duration),
-    /// See [`Value::moment`].
-    Moment(Duration),
 }
 
 /// Takes one field's value.
@@ -199,20 +163,6 @@ impl<'a> Value<'a> {
     #[inline]
     fn record(&mut self) -> Option<&mut Vec<u8>> {
         (self.line.form == Form::Record).then_some(&mut self.line.bytes)
-    }
-
-    /// What most fields say; in objects [`Line::said`] is shorter.
-    pub(crate) fn say(&mut self, said: Said<'_>) {
-        match said {
-            Said::Nothing | Said::Other => {}
-            Said::Text(text) => self.text(text),
-            Said::Digits(digits) => self.text(digits),
-            Said::Host(host) => self.host(host),
-            Said::Target(target) => self.target(target),
-            Said::Number(number) => self.number(number),
-            Said::Micros(time) => self.micros(time),
-            Said::Moment(at) => self.moment(at),
-        }
     }
 
     /// Where OpenTelemetry has another name for this value than for others of the field.
@@ -403,7 +353,8 @@ impl<'a> Value<'a> {
     }
 }
 
-fn micros(time: Duration) -> u64 {
+/// Whole microseconds.
+pub(crate) fn micros(time: Duration) -> u64 {
     time.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(time.subsec_micros()))
 }
 

@@ -3,18 +3,17 @@
 
 use std::cell::RefCell;
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName};
 
 use super::text;
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Noted {
-    pub(crate) method: Method,
-    /// The request's number, where the gateway has made it and it is not in the head.
-    pub(crate) made: Option<[u8; 32]>,
     /// All values, one behind the other.
     text: Vec<u8>,
+    /// Nothing of it is to be escaped.
+    plain: bool,
     /// Where each is.
     places: Vec<Place>,
     /// Which of them are of the request's head.
@@ -23,37 +22,41 @@ pub(crate) struct Noted {
 
 #[derive(Clone, Copy)]
 struct Place {
-    start: u32,
-    end: u32,
+    start: usize,
+    end: usize,
 }
 
 /// A value that is not there.
 const ABSENT: Place = Place { start: 1, end: 0 };
 
 impl Noted {
+    /// Place of the method.
+    pub(crate) const METHOD: usize = 0;
     /// Place of the path with its query.
-    pub(crate) const PATH: usize = 0;
+    pub(crate) const PATH: usize = 1;
     /// Place of the host.
-    pub(crate) const HOST: usize = 1;
-    /// Place of the request's number, as its head has it.
-    pub(crate) const REQUEST_ID: usize = 2;
+    pub(crate) const HOST: usize = 2;
+    /// Place of the request's number.
+    pub(crate) const REQUEST_ID: usize = 3;
     /// Place of what the client calls itself.
-    pub(crate) const AGENT: usize = 3;
+    pub(crate) const AGENT: usize = 4;
     /// Place of the first one of other fields of the request's head.
-    pub(crate) const HEADERS: usize = 4;
+    pub(crate) const HEADERS: usize = 5;
 
-    /// Forgets all.
-    pub(crate) fn clear(&mut self) {
-        self.made = None;
-        self.text.clear();
-        self.places.clear();
-        self.of_request = 0;
+    /// Notes the values of the request, by their places, in place of all that was noted before.
+    pub(crate) fn note<'a>(&mut self, values: impl Iterator<Item = Option<&'a [u8]>>) {
+        self.clear();
+        values.for_each(|value| self.put(value));
+        self.of_request = self.places.len();
+        self.plain = text::is_plain(&self.text);
     }
 
-    /// The value of the next place of the request.
-    pub(crate) fn note(&mut self, value: Option<&[u8]>) {
-        self.put(value);
-        self.of_request = self.places.len();
+    /// The request's number, which the gateway has made: it is not in the head.
+    pub(crate) fn identify(&mut self, id: &[u8; 32]) {
+        let place = self.append(id);
+        if let Some(known) = self.places.get_mut(Self::REQUEST_ID) {
+            *known = place;
+        }
     }
 
     /// Fields of the answer.
@@ -62,12 +65,27 @@ impl Noted {
         for name in names {
             self.put(headers.get(name).map(|value| value.as_bytes()));
         }
+        self.plain = text::is_plain(&self.text);
+    }
+
+    /// Whether nothing of any value is to be escaped.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// The value at a place.
+    #[inline]
     pub(crate) fn value(&self, place: usize) -> Option<&[u8]> {
         let Place { start, end } = *self.places.get(place)?;
-        self.text.get(start as usize..end as usize)
+        self.text.get(start..end)
+    }
+
+    /// The same with what stands behind it, and how long it is.
+    #[inline]
+    pub(crate) fn from(&self, place: usize) -> Option<(&[u8], usize)> {
+        let Place { start, end } = *self.places.get(place)?;
+        Some((self.text.get(start..)?, end.checked_sub(start)?))
     }
 
     /// The value of a field of the answer.
@@ -75,13 +93,23 @@ impl Noted {
         self.value(self.of_request + place)
     }
 
+    fn clear(&mut self) {
+        self.text.clear();
+        self.places.clear();
+        self.of_request = 0;
+    }
+
+    #[inline]
     fn put(&mut self, value: Option<&[u8]>) {
-        let Some(value) = value else { return self.places.push(ABSENT) };
+        let place = value.map_or(ABSENT, |value| self.append(value));
+        self.places.push(place);
+    }
+
+    #[inline]
+    fn append(&mut self, value: &[u8]) -> Place {
         let start = self.text.len();
         text::append(&mut self.text, value);
-        let place = (u32::try_from(start), u32::try_from(self.text.len()));
-        // Heads are far smaller.
-        self.places.push(if let (Ok(start), Ok(end)) = place { Place { start, end } } else { ABSENT });
+        Place { start, end: self.text.len() }
     }
 }
 
@@ -120,7 +148,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("a", http::HeaderValue::from_static("of the answer"));
         let mut noted = spare.take();
-        [Some(&b"/path"[..]), None, Some(b"")].into_iter().for_each(|value| noted.note(value));
+        noted.note([Some(&b"/path"[..]), None, Some(b"")].into_iter());
         for _ in 0..2 {
             noted.note_answer(&headers, &names);
             let values = [0, 1, 2].map(|place| noted.value(place));
@@ -128,18 +156,38 @@ mod tests {
             let answered = [0, 1, 2].map(|place| noted.answered(place));
             assert_eq!(answered, [None, Some(&b"of the answer"[..]), None]);
         }
-        noted.made = Some([7; 32]);
         spare.give_back(noted);
         let noted = spare.take();
-        assert!(noted.made.is_none() && noted.text.capacity() > 0, "the same one, empty");
+        assert!(noted.text.capacity() > 0, "the same one");
         assert_eq!((noted.value(0), noted.answered(0)), (None, None));
+    }
+
+    #[test]
+    fn what_is_to_be_escaped_shows_wherever_it_is() {
+        let (mut noted, names) = (Noted::default(), [HeaderName::from_static("a")]);
+        let mut headers = HeaderMap::new();
+        let quoted = http::HeaderValue::from_static("\"");
+        for place in 0..Noted::HEADERS {
+            noted.note((0..Noted::HEADERS).map(|at| Some(if at == place { &b"\""[..] } else { b"plain" })));
+            assert!(!noted.is_plain(), "{place}");
+        }
+        noted.note((0..Noted::HEADERS).map(|_| None));
+        noted.identify(&[b'7'; 32]);
+        noted.note_answer(&headers, &names);
+        assert!(noted.is_plain());
+        assert_eq!(noted.value(Noted::REQUEST_ID), Some(&[b'7'; 32][..]));
+        assert_eq!(noted.from(Noted::REQUEST_ID), Some((&[b'7'; 32][..], 32)));
+        assert_eq!((noted.from(Noted::PATH), noted.from(Noted::HEADERS + 1)), (None, None));
+        headers.insert("a", quoted);
+        noted.note_answer(&headers, &names);
+        assert!(!noted.is_plain());
     }
 
     #[test]
     fn no_more_is_kept_than_is_worth_it() {
         let spare = Spare::default();
         let mut long = spare.take();
-        long.note(Some(&[b'x'; BYTES + 1]));
+        long.note([Some(&[b'x'; BYTES + 1][..])].into_iter());
         spare.give_back(long);
         assert_eq!(spare.0.borrow().len(), 0);
         let many: Vec<_> = (0..=MOST).map(|_| spare.take()).collect();

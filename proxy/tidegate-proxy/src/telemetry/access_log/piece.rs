@@ -1,12 +1,11 @@
-//! Bytes that are in many lines, as the names of fields, ready to be appended without a call.
+//! Bytes that are in many lines, as the names of fields, ready to be copied without a call.
 
 /// See the module.
 pub(crate) struct Piece {
     /// The first of them, and then zeros: what is copied has a size that the compiler knows.
     short: [u8; SHORT],
+    /// How many there are.
     length: usize,
-    /// All, where they are more.
-    long: Box<[u8]>,
 }
 
 /// Names of fields with what is around them are shorter.
@@ -16,21 +15,14 @@ impl Piece {
     /// Of these bytes.
     pub(crate) fn new(bytes: &[u8]) -> Self {
         let mut short = [0; SHORT];
-        let is_short = bytes.len() <= SHORT;
         short.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        Self { short, length: bytes.len(), long: if is_short { Box::default() } else { bytes.into() } }
+        Self { short, length: bytes.len() }
     }
 
-    /// Appends all but the last `without`.
+    /// The first bytes of an array, unless they are more.
     #[inline]
-    pub(crate) fn append(&self, out: &mut Vec<u8>, without: usize) {
-        let end = out.len() + self.length.saturating_sub(without);
-        if self.length <= SHORT {
-            out.extend_from_slice(&self.short);
-        } else {
-            out.extend_from_slice(&self.long);
-        }
-        out.truncate(end);
+    pub(super) fn short(&self) -> Option<(&[u8; SHORT], usize)> {
+        (self.length <= SHORT).then_some((&self.short, self.length))
     }
 }
 
@@ -39,15 +31,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_it_is_appended_however_long_it_is() {
+    fn short_ones_are_whole() {
         for length in [0, 1, SHORT - 1, SHORT, SHORT + 1, 3 * SHORT] {
             let bytes: Vec<u8> = (1..).take(length).collect();
-            let mut out = b"before".to_vec();
-            Piece::new(&bytes).append(&mut out, 0);
-            assert_eq!(out, [b"before", &bytes[..]].concat(), "{length}");
-            out.clear();
-            Piece::new(&bytes).append(&mut out, 1);
-            assert_eq!(out, &bytes[..length.saturating_sub(1)], "{length} but for one");
+            let piece = Piece::new(&bytes);
+            let short = piece.short().map(|(short, length)| &short[..length]);
+            assert_eq!(short, (length <= SHORT).then_some(&bytes[..]), "{length}");
         }
     }
 }

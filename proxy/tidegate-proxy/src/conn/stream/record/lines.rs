@@ -6,9 +6,10 @@ use tidegate_config::plan::KnownField;
 
 use super::{Party, Record};
 use crate::exchange::log_line;
-use crate::snapshot::logs::{Field, Log, MILLION, Over, Tells};
+use crate::snapshot::logs::{Field, Figures, Log, MILLION, Over, Tells};
 use crate::telemetry::access_log::kept::Keys;
-use crate::telemetry::access_log::line::{Said, Value};
+use crate::telemetry::access_log::line::Value;
+use crate::telemetry::access_log::noted::Noted;
 
 /// Hands the lines of a connection that has ended to its logs.
 pub(super) fn write(record: &Record, took: Duration) {
@@ -32,8 +33,12 @@ struct Told<'a> {
 }
 
 impl Tells for Told<'_> {
-    fn said<'a>(&'a self, _: &Log, _: Field) -> Said<'a> {
-        Said::Other
+    fn figures(&self) -> Option<&Figures> {
+        None
+    }
+
+    fn noted(&self) -> Option<&Noted> {
+        None
     }
 
     fn put(&self, _: &Log, field: Field, value: &mut Value<'_>) {

@@ -154,6 +154,9 @@ fn a_thousand_servers_have_their_shares_and_one_that_goes_moves_no_others() {
     assert!(keys(&ring) == before);
 }
 
+/// A weight by a number, or by the weight before.
+type Weigh = fn(u32) -> u32;
+
 /// Two hundred servers, of which each has the weight that `weight` says.
 fn many(weight: impl Fn(u32) -> u32) -> Ring {
     let mut ring = Ring::default();
@@ -191,7 +194,7 @@ fn a_light_server_whose_weight_changes_moves_no_keys_of_others() {
 #[test]
 fn wherever_the_average_is_a_weight_that_changes_moves_little_more_than_its_own_keys() {
     // The average goes from 2 to more, from just below 128 to more, and is anywhere.
-    let cases: [(&str, fn(u32) -> u32, fn(u32) -> u32); 4] = [
+    let cases: [(&str, Weigh, Weigh); 4] = [
         ("at the border of light ones", |n| 1 + n % 2 * 2, |weight| weight + 1),
         ("at a power of two", |n| if n == 1 { 127 } else { 128 }, |weight| weight + 50),
         ("down again", |_| 128, |weight| weight - 50),

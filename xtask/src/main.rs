@@ -9,6 +9,7 @@ mod filters;
 mod first_filter;
 mod guests;
 mod package;
+mod recipes;
 mod schema;
 mod shell;
 mod suites;
@@ -54,6 +55,7 @@ fn run(name: &str, rest: &[String]) -> Outcome<bool> {
         "first-filter" => first_filter::run(),
         "guests" => guests::build().map(|()| true),
         "package" => package::run(),
+        "recipes" => recipes::build(),
         "schema" => schema::write(),
         "suites" => suites::run(rest),
         "test" => Ok(test::test()),
@@ -73,6 +75,7 @@ cargo xtask ci               test, then what needs outside programs and the chec
 cargo xtask filters          build the Wasm filters into target/filters
 cargo xtask first-filter     from `tidegate filter new` to what curl sees, in less than a minute
 cargo xtask guests           build the guests in other languages into target/guests
+cargo xtask recipes          build the filters of the cookbook into target/filters
 cargo xtask tidy             import edges, file sizes, the list of dependencies, the published API
 cargo xtask package          pack the published crates, and compile the SDK from what was packed
 cargo xtask api [--release]  write sdk/*/api.txt, the published API; for a release sdk/*/released.txt too

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::shell::{self, say};
 use crate::suites::Ran;
-use crate::{Outcome, demo, examples, filters, first_filter, guests, package, schema, suites, tidy, tools};
+use crate::{
+    Outcome, demo, examples, filters, first_filter, guests, package, recipes, schema, suites, tidy, tools,
+};
 
 /// What was counted so far.
 #[derive(Default)]
@@ -52,6 +54,7 @@ fn checks(tally: &mut Tally) {
     });
     tally.step("tidy", tidy::run);
     tally.step("filters to Wasm", || filters::build().map(|_| true));
+    tally.step("recipes to Wasm", recipes::build);
     tally.step("guests in other languages", || guests::build().map(|()| true));
     tally.step("clippy", || {
         shell::passes(shell::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))

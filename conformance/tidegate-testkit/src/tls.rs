@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
+};
 use rustls::client::WantsClientCert;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -55,13 +57,16 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A certificate for these names.
+    /// A certificate for these names; those with a scheme are URIs.
     ///
     /// # Panics
     /// If a name is not valid.
     pub fn issue(&self, names: &[&str]) -> Certificate {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).expect("a test uses valid names");
+        let (uris, names): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        let mut params = CertificateParams::new(names).expect("a test uses valid names");
+        let uris = uris.into_iter().map(|uri| uri.try_into().expect("a test uses valid names"));
+        params.subject_alt_names.extend(uris.map(SanType::URI));
         let key = KeyPair::generate().expect("keys can be made");
         let certificate = params.signed_by(&key, &self.issuer).expect("the parameters are complete");
         Certificate { cert: certificate.pem(), key: key.serialize_pem() }

@@ -128,7 +128,8 @@ impl Reply {
         }
     }
 
-    /// No answer: the connection broke off.
+    /// No answer: no connection, or it broke off. In [hosts](crate::Ways::portable) that make one of their own where there is
+    /// none it is a 503.
     pub fn none() -> Self {
         Reply { none: true, ..Reply::new(503) }
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidegate_sdk::native::{Host, Module, install};
-use tidegate_sdk::{Callbacks, ConfigError, Filter};
+use tidegate_sdk::{Callbacks, ConfigError, Fields, Filter};
 
 use crate::host::streams::Stream;
 use crate::host::{Memory, ROOT, Told};
@@ -161,6 +161,8 @@ impl<F: Filter> Machine for Native<F> {
 
     fn http_answer(&mut self, token: u32, answer: Option<CallAnswer>) -> Result<(), String> {
         let count = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        // Other hosts make one of their own.
+        let answer = answer.or_else(|| (!self.memory.feeds).then(made_up));
         let (headers, body, trailers) = answer.as_ref().map_or((0, 0, 0), |answer| {
             (count(answer.headers.len()), count(answer.body.len()), count(answer.trailers.len()))
         });
@@ -214,4 +216,11 @@ impl<F: Filter> Machine for Native<F> {
     fn metrics(&self) -> Vec<(String, i64)> {
         self.memory.metrics.borrow().iter().map(|metric| (metric.name.clone(), metric.value)).collect()
     }
+}
+
+/// The answer of a host for a server that has given none, as Envoy has it.
+fn made_up() -> CallAnswer {
+    let mut headers = Fields::new();
+    headers.add(":status", "503");
+    CallAnswer { headers, body: b"no connection".to_vec(), trailers: Fields::new() }
 }

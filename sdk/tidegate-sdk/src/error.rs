@@ -32,7 +32,8 @@ pub enum Error {
     },
     /// There is nothing left that could be changed: the body has gone on.
     BodyIsGone,
-    /// A call got no answer: no such upstream, no connection, or it broke off.
+    /// A call got no answer: no such upstream, no connection, not in time, or it broke off. Hosts other than Tidegate make
+    /// an answer of their own where there is no connection or no time, mostly 503 or 504.
     NoAnswer {
         /// What is known of it.
         why: String,

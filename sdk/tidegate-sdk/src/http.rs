@@ -235,7 +235,7 @@ impl Drop for Calling {
 fn answered(event: Event) {
     let Event::HttpAnswer { token, headers, body, .. } = event else { return };
     let Some(waiting) = OPEN.with(|open| open.borrow_mut().remove(&token)) else { return };
-    waiting.answer.replace(Some(if headers == 0 { Err(why_not()) } else { read(body) }));
+    waiting.answer.replace(Some(if headers == 0 { Err(why_not()) } else { read(body).and_then(given) }));
     if let Some(waker) = waiting.waker.take() {
         waker.wake();
     }
@@ -253,6 +253,14 @@ fn read(body: u32) -> Outcome<Answer> {
             .map_err(|refusal| Error::refused("read the answer's body", refusal))?,
     };
     Ok(Answer { headers: fields(MapKind::CallHeaders)?, body, trailers: fields(MapKind::CallTrailers)? })
+}
+
+/// An answer that a server gave. Tidegate, like other hosts, makes one of its own where there is none, and says so.
+fn given(answer: Answer) -> Outcome<Answer> {
+    match answer.headers.get_str("x-tidegate-no-answer") {
+        Some(why) => Err(Error::NoAnswer { why: why.to_owned() }),
+        None => Ok(answer),
+    }
 }
 
 fn why_not() -> Error {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tidegate_wasm::CallResponse;
 
@@ -17,11 +17,13 @@ use crate::upstream::send;
 
 /// Bytes of an answer that a filter is given; a longer answer counts as failed.
 const ANSWER: usize = 4 * 1024 * 1024;
+/// A field of answers that no server gave, with the reason. The SDK reads it.
+const NO_ANSWER: HeaderName = HeaderName::from_static("x-tidegate-no-answer");
 /// The time where the guest names none.
 const TIME: Duration = Duration::from_secs(30);
 
 /// Sends a filter's request. No connection and no time are answers too, as filters written for other hosts expect:
-/// 503 and 504. None: the answer broke off.
+/// 503 and 504; a field tells them from those of a server. None: the answer broke off.
 pub(crate) async fn answer(
     pool: Rc<Pool>,
     request: Request<(Bytes, HeaderMap)>,
@@ -53,6 +55,7 @@ fn made_up(status: StatusCode, text: &'static str) -> CallResponse {
     head.status = status;
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    head.headers.insert(NO_ANSWER, HeaderValue::from_static(text));
     CallResponse { head, body: Bytes::from_static(text.as_bytes()), trailers: HeaderMap::new() }
 }
 

@@ -37,6 +37,20 @@ fn callbacks_come_in_order() {
 }
 
 #[test]
+fn a_guest_that_only_logs_is_told_of_the_request() {
+    let mut instance = start(
+        r#"(func (export "proxy_on_context_create") (param i32 i32) (call $say (i32.add (i32.const 20) (local.get 0))))
+        (func (export "proxy_on_log") (param i32) (call $say (i32.const 70)))
+        (func (export "proxy_on_delete") (param i32) (call $say (i32.const 90)))"#,
+    );
+    assert_eq!(lines(&mut instance), ["021"]);
+    let id = open(&mut instance);
+    assert_eq!(instance.on_request_headers(id, get(), true, NOW).unwrap(), Step::Continue);
+    instance.close_stream(id, NOW);
+    assert_eq!(lines(&mut instance), ["022", "070", "090"]);
+}
+
+#[test]
 fn a_refused_configuration_comes_with_the_last_lines() {
     let error = refused(
         r#"(data (i32.const 0) "no such key: keyz")

@@ -22,7 +22,7 @@ mod way;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use tidegate_sdk::{Body, ConfigError, Filter, Flow, Reply, Response, Value, filter, join_all};
+use tidegate_sdk::{Body, ConfigError, Filter, Flow, Plugin, Reply, Response, Value, filter, join_all};
 
 use crate::handed_on::{HandedOn, all_apart};
 use crate::headers::Outgoing;
@@ -75,11 +75,11 @@ impl Filter for Auth {
     type Config = Config;
     type State = Kept;
 
-    fn new(config: Config) -> Result<Self, ConfigError> {
+    fn new(config: Config, plugin: &Plugin) -> Result<Self, ConfigError> {
         let all = config.combine == config::Combine::All;
         let mut ways = Vec::with_capacity(config.ways.len());
         for (at, document) in config.ways.into_iter().enumerate() {
-            let way = Way::build(document, &format!("ways[{at}]"))?;
+            let way = Way::build(document, &format!("ways[{at}]"), plugin.held_body())?;
             let tally = Tally::new(way.kind());
             ways.push((way, tally));
         }

@@ -23,6 +23,7 @@ mod key;
 mod oidc;
 
 use serde::Deserialize;
+use tidegate_sdk::units::Size;
 use tidegate_sdk::{Body, ConfigError};
 
 use crate::Request;
@@ -73,13 +74,20 @@ pub(crate) struct Source<'a> {
     pub(crate) claim: &'a str,
 }
 
+/// What was asked for of a body, where the gateway holds `held` bytes of one: what is above it the gateway refuses itself.
+fn at_most(asked: Size, held: Option<usize>) -> Result<usize, String> {
+    let Some(held) = held.map(Size).filter(|held| asked.0 > held.0) else { return Ok(asked.0) };
+    Err(format!("{asked} is more than the {held} that `limits.heldBody` of the plugin allows"))
+}
+
 impl Way {
-    /// From its document, which is at this path of the configuration.
-    pub(crate) fn build(document: WayDocument, path: &str) -> Result<Self, ConfigError> {
+    /// From its document, which is at this path of the configuration, where the gateway holds `held` bytes of a body;
+    /// other hosts do not tell.
+    pub(crate) fn build(document: WayDocument, path: &str, held: Option<usize>) -> Result<Self, ConfigError> {
         Ok(match document {
             WayDocument::Key(document) => Way::Key(key::Keys::build(document, &format!("{path}.key"))?),
             WayDocument::External(document) => {
-                Way::External(external::External::build(*document, &format!("{path}.external"))?)
+                Way::External(external::External::build(*document, &format!("{path}.external"), held)?)
             }
             WayDocument::Jwt(document) => Way::Jwt(jwt::Jwt::build(document, &format!("{path}.jwt"))?),
             WayDocument::Oidc(document) => Way::Oidc(oidc::Oidc::build(*document, &format!("{path}.oidc"))?),
@@ -87,7 +95,7 @@ impl Way {
                 Way::Basic(basic::Users::build(document, &format!("{path}.basic"))?)
             }
             WayDocument::Hmac(document) => {
-                Way::Hmac(hmac::Signatures::build(document, &format!("{path}.hmac"))?)
+                Way::Hmac(hmac::Signatures::build(document, &format!("{path}.hmac"), held)?)
             }
             WayDocument::Certificate(document) => {
                 let path = format!("{path}.certificate");

@@ -10,6 +10,7 @@ use tidegate_abi::{MapKind, Status, StreamKind};
 
 use crate::exchange::{Exchange, SideRef, Which};
 use crate::headers::Headers;
+use crate::host::Refusal;
 use crate::side::{Side, Stage, Want};
 use crate::{Error, Outcome, host};
 
@@ -200,13 +201,7 @@ impl Body {
         let mut arguments = Vec::with_capacity(1 + bytes.len());
         arguments.push(u8::from(self.side.get().names.stream == StreamKind::Response));
         arguments.extend_from_slice(bytes);
-        match host::foreign(APPEND, &arguments) {
-            Ok(_) => Ok(()),
-            Err(refusal) if refusal.is(Status::InternalFailure) => {
-                Err(Error::refused("add to the body", refusal))
-            }
-            Err(_) => Err(Error::BodyIsGone),
-        }
+        host::foreign(APPEND, &arguments).map(drop).map_err(not_added)
     }
 
     /// Says that this body will be changed piece by piece: takes the announced length out of the head while it is still
@@ -295,6 +290,14 @@ impl Body {
     }
 }
 
+/// Why bytes were not added behind a body: a host without the function has let the body go, any other refuses these bytes.
+fn not_added(refusal: Refusal) -> Error {
+    match refusal.is(Status::NotFound) || refusal.is(Status::Unimplemented) {
+        true => Error::BodyIsGone,
+        false => Error::refused("add to the body", refusal),
+    }
+}
+
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").field("has_ended", &self.has_ended()).finish_non_exhaustive()
@@ -325,5 +328,22 @@ impl<Is: Fn(&Side) -> bool + Unpin> Future for Waiting<'_, Is> {
 impl<Is> Drop for Waiting<'_, Is> {
     fn drop(&mut self) {
         self.side.want.set(Want::Other);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_host_without_the_function_has_let_the_body_go() {
+        for (status, gone) in [
+            (Status::NotFound, true),
+            (Status::Unimplemented, true),
+            (Status::BadArgument, false),
+            (Status::InternalFailure, false),
+        ] {
+            assert_eq!(not_added(Refusal::from(status)) == Error::BodyIsGone, gone, "{status:?}");
+        }
     }
 }

@@ -41,8 +41,8 @@ pub(crate) struct Document {
     #[serde(default = "timeout")]
     #[cfg_attr(not(target_family = "wasm"), schemars(with = "String", default = "timeout"))]
     timeout: Span,
-    /// How much of a request's body the service is shown, as `8KiB`; longer bodies are refused with 413. Without it, it
-    /// is shown none.
+    /// How much of a request's body the service is shown, as `8KiB`; longer bodies are refused with 413. At most
+    /// `limits.heldBody` of the plugin. Without it, it is shown none.
     #[serde(default)]
     #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<String>"))]
     body_limit: Option<Size>,
@@ -173,7 +173,7 @@ enum Service {
 }
 
 impl External {
-    pub(crate) fn build(document: Document, path: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn build(document: Document, path: &str, held: Option<usize>) -> Result<Self, ConfigError> {
         let at = |key: &str, message: String| match key {
             "" => ConfigError::at(path, message),
             key => ConfigError::at(format!("{path}.{key}"), message),
@@ -181,6 +181,9 @@ impl External {
         let timeout = document.timeout.0;
         if document.allow_partial_body && document.body_limit.is_none() {
             return Err(at("allowPartialBody", "needs bodyLimit, which says how much is shown".into()));
+        }
+        if let Some(limit) = document.body_limit {
+            super::at_most(limit, held).map_err(|message| at("bodyLimit", message))?;
         }
         if timeout.is_zero() {
             return Err(at("timeout", "is 0, so no decision could be in time".into()));

@@ -45,10 +45,11 @@ pub(crate) struct Document {
     /// Demands that the signature of a request with a body covers `content-digest`, and that it is the body's.
     #[serde(default)]
     body: bool,
-    /// The largest body that is looked at.
-    #[serde(default = "body_size")]
-    #[cfg_attr(not(target_family = "wasm"), schemars(with = "String"))]
-    max_body: Size,
+    /// The largest body that is looked at, at most `limits.heldBody` of the plugin. If nothing is said, 1MiB, or that if it
+    /// is less.
+    #[serde(default)]
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<String>"))]
+    max_body: Option<Size>,
     /// Lets the upstream see the signature.
     #[serde(default)]
     forward: bool,
@@ -91,9 +92,8 @@ fn yes() -> bool {
     true
 }
 
-fn body_size() -> Size {
-    Size(1 << 20)
-}
+/// Bytes of a body that is looked at if nothing is said.
+const MAX_BODY: usize = 1 << 20;
 
 /// The known keys, and what is demanded of signatures.
 pub(crate) struct Signatures {
@@ -113,7 +113,7 @@ struct Key {
 }
 
 impl Signatures {
-    pub(crate) fn build(document: Document, path: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn build(document: Document, path: &str, held: Option<usize>) -> Result<Self, ConfigError> {
         let at = |key: &str, message: String| ConfigError::at(format!("{path}.{key}"), message);
         let mut keys = BTreeMap::new();
         for (number, key) in document.keys.into_iter().enumerate() {
@@ -144,6 +144,10 @@ impl Signatures {
         if window.is_zero() {
             return Err(at("window", "must be longer than nothing".to_owned()));
         }
+        let body_bytes = match document.max_body {
+            Some(asked) => super::at_most(asked, held).map_err(|message| at("maxBody", message))?,
+            None => held.map_or(MAX_BODY, |held| MAX_BODY.min(held)),
+        };
         let challenge = format!("Signature covers=\"{}\"", document.covers.join(" "));
         let names = if document.forward { vec![] } else { vec!["signature", "signature-input"] };
         Ok(Signatures {
@@ -153,7 +157,7 @@ impl Signatures {
             // What is made for the end of the window is accepted until another window has passed.
             once: document.once.then(|| Limit::sliding(1, window.saturating_mul(2))),
             body: document.body,
-            body_bytes: document.max_body.0,
+            body_bytes,
             places: names.into_iter().map(|name| Place::Header(name.to_owned())).collect(),
             challenge,
         })

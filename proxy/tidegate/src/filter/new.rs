@@ -121,6 +121,7 @@ fn files(name: &str, source: &Source, sdk: &Sdk) -> Vec<(&'static str, String)> 
             .replace("{protocol}", protocol)
             .replace("{capabilities}", calls("\n    capabilities: { upstreams: [auth] }"))
             .replace("{upstream}", calls("\n  auth: { servers: [\"127.0.0.1:9000\"] }"))
+            .replace("{fetch}", &sdk.fetch())
             .replace("{sdk}", &sdk.dependency("tidegate-sdk"))
             .replace("{sdk-test}", &sdk.dependency("tidegate-sdk-test"))
     };
@@ -191,6 +192,17 @@ impl Sdk {
         }
     }
 
+    /// How a machine gets it that has only the project: a step of CI.
+    fn fetch(&self) -> String {
+        let Self::Clone(folder) = self else { return String::new() };
+        let clone = folder.parent().unwrap_or(folder).display();
+        format!(
+            "\n      # Cargo.toml has the SDK by its folder on the machine that made this project. It is put there:\n      \
+             - run: sudo git clone --depth 1 {} '{clone}'",
+            env!("CARGO_PKG_REPOSITORY")
+        )
+    }
+
     fn description(&self) -> String {
         match self {
             Self::Clone(folder) => format!("with the SDK of {}", short(folder).display()),
@@ -237,6 +249,7 @@ mod tests {
                     "{upstream}",
                     "{capabilities}",
                     "{about}",
+                    "{fetch}",
                 ] {
                     assert!(!text.contains(left), "{template:?} {file}: {left}");
                 }
@@ -244,6 +257,21 @@ mod tests {
             let config: serde_json::Value = serde_json::from_str(source.config).expect("JSON");
             assert!(config.is_object(), "{template:?}");
         }
+    }
+
+    #[test]
+    fn the_workflow_gets_an_sdk_that_is_a_clone() {
+        let workflow = |sdk: &Sdk| {
+            let files = files("geo-guard", &Template::Auth.source(), sdk);
+            files
+                .into_iter()
+                .find(|(file, _)| file.ends_with("ci.yml"))
+                .map(|(_, text)| text)
+                .expect("a workflow")
+        };
+        let clone = workflow(&Sdk::Clone("/home/ann/tidegate/sdk".into()));
+        assert!(clone.contains("/tidegate '/home/ann/tidegate'\n      - run: rustup"), "{clone}");
+        assert!(!workflow(&Sdk::Published).contains("git clone"));
     }
 
     #[test]

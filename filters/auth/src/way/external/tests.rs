@@ -323,4 +323,8 @@ fn of_a_long_body_the_service_may_see_the_first_bytes() {
     let wrong =
         r#"{ "ways": [{ "external": { "http": { "upstream": "authz" }, "allowPartialBody": true } }] }"#;
     assert!(problem(wrong).contains("allowPartialBody: needs bodyLimit"));
+    let wrong = r#"{ "ways": [{ "external": { "http": { "upstream": "authz" }, "bodyLimit": "2MiB" } }] }"#;
+    let told =
+        "ways[0].external.bodyLimit: 2MiB is more than the 1MiB that `limits.heldBody` of the plugin allows";
+    assert!(problem(wrong).contains(told), "{}", problem(wrong));
 }

@@ -31,25 +31,55 @@ pub(crate) struct Terms {
     pub(crate) limits: plan::ListenerLimits,
 }
 
-/// Serves a connection. `http2`: what ALPN said, where it was asked. The parts are boxed, so that an idle connection
-/// holds the smallest of them only.
-pub(crate) async fn serve(client: Rc<Client>, transport: Transport, http2: Option<bool>, terms: Terms) {
+/// A connection whose client is to say something, or has said which protocol it speaks.
+pub(crate) struct Begun {
+    /// None: requests are served on it.
+    stream: Option<Stream>,
+    watch: Watch,
+    limits: plan::ListenerLimits,
+    http2: bool,
+    /// Counts it while it lives.
+    speaking: Speaking,
+}
+
+/// Serves a connection; `held` lasts as long as it does. What only its begin and its requests need is boxed, and nothing
+/// stands here twice, as it does in an `async fn` that hands its arguments on: a connection that waits is no larger than
+/// this.
+#[allow(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice")]
+pub(crate) fn serve(
+    begun: Pin<Box<impl Future<Output = Option<Begun>>>>,
+    held: impl Sized,
+) -> impl Future<Output = ()> {
+    async move {
+        if let Some(begun) = begun.await {
+            if begun.http2 {
+                Box::pin(serve_http2(begun)).await;
+            } else {
+                serve_http1(begun).await;
+            }
+        }
+        drop(held);
+    }
+}
+
+/// Waits for what the client says first. `http2`: what ALPN said, where it was asked. None: it said nothing in time, or left.
+pub(crate) async fn begin(
+    client: Rc<Client>,
+    transport: Transport,
+    http2: Option<bool>,
+    terms: Terms,
+) -> Option<Begun> {
     let deadline = Deadline::new(&client.local.deadlines);
     deadline.set(Some(terms.timeouts.headers));
-    let begun = match http2 {
-        Some(http2) => Some((Stream::new(transport, Vec::new()), http2)),
-        None => Box::pin(begin(transport, &deadline, &client)).await,
+    let (stream, http2) = match http2 {
+        Some(http2) => (Stream::new(transport, Vec::new()), http2),
+        None => version(transport, &deadline, &client).await?,
     };
-    let Some((stream, http2)) = begun else { return };
     // HTTP/2 has said its preface: from here on it is between requests.
     let phase = if http2 { Phase::Idle } else { Phase::Fresh };
-    let _speaking = Speaking::begin(&client, if http2 { HTTP2 } else { HTTP1 }, &stream);
+    let speaking = Speaking::begin(&client, if http2 { HTTP2 } else { HTTP1 }, &stream);
     let watch = Watch::new(client, deadline, stream.pulse(), terms.timeouts, phase);
-    if http2 {
-        Box::pin(serve_http2(stream, watch, terms.limits)).await;
-    } else {
-        serve_http1(stream, watch, terms.limits).await;
-    }
+    Some(Begun { stream: Some(stream), watch, limits: terms.limits, http2, speaking })
 }
 
 /// Counts a connection by what it speaks, while it lives.
@@ -82,7 +112,8 @@ impl Drop for Speaking {
     }
 }
 
-async fn serve_http2(stream: Stream, mut watch: Watch, limits: plan::ListenerLimits) {
+async fn serve_http2(begun: Begun) {
+    let Begun { stream: Some(stream), mut watch, limits, speaking: _speaking, .. } = begun else { return };
     let client = watch.client.clone();
     watch.deadline.set(Some(watch.timeouts.idle));
     let guarded = client.clone();
@@ -96,17 +127,20 @@ async fn serve_http2(stream: Stream, mut watch: Watch, limits: plan::ListenerLim
     watch.over(pin!(connection), doing, |connection, _| connection.get_mut().leave()).await;
 }
 
-async fn serve_http1(mut stream: Stream, mut watch: Watch, limits: plan::ListenerLimits) {
-    loop {
-        watch.begin();
-        match Box::pin(run_http1(stream, &mut watch, limits)).await {
-            Some(parked) => stream = parked,
-            None => return,
-        }
-        watch.deadline.set(Some(watch.timeouts.idle));
-        let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
-        if !matches!(within(&watch.deadline, &watch.client, || true, readable).await, Some(Ok(()))) {
-            return;
+/// As [`serve`], holds nothing twice.
+#[allow(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice")]
+fn serve_http1(mut begun: Begun) -> impl Future<Output = ()> {
+    async move {
+        let Begun { stream: place, watch, limits, .. } = &mut begun;
+        while let Some(stream) = place.take() {
+            watch.begin();
+            let Some(parked) = Box::pin(run_http1(stream, watch, *limits)).await else { return };
+            watch.deadline.set(Some(watch.timeouts.idle));
+            let stream = &*place.insert(parked);
+            let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
+            if !matches!(within(&watch.deadline, &watch.client, || true, readable).await, Some(Ok(()))) {
+                return;
+            }
         }
     }
 }
@@ -125,7 +159,7 @@ async fn run_http1(stream: Stream, watch: &mut Watch, limits: plan::ListenerLimi
 }
 
 /// Finds out which version a client speaks in clear text. None: it said nothing in time, or left.
-async fn begin(mut transport: Transport, deadline: &Deadline, client: &Client) -> Option<(Stream, bool)> {
+async fn version(mut transport: Transport, deadline: &Deadline, client: &Client) -> Option<(Stream, bool)> {
     let Transport::Plain(tcp) = &mut transport else {
         return Some((Stream::new(transport, Vec::new()), false));
     };
@@ -222,14 +256,15 @@ impl Future for Stuck {
 mod tests {
     use super::*;
 
-    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Client>, Transport, Option<bool>, Terms) -> F) -> usize {
+    fn size_of_future<F: Future>(_: &F) -> usize {
         size_of::<F>()
     }
 
-    /// An idle connection holds one.
+    /// An idle connection holds one of them, and nothing else of the gateway's that is large.
     #[test]
     fn a_connection_is_small() {
-        let size = size_of_future(serve);
-        assert!(size <= 1024, "{size} bytes");
+        let begun = Box::pin(std::future::ready(None::<Begun>));
+        let size = size_of_future(&serve(begun, [0_u64; 4]));
+        assert!(size <= 768, "{size} bytes");
     }
 }

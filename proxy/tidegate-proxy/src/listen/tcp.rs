@@ -141,21 +141,21 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
             });
         }
         None => {
-            let serving = tcp::serve(Rc::new(client), Transport::Plain(socket), None, terms);
-            spawn_local(async move {
-                serving.await;
-                drop(open);
+            let begun = Box::pin(tcp::begin(Rc::new(client), Transport::Plain(socket), None, terms));
+            spawn_local(tcp::serve(begun, open));
+        }
+        Some(acceptor) if is_http => {
+            let begun = Box::pin(async move {
+                let (client, transport, http2) = shake(client, acceptor, socket, terms).await?;
+                tcp::begin(client, transport, Some(http2), terms).await
             });
+            spawn_local(tcp::serve(begun, open));
         }
         Some(acceptor) => {
+            let shaken = Box::pin(shake(client, acceptor, socket, terms));
             spawn_local(async move {
-                if let Some((client, transport, http2)) =
-                    Box::pin(shake(client, acceptor, socket, terms)).await
-                {
-                    match is_http {
-                        true => tcp::serve(client, transport, Some(http2), terms).await,
-                        false => Box::pin(stream::serve(client, transport)).await,
-                    }
+                if let Some((client, transport, _)) = shaken.await {
+                    Box::pin(stream::serve(client, transport)).await;
                 }
                 drop(open);
             });

@@ -174,9 +174,11 @@ impl Exemplars {
 }
 
 /// Where the requests of one route came from and went: a place for each pair of listener and upstream, the first few of them.
+/// Most routes have one, and there may be thousands of them: places for more are made when they are needed.
 #[derive(Debug, Default)]
 pub(crate) struct Targets {
-    places: [Target; MOST_TARGETS],
+    first: Target,
+    more: OnceLock<Box<[Target; MOST_TARGETS - 1]>>,
 }
 
 /// Pairs of a route that are counted each; the tables of filters may name more.
@@ -188,6 +190,21 @@ struct Target {
     pair: Counter,
     requests: Counter,
     failures: Counter,
+}
+
+impl Target {
+    /// Counts one of this pair; false: this is another one's place.
+    #[inline]
+    fn note(&self, pair: u64, failed: bool) -> bool {
+        let known = self.pair.value();
+        let here = known == pair || known == 0;
+        if here {
+            self.pair.set(pair);
+            self.requests.add(1);
+            self.failures.add(u64::from(failed));
+        }
+        here
+    }
 }
 
 /// What is told of a pair.
@@ -208,17 +225,20 @@ impl Targets {
     /// A request of this listener went to this upstream, 0 for none.
     pub(crate) fn note(&self, listener: u64, upstream: u64, failed: bool) {
         let pair = listener << ID | upstream;
-        let here = |target: &&Target| matches!(target.pair.value(), known if known == pair || known == 0);
-        if let Some(target) = self.places.iter().find(here) {
-            target.pair.set(pair);
-            target.requests.add(1);
-            target.failures.add(u64::from(failed));
+        if !self.first.note(pair, failed) {
+            self.more().iter().find(|target| target.note(pair, failed));
         }
+    }
+
+    #[cold]
+    fn more(&self) -> &[Target; MOST_TARGETS - 1] {
+        self.more.get_or_init(Box::default)
     }
 
     /// All pairs so far.
     pub(crate) fn read(&self) -> impl Iterator<Item = Went> + '_ {
-        let used = self.places.iter().take_while(|target| target.pair.value() != 0);
+        let more = self.more.get().into_iter().flat_map(|more| more.iter());
+        let used = std::iter::once(&self.first).chain(more).take_while(|target| target.pair.value() != 0);
         used.map(|target| Went {
             listener: target.pair.value() >> ID,
             upstream: target.pair.value() & ((1 << ID) - 1),
@@ -251,6 +271,17 @@ mod tests {
         assert_eq!(found(0.25, 0.5), Some(10));
         assert_eq!(found(0.5, 1.0), None);
         assert_eq!((total.classes, total.took.count()), ([0, 4, 0, 0, 0], 4));
+    }
+
+    /// Thousands of routes have one pair each on each worker.
+    #[test]
+    fn a_route_with_one_pair_is_small() {
+        assert!(size_of::<Targets>() <= 40, "{} bytes", size_of::<Targets>());
+        let targets = Targets::default();
+        (0..3).for_each(|_| targets.note(7, 1, false));
+        assert!(targets.more.get().is_none());
+        targets.note(7, 2, false);
+        assert_eq!(targets.read().map(|went| went.requests).collect::<Vec<_>>(), [3, 1]);
     }
 
     #[test]

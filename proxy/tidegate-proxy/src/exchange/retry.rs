@@ -138,6 +138,8 @@ impl<'a> Attempts<'a> {
             Reason::Connect => self.on().contains(&RetryOn::Connect),
             // What no server has seen is not lost because of a connection.
             Reason::Reset => unseen || self.on().contains(&RetryOn::Reset),
+            // What ended the connection may have been the answer to another request on it.
+            Reason::Garbage => self.on().contains(&RetryOn::Reset),
             Reason::Timeout => self.on().contains(&RetryOn::Timeout),
             _ => false,
         };

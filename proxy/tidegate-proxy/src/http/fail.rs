@@ -178,6 +178,14 @@ impl Reason {
         )
     }
 
+    /// Whether the client did not send all of what it began, or something else than that.
+    pub(crate) fn is_of_client(self) -> bool {
+        matches!(
+            self,
+            Self::ClientGone | Self::ClientTimeout | Self::Framing | Self::Malformed | Self::HeadTooLarge
+        )
+    }
+
     /// Whether nothing may follow it on a connection of HTTP/1: what could be read in two ways must not be followed by
     /// anything, and CONNECT may be followed by bytes of a tunnel that there is not.
     pub(crate) fn closes(self) -> bool {

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{Reason as Code, RecvStream, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, TE, TRANSFER_ENCODING, UPGRADE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -19,6 +19,11 @@ use crate::http::h1::number;
 pub(crate) const FRAME: u32 = 16 * 1024;
 /// Streams that were reset because of what the peer did, before the connection ends.
 pub(crate) const RESETS: usize = 1024;
+
+/// What it is that a server has done: ended what we wanted, or sent what HTTP/2 does not allow.
+pub(crate) fn broken(error: &h2::Error) -> Reason {
+    if error.is_library() { Reason::Garbage } else { Reason::Reset }
+}
 
 /// A body on its way in.
 pub(crate) struct Arriving {
@@ -40,7 +45,8 @@ impl Arriving {
     }
 
     fn broken(&self, error: h2::Error) -> BodyError {
-        BodyError::broken(self.reason, error)
+        let reason = if self.reason == Reason::Reset { broken(&error) } else { self.reason };
+        BodyError::broken(reason, error)
     }
 }
 
@@ -82,13 +88,22 @@ impl HttpBody for Arriving {
     }
 }
 
+/// What comes next of a body; none: its end.
+type Next = Option<Result<Frame<Bytes>, BodyError>>;
+
 /// A body on its way out.
 pub(crate) struct Departing<B> {
     stream: SendStream<Bytes>,
     body: B,
     /// What the peer has no room for yet, and whether it is the last.
     held: Option<(Bytes, bool)>,
+    /// What has come of the body behind that.
+    next: Option<Next>,
 }
+
+/// Pieces that are shorter take others with them that are ready, as many as a frame has room for: each frame costs both
+/// sides more than such a piece, and peers bear only so many of them.
+const SHORT: usize = 4 * 1024;
 
 impl<B> Departing<B>
 where
@@ -96,7 +111,7 @@ where
 {
     /// A body that has not ended yet.
     pub(crate) fn new(stream: SendStream<Bytes>, body: B) -> Self {
-        Self { stream, body, held: None }
+        Self { stream, body, held: None, next: None }
     }
 
     /// Ready once all of it is with the connection, or the stream has ended.
@@ -117,7 +132,7 @@ where
                 }
                 continue;
             }
-            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+            let Some(frame) = ready!(self.poll_next(cx)) else {
                 let _ = self.stream.send_data(Bytes::new(), true);
                 return Poll::Ready(());
             };
@@ -135,7 +150,10 @@ where
                     // The stream asks for as much as it is given; to ask for all of it before there is room would take
                     // a share of the connection's window from streams that need less.
                     self.stream.reserve_capacity(1);
-                    self.held = Some((data, is_last));
+                    self.held = Some(match is_last || data.len() >= SHORT {
+                        true => (data, is_last),
+                        false => self.gather(data, cx),
+                    });
                 }
                 Ok(Err(frame)) => {
                     let Ok(trailers) = frame.into_trailers() else { continue };
@@ -152,16 +170,90 @@ where
     }
 }
 
-/// What a stream is reset with because of an error: what its cause names, where it came by HTTP/2 itself.
-fn code(error: &(dyn Error + 'static)) -> Code {
-    let mut next = Some(error);
+impl<B> Departing<B>
+where
+    B: HttpBody<Data = Bytes, Error = BodyError> + Unpin,
+{
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        match self.next.take() {
+            Some(next) => Poll::Ready(next),
+            None => Pin::new(&mut self.body).poll_frame(cx),
+        }
+    }
+
+    /// `first` with what is ready behind it; true: that is all.
+    fn gather(&mut self, first: Bytes, cx: &mut Context<'_>) -> (Bytes, bool) {
+        let mut gathered = Gathered::One(first);
+        while let Poll::Ready(next) = self.poll_next(cx) {
+            let data = match next.map(|frame| frame.map(Frame::into_data)) {
+                None => return (gathered.freeze(), true),
+                Some(Ok(Ok(data))) => data,
+                Some(Ok(Err(trailers))) => {
+                    self.next = Some(Some(Ok(trailers)));
+                    break;
+                }
+                Some(Err(error)) => {
+                    self.next = Some(Some(Err(error)));
+                    break;
+                }
+            };
+            if gathered.len() + data.len() > FRAME as usize {
+                self.next = Some(Some(Ok(Frame::data(data))));
+                break;
+            }
+            gathered.add(&data);
+            if self.body.is_end_stream() {
+                return (gathered.freeze(), true);
+            }
+        }
+        (gathered.freeze(), false)
+    }
+}
+
+/// Pieces that are sent together; a single one is not copied.
+enum Gathered {
+    One(Bytes),
+    Several(BytesMut),
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(bytes) => bytes.len(),
+            Self::Several(bytes) => bytes.len(),
+        }
+    }
+
+    fn add(&mut self, more: &[u8]) {
+        if let Self::One(first) = self {
+            let mut both = BytesMut::with_capacity((first.len() + more.len()).max(1024));
+            both.extend_from_slice(first);
+            *self = Self::Several(both);
+        }
+        if let Self::Several(all) = self {
+            all.extend_from_slice(more);
+        }
+    }
+
+    fn freeze(self) -> Bytes {
+        match self {
+            Self::One(bytes) => bytes,
+            Self::Several(bytes) => bytes.freeze(),
+        }
+    }
+}
+
+/// What a stream is reset with because its body broke: what the cause names, where it came by HTTP/2 itself. A client that
+/// has not sent all of its request does not want it any more, whatever it speaks.
+fn code(broken: &BodyError) -> Code {
+    let mut next = broken.source();
     while let Some(error) = next {
         if let Some(code) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
             return code;
         }
         next = error.source();
     }
-    Code::INTERNAL_ERROR
+    if broken.reason.is_of_client() { Code::CANCEL } else { Code::INTERNAL_ERROR }
 }
 
 /// Takes out what HTTP/2 has no such fields for (RFC 9113, 8.2.2). A gateway's own answer may say `connection: close`.

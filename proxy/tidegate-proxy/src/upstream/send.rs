@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use crate::http::added::Added;
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::{Fail, Reason, Retry};
-use crate::http::h2::{Arriving, Departing, strip};
+use crate::http::h2::{Arriving, Departing, broken, strip};
 use crate::http::interim::{self, Allowance, Heard};
 use crate::transport;
 use crate::upstream::http1::{Arrived, Fault, Http1};
@@ -199,15 +199,22 @@ async fn send_http2(
     let mut sender = stream.connection.sender();
     // The connection may have ended meanwhile; the message is whole still.
     poll_fn(|cx| sender.poll_ready(cx)).await.map_err(|error| refusal(error, true))?;
-    let (head, body) = absolute(request(message, again), place.pool.cluster.tls.is_some())?.into_parts();
+    let keep = again && stream.connection.is_crowded();
+    let request = request(message, (again, keep));
+    let (head, body) = absolute(request, place.pool.cluster.tls.is_some())?.into_parts();
     let is_whole = body.is_end_stream();
     let lost = |error| refusal(error, false);
     let (mut answer, departing) =
         sender.send_request(Request::from_parts(head, ()), is_whole).map_err(lost)?;
     let mut pump = None;
     if !is_whole {
-        // A stream that the server has no room for waits for its turn.
-        poll_fn(|cx| sender.poll_ready(cx)).await.map_err(lost)?;
+        // A stream that the server has no room for waits for its turn. If that does not come, nobody has taken of its body.
+        if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
+            if keep {
+                (message.body, message.spent) = (body, false);
+            }
+            return Err(lost(error));
+        }
         pump = Pump::start(Departing::new(departing, body)).await;
     }
     let mut allowance = Allowance::default();
@@ -254,8 +261,9 @@ impl Drop for Pump {
     }
 }
 
-/// The message as HTTP/2 takes it: taken out of `message`, or copied where it may be wanted again.
-fn request(message: &mut Message, again: bool) -> Request<Body> {
+/// The message as HTTP/2 takes it: taken out of `message`, or copied where it may be wanted `again`; `keep`: its head in any
+/// case.
+fn request(message: &mut Message, (again, keep): (bool, bool)) -> Request<Body> {
     if let Some(added) = message.added.take() {
         added.insert(&mut Rc::make_mut(&mut message.head).headers);
     }
@@ -264,7 +272,7 @@ fn request(message: &mut Message, again: bool) -> Request<Body> {
         Body::Full(bytes) if again => Some(Body::Full(bytes.clone())),
         _ => None,
     };
-    let kept = copied.is_some() || (again && message.replay.is_some());
+    let kept = keep || copied.is_some() || (again && message.replay.is_some());
     let mut request = Request::new(copied.unwrap_or_else(|| {
         message.spent = true;
         std::mem::take(&mut message.body)
@@ -280,15 +288,23 @@ fn request(message: &mut Message, again: bool) -> Request<Body> {
 
 /// What an error of HTTP/2 means, and whether another attempt is safe. `unsent`: nothing of the request was sent.
 fn refusal(error: h2::Error, unsent: bool) -> Fail {
-    let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    // What we refuse ourselves, such as a head that is too large, the server may have acted on all the same.
+    let refused = error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
     // A server that goes away names the last stream that it may have acted on (RFC 9113, 6.8): this one is after it.
     let gone = error.is_go_away() && error.is_remote();
     let retry = match unsent || gone {
         true => Retry::Stale,
         false if refused => Retry::Safe,
+        // Of this stream, as over HTTP/1; an end of the connection may be because of another one.
+        false if error.is_library() && error.is_reset() => Retry::Never,
         false => Retry::Idempotent,
     };
-    Fail::upstream(Reason::Reset, retry).because(error)
+    let ours = error.reason().is_none() && !error.is_io();
+    if ours && !unsent {
+        return Fail::gateway(Reason::Internal).because(error);
+    }
+    let reason = if unsent { Reason::Reset } else { broken(&error) };
+    Fail::upstream(reason, retry).because(error)
 }
 
 /// HTTP/2 wants scheme and authority in the target.

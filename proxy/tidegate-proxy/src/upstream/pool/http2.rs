@@ -113,6 +113,11 @@ impl Http2 {
         streams < self.most && (streams as usize) < theirs && !self.life.is_over(now)
     }
 
+    /// Whether a request that begins now may have to wait for another one's end.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.streams.get() as usize >= self.sender.borrow().current_max_send_streams()
+    }
+
     /// Whether it is closed, or was idle for longer than `limit`, or takes no request any more.
     pub(super) fn is_over(&self, now: Duration, limit: Duration) -> bool {
         if self.streams.get() > 0 {

@@ -6,7 +6,7 @@ use crate::process::{Folder, Gateway, lines, tidegate};
 use crate::registry::{Registry, digest, hex};
 
 /// A module that answers every request with this text.
-fn module(text: &str) -> Vec<u8> {
+pub(crate) fn module(text: &str) -> Vec<u8> {
     let source = format!(
         r#"(module
             (import "env" "proxy_send_local_response"

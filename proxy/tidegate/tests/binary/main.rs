@@ -15,6 +15,7 @@ mod plugins;
 mod process;
 mod profile;
 mod push;
+mod readme;
 mod registry;
 mod releases;
 mod reload;

@@ -3,6 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
+use tidegate_testkit::{Authority, RawClient};
+
+use crate::fetch::module;
 use crate::process::{Folder, Gateway};
 
 fn configuration(body: &str) -> String {
@@ -208,4 +211,52 @@ fn the_admin_api_follows_its_address() {
     gateway.wait("configuration live on all workers");
     assert_eq!(gateway.config()["generation"], 2);
     assert!(std::net::TcpStream::connect(before).is_err(), "nothing listens at the old address");
+}
+
+/// Each kind of file that a configuration names, or is made of.
+#[test]
+fn certificates_keys_modules_and_files_of_a_folder_are_watched() {
+    let authority = Authority::new();
+    let folder = Folder::new("reload-kinds");
+    let renew = || {
+        let certificate = authority.issue(&["gateway.test"]);
+        folder.write("own.key", &certificate.key);
+        folder.write("own.pem", &certificate.cert);
+        certificate.leaf()
+    };
+    let first = renew();
+    folder.write("own.wasm", module("one"));
+    std::fs::create_dir(folder.path("conf")).expect("a new folder");
+    folder.write(
+        "conf/a.yaml",
+        "\
+admin: { address: 127.0.0.1:0 }
+workers: 1
+listeners:
+  - { name: web, address: 127.0.0.1:0, protocol: https, tls: { certificates: [{ cert: ../own.pem, key: ../own.key }] } }
+plugins: { own: { module: ../own.wasm } }
+routes: [{ name: all, rules: [{ filters: [{ plugin: own }], respond: { status: 204 } }] }]
+",
+    );
+    let mut gateway = Gateway::start(&folder, "conf");
+    let shown = |gateway: &Gateway| {
+        let client = RawClient::connect_tls(gateway.web, &authority, "gateway.test", &["http/1.1"]);
+        let mut client = client.expect("it shakes hands");
+        let body = client.exchange("GET / HTTP/1.1\r\nhost: gateway.test\r\n\r\n").text();
+        (client.certificates()[0].clone(), body)
+    };
+    assert_eq!(shown(&gateway), (first, "one".to_owned()));
+    let second = renew();
+    gateway.wait("configuration live on all workers");
+    assert_eq!(shown(&gateway), (second.clone(), "one".to_owned()));
+    folder.write("own.wasm", module("two"));
+    gateway.wait("configuration live on all workers");
+    assert_eq!(shown(&gateway), (second, "two".to_owned()));
+
+    folder.write("conf/b.yaml", "upstreams: { up: { servers: ['127.0.0.1:1'] } }\n");
+    gateway.wait("configuration live on all workers");
+    assert!(gateway.config().to_string().contains("127.0.0.1:1\""), "{}", gateway.config());
+    std::fs::remove_file(folder.path("conf/b.yaml")).expect("it is there");
+    gateway.wait("configuration live on all workers");
+    assert!(!gateway.config().to_string().contains("127.0.0.1:1\""), "{}", gateway.config());
 }

@@ -29,7 +29,8 @@ upstreams: { up: { servers: ['${server}'], protocol: http2, ejection: false } }
 /// A client that knows how much it may send.
 fn connect(gateway: &TestGateway) -> Frames {
     let mut client = Frames::connect(gateway.address("web"), &[]);
-    while client.read().expect("settings").kind != kind::SETTINGS {}
+    // Behind the settings: what it may send on all streams together.
+    while client.read().expect("settings and a window").kind != kind::WINDOW_UPDATE {}
     client
 }
 

@@ -16,6 +16,7 @@ pub(crate) fn redact(document: &mut Value) {
             }
         }
     }
+    redact_tokens(document);
     for part in ["tracing", "metrics", "accessLog"] {
         document.get_mut(part).into_iter().for_each(redact_collectors);
     }
@@ -31,6 +32,14 @@ pub(crate) fn redact(document: &mut Value) {
         if let Some(part) = document.get_mut(part) {
             redact_filters(part);
         }
+    }
+}
+
+/// The admin API's own token, and that of the gateway to which this one pushes. Keys of its certificates are paths.
+fn redact_tokens(document: &mut Value) {
+    for owner in ["/admin", "/admin/push"] {
+        let token = document.pointer_mut(owner).and_then(|owner| owner.get_mut("token"));
+        token.into_iter().for_each(hide);
     }
 }
 
@@ -161,6 +170,8 @@ mod tests {
     #[test]
     fn only_secrets_are_replaced() {
         let mut document = json!({
+            "admin": { "token": "t1", "push": { "url": "http://a.test", "token": "t2" },
+                "tls": { "certificates": [{ "cert": "c.pem", "key": "k.pem" }] } },
             "plugins": {
                 "a": { "config": { "header": "x", "keys": ["k1", "${file:keys.txt}"], "in": { "token": 7 } } },
                 "b": { "config": "free text", "environment": { "REGION": "eu", "API_KEY": "k2" } }
@@ -173,6 +184,8 @@ mod tests {
         });
         redact(&mut document);
         let expected = json!({
+            "admin": { "token": "(redacted)", "push": { "url": "http://a.test", "token": "(redacted)" },
+                "tls": { "certificates": [{ "cert": "c.pem", "key": "k.pem" }] } },
             "plugins": {
                 "a": { "config": {
                     "header": "x", "keys": ["(redacted)", "${file:keys.txt}"], "in": { "token": "(redacted)" }

@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::credentials::Credentials;
+use crate::diff::{self, DiffArgs};
 use crate::filter::{self, FilterCommand};
 use crate::tap::{self, TapArgs};
 use crate::{demo, inspect, run, top, trace};
@@ -38,6 +39,8 @@ enum Command {
     Top(TopArgs),
     /// Show live requests of a running gateway with the path that each took.
     Tap(Box<TapArgs>),
+    /// Tell which requests a candidate configuration would treat otherwise than a running gateway does.
+    Diff(Box<DiffArgs>),
     /// Write, try and publish filters; look at, sign and verify modules.
     #[command(subcommand)]
     Filter(FilterCommand),
@@ -83,7 +86,7 @@ pub(crate) struct ExplainArgs {
     /// whole address, such as `https://shop.example.com/orders?x=1` or `tcp://127.0.0.1:5432`.
     #[arg(required = true, num_args = 1..=3, value_names = ["FILE", "METHOD", "URL"])]
     pub(crate) words: Vec<String>,
-    /// Asks a running gateway, whose admin API is there, such as `http://127.0.0.1:9900`.
+    /// Asks a running gateway, whose admin API is there, such as `http://127.0.0.1:9900` or `unix:/run/tidegate.sock`.
     #[arg(long, value_name = "URL")]
     pub(crate) admin: Option<String>,
     #[command(flatten)]
@@ -99,7 +102,7 @@ pub(crate) struct ExplainArgs {
 /// `tidegate top`.
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
-    /// Where the gateway's admin API is.
+    /// Where the gateway's admin API is, or `unix:` and the path of its socket.
     #[arg(default_value = "http://127.0.0.1:9900")]
     pub(crate) admin: String,
     #[command(flatten)]
@@ -134,6 +137,7 @@ impl Cli {
             Command::Check { file } => inspect::check(&file),
             Command::Explain(args) => inspect::explain(&args),
             Command::Top(args) => top::run(&args),
+            Command::Diff(args) => diff::run(&args),
             Command::Tap(args) => tap::run(&args),
             Command::Demo(args) => {
                 // The demo speaks for itself; the check shows nothing but its results.

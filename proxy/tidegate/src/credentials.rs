@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
+use http::{HeaderMap, Uri};
 use tidegate_config::plan::{CertificateFiles, ClientTls};
 use tidegate_proxy::{Assets, client_side};
 
@@ -33,9 +33,38 @@ pub(crate) struct Credentials {
     pub(crate) server_name: Option<String>,
 }
 
+/// An admin API as a command asks it.
+pub(crate) struct Asking {
+    pub(crate) client: Client,
+    /// What is asked for, there.
+    pub(crate) url: Uri,
+    /// The fields that every request has.
+    pub(crate) headers: HeaderMap,
+}
+
 impl Credentials {
+    /// How to ask the API at `admin`, the address of one or `unix:` and the path of its socket, for `path`.
+    pub(crate) fn asking(&self, admin: &str, path: &str) -> Result<Asking> {
+        let wrong = || {
+            format!(
+                "{admin:?} is not the address of an admin API, as http://127.0.0.1:9900 and unix:/run/tidegate.sock are"
+            )
+        };
+        let (client, base) = match admin.strip_prefix("unix:") {
+            Some("") => bail!("{}", wrong()),
+            // The API is asked for by a name that it goes by.
+            Some(socket) => (self.client()?.at_socket(PathBuf::from(socket)), "http://localhost"),
+            None => (self.client()?, admin.trim_end_matches('/')),
+        };
+        let url: Uri = format!("{base}{path}").parse().with_context(wrong)?;
+        if !matches!(url.scheme_str(), Some("http" | "https")) {
+            bail!("{}", wrong());
+        }
+        Ok(Asking { client, url, headers: self.headers()? })
+    }
+
     /// A client that trusts and shows what was said.
-    pub(crate) fn client(&self) -> Result<Client> {
+    fn client(&self) -> Result<Client> {
         let Self { ca, cert, key, server_name, .. } = self;
         if ca.is_none() && cert.is_none() && server_name.is_none() {
             return Client::new(None).map_err(anyhow::Error::msg);
@@ -51,8 +80,7 @@ impl Credentials {
         Ok(Client::with(config, server_name.clone()))
     }
 
-    /// The fields that every request has.
-    pub(crate) fn headers(&self) -> Result<HeaderMap> {
+    fn headers(&self) -> Result<HeaderMap> {
         let mut headers = HeaderMap::new();
         if let Some(token) = &self.token {
             let mut value =

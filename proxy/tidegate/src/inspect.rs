@@ -13,7 +13,7 @@ use tidegate_proxy::ExplainRequest;
 use crate::admin::Asked;
 use crate::apply::{self, Before, Outcome, Workshop};
 use crate::cli::ExplainArgs;
-use crate::credentials::Credentials;
+use crate::credentials::{Asking, Credentials};
 use crate::fetch::Call;
 use crate::files::Files;
 use crate::run::on_control_thread;
@@ -47,7 +47,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<ExitCode> {
     let Some((file, words)) = args.words.split_first().filter(|(_, words)| !words.is_empty()) else {
         bail!("a file and a URL are wanted, or --admin and a URL");
     };
-    let Asked { method, url, client_address, headers } = asked(args, words)?;
+    let Asked { method, url, client_address, headers, .. } = asked(args, words)?;
     let request = request(&method, &url, client_address, &headers)?;
     let mut out = io::stdout().lock();
     match apply::load(Path::new(file), &mut Files::default()) {
@@ -86,15 +86,12 @@ fn asked(args: &ExplainArgs, words: &[String]) -> Result<Asked> {
         [method, url] => (method.clone(), url.clone()),
         _ => bail!("a method and a URL are wanted, nothing else"),
     };
-    Ok(Asked { method, url, client_address: args.client_address, headers })
+    Ok(Asked { method, url, listener: None, client_address: args.client_address, headers })
 }
 
 /// What a running gateway says of a request.
 fn ask(admin: &str, credentials: &Credentials, asked: &Asked) -> Result<String> {
-    let url: Uri = format!("{}/explain", admin.trim_end_matches('/')).parse().with_context(|| {
-        format!("{admin:?} is not the address of an admin API, as http://127.0.0.1:9900 is")
-    })?;
-    let (client, mut headers) = (credentials.client()?, credentials.headers()?);
+    let Asking { client, url, mut headers } = credentials.asking(admin, "/explain")?;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("text/plain"));
     let body = serde_json::to_vec(asked)?.into();
@@ -153,7 +150,7 @@ mod tests {
             headers: owned(headers),
             client_address: None,
         };
-        let Asked { method, url, client_address, headers } = asked(&args, &args.words)?;
+        let Asked { method, url, client_address, headers, .. } = asked(&args, &args.words)?;
         request(&method, &url, client_address, &headers)
     }
 

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use http::{Method, Uri};
+use http::Method;
 use serde_json::Value;
 
-use crate::credentials::Credentials;
+use crate::credentials::{Asking, Credentials};
 use crate::fetch::Call;
 use crate::run::on_control_thread;
 use text::Paint;
@@ -52,7 +52,7 @@ pub(crate) struct TapArgs {
     #[arg(long, value_name = "TIME")]
     slower_than: Option<String>,
     /// How many of them are looked at.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     percent: Option<String>,
     /// Requests until the end [default: 100].
     #[arg(long)]
@@ -69,7 +69,7 @@ pub(crate) struct TapArgs {
     /// A JSON object a line, as the admin API gives it.
     #[arg(long)]
     json: bool,
-    /// Where the gateway's admin API is.
+    /// Where the gateway's admin API is, or `unix:` and the path of its socket.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9900")]
     admin: String,
     #[command(flatten)]
@@ -116,10 +116,8 @@ fn escaped(value: &str) -> String {
 /// Shows requests until there are enough, or the time is over.
 pub(crate) fn run(args: &TapArgs) -> Result<ExitCode> {
     let base = args.admin.trim_end_matches('/');
-    let url: Uri = format!("{base}/tap?{}", args.query()).parse().with_context(|| {
-        format!("{:?} is not the address of an admin API, as http://127.0.0.1:9900 is", args.admin)
-    })?;
-    let (client, headers) = (args.credentials.client()?, args.credentials.headers()?);
+    let path = format!("/tap?{}", args.query());
+    let Asking { client, url, headers } = args.credentials.asking(base, &path)?;
     on_control_thread(async move {
         let call = Call { method: Method::GET, url: &url, headers, body: Default::default(), limit: LARGEST };
         let mut answer = client.begin(call).await.map_err(anyhow::Error::msg)?;

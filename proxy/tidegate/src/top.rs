@@ -8,28 +8,25 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use http::{HeaderMap, Method, Uri};
+use http::Method;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::cli::TopArgs;
-use crate::fetch::{Call, Client};
+use crate::credentials::Asking;
+use crate::fetch::Call;
 use crate::run::on_control_thread;
 use model::{Model, Told};
 use screen::{View, draw};
 
 /// Shows the gateway until the user has seen enough.
 pub(crate) fn run(args: &TopArgs) -> Result<ExitCode> {
-    let url: Uri = format!("{}/stats", args.admin.trim_end_matches('/')).parse().with_context(|| {
-        format!("{:?} is not the address of an admin API, as http://127.0.0.1:9900 is", args.admin)
-    })?;
-    let (client, headers) = (args.credentials.client()?, args.credentials.headers()?);
-    let source = Source { client, url, headers };
+    let source = args.credentials.asking(&args.admin, "/stats")?;
     on_control_thread(async move {
         // The first answer comes before the screen is taken: what is wrong is told as text.
-        let first = source.ask().await?;
+        let first = ask(&source).await?;
         if !stdout().is_terminal() {
             bail!("standard output is no terminal; `curl {}` tells the same", source.url);
         }
@@ -40,43 +37,27 @@ pub(crate) fn run(args: &TopArgs) -> Result<ExitCode> {
     })
 }
 
-/// The gateway that is asked.
-struct Source {
-    client: Client,
-    url: Uri,
-    headers: HeaderMap,
-}
-
-impl Source {
-    async fn ask(&self) -> Result<Told> {
-        let headers = self.headers.clone();
-        let call =
-            Call { method: Method::GET, url: &self.url, headers, body: Default::default(), limit: LARGEST };
-        let answer = timeout(PATIENCE, self.client.send(call)).await;
-        let answer = answer
-            .with_context(|| format!("{}: no answer in time", self.url))?
-            .map_err(anyhow::Error::msg)?;
-        if !answer.status.is_success() {
-            bail!(
-                "{}: answered {}: {}",
-                self.url,
-                answer.status,
-                String::from_utf8_lossy(&answer.body).trim()
-            );
-        }
-        serde_json::from_slice(&answer.body).with_context(|| format!("{} is no gateway's", self.url))
+/// What the gateway tells now.
+async fn ask(Asking { client, url, headers }: &Asking) -> Result<Told> {
+    let headers = headers.clone();
+    let call = Call { method: Method::GET, url, headers, body: Default::default(), limit: LARGEST };
+    let answer = timeout(PATIENCE, client.send(call)).await;
+    let answer = answer.with_context(|| format!("{url}: no answer in time"))?.map_err(anyhow::Error::msg)?;
+    if !answer.status.is_success() {
+        bail!("{url}: answered {}: {}", answer.status, String::from_utf8_lossy(&answer.body).trim());
     }
+    serde_json::from_slice(&answer.body).with_context(|| format!("{url} is no gateway's"))
 }
 
-async fn show(terminal: &mut DefaultTerminal, source: &Source, first: Told) -> Result<ExitCode> {
+async fn show(terminal: &mut DefaultTerminal, source: &Asking, first: Told) -> Result<ExitCode> {
     let (mut model, mut view) = (Model::new(first), View::default());
     let mut keys = keys();
     let mut turns = tokio::time::interval(EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        terminal.draw(|frame| draw(frame, &model, &view)).context("the terminal cannot be drawn")?;
+        terminal.draw(|frame| draw(frame, &model, &mut view)).context("the terminal cannot be drawn")?;
         tokio::select! {
-            _ = turns.tick() => match source.ask().await {
+            _ = turns.tick() => match ask(source).await {
                 Ok(told) => model.take(told),
                 Err(error) => model.trouble = Some(format!("{error:#}")),
             },

@@ -1,12 +1,16 @@
 //! Questions about requests: what the running configuration does with one, and what a candidate would do otherwise.
 
+mod settings;
+
 use std::net::IpAddr;
 use std::path::Path;
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_config::plan::{Action, HostPattern, Match, PathPattern, Plan, Protocol, Route, ValuePattern};
+use tidegate_config::plan::{
+    Action, HostPattern, Listener, Match, PathPattern, Plan, Protocol, Route, ValuePattern,
+};
 use tidegate_config::{Secrets, SourceText};
 use tidegate_proxy::{Choice, ExplainRequest, Explanation};
 
@@ -24,6 +28,9 @@ pub(crate) struct Asked {
     pub(crate) method: String,
     /// The whole address.
     pub(crate) url: String,
+    /// The listener that takes it, in place of the port of `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) listener: Option<String>,
     /// The other end of the connection, which decides whether what it says of its client is believed.
     pub(crate) client_address: Option<IpAddr>,
     /// Names and values.
@@ -69,9 +76,9 @@ struct Differs {
 
 /// What the running configuration does with a request.
 pub(super) fn explain(shown: &Shown, asked: Asked) -> Result<Explanation, AdminError> {
-    let request = request(&asked)?;
     let snapshot = shown.gateway.snapshot().ok_or_else(nothing_runs)?;
     let plan = snapshot.plan();
+    let request = request(&asked, plan)?;
     let mut told = tidegate_proxy::explain(plan, &request);
     if let Some(choice) = &mut told.chosen {
         let left_out =
@@ -94,8 +101,9 @@ fn upstreams<'a>(plan: &'a Plan, choice: &Choice) -> impl Iterator<Item = &'a st
 
 /// What a candidate does otherwise.
 pub(super) fn diff(shown: &Shown, candidate: &Candidate) -> Result<Differences, AdminError> {
-    let asked = candidate.requests.iter().map(request).collect::<Result<Vec<_>, _>>()?;
     let snapshot = shown.gateway.snapshot().ok_or_else(nothing_runs)?;
+    let asked = candidate.requests.iter().map(|asked| request(asked, snapshot.plan()));
+    let asked = asked.collect::<Result<Vec<_>, _>>()?;
     let source = SourceText { name: "candidate".to_owned(), text: candidate.document.clone() };
     let base = if shown.main.is_dir() { Some(shown.main.as_path()) } else { shown.main.parent() };
     let loaded = match tidegate_config::load(&[source], base.unwrap_or(Path::new(".")), &Unread) {
@@ -105,29 +113,48 @@ pub(super) fn diff(shown: &Shown, candidate: &Candidate) -> Result<Differences, 
             return Ok(Differences { problems, warnings: Vec::new(), compared: 0, changes: Vec::new() });
         }
     };
+    let running = shown.status.current.borrow().as_ref().map_or(Value::Null, |live| live.document.clone());
+    let before = Side { plan: snapshot.plan(), document: &running };
+    let after = Side { plan: &loaded.plan, document: &loaded.redacted };
     let requests = if asked.is_empty() { of_both(snapshot.plan(), &loaded.plan) } else { asked };
     Ok(Differences {
         problems: Vec::new(),
         warnings: loaded.warnings.iter().map(problem).collect(),
         compared: requests.len(),
-        changes: requests
-            .iter()
-            .filter_map(|request| change(snapshot.plan(), &loaded.plan, request))
-            .collect(),
+        changes: requests.iter().filter_map(|request| change(&before, &after, request)).collect(),
     })
 }
 
-fn request(asked: &Asked) -> Result<ExplainRequest, AdminError> {
-    inspect::request(&asked.method, &asked.url, asked.client_address, &asked.headers)
-        .map_err(|error| AdminError::new(StatusCode::BAD_REQUEST, format!("{error:#}")))
+fn request(asked: &Asked, plan: &Plan) -> Result<ExplainRequest, AdminError> {
+    let wrong = |why: String| AdminError::new(StatusCode::BAD_REQUEST, why);
+    let request = inspect::request(&asked.method, &asked.url, asked.client_address, &asked.headers);
+    let mut request = request.map_err(|error| wrong(format!("{error:#}")))?;
+    if let Some(name) = &asked.listener {
+        let Some(listener) = plan.listeners.iter().find(|listener| listener.name == *name) else {
+            return Err(wrong(format!("listener {name:?}: nothing of that name runs")));
+        };
+        request.port = own_port(listener);
+    }
+    Ok(request)
+}
+
+/// The port of a listener; none where the system chooses it.
+fn own_port(listener: &Listener) -> Option<u16> {
+    listener.addresses.first().map(|address| address.port()).filter(|port| *port != 0)
 }
 
 fn nothing_runs() -> AdminError {
     AdminError::new(StatusCode::SERVICE_UNAVAILABLE, "no configuration runs yet")
 }
 
-fn change(before: &Plan, after: &Plan, request: &ExplainRequest) -> Option<Change> {
-    let (old, new) = (tidegate_proxy::explain(before, request), tidegate_proxy::explain(after, request));
+/// A configuration: what is in force, and the document without secrets, by which settings are compared.
+struct Side<'a> {
+    plan: &'a Plan,
+    document: &'a Value,
+}
+
+fn change(before: &Side<'_>, after: &Side<'_>, request: &ExplainRequest) -> Option<Change> {
+    let [old, new] = [before, after].map(|side| tidegate_proxy::explain(side.plan, request));
     let mut differs = Vec::new();
     let mut compare = |what, of: &dyn Fn(&Explanation) -> String| {
         let (before, after) = (of(&old), of(&new));
@@ -145,6 +172,14 @@ fn change(before: &Plan, after: &Plan, request: &ExplainRequest) -> Option<Chang
     compare("action", &chosen(|choice| choice.action.join("; ")));
     compare("timeouts", &chosen(|choice| choice.timeouts.clone()));
     compare("retries", &chosen(|choice| choice.retries.clone()));
+    // Where another rule takes it, everything may differ.
+    if let (Some(one), Some(other)) = (&old.chosen, &new.chosen)
+        && (&one.route, &one.rule) == (&other.route, &other.rule)
+    {
+        let told: Vec<&str> = differs.iter().map(|differs| differs.what).collect();
+        let found = settings::compare((before, &old), (after, &new), &told);
+        differs.extend(found.into_iter().map(|(before, after)| Differs { what: "settings", before, after }));
+    }
     (!differs.is_empty()).then(|| Change { request: old.request.clone(), differs })
 }
 
@@ -207,10 +242,7 @@ fn example(plan: &Plan, route: &Route, own: &Match) -> ExplainRequest {
             Some(HostPattern::Wildcard(suffix)) => format!("any{suffix}"),
             None => "any.example".to_owned(),
         },
-        port: listener
-            .and_then(|listener| listener.addresses.first())
-            .map(|address| address.port())
-            .filter(|port| *port != 0),
+        port: listener.and_then(own_port),
         path_and_query: if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) },
         headers: own.headers.iter().map(|(name, pattern)| (name.clone(), value(pattern))).collect(),
     }
@@ -219,10 +251,24 @@ fn example(plan: &Plan, route: &Route, own: &Match) -> ExplainRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegate_config::Loaded;
+
+    fn load(text: &str) -> Loaded {
+        let source = SourceText { name: "t".to_owned(), text: text.to_owned() };
+        tidegate_config::load(&[source], Path::new("/"), &Unread).expect("it is right")
+    }
 
     fn plan(text: &str) -> Plan {
-        let source = SourceText { name: "t".to_owned(), text: text.to_owned() };
-        tidegate_config::load(&[source], Path::new("/"), &Unread).expect("it is right").plan
+        load(text).plan
+    }
+
+    /// What differs for the first of the requests that are made up.
+    fn differs(before: &str, after: &str) -> Vec<(&'static str, String, String)> {
+        let (before, after) = (load(before), load(after));
+        let [old, new] = [&before, &after].map(|one| Side { plan: &one.plan, document: &one.redacted });
+        let requests = of_both(&before.plan, &after.plan);
+        let change = change(&old, &new, &requests[0]).map(|change| change.differs).unwrap_or_default();
+        change.into_iter().map(|differs| (differs.what, differs.before, differs.after)).collect()
     }
 
     const BEFORE: &str = "
@@ -239,8 +285,9 @@ upstreams: { a: { servers: [127.0.0.1:1] }, b: { servers: [127.0.0.1:2] } }
     #[test]
     fn only_what_differs_is_told() {
         let (before, after) =
-            (plan(BEFORE), plan(&BEFORE.replace("{ prefix: /orders }", "{ exact: /orders }")));
-        let requests = of_both(&before, &after);
+            (load(BEFORE), load(&BEFORE.replace("{ prefix: /orders }", "{ exact: /orders }")));
+        let requests = of_both(&before.plan, &after.plan);
+        let [before, after] = [&before, &after].map(|one| Side { plan: &one.plan, document: &one.redacted });
         assert_eq!(requests.len(), 2, "{requests:?}");
         assert!(requests.iter().all(|request| change(&before, &after, request).is_none()));
         let inside = ExplainRequest { path_and_query: "/orders/7".to_owned(), ..requests[0].clone() };
@@ -249,6 +296,65 @@ upstreams: { a: { servers: [127.0.0.1:1] }, b: { servers: [127.0.0.1:2] } }
             change.differs[0],
             Differs { what: "rule", before: "shop/orders".to_owned(), after: "shop/rest".to_owned() }
         );
+    }
+
+    /// A plugin in a rule, with settings everywhere.
+    const SET: &str = "
+listeners: [{ name: web, address: 127.0.0.1:8080, filters: [{ plugin: first }] }]
+plugins:
+  first: { module: a.wasm, config: { mode: strict } }
+  second: { module: b.wasm, config: { key: secret-1, mode: strict } }
+routes:
+  - name: shop
+    rules:
+      - name: all
+        filters: [{ requestHeaders: { set: { x-a: b } } }, { plugin: second, config: { mode: own } }]
+        forward: [{ upstream: a }]
+        timeouts: { request: 5s }
+upstreams: { a: { servers: [127.0.0.1:1] } }
+";
+
+    #[test]
+    fn what_words_do_not_tell_is_told_by_its_settings() {
+        assert_eq!(differs(SET, SET), []);
+        for (old, new, path, before, after) in [
+            ("x-a: b", "x-a: c", "filters.0.requestHeaders.set.x-a", "\"b\"", "\"c\""),
+            ("mode: own", "mode: other", "filters.1.config.mode", "\"own\"", "\"other\""),
+            ("first: { module: a", "first: { module: c", "plugins.first.module", "\"a.wasm\"", "\"c.wasm\""),
+            (
+                "config: { mode: strict } }",
+                "config: { mode: lax } }",
+                "plugins.first.config.mode",
+                "\"strict\"",
+                "\"lax\"",
+            ),
+            (
+                "servers: [127.0.0.1:1] }",
+                "servers: [127.0.0.1:1], ejection: false }",
+                "upstreams.a.ejection",
+                "",
+                "false",
+            ),
+        ] {
+            let found = differs(SET, &SET.replacen(old, new, 1));
+            let told = |value: &str| match value {
+                "" => String::new(),
+                value => format!("{path}: {value}"),
+            };
+            assert_eq!(found, [("settings", told(before), told(after))], "{old} -> {new}");
+        }
+        // What words tell is told once.
+        assert_eq!(differs(SET, &SET.replace("[127.0.0.1:1]", "[127.0.0.1:2], balance: random")).len(), 1);
+        assert_eq!(differs(SET, &SET.replace("request: 5s", "request: 6s")).len(), 1);
+    }
+
+    #[test]
+    fn settings_of_a_difference_hold_no_secret() {
+        assert_eq!(differs(SET, &SET.replace("secret-1", "secret-2")), []);
+        let found = differs(SET, &SET.replace("key: secret-1", "key: '${file:key}'"));
+        let (_, before, after) = &found[0];
+        assert_eq!(before, "plugins.second.config.key: \"(redacted)\"");
+        assert_eq!(after, "plugins.second.config.key: \"${file:key}\"");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A small HTTP client for the control thread: one request on a connection of its own, answers of limited size.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio_rustls::TlsConnector;
 
@@ -22,6 +22,8 @@ pub(crate) struct Client {
     tls: TlsConnector,
     /// What certificates must be for; none: the host that is asked.
     name: Option<String>,
+    /// A Unix socket that is asked in place of any host.
+    socket: Option<PathBuf>,
 }
 
 /// What is asked for.
@@ -68,7 +70,12 @@ impl Client {
 
     /// A client that speaks TLS as is said, with servers of this name where there is one.
     pub(crate) fn with(config: Arc<ClientConfig>, name: Option<String>) -> Self {
-        Self { tls: TlsConnector::from(config), name }
+        Self { tls: TlsConnector::from(config), name, socket: None }
+    }
+
+    /// Asks at this Unix socket, whatever host a URL names.
+    pub(crate) fn at_socket(self, path: PathBuf) -> Self {
+        Self { socket: Some(path), ..self }
     }
 
     /// Follows redirections, to other servers without the credentials. From HTTPS they go to HTTPS only.
@@ -128,6 +135,13 @@ impl Client {
         let (Some(authority), Some(scheme)) = (url.authority(), url.scheme_str()) else {
             return Err(format!("{told} is not a whole URL"));
         };
+        if let Some(path) = &self.socket {
+            let stream = UnixStream::connect(path).await;
+            let stream =
+                stream.map_err(|error| format!("{told}: cannot connect to {}: {error}", path.display()))?;
+            let request = request(call).map_err(|error| format!("{told}: {error}"))?;
+            return Ok((request, Box::new(stream)));
+        }
         let host = authority.host();
         let port = authority.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
         let bare = host.trim_start_matches('[').trim_end_matches(']');

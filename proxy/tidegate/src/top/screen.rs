@@ -3,8 +3,8 @@
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table, Tabs};
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, Tabs};
 
 use super::model::{Cells, Model, bytes, duration, number, percent};
 
@@ -19,14 +19,20 @@ const TABS: [&str; 5] = ["Routes", "Upstreams", "Servers", "Plugins", "Failures"
 
 const HEADS: [&[&str]; 5] = [
     &["Route", "Req/s", "4xx", "5xx", "Upstreams"],
-    &["Upstream", "Attempts/s", "Retries/s", "No connection/s", "In flight", "Waiting", "Healthy"],
+    &["Upstream", "Attempts/s", "Retries/s", "No conn./s", "In flight", "Waiting", "Healthy"],
     &["Upstream", "Server", "In flight", "State", "Zone", "Weight"],
-    &["Plugin", "Req/s", "A call", "Memory", "Replies", "Traps", "Versions"],
+    &["Plugin", "Req/s", "Per call", "Memory", "Replies", "Traps", "Versions"],
     &["Reason", "Now/s", "Since the start"],
 ];
 
+/// Columns that hold numbers, by table.
+const NUMBERS: [&[usize]; 5] = [&[1, 2, 3], &[1, 2, 3, 4, 5], &[2, 5], &[1, 2, 3, 4, 5], &[1, 2]];
+
 /// Share of errors from which on they are shown in red.
 const BAD: f64 = 0.01;
+
+/// Between columns, and between the numbers above the charts.
+const GAP: u16 = 2;
 
 impl View {
     /// The table after this one.
@@ -44,6 +50,12 @@ impl View {
         self.first += 1;
     }
 
+    /// Keeps the last line in sight; the first of the lines that are.
+    fn within(&mut self, lines: usize) -> usize {
+        self.first = self.first.min(lines.saturating_sub(1));
+        self.first
+    }
+
     /// A line up.
     pub(super) fn up(&mut self) {
         self.first = self.first.saturating_sub(1);
@@ -51,7 +63,7 @@ impl View {
 }
 
 /// Draws everything.
-pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, view: &View) {
+pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, view: &mut View) {
     let heights = [
         Constraint::Length(1),
         Constraint::Length(2),
@@ -62,7 +74,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, view: &View) {
     ];
     let [title, tiles, charts, tabs, list, keys] = Layout::vertical(heights).areas(frame.area());
     frame.render_widget(head(model), title);
-    frame.render_widget(Paragraph::new(numbers(model)), tiles);
+    frame.render_widget(Paragraph::new(numbers(model, tiles.width)), tiles);
     let [left, right] =
         Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(charts);
     let rates = model.points.iter().map(|point| point.rate);
@@ -79,7 +91,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, view: &View) {
         3 => model.plugins(),
         _ => model.failures(),
     };
-    table(frame, list, HEADS[view.tab], &rows, view.first);
+    let first = view.within(rows.len());
+    table(frame, list, view.tab, &rows, first);
     frame.render_widget(
         Paragraph::new("Tab next table   ↑↓ scroll   q quit").style(Style::new().fg(Color::DarkGray)),
         keys,
@@ -110,7 +123,8 @@ fn head(model: &Model) -> Line<'_> {
     ])
 }
 
-fn numbers(model: &Model) -> Line<'_> {
+/// What flows, in a second line what has no room in the first.
+fn numbers(model: &Model, width: u16) -> Text<'static> {
     let flow = model.flow();
     let stats = &model.now().stats;
     let dim = Style::new().fg(Color::DarkGray);
@@ -123,15 +137,20 @@ fn numbers(model: &Model) -> Line<'_> {
         ("in flight ", stats.requests.active.to_string(), false),
         ("connections ", stats.connections.open.to_string(), false),
     ];
-    let spans = parts.into_iter().flat_map(|(name, value, bad)| {
+    let (mut lines, mut taken) = (vec![Line::default()], 0);
+    for (name, value, bad) in parts {
         let style = Style::new().add_modifier(Modifier::BOLD);
-        [
-            Span::styled(name, dim),
-            Span::styled(value, if bad { style.fg(Color::Red) } else { style }),
-            Span::raw("   "),
-        ]
-    });
-    Line::from(spans.collect::<Vec<_>>())
+        let value = Span::styled(value, if bad { style.fg(Color::Red) } else { style });
+        let own = name.chars().count() + value.width();
+        if taken + own > usize::from(width) && taken > 0 {
+            (taken, lines) = (0, [lines, vec![Line::default()]].concat());
+        }
+        taken += own + usize::from(GAP);
+        if let Some(line) = lines.last_mut() {
+            line.extend([Span::styled(name, dim), value, Span::raw(" ".repeat(GAP.into()))]);
+        }
+    }
+    Text::from(lines)
 }
 
 /// The newest points, as many as there is room for.
@@ -148,7 +167,7 @@ fn line(
     let most = points.iter().copied().fold(0.0, f64::max);
     let scaled: Vec<u64> =
         points.iter().map(|point| if most > 0.0 { (point / most * 1000.0) as u64 } else { 0 }).collect();
-    let title = format!("{title}, at most {}", form(most));
+    let title = format!("{title}, peak {}", form(most));
     let block = Block::new().title(Span::styled(title, Style::new().fg(Color::DarkGray)));
     frame.render_widget(
         Sparkline::default().block(block).data(scaled).max(1000).style(Style::new().fg(colour)),
@@ -156,22 +175,56 @@ fn line(
     );
 }
 
-fn table(frame: &mut Frame<'_>, area: Rect, heads: &[&str], rows: &[Cells], first: usize) {
+fn table(frame: &mut Frame<'_>, area: Rect, tab: usize, rows: &[Cells], first: usize) {
     if rows.is_empty() {
         frame.render_widget(Paragraph::new("nothing yet").style(Style::new().fg(Color::DarkGray)), area);
         return;
     }
+    let (heads, numbers) = (HEADS[tab], NUMBERS[tab]);
     let width = |column: usize| {
         let widest = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-        widest.unwrap_or(0).max(heads[column].chars().count()).min(40)
+        widest.unwrap_or(0).max(heads[column].chars().count()).min(WIDEST)
     };
-    let widths =
-        (0..heads.len()).map(|column| Constraint::Length(u16::try_from(width(column)).unwrap_or(40)));
-    let first = first.min(rows.len() - 1);
-    let body = rows.iter().skip(first).map(|cells| Row::new(cells.iter().map(String::as_str)));
-    let head = Row::new(heads.iter().copied()).style(Style::new().fg(Color::DarkGray));
-    frame.render_widget(Table::new(body, widths).header(head).column_spacing(3), area);
+    // Numbers keep their width; names give way, and the last column has what is left.
+    let last = heads.len() - 1;
+    let widths = (0..heads.len()).map(|column| {
+        let wanted = u16::try_from(width(column)).unwrap_or(u16::MAX);
+        match numbers.contains(&column) {
+            true => Constraint::Length(wanted),
+            false if column == last => Constraint::Fill(1),
+            false => Constraint::Max(wanted),
+        }
+    });
+    let cell = |column: usize, text: &str| {
+        let text = Text::raw(text.to_owned());
+        Cell::new(if numbers.contains(&column) { text.right_aligned() } else { text })
+    };
+    let body = rows.iter().skip(first).map(|cells| {
+        let row = cells.iter().enumerate().map(|(column, text)| {
+            let shown = cell(column, text);
+            if is_bad(heads[column], text) { shown.style(Style::new().fg(Color::Red)) } else { shown }
+        });
+        Row::new(row)
+    });
+    let head = Row::new(heads.iter().enumerate().map(|(column, text)| cell(column, text)));
+    let head = head.style(Style::new().fg(Color::DarkGray));
+    frame.render_widget(Table::new(body, widths).header(head).column_spacing(GAP), area);
 }
+
+/// Whether a cell is worth a second look.
+fn is_bad(head: &str, text: &str) -> bool {
+    let number = || text.split(' ').next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0);
+    match head {
+        "5xx" => number() >= BAD * 100.0,
+        "No conn./s" | "Traps" => number() > 0.0,
+        "State" => text != "healthy",
+        "Healthy" => text.split_once(" of ").is_some_and(|(well, all)| well != all),
+        _ => false,
+    }
+}
+
+/// Characters of a column at most.
+const WIDEST: usize = 40;
 
 #[cfg(test)]
 mod tests {
@@ -180,7 +233,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    fn screen(view: &View, width: u16) -> String {
+    fn screen(view: &mut View, width: u16) -> String {
         let mut model = Model::new(told(100.0, 1000, 0, 0));
         model.take(told(105.0, 1980, 20, 10));
         let mut terminal = Terminal::new(TestBackend::new(width, 20)).expect("it has a size");
@@ -191,25 +244,39 @@ mod tests {
     #[test]
     fn the_screen_shows_what_flows_and_fails() {
         let mut view = View::default();
-        let routes = screen(&view, 100);
+        let routes = screen(&mut view, 100);
         for text in ["edge", "generation 3", "44.0 MiB", "requests/s 200", "errors 1.0 %", "shop", "a, b"] {
             assert!(routes.contains(text), "{text}\n{routes}");
         }
         view.next();
-        assert!(screen(&view, 100).contains("1 of 2"));
+        assert!(screen(&mut view, 100).contains("1 of 2"));
         view.next();
-        assert!(screen(&view, 100).contains("127.0.0.1:1"));
+        assert!(screen(&mut view, 100).contains("127.0.0.1:1"));
         view.previous();
         view.previous();
         view.previous();
-        assert!(screen(&view, 100).contains("upstream_connect"));
+        assert!(screen(&mut view, 100).contains("upstream_connect"));
     }
 
     #[test]
     fn a_small_terminal_and_a_list_scrolled_past_its_end_are_drawn() {
         let mut view = View::default();
         (0..99).for_each(|_| view.down());
-        assert!(screen(&view, 60).contains("idle"));
-        assert!(!screen(&view, 1).is_empty());
+        assert!(screen(&mut view, 60).contains("idle"));
+        assert!(!screen(&mut view, 1).is_empty());
+        view.up();
+        assert!(screen(&mut view, 60).contains("shop"), "one line up from the last one");
+    }
+
+    #[test]
+    fn eighty_columns_are_enough() {
+        let mut view = View::default();
+        let routes = screen(&mut view, 80);
+        assert!(routes.contains("connections 4"), "{routes}");
+        view.next();
+        let upstreams = screen(&mut view, 80);
+        for head in HEADS[1] {
+            assert!(upstreams.contains(head), "{head}\n{upstreams}");
+        }
     }
 }

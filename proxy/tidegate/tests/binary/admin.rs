@@ -169,6 +169,50 @@ fn a_request_is_explained_and_a_candidate_compared_without_running_it() {
     assert_eq!(gateway.get("/tea/green").0, 418, "nothing has changed");
 }
 
+/// What the access log has is asked about, by the command line.
+#[test]
+fn recorded_requests_are_compared() {
+    let folder = Folder::new("admin-diff");
+    let own = configuration("{ address: 127.0.0.1:0 }");
+    let file = folder.write("a.yaml", format!("accessLog: {{ path: access.log }}\n{own}"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    for path in ["/tea/green", "/tea", "/tea/green", "/other"] {
+        gateway.get(path);
+    }
+    let running = std::fs::read_to_string(file).expect("it was written");
+    let admin = format!("http://{}", gateway.admin);
+    let diff = |more: &[&str]| tidegate(&folder, &[&["diff", "--admin", &admin], more].concat());
+    folder.write("b.yaml", running.replace("prefix: /tea", "exact: /tea"));
+    folder.write("wrong.yaml", running.replace("nobody }", "nobdy }"));
+    folder.write("listed", "{\"method\":\"GET\",\"url\":\"http://any.test/tea/black\"}\n");
+    folder.write("none", "GET / HTTP/1.1\n");
+    let told = diff(&["b.yaml", "--requests", "listed"]);
+    assert!(told.status.success(), "{told:?}");
+    let expected = ["GET http://any.test/tea/black", "  rule      - shop/teapot", "  rule      + shop/rest"];
+    assert_eq!(lines(&told)[..3], expected);
+    assert_eq!(
+        lines(&told).last().map(String::as_str),
+        Some("1 requests compared, 1 would be treated otherwise")
+    );
+    let told = diff(&["wrong.yaml"]);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(lines(&told)[0].contains("no upstream named \"nobdy\""), "{told:?}");
+    let told = diff(&["b.yaml", "--requests", "none"]);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("none, line 1: no JSON object"), "{told:?}");
+    // A log is written a little later than its answers; its end, all that waits.
+    gateway.signal("TERM");
+    assert!(gateway.ended().success());
+    let gateway = Gateway::start(&folder, "a.yaml");
+    let admin = format!("http://{}", gateway.admin);
+    let told =
+        tidegate(&folder, &["diff", "b.yaml", "--requests", "access.log", "--json", "--admin", &admin]);
+    let told: Value = serde_json::from_slice(&told.stdout).expect("it is JSON");
+    assert_eq!(told["compared"], 3, "what came twice is one: {told}");
+    assert_eq!(told["changes"].as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(told["changes"][0]["request"], "GET http://localhost/tea/green");
+}
+
 /// Probes are answered, whoever holds connections open.
 #[test]
 fn silent_clients_keep_nobody_out() {
@@ -245,6 +289,20 @@ fn a_unix_socket_serves_the_same() {
     write!(stream, "GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .expect("it can be written");
     assert_eq!(split(&mut stream).1, "ready\n");
+    // Commands ask there too.
+    let explain =
+        |admin: &str| tidegate(&folder, &["explain", "--admin", admin, "GET", "http://any.test/tea/1"]);
+    let told = explain("unix:admin.sock");
+    assert!(told.status.success() && lines(&told).concat().contains("teapot by prefix /tea"), "{told:?}");
+    for (admin, expected) in [
+        ("unix:nowhere.sock", "cannot connect to nowhere.sock: No such file"),
+        ("unix:", "\"unix:\" is not the address of an admin API, as http://127.0.0.1:9900 and unix:/run/"),
+        ("ftp://127.0.0.1:1", "\"ftp://127.0.0.1:1\" is not the address of an admin API"),
+    ] {
+        let told = explain(admin);
+        let why = String::from_utf8_lossy(&told.stderr);
+        assert!(told.status.code() == Some(1) && why.contains(expected), "{admin}: {why}");
+    }
     drop(gateway);
     // Killed: the socket stays behind, and the next one takes its place.
     assert!(path.exists());

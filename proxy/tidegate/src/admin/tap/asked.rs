@@ -1,6 +1,7 @@
 //! What is asked for at `/tap`, by the query.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -69,7 +70,7 @@ impl Asked {
             statuses: statuses(given.one("status")?)?,
             method: given.one("method")?.map(method).transpose()?,
             path: given.one("path")?.map(path).transpose()?,
-            host: given.one("host")?.map(|host| host.to_ascii_lowercase()),
+            host: given.one("host")?.map(host).transpose()?,
             headers: headers(given.all("header"), plan)?,
             reason: given
                 .known("reason", ["any"].into_iter().chain(Gateway::reasons()).map(str::to_owned))?,
@@ -89,6 +90,25 @@ impl Asked {
             },
         };
         Ok(Self { filter, limits, time })
+    }
+}
+
+/// A host as it is compared: in lower case, without a port.
+fn host(text: String) -> Result<String, String> {
+    let name = text.strip_prefix("*.").unwrap_or(&text);
+    let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let is_host = match address {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        }
+    };
+    match is_host {
+        true => Ok(text.to_ascii_lowercase()),
+        false => {
+            Err(format!("host={text}: a host, such as shop.example.com or *.example.com, without a port"))
+        }
     }
 }
 
@@ -144,7 +164,11 @@ impl Given {
             }
             None => format!("there are {}", names.join(", ")),
         };
-        Err(format!("{name}={value}: no {name} of that name runs; {hint}"))
+        let missing = match name {
+            "reason" => "there is no such reason".to_owned(),
+            name => format!("no {name} of that name runs"),
+        };
+        Err(format!("{name}={value}: {missing}; {hint}"))
     }
 
     fn number(&mut self, name: &str, least: u64, most: u64) -> Result<Option<u64>, String> {
@@ -349,6 +373,11 @@ upstreams: { up: { servers: [127.0.0.1:1] } }
             ("rate=1001", "rate=1001: a whole number from 1 to 1000"),
             ("time=2h", "time=2h: more than 0s, at most 1h"),
             ("body=5000", "body=5000: a whole number from 0 to 4096"),
+            ("reason=bogus", "reason=bogus: there is no such reason; there are any, "),
+            ("host=*", "host=*: a host, such as shop.example.com or *.example.com, without a port"),
+            ("host=a.test:8080", "host=a.test:8080: a host, such as"),
+            ("host=a%20b", "host=a b: a host, such as"),
+            ("host=*.", "host=*.: a host, such as"),
             ("host=%f", "percent signs begin two digits"),
         ] {
             let why = Asked::parse(query, &plan()).expect_err(query);

@@ -41,6 +41,9 @@ impl Drop for Folder {
     }
 }
 
+/// The binary.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
+
 /// Runs a command to its end.
 pub(crate) fn tidegate(folder: &Folder, arguments: &[&str]) -> Output {
     command(&folder.0).args(arguments).output().expect("the binary was built")
@@ -53,7 +56,12 @@ pub(crate) fn lines(output: &Output) -> Vec<String> {
 
 /// The binary, to be run in a folder.
 pub(crate) fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command_of(Path::new(PROGRAM), folder)
+}
+
+/// A program that is the binary, to be run in a folder.
+pub(crate) fn command_of(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(folder).env("TIDEGATE_CACHE", folder.join(".cache")).env_remove("TIDEGATE_LOG");
     command.env("DOCKER_CONFIG", folder.join(".docker"));
     command
@@ -72,7 +80,12 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Runs `tidegate run FILE` and waits until it serves. The configuration needs a listener `web` and an admin API.
     pub(crate) fn start(folder: &Folder, file: &str) -> Self {
-        let mut child = command(&folder.0)
+        Self::start_by(command(&folder.0), file)
+    }
+
+    /// As [`Gateway::start`], by a command of its own.
+    pub(crate) fn start_by(mut command: Command, file: &str) -> Self {
+        let mut child = command
             .args(["run", file, "--log-format", "json"])
             .stderr(Stdio::piped())
             .spawn()

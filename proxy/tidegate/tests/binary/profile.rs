@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::process::{Folder, Gateway, request};
+use crate::process::{Folder, Gateway, PROGRAM, command_of, request};
 
 /// A guest that is busy for each request, in a function of its own.
 const BUSY: &str = r#"(module
@@ -63,6 +63,34 @@ fn a_profile_under_load_has_the_gateways_functions_and_the_guests() {
     assert!(drawn.1.starts_with("<svg ") && drawn.1.contains("guest busy: burn_the_cpu"), "{}", drawn.1);
     over.store(true, Ordering::Relaxed);
     load.join().expect("all were answered");
+}
+
+/// An upgrade puts another program where this one was read from.
+#[test]
+fn a_profile_of_a_replaced_program_says_so_and_has_the_guests_functions() {
+    let folder = Folder::new("profile-replaced");
+    folder.write("busy.wasm", wat::parse_str(BUSY).expect("a module"));
+    folder.write("a.yaml", CONFIGURATION);
+    let program = folder.path("tidegate");
+    if std::fs::hard_link(PROGRAM, &program).is_err() {
+        std::fs::copy(PROGRAM, &program).expect("it can be copied");
+    }
+    let gateway = Gateway::start_by(command_of(&program, &folder.path("")), "a.yaml");
+    folder.write("tidegate", "another one");
+    let (address, over) = (gateway.web, Arc::new(AtomicBool::new(false)));
+    let ends = Arc::clone(&over);
+    let load = std::thread::spawn(move || {
+        while !ends.load(Ordering::Relaxed) {
+            assert_eq!(request(address, "GET", "/").0, 200);
+        }
+    });
+    let (status, folded) = gateway.admin("/profile?seconds=2&frequency=250&format=folded");
+    over.store(true, Ordering::Relaxed);
+    load.join().expect("all were answered");
+    assert_eq!(status, 200, "{folded}");
+    let unknown = "unknown: the program's file was replaced after the start";
+    assert!(folded.contains(unknown) && folded.contains("guest busy: burn_the_cpu"), "{folded}");
+    assert!(!folded.contains(&format!("{unknown};{unknown}")), "{folded}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Sampler {
         let report = self.guard.report().build_unresolved();
         let report = report.map_err(|error| format!("the profile cannot be read: {error}"))?;
         drop(self.guard);
-        let mut names = Names { code, known: HashMap::new() };
+        let mut names = Names { code, known: HashMap::new(), unknown: unknown() };
         let mut stacks = Stacks::default();
         for (sampled, count) in &report.data {
             let thread = sampled.thread_name.get(..sampled.thread_name_length).unwrap_or_default();
@@ -48,10 +48,13 @@ impl Sampler {
                     handler + 1 + usize::from(stack.get(handler + 1).is_some_and(|name| is_way_in(name)));
                 stack.drain(..first);
             }
+            stack.dedup_by(|name, before| name == before && *name == names.unknown);
             stack.push(String::from_utf8_lossy(thread).into_owned());
             stack.reverse();
             stacks.add(stack, u64::try_from(*count).unwrap_or(0));
         }
+        // What was read of the program for its names is some hundred megabytes.
+        backtrace::clear_symbol_cache();
         let expected = (spent * f64::from(self.frequency)) as u64;
         let missing = expected.saturating_sub(stacks.total());
         if missing > 0 {
@@ -65,12 +68,14 @@ impl Sampler {
 struct Names<'a> {
     code: &'a [GuestCode],
     known: HashMap<usize, Vec<String>>,
+    /// What has no name.
+    unknown: String,
 }
 
 impl Names<'_> {
     /// The functions at an address, the innermost first: what was inlined has no frame of its own.
     fn of(&mut self, address: usize) -> &[String] {
-        let code = self.code;
+        let (code, unknown) = (self.code, &self.unknown);
         self.known.entry(address).or_insert_with(|| match guest(code, address) {
             Some(name) => vec![name],
             None => {
@@ -80,7 +85,7 @@ impl Names<'_> {
                     names.extend(symbol.name().map(|name| format!("{name:#}")));
                 });
                 if names.is_empty() {
-                    names.push(UNKNOWN.to_owned());
+                    names.push(unknown.clone());
                 }
                 names
             }
@@ -95,7 +100,17 @@ fn guest(code: &[GuestCode], address: usize) -> Option<String> {
 }
 
 fn is_way_in(name: &str) -> bool {
-    name == UNKNOWN || name.contains("restore_rt")
+    name.starts_with(UNKNOWN) || name.contains("restore_rt")
+}
+
+/// Names are read from the program's file, by its path: once another one is there, as after an upgrade, there are none.
+fn unknown() -> String {
+    let replaced = std::fs::read_link("/proc/self/exe")
+        .is_ok_and(|path| path.as_os_str().as_encoded_bytes().ends_with(b" (deleted)"));
+    match replaced {
+        true => format!("{UNKNOWN}: the program's file was replaced after the start"),
+        false => UNKNOWN.to_owned(),
+    }
 }
 
 /// Libraries in which nothing is walked.

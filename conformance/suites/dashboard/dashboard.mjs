@@ -19,6 +19,9 @@ const whole = (program) => (program.includes("/") ? program
 /** Longest wait for something that should be there at once. */
 const PATIENCE = 15_000;
 
+/** Widths and colours in which everything is looked at. */
+const SIGHTS = [[1440, "light"], [390, "light"], [1440, "dark"], [390, "dark"]];
+
 let passed = 0;
 const failed = [];
 
@@ -204,7 +207,7 @@ try {
     await first.locator("summary", { hasText: "Why 1 other lost" }).click();
     await page.waitForSelector("text=shop/rest");
     orders.state.status = 200;
-    for (const [width, scheme] of [[1440, "light"], [390, "light"], [1440, "dark"]]) {
+    for (const [width, scheme] of SIGHTS) {
       await page.setViewportSize({ width, height: 900 });
       await page.emulateMedia({ colorScheme: scheme });
       await page.screenshot({ path: join(options.shots, `tap-open-${width}-${scheme}.png`), fullPage: true });
@@ -218,7 +221,17 @@ try {
     await page.getByRole("button", { name: "Stop" }).click();
     await page.waitForSelector("text=stopped");
   });
-  for (const [width, scheme] of [[1440, "light"], [390, "light"], [1440, "dark"]]) {
+  await check("errors that no route has are counted", async () => {
+    await page.goto(`${address}/dashboard/#/overview`);
+    const errors = page.locator(".tile", { hasText: "Errors" }).locator("dd");
+    await page.waitForFunction(() => [...document.querySelectorAll(".tile")].some((tile) => tile.textContent.startsWith("Errors0 %")));
+    // Answered with 501 before there is a route.
+    const trace = () => new Promise((done) => http.request({ port: web, method: "TRACE" }, (answer) => answer.resume().on("end", done)).end());
+    for (let sent = 0; sent < 50; sent += 1) await trace();
+    await page.waitForFunction(() => document.querySelector(".tile.bad dt")?.textContent === "Errors");
+    if ((await errors.innerText()).startsWith("0 %")) throw new Error("no errors are shown");
+  });
+  for (const [width, scheme] of SIGHTS) {
     await check(`all views at ${width} pixels, ${scheme}`, async () => {
       await page.setViewportSize({ width, height: 900 });
       await page.emulateMedia({ colorScheme: scheme });
@@ -228,6 +241,8 @@ try {
         await page.screenshot({ path: join(options.shots, `${view}-${width}-${scheme}.png`), fullPage: true });
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         if (wide > 0) throw new Error(`${view} is ${wide} pixels too wide`);
+        const moved = await page.evaluate(() => [...document.querySelectorAll("main .scroll")].filter((part) => part.scrollWidth > part.clientWidth + 1).length);
+        if (moved > 0) throw new Error(`${moved} parts of ${view} are wider than the page`);
       }
     });
   }

@@ -1,5 +1,5 @@
-//! A real Prometheus scrapes a gateway that is used: the page passes `promtool check metrics`, the alerts are valid, and
-//! every query of the dashboards has an answer.
+//! A real Prometheus scrapes a gateway that is used: the page passes `promtool check metrics`, the alerts are valid
+//! and ring when they should, and every query of the dashboards has an answer.
 
 mod process;
 
@@ -64,7 +64,7 @@ fn run(tidegate: &Path, guest: &Path, docs: &Path) -> Vec<String> {
     let yaml = fill(CONFIGURATION, &[("guest", &guest.display()), ("shop", &shop.address())]);
     fs::write(folder.join("tidegate.yaml"), yaml).expect("a file");
     let gateway = Process::tidegate(tidegate, &folder);
-    let mut problems = rules(docs);
+    let mut problems = rules(docs, &folder);
     use_it(&gateway);
     problems.extend(page(&gateway));
     let prometheus = Process::prometheus(&folder, gateway.address("admin"));
@@ -83,12 +83,19 @@ fn use_it(gateway: &Process) {
     get(gateway.address("secure"), "/");
 }
 
-fn rules(docs: &Path) -> Vec<String> {
-    let file = docs.join("observability/alerts.yaml");
-    let checked = Command::new("promtool").args(["check", "rules"]).arg(&file).output();
-    let checked = checked.expect("promtool was installed");
-    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
-    if checked.status.success() { Vec::new() } else { vec![format!("{}: {said}", file.display())] }
+/// The alerts are valid, and ring for what they are for and nothing else.
+fn rules(docs: &Path, folder: &Path) -> Vec<String> {
+    let (file, tests) = (folder.join("alerts.yaml"), folder.join("alerts_test.yaml"));
+    fs::copy(docs.join("observability/alerts.yaml"), &file).expect("the alerts are there");
+    fs::write(&tests, include_str!("../prometheus/alerts_test.yaml")).expect("a file");
+    let promtool = |action: &str, file: &Path| {
+        let done = Command::new("promtool").args([action, "rules"]).arg(file).output();
+        let done = done.expect("promtool was installed");
+        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+        println!("prometheus: promtool {action} rules: {}", done.status);
+        (!done.status.success()).then(|| format!("promtool {action} rules: {said}"))
+    };
+    [promtool("check", &file), promtool("test", &tests)].into_iter().flatten().collect()
 }
 
 /// The page, as promtool sees it.

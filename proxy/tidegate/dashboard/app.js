@@ -35,15 +35,19 @@ function show() {
   shown = name;
   document.title = `${title} · Tidegate`;
   nav.querySelectorAll("a").forEach((link) => {
-    if (link.hash === `#/${name}`) {
-      link.setAttribute("aria-current", "page");
-      link.scrollIntoView({ block: "nearest", inline: "nearest" });
-    } else link.removeAttribute("aria-current");
+    if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   });
+  reveal();
   current = view();
   main.replaceChildren(current.element);
   window.scrollTo(0, 0);
   current.update?.();
+}
+
+/** Moves the bar sideways where the link of what is shown would not be seen. */
+function reveal() {
+  nav.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 function tell() {
@@ -108,6 +112,7 @@ document.addEventListener("keydown", (event) => {
 
 colours(localStorage.getItem("tidegate-colours") ?? "");
 window.addEventListener("hashchange", show);
+window.addEventListener("resize", reveal);
 follow(tell);
 show();
 start();

@@ -93,8 +93,8 @@ export function earlier(list, item, ...keys) {
 export function traffic({ now, before, seconds }) {
   const counts = now.latency.counts.map((count, index) => grown(count, before.latency.counts[index]));
   const ended = sum(counts);
-  const classes = [0, 1, 2, 3, 4].map((index) => sum(now.routes.map((route) =>
-    grown(route.classes[index], earlier(before.routes, route, "name")?.classes[index]))));
+  // Of all listeners: what is refused before it has a route is of none.
+  const classes = now.requests.classes.map((count, index) => grown(count, before.requests.classes[index]));
   const errors = classes[4];
   const below = (share) => quantile(now.latency.bounds, counts, ended, share);
   return {

@@ -19,15 +19,17 @@ export const h = (name, attributes, ...children) => fill(document.createElement(
 /** An element of SVG. */
 export const s = (name, attributes, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
 
-/** A table: columns are [title, cell of a row, class]. */
+/** A table: columns are [title, cell of a row, class]. One of many columns is folded where there is no room beside each other. */
 export function table(rows, columns, empty) {
   if (rows.length === 0) return h("p", { class: "empty" }, empty);
   const head = columns.map(([title, , kind]) => h("th", { class: kind, scope: "col" }, title));
-  const body = rows.map((row) => h("tr", null, columns.map(([, cell, kind]) => {
+  const body = rows.map((row) => h("tr", null, columns.map(([title, cell, kind]) => {
     const shown = cell(row);
-    return shown instanceof HTMLTableCellElement ? shown : h("td", { class: kind }, shown);
+    const made = shown instanceof HTMLTableCellElement ? shown : h("td", { class: kind }, shown);
+    made.dataset.label = title;
+    return made;
   })));
-  return h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, head)), h("tbody", null, body)));
+  return h("div", { class: "scroll" }, h("table", { class: columns.length > 4 && "fold" }, h("thead", null, h("tr", null, head)), h("tbody", null, body)));
 }
 
 /** Puts new content in the place of old, and keeps focus, open details and what was scrolled sideways. */

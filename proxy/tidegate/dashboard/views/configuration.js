@@ -18,7 +18,7 @@ export function configuration() {
     try {
       const shown = await json("/config");
       text.textContent = JSON.stringify(shown.document, null, 2);
-      replace(about, h("h2", null, `Generation ${shown.generation}`), h("p", { class: "soft" }, `Published ${date(shown.since)}, served by all workers: ${shown.served >= shown.generation ? "yes" : "not yet"}.`),
+      replace(about, h("h2", null, `Generation ${shown.generation}`), h("p", { class: "soft" }, `Published ${date(shown.since)}, ${shown.served >= shown.generation ? "" : "not yet "}served by all workers.`),
         (shown.warnings ?? []).map((warning) => h("div", { class: "note warn" }, one(warning))));
       generation = now.generation;
     } catch (error) {

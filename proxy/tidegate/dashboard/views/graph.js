@@ -6,6 +6,8 @@ import { percent, short } from "../format.js";
 
 const ROW = 54;
 const BOX = 38;
+/** Between boxes that stand close. */
+const CLOSE = 20;
 /** Shares of errors from which an edge is shown as such. */
 const WARN = 0.01;
 const BAD = 0.05;
@@ -92,16 +94,17 @@ function draw(place, seen, others) {
   flows(nodes, edges);
   nodes = busiest(nodes);
   const columns = [...new Set(nodes.map((node) => node.column))].sort((a, b) => a - b);
-  // Narrower than this names cannot be read: the graph is moved sideways then.
-  const width = Math.max(place.clientWidth - 42, columns.length * 190);
-  const narrow = width < 600;
-  const gap = width / columns.length;
-  const box = Math.min(210, gap - (narrow ? 44 : 70));
+  const room = place.clientWidth - (window.innerWidth <= 720 ? 34 : 42);
+  // On a narrow screen the boxes of one gateway stand close; several gateways are moved sideways.
+  const tight = room < 500 && columns.length <= 3;
+  const width = tight ? room : Math.max(room, columns.length * 190);
+  const gap = tight ? (width - 8 + CLOSE) / columns.length : width / columns.length;
+  const box = tight ? gap - CLOSE : Math.min(210, gap - (width < 600 ? 44 : 70));
   const tall = Math.max(...columns.map((column) => nodes.filter((node) => node.column === column).length));
   for (const [at, column] of columns.entries()) {
     const own = nodes.filter((node) => node.column === column);
     own.forEach((node, index) => {
-      node.x = gap * at + (at === columns.length - 1 ? gap - box - 4 : at === 0 ? 4 : (gap - box) / 2);
+      node.x = tight ? 4 + gap * at : gap * at + (at === columns.length - 1 ? gap - box - 4 : at === 0 ? 4 : (gap - box) / 2);
       node.y = 34 + ((tall - own.length) / 2 + index) * ROW;
     });
   }
@@ -153,15 +156,20 @@ function line(edge, box) {
 }
 
 function boxed(node, box) {
-  const letters = Math.floor((box - 20) / 7.4);
+  const small = box < 120;
+  const inset = small ? 7 : 10;
+  const letters = Math.floor((box - 2 * inset) / 7.2);
   const cut = (text, most) => (text.length > most ? `${text.slice(0, Math.max(1, most - 1))}…` : text);
   const rate = `${short(node.rate)}/s`;
-  const failing = node.rate > 0 && node.errors / node.rate >= WARN ? ` · ${percent(node.errors / node.rate)} errors` : "";
+  const errors = node.rate > 0 && node.errors / node.rate >= WARN ? `${percent(node.errors / node.rate)} errors` : "";
+  const beside = errors || (box > 140 ? node.detail : "");
+  // Where there is room for one of both only, errors are it.
+  const told = small ? errors || rate : [rate, beside].filter(Boolean).join(" · ");
   return s("g", { class: `node ${kind(node)}`, "data-node": node.name },
     s("title", null, `${node.gateway ? `${node.gateway}: ` : ""}${node.name} ${node.detail}`),
     s("rect", { x: node.x, y: node.y, width: box, height: BOX, rx: 8 }),
-    s("text", { x: node.x + 10, y: node.y + 16 }, cut(node.name, letters)),
-    s("text", { class: "soft", x: node.x + 10, y: node.y + 31 }, cut(`${rate}${failing || (node.detail && box > 140 ? ` · ${node.detail}` : "")}`, letters + 2)));
+    s("text", { x: node.x + inset, y: node.y + 16 }, cut(node.name, letters)),
+    s("text", { class: "soft", x: node.x + inset, y: node.y + 31 }, cut(told, letters + 2)));
 }
 
 function told(nodes, edges) {

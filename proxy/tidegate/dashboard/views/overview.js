@@ -83,5 +83,5 @@ function reasons(now, seen) {
     ["Reason", (row) => h("code", null, row.reason)],
     ["Now /s", (row) => short(row.rate), "num"],
     ["Since the start", (row) => short(row.count), "num"],
-  ], "Nothing has failed since the start.");
+  ], "Nothing has failed at the gateway itself since the start. What servers answer with 5xx is told by route.");
 }

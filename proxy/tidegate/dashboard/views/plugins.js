@@ -27,8 +27,8 @@ export function plugins() {
       ["Instances", (one) => short(one.instances), "num"],
       ["Memory", (one) => bytes(one.memoryBytes), "num"],
       ["Requests inside", (one) => short(one.requests), "num"],
-      ["A call in the guest", (one) => mean(one, seen, "guest"), "num"],
-      ["In the host", (one) => mean(one, seen, "host"), "num"],
+      ["Guest/call", (one) => mean(one, seen, "guest"), "num"],
+      ["Host/call", (one) => mean(one, seen, "host"), "num"],
       ["Calls", (one) => short(one.calls), "num"],
     ], "No module is loaded."));
   }

@@ -98,6 +98,8 @@ writeFileSync(file, written);
 const gateway = spawn(options.tidegate, ["run", file, "--log", "error"], { stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, TIDEGATE_CACHE: join(folder, "cache") } });
 const browser = await chromium.launch({ executablePath: whole(options.chromium), args: ["--no-sandbox"] });
 const address = `http://127.0.0.1:${admin}`;
+/** Gateways besides. */
+const others = [];
 
 async function ready() {
   for (const end = Date.now() + PATIENCE; Date.now() < end;) {
@@ -246,6 +248,24 @@ try {
       }
     });
   }
+  await check("a gateway that pushes stands before the one that it calls", async () => {
+    const front = join(folder, "front.yaml");
+    writeFileSync(front, `
+admin: { address: "127.0.0.1:0", name: front, push: { url: "${address}" } }
+listeners: [{ name: entry, address: "127.0.0.1:0" }]
+routes: [{ name: all, rules: [{ forward: [{ upstream: edge }] }] }]
+upstreams: { edge: { servers: ["127.0.0.1:${web}"] } }
+`);
+    others.push(spawn(options.tidegate, ["run", front, "--log", "error"], { stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, TIDEGATE_CACHE: join(folder, "cache") } }));
+    await page.setViewportSize({ width: 1440, height: 900 });
+    await page.goto(`${address}/dashboard/#/graph`);
+    await page.waitForSelector('[data-node="entry"]');
+    const left = (node) => page.locator(`[data-node="${node}"] rect`).evaluate((box) => box.getBoundingClientRect().left);
+    const places = [];
+    for (const node of ["entry", "all", "edge", "web", "shop", "orders"]) places.push(await left(node));
+    equal(JSON.stringify(places), JSON.stringify([...places].sort((a, b) => a - b)), "places from left to right");
+    await page.screenshot({ path: join(options.shots, "merged.png") });
+  });
   await check("no errors in the console, and nothing asked elsewhere", () => {
     equal(errors.join("\n"), "", "errors");
     equal(foreign.join("\n"), "", "requests to others");
@@ -253,7 +273,7 @@ try {
   await stop();
 } finally {
   await browser.close();
-  gateway.kill();
+  [gateway, ...others].forEach((one) => one.kill());
   orders.close();
   catalogue.close();
   rmSync(folder, { recursive: true });

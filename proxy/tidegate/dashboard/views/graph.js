@@ -75,22 +75,33 @@ function flows(nodes, edges) {
 
 const kind = (item) => (item.rate <= 0 ? "idle" : item.errors / item.rate >= BAD ? "bad" : item.errors / item.rate >= WARN ? "warn" : "");
 
-function draw(place, seen, others) {
-  let { nodes, edges } = parts("", seen);
-  for (const other of others) {
-    const more = parts(other.name, other);
-    nodes = nodes.concat(more.nodes.map((node) => ({ ...node, gateway: other.name, column: node.column + 3 })));
-    edges = edges.concat(more.edges);
-  }
+/** The nodes and edges of all gateways; who calls another one stands before it. */
+function merged(seen, others) {
+  const all = [{ name: seen.now.name ?? "", ...parts("", seen) }, ...others.map((other) => ({ name: other.name, ...parts(other.name, other) }))];
+  const edges = all.flatMap((gateway) => gateway.edges);
+  const calls = [];
   // An upstream whose server is another gateway's listener calls that gateway.
-  for (const node of nodes.filter((node) => node.column % 3 === 2)) {
-    for (const target of nodes.filter((target) => target.column % 3 === 0 && target.gateway !== node.gateway)) {
-      if (target.addresses.some((address) => node.addresses.includes(address))) {
-        const into = edges.filter((edge) => edge.to === node.id);
-        edges.push({ from: node.id, to: target.id, rate: sum(into.map((edge) => edge.rate)), errors: sum(into.map((edge) => edge.errors)) });
-      }
+  for (const caller of all) for (const node of caller.nodes.filter((node) => node.column === 2)) {
+    for (const called of all.filter((other) => other !== caller)) for (const target of called.nodes.filter((target) => target.column === 0)) {
+      if (!target.addresses.some((address) => node.addresses.includes(address))) continue;
+      const into = edges.filter((edge) => edge.to === node.id);
+      edges.push({ from: node.id, to: target.id, rate: sum(into.map((edge) => edge.rate)), errors: sum(into.map((edge) => edge.errors)) });
+      calls.push([caller, called]);
     }
   }
+  for (const gateway of all) gateway.depth = 0;
+  // As many rounds as there are gateways: some may call each other in a circle.
+  for (let round = 1; round < all.length; round++) for (const [caller, called] of calls) {
+    if (called.depth <= caller.depth) called.depth = Math.min(caller.depth + 1, all.length - 1);
+  }
+  const nodes = all.flatMap((gateway) => gateway.nodes.map((node) => ({
+    ...node, column: node.column + 3 * gateway.depth, ...(others.length ? { gateway: gateway.name, detail: gateway.name } : {}),
+  })));
+  return { nodes, edges };
+}
+
+function draw(place, seen, others) {
+  let { nodes, edges } = merged(seen, others);
   flows(nodes, edges);
   nodes = busiest(nodes);
   const columns = [...new Set(nodes.map((node) => node.column))].sort((a, b) => a - b);
@@ -162,7 +173,7 @@ function boxed(node, box) {
   const cut = (text, most) => (text.length > most ? `${text.slice(0, Math.max(1, most - 1))}…` : text);
   const rate = `${short(node.rate)}/s`;
   const errors = node.rate > 0 && node.errors / node.rate >= WARN ? `${percent(node.errors / node.rate)} errors` : "";
-  const beside = errors || (box > 140 ? node.detail : "");
+  const beside = errors || (box > 130 ? node.detail : "");
   // Where there is room for one of both only, errors are it.
   const told = small ? errors || rate : [rate, beside].filter(Boolean).join(" · ");
   return s("g", { class: `node ${kind(node)}`, "data-node": node.name },

@@ -111,7 +111,12 @@ async fn sample(wish: &Wish, shown: &Shown) -> Result<Stacks, AdminError> {
     tokio::time::sleep(wish.time).await;
     let code = shown.gateway.guest_code();
     // Names are looked up in the whole program.
-    let named = tokio::task::spawn_blocking(move || sampler.end(&code)).await;
+    let named = tokio::task::spawn_blocking(move || {
+        let stacks = sampler.end(&code);
+        crate::memory::give_back();
+        stacks
+    });
+    let named = named.await;
     named.map_err(|error| failed(error.to_string()))?.map_err(failed)
 }
 

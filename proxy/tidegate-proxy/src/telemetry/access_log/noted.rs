@@ -115,6 +115,7 @@ impl Noted {
 
 /// A worker's own that no exchange needs now.
 #[derive(Default)]
+#[allow(clippy::vec_box, reason = "the boxes are kept as well, for records, which are the smaller for them")]
 pub(crate) struct Spare(RefCell<Vec<Box<Noted>>>);
 
 /// As many are kept.

@@ -108,7 +108,7 @@ mod tests {
             }
             for length in [0, 1, 15, 16, 17, 31, 32, 33, text.len()] {
                 fits = fits && room.text(&key, text.as_bytes(), length).is_some();
-                line.field(&name, |value| value.text(text[..length].as_bytes()));
+                line.field(&name, |value| value.text(&text.as_bytes()[..length]));
             }
             let end = if fits { room.end() } else { None };
             let line = line.end();

@@ -91,6 +91,8 @@ pub(crate) struct Running {
     stream: StreamId,
     unit: Unit,
     plugin: Arc<Plugin>,
+    /// Awaits its next use.
+    idle: Option<Instance>,
     /// A head for the next stream.
     head: Option<Rc<http::request::Parts>>,
     info: Rc<StreamInfo>,
@@ -131,7 +133,7 @@ impl Running {
         let stream = instance.open_stream(info.clone(), Now::default());
         let head = head()?;
         instance.on_request_headers(stream, head.clone(), false, Now::default())?;
-        Ok(Self { instance, meter, stream, unit: case.unit, plugin, head: Some(head), info })
+        Ok(Self { instance, meter, stream, unit: case.unit, plugin, idle: None, head: Some(head), info })
     }
 
     pub(crate) fn call(&mut self) -> Result<()> {
@@ -142,9 +144,14 @@ impl Running {
             }
             Unit::Stream => stream(&mut self.instance, &mut self.head, &self.info),
             Unit::Isolated => {
-                let mut instance = Instance::isolated(&self.plugin, Now::default())?;
+                let mut instance = match self.idle.take() {
+                    Some(instance) => instance,
+                    None => Instance::isolated(&self.plugin, Now::default())?,
+                };
                 instance.measure(self.meter.clone());
-                stream(&mut instance, &mut self.head, &self.info)
+                stream(&mut instance, &mut self.head, &self.info)?;
+                self.idle = instance.begin_anew().then_some(instance);
+                Ok(())
             }
         }
     }

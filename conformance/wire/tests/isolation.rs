@@ -208,8 +208,40 @@ fn modules_without_an_image_are_isolated_as_well() {
         assert_eq!(ask(&gateway, "t").status, 503);
         assert_eq!(count(&ask(&gateway, "")), (200, Some("101")));
         assert_eq!(gateway.metric("tidegate_plugin_image", "guest"), image);
-        assert_eq!(gateway.metric("tidegate_plugin_isolated_start_seconds_count", "guest"), 22.0);
+        let started = gateway.metric("tidegate_plugin_isolated_start_seconds_count", "guest");
+        let reused = gateway.metric("tidegate_plugin_isolated_reused_total", "guest");
+        assert_eq!(started + reused, 22.0);
+        assert!(image > 0.0 || reused == 0.0, "without an image nothing is known of the start");
         assert!(gateway.metric("tidegate_plugin_isolated_start_seconds_sum", "guest") > 0.0);
+    }
+}
+
+/// Whether the kernel tells which pages were written: Linux 6.7.
+fn kernel_knows_written_pages() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(7))
+}
+
+#[test]
+fn an_instance_is_used_again_and_remembers_nothing() {
+    let upstream = upstream(&Gate::new());
+    let gateway = gateway(&upstream, "request", COUNTING, "");
+    let idle = |gateway: &TestGateway| gateway.metric("tidegate_plugin_isolated_instances", "guest") == 0.0;
+    for _ in 0..40 {
+        assert_eq!(count(&ask(&gateway, "")), (200, Some("101")));
+        gateway.wait("the instance to be free", idle);
+    }
+    assert_eq!(ask(&gateway, "t").status, 503);
+    gateway.wait("the instance that broke off to be gone", idle);
+    let reused = |gateway: &TestGateway| gateway.metric("tidegate_plugin_isolated_reused_total", "guest");
+    let (started, before) =
+        (gateway.metric("tidegate_plugin_isolated_start_seconds_count", "guest"), reused(&gateway));
+    assert_eq!(started + before, 41.0);
+    // Each worker starts its own, and one more for each that broke off.
+    assert_eq!(before >= 30.0, kernel_knows_written_pages(), "{started} started, {before} used again");
+    for _ in 0..10 {
+        assert_eq!(count(&ask(&gateway, "")), (200, Some("101")), "what broke off does not come back");
     }
 }
 

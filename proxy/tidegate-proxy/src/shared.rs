@@ -313,6 +313,8 @@ pub(crate) struct PluginCells {
     pub(crate) isolated: Counter,
     /// How many of them were started.
     pub(crate) isolated_starts: Counter,
+    /// Those that were used again instead.
+    pub(crate) isolated_reused: Counter,
     /// Nanoseconds that their starts took together.
     pub(crate) isolated_start_time: Counter,
     /// Calls of host functions that were refused.

@@ -63,6 +63,17 @@ fn main() -> Result<(), Failure> {
         "{:.0} ns a request with an instance of its own, whose start and end are {start:.0} ns",
         alone - none
     );
+    let mut idle = None;
+    let again = best(rounds, || {
+        let mut instance = match idle.take() {
+            Some(instance) => instance,
+            None => Instance::isolated(&plugin, Now::default())?,
+        };
+        exchange(&mut instance)?;
+        idle = instance.begin_anew().then_some(instance);
+        Ok(())
+    })?;
+    println!("{:.0} ns with one that was made what it was (used again: {})", again - none, idle.is_some());
     println!("resident memory grew by {} KiB meanwhile", resident()?.saturating_sub(before));
     Ok(())
 }

@@ -5,6 +5,7 @@ mod cache;
 mod isolated;
 mod random;
 mod rest;
+mod written;
 
 pub use cache::{CacheLimits, touch_cached, trim_cache};
 
@@ -23,6 +24,7 @@ use std::{
     time::Duration,
 };
 use tidegate_abi::AbiVersion;
+pub(crate) use written::Pages;
 
 /// Stack that a guest may use. Threads that run instances need some more than this.
 const STACK_BYTES: usize = 1 << 20;
@@ -198,6 +200,12 @@ impl Engine {
             Some(allowed) => module.restricted(by_version(isolated.imports(), module.abi()), allowed),
             None => Ok(module),
         }
+    }
+
+    /// What was written in the memories of isolated instances; none where the kernel does not tell, and while their
+    /// places become scarce.
+    pub(crate) fn pages(&self) -> Option<&Pages> {
+        self.inner.isolated.get()?.as_ref().ok()?.pages()
     }
 
     #[cfg(test)]

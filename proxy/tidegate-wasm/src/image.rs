@@ -7,11 +7,13 @@
 //! (`rewrite.rs`) that is compiled for the engine of isolated instances. Images are never kept on disk: configurations
 //! hold secrets.
 
+mod beginning;
 mod parts;
 mod rewrite;
 mod snapshot;
 
 use crate::{Instance, LoadError, Module, Now, Plugin, StartError, foreign::Definitions, state::Metrics};
+use beginning::Beginning;
 use http::request;
 use parts::Parts;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ pub struct Image {
     module: Module,
     metrics: Arc<Metrics>,
     definitions: Arc<Definitions>,
+    beginning: Option<Beginning>,
 }
 
 impl Image {
@@ -63,13 +66,19 @@ impl Image {
         let taken = snapshot::take(&parts, &mut instance).map_err(ImageError::Unfit)?;
         let wasm = rewrite::filled(&parts, &taken).map_err(ImageError::Unfit)?;
         let module = engine.compile_image(&wasm, plugin.module().digest(), allowed)?;
-        Ok(Self { module, metrics: instance.metrics(), definitions: instance.definitions() })
+        let beginning = Beginning::of(&parts, taken, &module);
+        Ok(Self { module, metrics: instance.metrics(), definitions: instance.definitions(), beginning })
     }
 
     /// The code of instances that begin as this image.
     #[must_use]
     pub fn module(&self) -> &Module {
         &self.module
+    }
+
+    /// None when a used instance cannot be made what it was.
+    pub(crate) fn beginning(&self) -> Option<&Beginning> {
+        self.beginning.as_ref()
     }
 
     pub(crate) fn definitions(&self) -> &Arc<Definitions> {

@@ -2,7 +2,8 @@
 //! those that use it; the worker's own instance of the plugin keeps ticks and queues.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::ops::{Deref, DerefMut};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use tidegate_config::plan::Isolation;
@@ -15,6 +16,66 @@ use crate::shared::PluginCounters;
 /// The instances of one connection.
 #[derive(Default)]
 pub(crate) struct Kept(RefCell<Vec<Rc<Host>>>);
+
+/// Instances of one plugin that are as they were at their start, for the next requests.
+#[derive(Default)]
+pub(crate) struct Idle(RefCell<Vec<Instance>>);
+
+impl Idle {
+    fn take(&self) -> Option<Instance> {
+        self.0.borrow_mut().pop()
+    }
+
+    /// Keeps a used instance, if there is room for it and it can be made what it was.
+    fn put(&self, mut instance: Instance, most: usize) {
+        if self.0.borrow().len() < most && instance.begin_anew() {
+            self.0.borrow_mut().push(instance);
+        }
+    }
+}
+
+/// An instance in use. That of a request comes back to those that await one.
+pub(crate) struct Lent {
+    /// None only while it is dropped.
+    instance: Option<Instance>,
+    home: Option<Weak<Slot>>,
+}
+
+impl Lent {
+    pub(crate) fn of(instance: Instance, slot: &Rc<Slot>, isolated: bool) -> Self {
+        let comes_back = isolated && slot.entry.isolation == Isolation::Request;
+        Self { instance: Some(instance), home: comes_back.then(|| Rc::downgrade(slot)) }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Instance;
+
+    #[inline]
+    fn deref(&self) -> &Instance {
+        self.instance.as_ref().expect("an instance is taken out only when what has lent it is dropped")
+    }
+}
+
+impl DerefMut for Lent {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Instance {
+        self.instance.as_mut().expect("an instance is taken out only when what has lent it is dropped")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(instance), Some(slot)) =
+            (self.instance.take(), self.home.as_ref().and_then(Weak::upgrade))
+        {
+            slot.idle.put(instance, IDLE.div_ceil(slot.workers));
+        }
+    }
+}
+
+/// Instances of one plugin that await requests, on all workers together. Each has half a MiB of memory of its own at most.
+const IDLE: usize = 128;
 
 /// A place among the instances of a plugin, given back when dropped.
 pub(crate) struct Seat {
@@ -101,6 +162,10 @@ impl Slot {
         let most = self.entry.instances.div_ceil(self.workers);
         let seat = Seat::take(&self.taken, most, counters, self.worker);
         let seat = seat.ok_or_else(|| down(Reason::PluginBusy))?;
+        if let Some(instance) = self.idle.take() {
+            counters.of(self.worker).isolated_reused.add(1);
+            return Ok(Host::new(instance, self, Some(seat)));
+        }
         match Instance::isolated(plugin, self.clock.guest()) {
             Ok(instance) => {
                 let cells = counters.of(self.worker);

@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use crate::filter::entry::Plugin;
 use crate::filter::failure::reason_of;
 use crate::filter::held::{Held, Holds};
-use crate::filter::isolated::Seat;
+use crate::filter::isolated::{Idle, Lent, Seat};
 use crate::filter::leaving::Leaving;
 use crate::filter::log;
 use crate::filter::open::OpenCalls;
@@ -50,6 +50,8 @@ pub(crate) struct Slot {
     failures: Cell<u32>,
     /// Instances of connections or requests now.
     pub(crate) taken: Rc<Cell<usize>>,
+    /// Instances that await a request.
+    pub(crate) idle: Idle,
     /// No further one is started before this time, since the last did not start.
     pub(crate) refused_until: Cell<Duration>,
     /// No instance is rebuilt before this time.
@@ -95,6 +97,7 @@ impl Slot {
             state: RefCell::new(State::Missing),
             failures: Cell::new(0),
             taken: Rc::default(),
+            idle: Idle::default(),
             refused_until: Cell::new(Duration::ZERO),
             rebuild_from: Cell::new(Duration::ZERO),
             pools,
@@ -272,7 +275,7 @@ impl Slot {
 
 /// An instance and those who wait for it.
 pub(crate) struct Host {
-    instance: RefCell<Instance>,
+    instance: RefCell<Lent>,
     plugin: Arc<tidegate_wasm::Plugin>,
     deadlines: Rc<Deadlines>,
     pub(crate) leaving: Rc<Leaving>,
@@ -302,7 +305,7 @@ impl Host {
         Rc::new(Self {
             _version: slot.entry.version.clone(),
             plugin: instance.plugin().clone(),
-            instance: RefCell::new(instance),
+            instance: RefCell::new(Lent::of(instance, slot, seat.is_some())),
             deadlines: slot.deadlines.clone(),
             leaving: slot.leaving.clone(),
             streams: RefCell::default(),

@@ -5,10 +5,11 @@ use super::snapshot::Snapshot;
 use std::borrow::Cow;
 use wasm_encoder::{
     ConstExpr, DataCountSection, DataSection, ElementSection, Elements, ExportKind, ExportSection,
-    GlobalSection, GlobalType, HeapType, MemorySection, MemoryType, Module, RawSection, RefType, SectionId,
-    TableSection, TableType, ValType,
+    GlobalSection, GlobalType, HeapType, Ieee32, Ieee64, MemorySection, MemoryType, Module, RawSection,
+    RefType, SectionId, TableSection, TableType, ValType,
 };
 use wasmparser::{Export, ExternalKind};
+use wasmtime::Val;
 
 pub(super) fn global_name(at: u32) -> String {
     format!("tidegate:global:{at}")
@@ -54,7 +55,7 @@ pub(super) fn filled(parts: &Parts<'_>, state: &Snapshot) -> Result<Vec<u8>, Str
         } else if is(id, SectionId::Memory) {
             module.section(&memory(parts, state));
         } else if is(id, SectionId::Export) {
-            module.section(&exports(parts.lasting()));
+            module.section(&lasting_exports(parts));
         } else if is(id, SectionId::Global) {
             module.section(&globals(parts, state)?);
         } else if is(id, SectionId::DataCount) {
@@ -89,9 +90,7 @@ fn exports<'a: 'b, 'b>(list: impl Iterator<Item = &'b Export<'a>>) -> ExportSect
 
 fn opened_exports(parts: &Parts<'_>) -> ExportSection {
     let mut section = exports(parts.exports.iter());
-    for (at, _) in parts.changing() {
-        section.export(&global_name(at), ExportKind::Global, at);
-    }
+    export_globals(parts, &mut section);
     if parts.moves_tables {
         for (at, number) in (0..parts.tables.len()).zip(0..) {
             section.export(&table_name(at), ExportKind::Table, number);
@@ -101,6 +100,21 @@ fn opened_exports(parts: &Parts<'_>) -> ExportSection {
         }
     }
     section
+}
+
+/// What an instance from the image is asked for, and its globals, which are set back when it is used again.
+fn lasting_exports(parts: &Parts<'_>) -> ExportSection {
+    let mut section = exports(parts.lasting());
+    if !parts.moves_tables {
+        export_globals(parts, &mut section);
+    }
+    section
+}
+
+fn export_globals(parts: &Parts<'_>, section: &mut ExportSection) {
+    for (at, _) in parts.changing() {
+        section.export(&global_name(at), ExportKind::Global, at);
+    }
 }
 
 fn memory(parts: &Parts<'_>, state: &Snapshot) -> MemorySection {
@@ -131,10 +145,21 @@ fn globals(parts: &Parts<'_>, state: &Snapshot) -> Result<GlobalSection, String>
             wasmparser::ValType::V128 => ValType::V128,
             wasmparser::ValType::Ref(_) => return Err("a global is a reference".into()),
         };
-        let value = values.next().ok_or("a global was not read")?;
-        section.global(GlobalType { val_type, mutable: true, shared: global.ty.shared }, value);
+        let value = constant(values.next().ok_or("a global was not read")?)?;
+        section.global(GlobalType { val_type, mutable: true, shared: global.ty.shared }, &value);
     }
     Ok(section)
+}
+
+fn constant(value: &Val) -> Result<ConstExpr, String> {
+    Ok(match value {
+        Val::I32(value) => ConstExpr::i32_const(*value),
+        Val::I64(value) => ConstExpr::i64_const(*value),
+        Val::F32(bits) => ConstExpr::f32_const(Ieee32::new(*bits)),
+        Val::F64(bits) => ConstExpr::f64_const(Ieee64::new(*bits)),
+        Val::V128(value) => ConstExpr::v128_const(value.as_u128().cast_signed()),
+        other => return Err(format!("a global holds {other:?}, which cannot be written down")),
+    })
 }
 
 fn tables(parts: &Parts<'_>, state: &Snapshot) -> TableSection {

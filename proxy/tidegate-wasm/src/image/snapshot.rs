@@ -4,11 +4,10 @@ use super::parts::Parts;
 use super::rewrite::{function_name, global_name, table_name};
 use crate::Instance;
 use std::collections::HashMap;
-use wasm_encoder::{ConstExpr, Ieee32, Ieee64};
 use wasmtime::{AsContext, AsContextMut, Extern, Ref, Store, Val};
 
 /// Bytes of a page of WebAssembly.
-const PAGE: usize = 64 << 10;
+pub(super) const PAGE: usize = 64 << 10;
 
 /// State of an instance.
 pub(super) struct Snapshot {
@@ -17,7 +16,7 @@ pub(super) struct Snapshot {
     /// Pages that are not all zeros, without the zeros at their ends, by address.
     pub(super) memory: Vec<(u32, Vec<u8>)>,
     /// Values of the globals that can change, in order.
-    pub(super) globals: Vec<ConstExpr>,
+    pub(super) globals: Vec<Val>,
     /// Functions in each table; empty when the code leaves tables alone.
     pub(super) tables: Vec<Vec<Option<u32>>>,
 }
@@ -34,7 +33,7 @@ pub(super) fn take(parts: &Parts<'_>, instance: &mut Instance) -> Result<Snapsho
     for (at, _) in parts.changing() {
         let global = vm.get_global(&mut *store, &global_name(at));
         let global = global.ok_or_else(|| format!("global {at} is not exported"))?;
-        globals.push(constant(&global.get(store.as_context_mut()))?);
+        globals.push(global.get(store.as_context_mut()));
     }
     let tables = if parts.moves_tables { tables(parts, store, &vm)? } else { Vec::new() };
     Ok(Snapshot { pages, memory: taken, globals, tables })
@@ -49,17 +48,6 @@ fn filled_pages(memory: &[u8]) -> Result<Vec<(u32, Vec<u8>)>, String> {
         filled.push((address, page.get(first..end).unwrap_or_default().to_vec()));
     }
     Ok(filled)
-}
-
-fn constant(value: &Val) -> Result<ConstExpr, String> {
-    Ok(match value {
-        Val::I32(value) => ConstExpr::i32_const(*value),
-        Val::I64(value) => ConstExpr::i64_const(*value),
-        Val::F32(bits) => ConstExpr::f32_const(Ieee32::new(*bits)),
-        Val::F64(bits) => ConstExpr::f64_const(Ieee64::new(*bits)),
-        Val::V128(value) => ConstExpr::v128_const(value.as_u128().cast_signed()),
-        other => return Err(format!("a global holds {other:?}, which cannot be written down")),
-    })
 }
 
 /// A function in a table is known by its place in the host's memory, which is the same for each reference to it.

@@ -6,6 +6,7 @@ use crate::{
     engine::PLACES,
     foreign::Definitions,
     state::{Metrics, State},
+    stream::table::ROOT,
 };
 use std::sync::Arc;
 use wasmtime::{PoolConcurrencyLimitError, Store};
@@ -40,6 +41,38 @@ impl Instance {
         instance.look_up(vm, module);
         instance.settle();
         Ok(instance)
+    }
+
+    /// Makes an instance of an image, whose streams are over, what it was at its start: memory, globals, and what the host
+    /// knows of it. It costs less than another one. `false`: it cannot be done, and the instance is of no more use; so it
+    /// is when it broke off, its memory has grown, it has written much, places become scarce, or the kernel does not
+    /// tell where it has written.
+    #[must_use]
+    pub fn begin_anew(&mut self) -> bool {
+        let plugin = self.plugin.clone();
+        let Some((image, beginning)) = plugin.image().and_then(|image| Some((image, image.beginning()?)))
+        else {
+            return false;
+        };
+        // One that was started before there was an image has tables and functions of another module.
+        let of_image = wasmtime::Engine::same(self.store.engine(), image.module().ready().module().engine());
+        let (Some(pages), true, None, false) = (plugin.engine.pages(), of_image, &self.poisoned, self.over)
+        else {
+            return false;
+        };
+        let state = self.store.data_mut();
+        let (vm, memory, malloc, now) = (state.vm, state.memory, state.malloc.take(), state.now());
+        let (Some(vm), Some(memory)) = (vm, memory) else { return false };
+        let mut fresh = State::new(plugin.clone(), now);
+        (fresh.vm, fresh.memory, fresh.malloc) = (Some(vm), Some(memory), malloc);
+        (fresh.metrics, fresh.definitions) = (image.metrics().clone(), image.definitions().clone());
+        fresh.begin(ROOT, now, plugin.engine.ticks());
+        *state = fresh;
+        if !beginning.restore(&mut self.store, vm, memory, pages) {
+            return false;
+        }
+        self.settle();
+        true
     }
 
     /// The metrics that the guest has defined.

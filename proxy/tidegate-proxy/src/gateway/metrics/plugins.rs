@@ -69,6 +69,11 @@ pub(super) fn isolated(page: &mut Page, snapshot: &Snapshot) {
         let buckets = Buckets { below: Vec::new(), count, sum: nanos as f64 / 1e9 };
         page.buckets(&[("plugin", &plugin.name)], &buckets);
     }
+    let name = "tidegate_plugin_isolated_reused_total";
+    page.metric(name, Kind::Counter, "Instances of requests that were made what they were and used again.");
+    for plugin in &plugins {
+        page.sample(&[("plugin", &plugin.name)], plugin.counters.sum(|c| &c.isolated_reused));
+    }
     let name = "tidegate_plugin_image";
     page.metric(name, Kind::Gauge, "Whether such instances begin as an image; if not, each is configured.");
     for plugin in &plugins {

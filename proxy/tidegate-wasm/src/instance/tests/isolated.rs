@@ -238,3 +238,95 @@ fn images_are_not_kept_on_disk() {
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+/// Writes to the image, to the zeros behind it and to globals, after it has said what it finds there.
+const SCRIBBLING: &str = r#"(global $long (mut i64) (i64.const 0)) (global $vector (mut v128) (v128.const i64x2 0 0))
+    (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (drop (memory.grow (i32.const 30))) (global.set $long (i64.const 7)) (global.set $saved (i32.const 40))
+        (i32.store8 (i32.const 3000) (i32.const 70)) (i32.store8 (i32.const 65535) (i32.const 5))
+        (i32.store8 (i32.const 1500000) (i32.const 6)) (i32.const 1))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (local $at i32)
+        (call $say (i32.wrap_i64 (global.get $long))) (call $say (global.get $saved))
+        (call $say (i32.wrap_i64 (i64x2.extract_lane 0 (global.get $vector))))
+        (loop $next
+            (if (i32.load8_u (local.get $at)) (then (call $say (i32.load8_u (local.get $at)))))
+            (i32.store8 (local.get $at) (i32.const 9))
+            (br_if $next (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 100))) (i32.const 300000))))
+        (call $say (i32.load8_u (i32.const 65535))) (call $say (i32.load8_u (i32.const 1500000)))
+        (call $say (i32.load8_u (i32.const 1900000)))
+        (i32.store8 (i32.const 65535) (i32.const 9)) (i32.store8 (i32.const 1500000) (i32.const 9))
+        (i32.store8 (i32.const 1900000) (i32.const 9))
+        (global.set $long (i64.const 9)) (global.set $saved (i32.const 9))
+        (global.set $vector (v128.const i64x2 9 9)) (i32.const 0))"#;
+
+/// The whole memory of an instance.
+fn memory_of(instance: &mut Instance) -> Vec<u8> {
+    let memory = instance.store.data().memory.unwrap();
+    memory.data(&instance.store).to_vec()
+}
+
+#[test]
+fn an_instance_that_begins_anew_is_as_a_new_one() {
+    let plugin = imaged_guest(SCRIBBLING);
+    let mut fresh = isolated(&plugin);
+    let beginning = memory_of(&mut fresh);
+    let first = ask(&mut fresh);
+    let mut used = isolated(&plugin);
+    for round in 0..50 {
+        assert_eq!(ask(&mut used), first, "round {round}");
+        assert_ne!(memory_of(&mut used), beginning);
+        assert_eq!(used.begin_anew(), knows_what_is_written(), "round {round}");
+        if !knows_what_is_written() {
+            return;
+        }
+        assert!(memory_of(&mut used) == beginning, "round {round}");
+        assert!(!used.has_effects() && used.streams() == 0 && used.open_calls() == 0);
+    }
+}
+
+/// Whether the kernel tells where a guest has written (Linux 6.7); without that no instance is used again.
+fn knows_what_is_written() -> bool {
+    let plugin = imaged_guest("");
+    drop(isolated(&plugin));
+    plugin.engine.pages().is_some()
+}
+
+#[test]
+fn a_stream_and_a_call_that_were_left_open_are_gone_when_an_instance_begins_anew() {
+    let plugin = imaged_guest(COUNTING);
+    let mut instance = isolated(&plugin);
+    let id = open(&mut instance);
+    instance.on_request_headers(id, get(), true, NOW).unwrap();
+    if instance.begin_anew() {
+        assert_eq!((instance.streams(), instance.has_effects()), (0, false));
+        assert_eq!(ask(&mut instance), ["041", "071"]);
+    }
+}
+
+#[test]
+fn what_cannot_begin_anew_says_so() {
+    let cases = [
+        ("grown memory", "(drop (memory.grow (i32.const 1)))", ""),
+        ("a changed table", "(table.set $t (i32.const 0) (ref.null func))", "(table $t 1 funcref)"),
+        ("much written", "(memory.fill (i32.const 70000) (i32.const 1) (i32.const 600000))", ""),
+    ];
+    for (name, does, with) in cases {
+        let plugin = imaged_guest(&format!(
+            r#"{with} (func (export "proxy_on_configure") (param i32 i32) (result i32)
+                (drop (memory.grow (i32.const 20))) (i32.const 1))
+            (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) {does} (i32.const 0))"#
+        ));
+        let mut instance = isolated(&plugin);
+        ask(&mut instance);
+        assert!(!instance.begin_anew(), "{name}");
+    }
+    let plugin = imaged_guest(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) unreachable)"#,
+    );
+    let mut instance = isolated(&plugin);
+    let id = open(&mut instance);
+    instance.on_request_headers(id, get(), true, NOW).unwrap_err();
+    assert!(!instance.begin_anew(), "broken off");
+    assert!(!Instance::start(&plugin, NOW).unwrap().begin_anew(), "not of the image");
+}

@@ -28,6 +28,7 @@ pub(crate) mod wish;
 
 use std::error::Error;
 use std::fmt;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -39,7 +40,7 @@ use http_body::Body as HttpBody;
 use crate::exchange::finish::Record;
 use crate::exchange::forward::Forward;
 use crate::exchange::outgoing::Outgoing;
-use crate::exchange::steps::{Flow, Outcome, Scope, Way};
+use crate::exchange::steps::{Flow, Holding, Scope, Way};
 use crate::filter::chain;
 use crate::http::added::Added;
 use crate::http::body::{Body, BodyError};
@@ -149,10 +150,14 @@ impl Exchange {
         // What changes the request before the route is chosen may change the route.
         if !listener.steps.is_empty() {
             let way = Way { steps: &listener.steps, scope: Scope::Listener, prefix: 0 };
-            match self.pass(&view, way, head, body).await? {
-                Ok((next, rest)) => (head, body) = (next, rest),
-                Err(reply) => return self.reply(&view, reply).await,
-            }
+            (head, body) = match self.request_steps(&view, way, 0, head, body)? {
+                Flow::Go(head, body) => (head, body),
+                Flow::Reply(reply) => return self.reply(&view, reply).await,
+                Flow::Held(holding) => match self.held(&view, way, holding).await? {
+                    Ok(passed) => passed,
+                    Err(reply) => return self.reply(&view, reply).await,
+                },
+            };
         }
 
         let mut found = self.find(&view, listener, &head)?;
@@ -164,10 +169,14 @@ impl Exchange {
                 break (rule, prefix);
             }
             let way = Way { steps: &rule.steps, scope: Scope::Rule(id), prefix };
-            match self.pass(&view, way, head, body).await? {
-                Ok((next, rest)) => (head, body) = (next, rest),
-                Err(reply) => return self.reply(&view, reply).await,
-            }
+            (head, body) = match self.request_steps(&view, way, 0, head, body)? {
+                Flow::Go(head, body) => (head, body),
+                Flow::Reply(reply) => return self.reply(&view, reply).await,
+                Flow::Held(holding) => match self.held(&view, way, holding).await? {
+                    Ok(passed) => passed,
+                    Err(reply) => return self.reply(&view, reply).await,
+                },
+            };
             match self.reroute(&view, listener, &mut head)? {
                 Some(other) => found = other,
                 None => break (rule, prefix),
@@ -205,29 +214,30 @@ impl Exchange {
         if self.record.guests.is_empty() && rule.steps.is_empty() && listener.steps.is_empty() {
             return Ok(response);
         }
-        self.back(&view, response).await
+        let mut response = response;
+        let whole = matches!(response.body(), Body::Full(_));
+        match self.respond(&view, &mut response)? {
+            Some(holding) => self.held_back(&view, whole, holding, response).await,
+            None if whole => Ok(whole::settled(response)),
+            None => Ok(response),
+        }
     }
 
-    /// The request passes these steps; the answer where one of them answers.
-    async fn pass(
-        &mut self,
-        view: &View,
-        way: Way<'_>,
-        head: Rc<Parts>,
-        body: Body,
-    ) -> Result<Result<(Rc<Parts>, Body), Box<Reply>>, Fail> {
-        let flow = match self.request_steps(view, way, 0, head, body)? {
-            Flow::Held(holding) => match Box::pin(self.released(view, way, holding)).await {
-                Ok(flow) => flow,
-                Err(fail) => return self.ended_meanwhile(view, fail).map(Err),
-            },
-            flow => flow,
-        };
-        match flow {
-            Flow::Go(head, body) => Ok(Ok((head, body))),
-            Flow::Reply(reply) => Ok(Err(reply)),
-            Flow::Held(_) => Err(Fail::gateway(Reason::Internal)),
-        }
+    /// A request that a filter holds passes the rest of these steps; the answer where one of them answers.
+    fn held<'a>(
+        &'a mut self,
+        view: &'a View,
+        way: Way<'a>,
+        holding: Box<Holding>,
+    ) -> Pin<Box<dyn Future<Output = Result<Result<(Rc<Parts>, Body), Box<Reply>>, Fail>> + 'a>> {
+        Box::pin(async move {
+            match self.released(view, way, holding).await {
+                Ok(Flow::Go(head, body)) => Ok(Ok((head, body))),
+                Ok(Flow::Reply(reply)) => Ok(Err(reply)),
+                Ok(Flow::Held(_)) => Err(Fail::gateway(Reason::Internal)),
+                Err(fail) => self.ended_meanwhile(view, fail).map(Err),
+            }
+        })
     }
 
     /// A filter's answer passes the filters that the request has passed, that one too.
@@ -257,17 +267,32 @@ impl Exchange {
     }
 
     /// The response passes the filters that the request has passed, in reverse.
-    async fn back(&mut self, view: &View, response: Response<Body>) -> Result<Response<Body>, Fail> {
+    async fn back(&mut self, view: &View, mut response: Response<Body>) -> Result<Response<Body>, Fail> {
         let whole = matches!(response.body(), Body::Full(_));
-        let settled = |response| if whole { whole::settle(response) } else { response };
-        match self.respond(view, response)? {
-            Outcome::Go(response) => Ok(settled(response)),
-            Outcome::Held(holding) => match Box::pin(self.answered_at_last(view, holding)).await {
-                Ok(response) => Ok(settled(response)),
+        match self.respond(view, &mut response)? {
+            Some(holding) => self.held_back(view, whole, holding, response).await,
+            None if whole => Ok(whole::settled(response)),
+            None => Ok(response),
+        }
+    }
+
+    /// As [`Exchange::back`] for a response that a filter holds.
+    fn held_back<'a>(
+        &'a mut self,
+        view: &'a View,
+        whole: bool,
+        holding: Box<Holding>,
+        response: Response<Body>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Fail>> + 'a>> {
+        let mut response = response;
+        Box::pin(async move {
+            match self.answered_at_last(view, holding, &mut response).await {
+                Ok(()) if whole => Ok(whole::settled(response)),
+                Ok(()) => Ok(response),
                 // The guests before have seen an answer already, so this one goes as it is.
                 Err(fail) => self.ended_meanwhile(view, fail).map(|reply| reply.into_response()),
-            },
-        }
+            }
+        })
     }
 
     /// The answer to a request that failed.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use rustls::pki_types::CertificateDer;
 use rustls::{CipherSuite, ProtocolVersion};
-use tidegate_wasm::{StreamInfo, TlsDetails};
+use tidegate_wasm::{Facts, StreamInfo, TlsDetails};
 use tokio::sync::Notify;
 
 use crate::filter::entry;
@@ -216,6 +216,8 @@ pub(crate) struct Client {
     pub(crate) server_name: Option<String>,
     /// What guests are told of a request that came last.
     pub(crate) info: RefCell<Option<Rc<StreamInfo>>>,
+    /// What guests shared of a request that is over, to be used again.
+    pub(crate) facts: Cell<Option<Rc<Facts>>>,
     /// What else was agreed on by TLS.
     pub(crate) session: Option<Session>,
     /// The same as guests read it, put together for the first one that asks.

@@ -11,6 +11,7 @@ mod left;
 mod measured;
 mod streams;
 mod taped;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ mod tests;
 pub use ended::Ended;
 pub use left::LeftHead;
 pub(crate) use measured::Measured;
+pub use whole::Whole;
 
 use crate::{
     CallResponse, Effect, Module, Now, Plugin, StartError, StreamId, StreamInfo, Trap,

@@ -160,6 +160,18 @@ impl Meter {
         Some(self.now())
     }
 
+    /// So many calls begin, one behind the other, if none of them is to be timed.
+    #[inline]
+    pub(crate) fn begin_untimed(&self, calls: u64) -> bool {
+        let left = self.until_timed.value();
+        if left < calls {
+            return false;
+        }
+        self.calls.add(calls);
+        self.until_timed.turn(left, left - calls);
+        true
+    }
+
     pub(crate) fn now(&self) -> Duration {
         (self.clock)()
     }

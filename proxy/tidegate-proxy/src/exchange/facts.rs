@@ -16,7 +16,23 @@ use crate::upstream::pool::Lease;
 impl Record {
     /// What the plugins of the request share, for one that uses it.
     pub(crate) fn share_facts(&mut self, properties: bool) -> Option<Rc<Facts>> {
-        properties.then(|| self.facts.get_or_insert_default().clone())
+        if !properties {
+            return None;
+        }
+        // Those of the connection's last request, if nobody reads them any more.
+        let used =
+            || self.client.facts.take().filter(|facts| Rc::strong_count(facts) == 1).unwrap_or_default();
+        Some(self.facts.get_or_insert_with(used).clone())
+    }
+
+    /// They are left to the connection's next request.
+    pub(crate) fn leave_facts(&mut self) {
+        if let Some(facts) = self.facts.take()
+            && Rc::strong_count(&facts) == 1
+        {
+            facts.renew();
+            self.client.facts.set(Some(facts));
+        }
     }
 
     /// What a guest may know of the request's surroundings: made once for a connection and the rule of its requests.
@@ -81,14 +97,27 @@ impl Record {
     /// Tells what is known by now; the time was read just before.
     pub(crate) fn tell_facts(&mut self) {
         let Some(facts) = &self.facts else { return };
+        if let (None, Some(sent), Some(_)) = (self.latency, self.sent_at, &self.upstream) {
+            self.latency = Some(self.client.local.deadlines.recent().saturating_sub(sent));
+        }
+        let told = Told {
+            reason: self.reason,
+            replied: self.replied,
+            attempts: self.upstream.as_ref().map(|_| self.attempts),
+            latency: self.latency,
+        };
+        if self.told == Some(told) {
+            return;
+        }
         if let Some((upstream, server)) = &self.upstream
             && let Some(pool) = self.view.pools.get(*upstream)
         {
-            if let (None, Some(sent)) = (self.latency, self.sent_at) {
-                self.latency = Some(self.client.local.deadlines.recent().saturating_sub(sent));
-            }
             // Every guest of the request is told; there is something new with a new attempt only.
-            if !facts.knows_upstream(self.attempts, self.no_connection.as_deref()) {
+            let (failure, connection) = (self.no_connection.as_deref(), self.connection.as_ref());
+            let known = facts.knows_upstream(self.attempts, failure)
+                || failure.is_none()
+                    && facts.goes_again(&pool.name, connection, self.attempts, self.waited, pool.servers());
+            if !known {
                 facts.set_upstream(UpstreamFacts {
                     name: Some(pool.name.clone()),
                     address: Some(server.identity.address),
@@ -100,15 +129,6 @@ impl Record {
                     identity: pool.cluster.identity.clone(),
                 });
             }
-        }
-        let told = Told {
-            reason: self.reason,
-            replied: self.replied,
-            forwarded: self.upstream.is_some(),
-            latency: self.latency,
-        };
-        if self.told == Some(told) {
-            return;
         }
         self.told = Some(told);
         let latency = self.latency.filter(|_| self.reason.is_none());
@@ -149,7 +169,8 @@ impl Record {
 pub(crate) struct Told {
     reason: Option<Reason>,
     replied: Option<PluginIndex>,
-    forwarded: bool,
+    /// None: it went nowhere.
+    attempts: Option<u32>,
     latency: Option<Duration>,
 }
 

@@ -25,6 +25,7 @@ use crate::exchange::tapped::Tapped;
 use crate::exchange::traced::Trace;
 use crate::exchange::tunnel::Switched;
 use crate::exchange::uplink::Progress;
+use crate::filter::wasm::Guest;
 use crate::http::added::Added;
 use crate::http::body::Body;
 use crate::http::fail::{Fail, Reason};
@@ -356,8 +357,18 @@ impl Record {
     /// Ready once a guest has ended the request by itself; it says how.
     #[inline]
     pub(crate) fn poll_ended_by_guest(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut able = self.guests.iter().map(|passed| &passed.guest).filter(|guest| guest.ends_by_itself());
-        if able.any(|guest| guest.poll_ended(cx).is_ready()) { Poll::Ready(()) } else { Poll::Pending }
+        if self.able().any(|guest| guest.poll_ended(cx).is_ready()) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// As [`Record::poll_ended_by_guest`] where nobody waits for it.
+    #[inline]
+    pub(crate) fn is_ended_by_guest(&self) -> bool {
+        self.able().any(|guest| guest.ends())
+    }
+
+    /// The guests that can end the request by themselves.
+    fn able(&self) -> impl Iterator<Item = &Rc<Guest>> {
+        self.guests.iter().map(|passed| &passed.guest).filter(|guest| guest.ends_by_itself())
     }
 
     /// Why a filter broke the exchange off, in its own words.
@@ -415,6 +426,7 @@ impl Drop for Record {
         }
         // In their order, which `clear` does not promise: all of the first one ends before the second one's.
         self.guests.drain(..).for_each(drop);
+        self.leave_facts();
         if let Some((upstream, mut head)) = self.gone.take()
             && let Some(pool) = self.view.pools.get(upstream)
             && let Some(head) = Rc::get_mut(&mut head)

@@ -40,6 +40,11 @@ impl Outgoing {
         Response::from_parts(head, Self { body, record, waiting: false })
     }
 
+    fn broken(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.record.broke(reason);
+        Poll::Ready(Some(Err(BodyError::new(reason))))
+    }
+
     /// The server's side of a connection that is to speak another protocol from here on.
     pub(crate) fn take_switched(&mut self) -> Option<Box<Switched>> {
         self.record.switched.take()
@@ -55,10 +60,9 @@ impl HttpBody for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if this.record.poll_ended_by_guest(cx).is_ready() {
-            // The head is gone: an answer can only break it off.
-            this.record.broke(Reason::PluginReset);
-            return Poll::Ready(Some(Err(BodyError::new(Reason::PluginReset))));
+        // The head is gone: an answer can only break it off.
+        if this.record.is_ended_by_guest() {
+            return this.broken(Reason::PluginReset);
         }
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(mut frame))) => {
@@ -82,16 +86,16 @@ impl HttpBody for Outgoing {
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Pending => {
+                if this.record.poll_ended_by_guest(cx).is_ready() {
+                    return this.broken(Reason::PluginReset);
+                }
                 if !this.waiting {
                     this.waiting = true;
                     this.record.arm_for_body();
                 }
                 match this.record.deadline.poll_passed(cx) {
                     Poll::Pending => Poll::Pending,
-                    Poll::Ready(()) => {
-                        this.record.broke(Reason::Timeout);
-                        Poll::Ready(Some(Err(BodyError::new(Reason::Timeout))))
-                    }
+                    Poll::Ready(()) => this.broken(Reason::Timeout),
                 }
             }
         }

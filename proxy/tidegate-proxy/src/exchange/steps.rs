@@ -70,14 +70,6 @@ pub(crate) enum Flow {
     Held(Box<Holding>),
 }
 
-/// Where a response goes from its filters.
-pub(crate) enum Outcome {
-    /// To the client.
-    Go(Response<Body>),
-    /// A guest holds it.
-    Held(Box<Holding>),
-}
-
 /// A message that a guest holds.
 pub(crate) struct Holding {
     guest: Rc<Guest>,
@@ -236,7 +228,9 @@ impl Exchange {
     /// Notes where a guest that has let the request go has sent it.
     #[inline]
     fn chose(&mut self, plugin: PluginIndex) {
-        let Some(passed) = self.record.guests.last() else { return };
+        let Some(passed) = self.record.guests.last().filter(|passed| passed.guest.has_chosen()) else {
+            return;
+        };
         let (upstream, rule) = passed.guest.take_choices();
         if let Some(upstream) = upstream {
             self.record.chosen = Some((upstream, plugin));
@@ -328,8 +322,13 @@ impl Exchange {
         })
     }
 
-    /// The response passes the filters that the request has passed, in reverse.
-    pub(crate) fn respond(&mut self, view: &View, response: Response<Body>) -> Result<Outcome, Fail> {
+    /// The response passes the filters that the request has passed, in reverse; what holds it, if a guest does. It stays in
+    /// its place meanwhile: to hand it on from step to step would copy it each time.
+    pub(crate) fn respond(
+        &mut self,
+        view: &View,
+        response: &mut Response<Body>,
+    ) -> Result<Option<Box<Holding>>, Fail> {
         self.response_steps(view, Place { turn: 0, step: usize::MAX }, response)
     }
 
@@ -338,16 +337,17 @@ impl Exchange {
         &mut self,
         view: &View,
         mut holding: Box<Holding>,
-    ) -> Result<Response<Body>, Fail> {
+        response: &mut Response<Body>,
+    ) -> Result<(), Fail> {
         loop {
             let Holding { guest, at, body } = *holding;
-            let response = match self.let_go(&guest, Side::Response, body).await? {
+            *response = match self.let_go(&guest, Side::Response, body).await? {
                 Ok(body) => answer(&guest, body)?,
                 Err(reply) => reply.into_response(),
             };
             match self.response_steps(view, at, response)? {
-                Outcome::Go(response) => return Ok(response),
-                Outcome::Held(further) => holding = further,
+                None => return Ok(()),
+                Some(further) => holding = further,
             }
         }
     }
@@ -357,8 +357,8 @@ impl Exchange {
         &mut self,
         view: &View,
         from: Place,
-        mut response: Response<Body>,
-    ) -> Result<Outcome, Fail> {
+        response: &mut Response<Body>,
+    ) -> Result<Option<Box<Holding>>, Fail> {
         let turns = self.record.reroute.left.len() + 2;
         let mut left = from.step;
         if !self.record.guests.is_empty() {
@@ -399,41 +399,48 @@ impl Exchange {
                             continue;
                         }
                         let guest = passed.guest.clone();
-                        match self.response_guest(guest, Place { turn, step: index }, response)? {
-                            Outcome::Go(next) => response = next,
-                            held @ Outcome::Held(_) => return Ok(held),
+                        let held = self.response_guest(guest, Place { turn, step: index }, response)?;
+                        if held.is_some() {
+                            return Ok(held);
                         }
                     }
                 }
             }
         }
-        Ok(Outcome::Go(response))
+        Ok(None)
     }
 
     fn response_guest(
         &mut self,
         guest: Rc<Guest>,
         at: Place,
-        response: Response<Body>,
-    ) -> Result<Outcome, Fail> {
+        response: &mut Response<Body>,
+    ) -> Result<Option<Box<Holding>>, Fail> {
         use http_body::Body as _;
-        let (head, body) = response.into_parts();
         // The answer to HEAD, 204 and 304 have no body whatever their length says.
-        let end = body.is_end_stream() || self.record.bodiless(head.status);
-        let decision = guest.response_head(head, end)?;
-        let wait = matches!(decision, Decision::Wait);
-        match decision {
-            // With several guests all of them see the head before the first one sees the body.
-            Decision::Go if self.record.guests.len() == 1 && sees(&guest, &body, end) => {
-                whole::answer(&guest, body).map(Outcome::Go)
+        let end = response.body().is_end_stream() || self.record.bodiless(response.status());
+        // With several guests all of them see the head before the first one sees the body.
+        let alone = self.record.guests.len() == 1 && !end;
+        let (decision, body) = if alone && matches!(response.body(), Body::Full(_)) && guest.takes_whole() {
+            match whole::pass(&guest, response)? {
+                Some((decision, data)) => (decision, Body::Full(data)),
+                None => return Ok(None),
             }
-            Decision::Go => answer(&guest, through(body, &guest, Side::Response, end)).map(Outcome::Go),
-            Decision::Reply(reply) => Ok(Outcome::Go(reply.into_response())),
+        } else {
+            let (head, body) = std::mem::replace(response, Response::new(Body::Empty)).into_parts();
+            (guest.response_head(head, end)?, body)
+        };
+        let wait = matches!(decision, Decision::Wait);
+        *response = match decision {
+            Decision::Go if alone && sees(&guest, &body) => whole::answer(&guest, body)?,
+            Decision::Go => answer(&guest, through(body, &guest, Side::Response, end))?,
+            Decision::Reply(reply) => reply.into_response(),
             Decision::Hold | Decision::Wait => {
                 let body = into(body, &guest, Side::Response, end, wait);
-                Ok(Outcome::Held(Box::new(Holding { guest, at, body })))
+                return Ok(Some(Box::new(Holding { guest, at, body })));
             }
-        }
+        };
+        Ok(None)
     }
 
     /// Waits for a guest to let a message go, and feeds it meanwhile; or for its answer.
@@ -457,8 +464,8 @@ impl Exchange {
 }
 
 /// Whether all of a body is here, to be shown to the guest at once.
-fn sees(guest: &Guest, body: &Body, end: bool) -> bool {
-    matches!(body, Body::Full(_)) && !end && !guest.is_out() && guest.wants_body(Side::Response)
+fn sees(guest: &Guest, body: &Body) -> bool {
+    matches!(body, Body::Full(_)) && !guest.is_out() && guest.wants_body(Side::Response)
 }
 
 /// A body whose head has passed the guest; it passes it too where the guest has callbacks for it.

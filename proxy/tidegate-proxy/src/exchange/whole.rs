@@ -12,16 +12,42 @@ use http_body::{Body as HttpBody, Frame};
 use tidegate_wasm::Side;
 
 use crate::filter::guest_body::GuestBody;
-use crate::filter::wasm::Guest;
+use crate::filter::wasm::{Decision, Guest, Passed};
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::{Fail, Reason};
 
+/// An answer with a whole body passes the guest in its place; what is to be done about it if it does not get beyond the
+/// head, which the guest has then.
+pub(crate) fn pass(
+    guest: &Rc<Guest>,
+    response: &mut Response<Body>,
+) -> Result<Option<(Decision, Bytes)>, Fail> {
+    let (head, body) = std::mem::replace(response, Response::new(Body::Empty)).into_parts();
+    let Body::Full(mut data) = body else {
+        *response = Response::from_parts(head, body);
+        return Err(Fail::gateway(Reason::Internal));
+    };
+    let (mut head, before) = (Some(head), data.len());
+    let (decision, left) = match guest.whole_response(&mut head, &mut data)? {
+        Passed::All => (Decision::Go, Some((data, None))),
+        Passed::Body(decision) => (decision, None),
+        Passed::Head(decision) => return Ok(Some((decision, data))),
+    };
+    let head = head.ok_or_else(|| Fail::gateway(Reason::Internal))?;
+    *response = with_length(head, GuestBody::shown(decision, left, guest, Side::Response)?, before);
+    Ok(None)
+}
+
 /// An answer with a whole body, whose head has passed the guest: so does the body.
 pub(crate) fn answer(guest: &Rc<Guest>, body: Body) -> Result<Response<Body>, Fail> {
-    let mut head = self::head(guest)?;
+    let head = self::head(guest)?;
     let Body::Full(data) = body else { return Ok(Response::from_parts(head, body)) };
     let before = data.len();
-    let body = GuestBody::at_once(data, guest, Side::Response)?;
+    Ok(with_length(head, GuestBody::at_once(data, guest, Side::Response)?, before))
+}
+
+/// An answer whose body had so many bytes before it passed the guest.
+fn with_length(mut head: response::Parts, body: Body, before: usize) -> Response<Body> {
     let after = match &body {
         Body::Full(data) => data.len(),
         _ => 0,
@@ -29,7 +55,7 @@ pub(crate) fn answer(guest: &Rc<Guest>, body: Body) -> Result<Response<Body>, Fa
     if after != before {
         tell_length(&mut head, &body);
     }
-    Ok(Response::from_parts(head, body))
+    Response::from_parts(head, body)
 }
 
 /// The head as the guest leaves it.
@@ -39,8 +65,12 @@ pub(crate) fn head(guest: &Guest) -> Result<response::Parts, Fail> {
 }
 
 /// An answer that had a whole body and has passed all guests. As long as none of them holds the body it is whole again.
-pub(crate) fn settle(response: Response<Body>) -> Response<Body> {
-    let Body::Stream(_) = response.body() else { return response };
+#[inline]
+pub(crate) fn settled(response: Response<Body>) -> Response<Body> {
+    if matches!(response.body(), Body::Stream(_)) { asked_again(response) } else { response }
+}
+
+fn asked_again(response: Response<Body>) -> Response<Body> {
     let (mut head, mut body) = response.into_parts();
     // A guest that holds it is asked again, by the task that sends the answer.
     let mut context = Context::from_waker(Waker::noop());

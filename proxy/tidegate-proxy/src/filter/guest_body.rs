@@ -96,6 +96,19 @@ impl GuestBody {
             }
             Ok(step)
         })?;
+        Self::shown(decision, left, guest, side)
+    }
+
+    /// As [`GuestBody::at_once`] for a body that the guest has just been shown; `left`: what it has left of it.
+    ///
+    /// # Errors
+    /// When the guest holds more than it may.
+    pub(crate) fn shown(
+        decision: Decision,
+        left: Option<(Bytes, Option<HeaderMap>)>,
+        guest: &Rc<Guest>,
+        side: Side,
+    ) -> Result<Body, Fail> {
         if let Decision::Go = decision {
             let left = left.unwrap_or_else(|| guest.with(|instance, id| passes(instance, id, side, true)));
             let (ready, trailers) = match left {

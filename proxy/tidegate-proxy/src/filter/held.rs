@@ -25,6 +25,8 @@ pub(crate) struct Held {
     /// Why, for the access log.
     pub(crate) details: RefCell<String>,
     pub(crate) clear_route: Cell<bool>,
+    /// There is something in the next three.
+    pub(crate) chose: Cell<bool>,
     /// The upstream and the rule that it has chosen, by number.
     pub(crate) upstream: Cell<Option<usize>>,
     pub(crate) rule: Cell<Option<usize>>,
@@ -78,6 +80,24 @@ impl Held {
             Some(waker) => waker.clone_from(cx.waker()),
             empty => *empty = Some(cx.waker().clone()),
         }
+    }
+
+    /// The guest has chosen an upstream, by number.
+    pub(crate) fn choose_upstream(&self, upstream: usize) {
+        self.upstream.set(Some(upstream));
+        self.chose.set(true);
+    }
+
+    /// It has chosen a rule, by number.
+    pub(crate) fn choose_rule(&self, rule: usize) {
+        self.rule.set(Some(rule));
+        self.chose.set(true);
+    }
+
+    /// It has chosen a server.
+    pub(crate) fn choose_server(&self, address: SocketAddr) {
+        self.server.set(Some(address));
+        self.chose.set(true);
     }
 
     /// What is held of this side goes on.

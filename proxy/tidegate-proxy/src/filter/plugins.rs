@@ -482,13 +482,13 @@ impl Host {
             }),
             Effect::BreakOff { stream, side } => self.tell(stream, |held| held.breaks(side).set(true)),
             Effect::SetUpstream { stream, upstream } => {
-                self.tell(stream, |held| held.upstream.set(Some(upstream)));
+                self.tell(stream, |held| held.choose_upstream(upstream));
             }
             Effect::SetServer { stream, address } => {
-                self.tell(stream, |held| held.server.set(Some(address)));
+                self.tell(stream, |held| held.choose_server(address));
             }
             Effect::Inject { stream } => self.tell(stream, |held| held.injects.set(true)),
-            Effect::SetRoute { stream, rule } => self.tell(stream, |held| held.rule.set(Some(rule))),
+            Effect::SetRoute { stream, rule } => self.tell(stream, |held| held.choose_rule(rule)),
             Effect::ClearRoute { stream } => self.tell(stream, |held| held.clear_route.set(true)),
             Effect::Log { level, message, request_id, .. } => {
                 log::write(level, &message, (self.plugin.name(), self.worker), request_id.as_ref());

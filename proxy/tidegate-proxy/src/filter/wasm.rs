@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, request, response};
 use tidegate_config::plan::{Failure, OnFailure};
-use tidegate_wasm::{Facts, Instance, Now, Pending, Side, Step, StreamId, StreamInfo, Tape, Trap};
+use tidegate_wasm::{Facts, Instance, Now, Pending, Side, Step, StreamId, StreamInfo, Tape, Trap, Whole};
 
 use crate::filter::entry::Plugin;
 use crate::filter::failure::{outlives, policy_for};
@@ -59,6 +59,16 @@ pub(crate) enum Decision {
     Wait,
     /// The guest answers itself.
     Reply(Box<Reply>),
+}
+
+/// How far a response with its whole body has come.
+pub(crate) enum Passed {
+    /// Past the guest.
+    All,
+    /// The guest has the head and has not seen the body.
+    Head(Decision),
+    /// The head goes on; of the body the guest has what is left.
+    Body(Decision),
 }
 
 impl Guest {
@@ -124,10 +134,14 @@ impl Guest {
         if let Some(began) = traced {
             self.end_timed(name, began, matches!(step, Ok(Step::Pause | Step::Wait)));
         }
-        let step = match step {
-            Ok(step) => step,
-            Err(reason) => return self.failed(reason).map(|()| Decision::Go),
-        };
+        match step {
+            Ok(step) => self.decided(step),
+            Err(reason) => self.failed(reason).map(|()| Decision::Go),
+        }
+    }
+
+    /// What a callback came to, when what the guest asked for in it is done.
+    fn decided(&self, step: Step) -> Result<Decision, Fail> {
         if let Some(decision) = self.wish()? {
             return Ok(decision);
         }
@@ -193,6 +207,12 @@ impl Guest {
     /// Whether the guest wants the route to be chosen again.
     pub(crate) fn clears_route(&self) -> bool {
         self.held.clear_route.take()
+    }
+
+    /// Whether the guest has chosen anything since this was last asked.
+    #[inline]
+    pub(crate) fn has_chosen(&self) -> bool {
+        self.held.chose.replace(false)
     }
 
     /// The upstream and the rule that the guest has chosen since this was last asked.
@@ -371,6 +391,34 @@ impl Guest {
         self.call("on_response_headers", |instance, id, now| instance.on_response_headers(id, head, end, now))
     }
 
+    /// Whether a response with its whole body can pass the guest at once: nobody looks at single callbacks, and when the
+    /// guest breaks off nothing of the response is wanted.
+    #[inline]
+    pub(crate) fn takes_whole(&self) -> bool {
+        let watched = self.follow.is_some() || self.taping.is_some();
+        !self.out.get() && !watched && !outlives(self.on_failure) && self.wants_body(Side::Response)
+    }
+
+    /// Such a response passes the guest, both parts in their places.
+    pub(crate) fn whole_response(
+        &self,
+        head: &mut Option<response::Parts>,
+        body: &mut Bytes,
+    ) -> Result<Passed, Fail> {
+        self.begin(Side::Response);
+        let whole = self.host.pass(|instance, now| instance.on_whole_response(self.id, head, body, now));
+        match whole {
+            Ok(Whole::Passed) => Ok(Passed::All),
+            Ok(Whole::Head(step)) => self.decided(step).map(Passed::Head),
+            Ok(Whole::Body(step)) => self.decided(step).map(Passed::Body),
+            Err(reason) => {
+                self.failed(reason)?;
+                // No policy lets such a request go on.
+                Err(Fail::filter(reason))
+            }
+        }
+    }
+
     /// Before a callback that is shown more of a side: what was said before does not count for it.
     pub(crate) fn begin(&self, side: Side) {
         self.held.resume(side).set(false);
@@ -395,15 +443,21 @@ impl Guest {
     /// Ready once the guest, in a callback that is no part of the request's walk, has answered or broken the request
     /// off; how is noted.
     pub(crate) fn poll_ended(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.ends() {
+            return Poll::Ready(());
+        }
+        self.held.wake_later(Waiting::End, cx);
+        Poll::Pending
+    }
+
+    /// As [`Guest::poll_ended`] where nobody waits for it.
+    pub(crate) fn ends(&self) -> bool {
         match self.wish() {
             Ok(Some(Decision::Reply(reply))) => self.ended(End::Reply(reply)),
             Err(fail) => self.ended(End::Fail(fail.reason)),
-            Ok(_) => {
-                self.held.wake_later(Waiting::End, cx);
-                return Poll::Pending;
-            }
+            Ok(_) => return false,
         }
-        Poll::Ready(())
+        true
     }
 
     /// Whether the guest has ended the request, and nobody has taken up how.

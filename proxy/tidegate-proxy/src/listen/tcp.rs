@@ -120,6 +120,7 @@ fn take(local: &Rc<Local>, site: &Rc<Site>, socket: TcpStream, address: SocketAd
         forwarded: headers::Client::new(address.ip(), secure),
         server_name: None,
         info: RefCell::new(None),
+        facts: Cell::new(None),
         session: None,
         tls_details: OnceCell::new(),
         counters: listener.counters.clone(),

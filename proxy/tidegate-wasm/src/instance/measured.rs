@@ -74,6 +74,16 @@ impl State {
         }
     }
 
+    /// So many callbacks begin, one behind the other. False: they are to be entered one by one, since limits count what
+    /// they do or one of them is timed.
+    #[inline]
+    pub(crate) fn enter_together(&mut self, callbacks: u64) -> bool {
+        if self.phase == Phase::Watched || self.measured.asked {
+            return false;
+        }
+        self.measured.meter.as_ref().is_none_or(|meter| meter.begin_untimed(callbacks))
+    }
+
     /// The callback is over.
     #[inline]
     pub(crate) fn leave(&mut self, stream: u32) {

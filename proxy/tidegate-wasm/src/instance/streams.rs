@@ -210,7 +210,27 @@ impl Instance {
         state.tell();
     }
 
+    /// All three at once, unless one of them is looked at by itself.
     pub(super) fn end(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
+        let Exports { log, done, delete, .. } = &self.exports;
+        let all = log.is_some() && done.is_some() && delete.is_some();
+        if !all || self.stream_mut(id)?.logged || !self.store.data_mut().enter_together(3) {
+            return self.end_one_by_one(id, now);
+        }
+        self.stream_mut(id)?.logged = true;
+        self.run(id, now, |exports, store, ticks| {
+            if let Exports { log: Some(log), done: Some(done), delete: Some(delete), .. } = exports {
+                log.call(&mut *store, id.0)?;
+                proceed(store, id, ticks);
+                done.call(&mut *store, id.0)?;
+                proceed(store, id, ticks);
+                delete.call(store, id.0)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn end_one_by_one(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
         self.log(id, now)?;
         self.done(id, now)?;
         self.forget(id, now)
@@ -224,11 +244,25 @@ impl Instance {
             }
             return self.unasked(id, side);
         }
-        self.enter(id, side, Part::Head, now)?;
-        let action = self.call(id, now, |exports, store| match on_head(exports, side) {
-            Some(function) => function.call(store, id.0, count, end),
-            None => Ok(0),
-        })?;
+        let announces = self.turn_to(id, side, Part::Head)?;
+        let together = announces && self.store.data_mut().enter_together(2);
+        if announces && !together {
+            self.announce(id, now)?;
+        }
+        let ask = |exports: &Exports, store: &mut Store<State>, ticks: u64| {
+            if together && let Some(create) = &exports.context_create {
+                create.call(&mut *store, (id.0, ROOT))?;
+                proceed(store, id, ticks);
+            }
+            match on_head(exports, side) {
+                Some(function) => function.call(store, id.0, count, end),
+                None => Ok(0),
+            }
+        };
+        let action = match together {
+            true => self.run(id, now, ask)?,
+            false => self.call(id, now, |exports, store| ask(exports, store, 0))?,
+        };
         Ok(self.after_head(id, side, action))
     }
 
@@ -327,6 +361,12 @@ impl Instance {
     /// Before a callback: an instance that works, a guest that knows the stream, and a note of
     /// what it is shown.
     pub(super) fn enter(&mut self, id: StreamId, side: Side, part: Part, now: Now) -> Result<(), Trap> {
+        if self.turn_to(id, side, part)? { self.announce(id, now) } else { Ok(()) }
+    }
+
+    /// As [`Instance::enter`], but for the guest that is still to be told of the stream: whether it is.
+    #[inline]
+    fn turn_to(&mut self, id: StreamId, side: Side, part: Part) -> Result<bool, Trap> {
         if let Some(trap) = &self.poisoned {
             return Err(trap.clone());
         }
@@ -334,16 +374,18 @@ impl Instance {
         let flow = stream.flow_mut(side);
         flow.part = part;
         flow.touched = false;
-        if !std::mem::replace(&mut stream.announced, true) && self.exports.context_create.is_some() {
-            self.call(id, now, |exports, store| {
-                exports.context_create.as_ref().map_or(Ok(()), |create| create.call(store, (id.0, ROOT)))
-            })?;
-        }
-        Ok(())
+        Ok(!std::mem::replace(&mut stream.announced, true) && self.exports.context_create.is_some())
+    }
+
+    /// Tells the guest of the stream.
+    fn announce(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
+        self.call(id, now, |exports, store| {
+            exports.context_create.as_ref().map_or(Ok(()), |create| create.call(store, (id.0, ROOT)))
+        })
     }
 
     #[inline]
-    fn after_head(&mut self, id: StreamId, side: Side, action: u32) -> Step {
+    pub(super) fn after_head(&mut self, id: StreamId, side: Side, action: u32) -> Step {
         if Action::of_headers(action) == Action::Continue {
             return settle(self.store.data_mut(), id, side, |_| Hold::None);
         }
@@ -370,7 +412,7 @@ impl Instance {
         })
     }
 
-    fn after_body(&mut self, id: StreamId, side: Side, action: u32, before: usize) -> Step {
+    pub(super) fn after_body(&mut self, id: StreamId, side: Side, action: u32, before: usize) -> Step {
         let exact = self.plugin.module().traits().exact;
         let state = self.store.data_mut();
         let woken = state.may_be_woken();
@@ -417,6 +459,18 @@ impl Instance {
         now: Now,
         call: impl FnOnce(&Exports, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, Trap> {
+        self.store.data_mut().enter();
+        self.run(id, now, |exports, store, _| call(exports, store))
+    }
+
+    /// As [`Instance::call`] for callbacks that are counted already; `call` is told how much time each one has.
+    #[inline]
+    pub(super) fn run<R>(
+        &mut self,
+        id: StreamId,
+        now: Now,
+        call: impl FnOnce(&Exports, &mut Store<State>, u64) -> wasmtime::Result<R>,
+    ) -> Result<R, Trap> {
         let began = self.plugin.engine.begin_call();
         let state = self.store.data_mut();
         let (spent, used) = match state.streams.get(id.0) {
@@ -424,10 +478,10 @@ impl Instance {
             None => Default::default(),
         };
         state.begin_with(id.0, now, began, used);
-        state.enter();
         let left = self.plugin.request_ticks.saturating_sub(spent).max(1);
-        self.store.set_epoch_deadline(left.min(self.plugin.call_ticks));
-        let result = call(&self.exports, &mut self.store);
+        let ticks = left.min(self.plugin.call_ticks);
+        self.store.set_epoch_deadline(ticks);
+        let result = call(&self.exports, &mut self.store, ticks);
         let passed = self.plugin.engine.ticks() - began;
         let state = self.store.data_mut();
         state.leave(id.0);
@@ -450,8 +504,18 @@ impl Instance {
     }
 }
 
+/// Between two callbacks that are called together: a line ends with what has written it, and the next one acts for the
+/// stream again and has its own time.
+#[inline]
+pub(super) fn proceed(store: &mut Store<State>, id: StreamId, ticks: u64) {
+    let state = store.data_mut();
+    state.finish_line();
+    state.effective = id.0;
+    store.set_epoch_deadline(ticks);
+}
+
 #[cold]
-fn unknown(id: StreamId) -> Trap {
+pub(super) fn unknown(id: StreamId) -> Trap {
     Trap::Trapped { message: format!("there is no stream {id}").into(), backtrace: "".into() }
 }
 

@@ -23,6 +23,7 @@ mod start;
 mod taped;
 mod usage;
 mod wasi;
+mod whole;
 
 use super::*;
 use crate::{Engine, EngineOptions, Limits, LoadError, PluginSpec, Shared, Side, Step};

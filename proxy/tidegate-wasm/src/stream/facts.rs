@@ -21,6 +21,8 @@ pub(crate) const PREFIX: &[u8] = b"wasm.";
 #[derive(Default)]
 pub struct Facts {
     upstream: RefCell<UpstreamFacts>,
+    /// Whether that was told of this request, and not of one before.
+    gone: Cell<bool>,
     outcome: RefCell<Outcome>,
     /// Few, so a list.
     state: RefCell<Vec<(Box<[u8]>, Bytes)>>,
@@ -77,16 +79,52 @@ impl Facts {
         Self::default()
     }
 
+    /// Makes what one request has left behind that of the next one. What is still true of where it goes need not be told
+    /// again, see [`Facts::goes_again`].
+    pub fn renew(&self) {
+        self.gone.set(false);
+        *self.outcome.borrow_mut() = Outcome::default();
+        if self.state_bytes.replace(0) > 0 {
+            self.state.borrow_mut().clear();
+        }
+    }
+
     /// The request goes there.
     pub fn set_upstream(&self, upstream: UpstreamFacts) {
         *self.upstream.borrow_mut() = upstream;
+        self.gone.set(true);
     }
 
     /// Whether this is what was told last of where the request goes.
     #[must_use]
     pub fn knows_upstream(&self, attempts: u32, failure: Option<&str>) -> bool {
-        let upstream = self.upstream.borrow();
-        upstream.name.is_some() && upstream.attempts == attempts && upstream.failure.as_deref() == failure
+        let Some(upstream) = self.upstream() else { return false };
+        upstream.attempts == attempts && upstream.failure.as_deref() == failure
+    }
+
+    /// The request goes where the one before it went, if that is told here: the same upstream, named by the same text, and
+    /// the same connection of it. False: it is another one, or there was a failure, and all has to be told.
+    #[must_use]
+    #[inline]
+    pub fn goes_again(
+        &self,
+        name: &Rc<str>,
+        connection: Option<&Rc<UpstreamConnection>>,
+        attempts: u32,
+        waited: Option<Duration>,
+        servers: usize,
+    ) -> bool {
+        let upstream = &mut *self.upstream.borrow_mut();
+        let (Some(known), Some(last), Some(connection)) = (&upstream.name, &upstream.connection, connection)
+        else {
+            return false;
+        };
+        if !Rc::ptr_eq(known, name) || !Rc::ptr_eq(last, connection) || upstream.failure.is_some() {
+            return false;
+        }
+        (upstream.attempts, upstream.waited, upstream.servers) = (attempts, waited, servers);
+        self.gone.set(true);
+        true
     }
 
     /// This became of it.
@@ -94,8 +132,9 @@ impl Facts {
         *self.outcome.borrow_mut() = outcome;
     }
 
-    pub(crate) fn upstream(&self) -> Ref<'_, UpstreamFacts> {
-        self.upstream.borrow()
+    /// None as long as it has gone nowhere.
+    pub(crate) fn upstream(&self) -> Option<Ref<'_, UpstreamFacts>> {
+        self.gone.get().then(|| self.upstream.borrow())
     }
 
     pub(crate) fn outcome(&self) -> Ref<'_, Outcome> {
@@ -148,5 +187,41 @@ mod tests {
         assert_eq!(facts.set_state(b"b", &half), Ok(()));
         assert_eq!(facts.state(b"a").as_deref(), Some(&b"1"[..]));
         assert_eq!(facts.state(b"c"), None);
+    }
+
+    #[test]
+    fn the_next_request_learns_nothing_of_the_one_before() {
+        let facts = Facts::new();
+        let (name, connection) = (Rc::<str>::from("u"), Rc::new(UpstreamConnection::default()));
+        let told = UpstreamFacts {
+            name: Some(name.clone()),
+            attempts: 3,
+            waited: Some(Duration::from_secs(1)),
+            connection: Some(connection.clone()),
+            ..UpstreamFacts::default()
+        };
+        facts.set_upstream(told);
+        facts.set_outcome(Outcome { flags: 4, ..Outcome::default() });
+        assert_eq!(facts.set_state(b"a", b""), Ok(()));
+        facts.renew();
+        assert!(facts.upstream().is_none() && !facts.knows_upstream(3, None));
+        assert_eq!((facts.outcome().flags, facts.state(b"a")), (0, None));
+        assert!(
+            !facts.goes_again(&"u".into(), Some(&connection), 1, None, 1),
+            "another upstream of that name"
+        );
+        assert!(!facts.goes_again(&name, Some(&Rc::default()), 1, None, 1), "another connection");
+        assert!(!facts.goes_again(&name, None, 1, None, 1), "no connection");
+        assert!(facts.upstream().is_none());
+        assert!(facts.goes_again(&name, Some(&connection), 1, None, 2));
+        let seen = facts.upstream().map(|seen| (seen.attempts, seen.waited, seen.servers));
+        assert_eq!(seen, Some((1, None, 2)));
+        let failure = Some("refused".to_owned());
+        facts.set_upstream(UpstreamFacts {
+            failure,
+            connection: Some(connection.clone()),
+            ..UpstreamFacts::default()
+        });
+        assert!(!facts.goes_again(&name, Some(&connection), 1, None, 2), "there was a failure");
     }
 }

@@ -6,7 +6,9 @@ use crate::abi::memory::{Fault, give_filled, split};
 use crate::abi::protobuf;
 use crate::foreign::expression::Kind;
 use crate::state::State;
-use crate::stream::{CertificateDetails, Stream, TlsDetails, facts::PREFIX, fields::Fields};
+use crate::stream::{
+    CertificateDetails, Stream, TlsDetails, facts::PREFIX, facts::UpstreamFacts, fields::Fields,
+};
 use crate::time::nanoseconds;
 use http::Version;
 use std::net::SocketAddr;
@@ -183,7 +185,7 @@ fn name(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
 
 /// The name of the upstream that the request goes to, as far as that is known.
 pub(super) fn upstream_name(stream: &Stream) -> Option<std::rc::Rc<str>> {
-    let known = stream.facts.as_ref().and_then(|facts| facts.upstream().name.clone());
+    let known = stream.facts.as_ref().and_then(|facts| facts.upstream()?.name.clone());
     known.or_else(|| stream.info.upstream.clone())
 }
 
@@ -250,7 +252,9 @@ fn response(state: &State, stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> O
 fn upstream(stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Option<Kind> {
     let info = &stream.info;
     let Some(facts) = &stream.facts else { return address(info.upstream_address, path, out) };
-    let known = facts.upstream();
+    let nowhere = UpstreamFacts::default();
+    let told = facts.upstream();
+    let known = told.as_deref().unwrap_or(&nowhere);
     match path {
         b"request_attempt_count" => number(out, u64::from(known.attempts)),
         b"transport_failure_reason" => text(out, known.failure.as_deref()?),

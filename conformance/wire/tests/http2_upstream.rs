@@ -70,15 +70,12 @@ fn ok(stream: u32) -> Frame {
     Frame::headers(stream, &[(":status", "200")], true)
 }
 
-/// Of a server that allows one stream and has answered it, while what it does not read keeps the end of that stream from
-/// leaving: the next request waits in the gateway. Nobody has seen it, nor taken of its body.
-#[test]
-fn a_body_that_waits_for_its_stream_is_sent_on_another_connection() {
-    let server = ByteServer::start();
-    let (gateway, log) = gateway(&server.address().to_string(), "retries: { attempts: 1, bodyLimit: 0 }");
+/// A server that allows one stream and has answered it, while what it does not read keeps the end of that stream from
+/// leaving: the next request, of which the client has sent half of the body, waits in the gateway.
+fn crowded(server: &ByteServer, gateway: &TestGateway) -> (Wire, u32, RawClient) {
     let mut first = RawClient::connect(gateway.address("web"));
     first.send("POST /first HTTP/1.1\r\nhost: a.test\r\ncontent-length: 1000000000\r\n\r\n");
-    let mut full = accept(&server, &[(MAX_CONCURRENT_STREAMS, 1), (INITIAL_WINDOW_SIZE, 0x7fff_ffff)]);
+    let mut full = accept(server, &[(MAX_CONCURRENT_STREAMS, 1), (INITIAL_WINDOW_SIZE, 0x7fff_ffff)]);
     send(&mut full, &[Frame::window(0, 0x7000_0000)]);
     let stream = next(&mut full, |frame| frame.kind == kind::HEADERS).stream;
     first
@@ -93,9 +90,21 @@ fn a_body_that_waits_for_its_stream_is_sent_on_another_connection() {
     gateway.wait("the second request to begin", |gateway| {
         gateway.metric("tidegate_upstream_requests_total", r#"upstream="up""#) == 2.0
     });
-    // GOAWAY: this stream was the last one, and there is no error.
-    let last = [stream.to_be_bytes(), [0; 4]].concat();
-    send(&mut full, &[Frame { kind: kind::GOAWAY, flags: 0, stream: 0, payload: last }]);
+    (full, stream, client)
+}
+
+/// GOAWAY: this stream was the last one, and there is no error.
+fn goes_away(last: u32) -> Frame {
+    Frame { kind: kind::GOAWAY, flags: 0, stream: 0, payload: [last.to_be_bytes(), [0; 4]].concat() }
+}
+
+/// Nobody has seen it, nor taken of its body.
+#[test]
+fn a_body_that_waits_for_its_stream_is_sent_on_another_connection() {
+    let server = ByteServer::start();
+    let (gateway, log) = gateway(&server.address().to_string(), "retries: { attempts: 1, bodyLimit: 0 }");
+    let (mut full, stream, mut client) = crowded(&server, &gateway);
+    send(&mut full, &[goes_away(stream)]);
     let mut wire = accept(&server, &[]);
     let head = next(&mut wire, |frame| frame.kind == kind::HEADERS);
     client.send("rest");
@@ -104,6 +113,25 @@ fn a_body_that_waits_for_its_stream_is_sent_on_another_connection() {
     assert_eq!(client.response("POST").expect("an answer").status, 200);
     assert!(log.lines(2)[1].contains(r#""status":200"#), "{:?}", log.lines(2));
     drop(full);
+}
+
+/// A server that is about to go away may act on all streams that were on their way (RFC 9113, 6.8): one of them is not sent
+/// again on another connection.
+#[test]
+fn a_stream_that_a_server_takes_before_it_goes_away_is_sent_once() {
+    let server = ByteServer::start();
+    let (gateway, log) = gateway(&server.address().to_string(), "retries: { attempts: 1, bodyLimit: 0 }");
+    let (mut full, stream, mut client) = crowded(&server, &gateway);
+    send(&mut full, &[goes_away(0x7fff_ffff)]);
+    // It reads on: the first stream ends, the second one begins.
+    let head = next(&mut full, |frame| frame.kind == kind::HEADERS);
+    assert!(head.stream > stream);
+    client.send("rest");
+    let sent = next(&mut full, |frame| frame.stream == head.stream);
+    assert_eq!((sent.kind, sent.payload), (kind::DATA, b"body".to_vec()));
+    send(&mut full, &[ok(head.stream)]);
+    assert_eq!(client.response("POST").expect("an answer").status, 200);
+    assert!(log.lines(2)[1].contains(r#""attempts":1"#), "{:?}", log.lines(2));
 }
 
 /// As over HTTP/1: who sends what is no HTTP is not told to have reset anything.

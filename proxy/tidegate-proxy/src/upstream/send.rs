@@ -204,18 +204,17 @@ async fn send_http2(
     let (head, body) = absolute(request, place.pool.cluster.tls.is_some())?.into_parts();
     let is_whole = body.is_end_stream();
     let lost = |error| refusal(error, false);
-    let (mut answer, departing) =
+    let (mut answer, mut departing) =
         sender.send_request(Request::from_parts(head, ()), is_whole).map_err(lost)?;
-    let mut pump = None;
+    let (mut pump, mut untaken) = (None, None);
     if !is_whole {
-        // A stream that the server has no room for waits for its turn. If that does not come, nobody has taken of its body.
-        if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
-            if keep {
-                (message.body, message.spent) = (body, false);
-            }
-            return Err(lost(error));
+        // A stream that the server has no room for waits for its turn. A connection that is going away says so here of all
+        // its streams; one that the server may still act on goes on, and must not be sent on another connection as well.
+        let opened = poll_fn(|cx| sender.poll_ready(cx)).await;
+        match opened.is_err() && poll_fn(|cx| Poll::Ready(departing.poll_reset(cx).is_ready())).await {
+            true => untaken = Some(body),
+            false => pump = Pump::start(Departing::new(departing, body)).await,
         }
-        pump = Pump::start(Departing::new(departing, body)).await;
     }
     let mut allowance = Allowance::default();
     let asked = place.asked(&stream);
@@ -227,9 +226,13 @@ async fn send_http2(
         }
         Pin::new(&mut answer).poll(cx).map_err(lost)
     })
-    .await?;
+    .await;
     drop(asked);
-    let (head, arriving) = answer.into_parts();
+    // Of a stream that ended before its turn nobody has taken of the body.
+    if let (Err(_), Some(body), true) = (&answer, untaken, keep) {
+        (message.body, message.spent) = (body, false);
+    }
+    let (head, arriving) = answer?.into_parts();
     let body = match arriving.is_end_stream() {
         true => Body::Empty,
         false => {

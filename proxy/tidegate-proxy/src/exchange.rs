@@ -58,6 +58,9 @@ pub(crate) struct Exchange {
     pub(crate) record: Box<Record>,
 }
 
+/// What comes of a message that a filter holds.
+type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fail>> + 'a>>;
+
 /// A filter has broken the exchange off: the client gets no answer.
 #[derive(Debug)]
 pub(crate) struct BrokenOff;
@@ -150,13 +153,14 @@ impl Exchange {
         // What changes the request before the route is chosen may change the route.
         if !listener.steps.is_empty() {
             let way = Way { steps: &listener.steps, scope: Scope::Listener, prefix: 0 };
-            (head, body) = match self.request_steps(&view, way, 0, head, body)? {
+            let mut flow = self.request_steps(&view, way, 0, head, body)?;
+            if let Flow::Held(holding) = flow {
+                flow = self.held(&view, way, holding).await?;
+            }
+            (head, body) = match flow {
                 Flow::Go(head, body) => (head, body),
                 Flow::Reply(reply) => return self.reply(&view, reply).await,
-                Flow::Held(holding) => match self.held(&view, way, holding).await? {
-                    Ok(passed) => passed,
-                    Err(reply) => return self.reply(&view, reply).await,
-                },
+                Flow::Held(_) => return Err(Fail::gateway(Reason::Internal)),
             };
         }
 
@@ -169,13 +173,14 @@ impl Exchange {
                 break (rule, prefix);
             }
             let way = Way { steps: &rule.steps, scope: Scope::Rule(id), prefix };
-            (head, body) = match self.request_steps(&view, way, 0, head, body)? {
+            let mut flow = self.request_steps(&view, way, 0, head, body)?;
+            if let Flow::Held(holding) = flow {
+                flow = self.held(&view, way, holding).await?;
+            }
+            (head, body) = match flow {
                 Flow::Go(head, body) => (head, body),
                 Flow::Reply(reply) => return self.reply(&view, reply).await,
-                Flow::Held(holding) => match self.held(&view, way, holding).await? {
-                    Ok(passed) => passed,
-                    Err(reply) => return self.reply(&view, reply).await,
-                },
+                Flow::Held(_) => return Err(Fail::gateway(Reason::Internal)),
             };
             match self.reroute(&view, listener, &mut head)? {
                 Some(other) => found = other,
@@ -223,19 +228,12 @@ impl Exchange {
         }
     }
 
-    /// A request that a filter holds passes the rest of these steps; the answer where one of them answers.
-    fn held<'a>(
-        &'a mut self,
-        view: &'a View,
-        way: Way<'a>,
-        holding: Box<Holding>,
-    ) -> Pin<Box<dyn Future<Output = Result<Result<(Rc<Parts>, Body), Box<Reply>>, Fail>> + 'a>> {
+    /// A request that a filter holds passes the rest of these steps.
+    fn held<'a>(&'a mut self, view: &'a View, way: Way<'a>, holding: Box<Holding>) -> Later<'a, Flow> {
         Box::pin(async move {
             match self.released(view, way, holding).await {
-                Ok(Flow::Go(head, body)) => Ok(Ok((head, body))),
-                Ok(Flow::Reply(reply)) => Ok(Err(reply)),
-                Ok(Flow::Held(_)) => Err(Fail::gateway(Reason::Internal)),
-                Err(fail) => self.ended_meanwhile(view, fail).map(Err),
+                Err(fail) => self.ended_meanwhile(view, fail).map(Flow::Reply),
+                flow => flow,
             }
         })
     }
@@ -283,7 +281,7 @@ impl Exchange {
         whole: bool,
         holding: Box<Holding>,
         response: Response<Body>,
-    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Fail>> + 'a>> {
+    ) -> Later<'a, Response<Body>> {
         let mut response = response;
         Box::pin(async move {
             match self.answered_at_last(view, holding, &mut response).await {

@@ -183,6 +183,21 @@ impl State {
         self.grace = Grace::default();
     }
 
+    /// The next callback of one call into the guest begins, for the same stream: a line ends with what has written it, and
+    /// nothing of the one before is held against this one. Gives the ticks that have passed since the call began, as far
+    /// as they count.
+    #[inline]
+    pub(crate) fn go_on(&mut self, effective: u32) -> u64 {
+        self.finish_line();
+        self.effective = effective;
+        if std::mem::take(&mut self.limiter.refused) {
+            self.met(Soft::Memory);
+        }
+        // What was granted does not count for the stream either.
+        (self.grace.since, self.grace.times) = (None, 0);
+        self.plugin.engine.ticks().saturating_sub(self.began).saturating_sub(self.grace.ticks)
+    }
+
     /// What the host functions of a callback are in.
     pub(crate) fn running(&self) -> Phase {
         if self.plugin.spec.limits.are_counted() { Phase::Watched } else { Phase::Running }

@@ -218,12 +218,12 @@ impl Instance {
             return self.end_one_by_one(id, now);
         }
         self.stream_mut(id)?.logged = true;
-        self.run(id, now, |exports, store, ticks| {
+        self.run(id, now, |exports, store, time| {
             if let Exports { log: Some(log), done: Some(done), delete: Some(delete), .. } = exports {
                 log.call(&mut *store, id.0)?;
-                proceed(store, id, ticks);
+                time.proceed(store, id);
                 done.call(&mut *store, id.0)?;
-                proceed(store, id, ticks);
+                time.proceed(store, id);
                 delete.call(store, id.0)?;
             }
             Ok(())
@@ -249,20 +249,20 @@ impl Instance {
         if announces && !together {
             self.announce(id, now)?;
         }
-        let ask = |exports: &Exports, store: &mut Store<State>, ticks: u64| {
+        let ask = |exports: &Exports, store: &mut Store<State>, time: &mut Time| {
             if together && let Some(create) = &exports.context_create {
                 create.call(&mut *store, (id.0, ROOT))?;
-                proceed(store, id, ticks);
+                time.proceed(store, id);
             }
             match on_head(exports, side) {
                 Some(function) => function.call(store, id.0, count, end),
                 None => Ok(0),
             }
         };
-        let action = match together {
-            true => self.run(id, now, ask)?,
-            false => self.call(id, now, |exports, store| ask(exports, store, 0))?,
-        };
+        if !together {
+            self.store.data_mut().enter();
+        }
+        let action = self.run(id, now, ask)?;
         Ok(self.after_head(id, side, action))
     }
 
@@ -463,13 +463,13 @@ impl Instance {
         self.run(id, now, |exports, store, _| call(exports, store))
     }
 
-    /// As [`Instance::call`] for callbacks that are counted already; `call` is told how much time each one has.
+    /// As [`Instance::call`] for callbacks that are counted already; `call` gives each but the first its time.
     #[inline]
     pub(super) fn run<R>(
         &mut self,
         id: StreamId,
         now: Now,
-        call: impl FnOnce(&Exports, &mut Store<State>, u64) -> wasmtime::Result<R>,
+        call: impl FnOnce(&Exports, &mut Store<State>, &mut Time) -> wasmtime::Result<R>,
     ) -> Result<R, Trap> {
         let began = self.plugin.engine.begin_call();
         let state = self.store.data_mut();
@@ -479,16 +479,16 @@ impl Instance {
         };
         state.begin_with(id.0, now, began, used);
         let left = self.plugin.request_ticks.saturating_sub(spent).max(1);
-        let ticks = left.min(self.plugin.call_ticks);
-        self.store.set_epoch_deadline(ticks);
-        let result = call(&self.exports, &mut self.store, ticks);
+        let mut time = Time { of_request: left, left };
+        self.store.set_epoch_deadline(left.min(self.plugin.call_ticks));
+        let result = call(&self.exports, &mut self.store, &mut time);
         let passed = self.plugin.engine.ticks() - began;
         let state = self.store.data_mut();
         state.leave(id.0);
         if passed > 0 {
             state.spend(id.0, passed);
         }
-        result.map_err(|error| self.break_off(&error, left))
+        result.map_err(|error| self.break_off(&error, time.left))
     }
 
     /// The guest broke off with `left` ticks of its request's time.
@@ -504,14 +504,25 @@ impl Instance {
     }
 }
 
-/// Between two callbacks that are called together: a line ends with what has written it, and the next one acts for the
-/// stream again and has its own time.
-#[inline]
-pub(super) fn proceed(store: &mut Store<State>, id: StreamId, ticks: u64) {
-    let state = store.data_mut();
-    state.finish_line();
-    state.effective = id.0;
-    store.set_epoch_deadline(ticks);
+/// Time that is left of a request, in ticks.
+pub(super) struct Time {
+    /// When the call began.
+    of_request: u64,
+    /// When its last callback began.
+    left: u64,
+}
+
+impl Time {
+    /// Between two callbacks that are called together: the next one acts for the stream again, and has its own time, but no
+    /// more than is left of the request's.
+    #[inline]
+    pub(super) fn proceed(&mut self, store: &mut Store<State>, id: StreamId) {
+        let state = store.data_mut();
+        let passed = state.go_on(id.0);
+        self.left = self.of_request.saturating_sub(passed).max(1);
+        let ticks = self.left.min(state.plugin.call_ticks);
+        store.set_epoch_deadline(ticks);
+    }
 }
 
 #[cold]

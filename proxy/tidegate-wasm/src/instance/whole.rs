@@ -2,7 +2,7 @@
 
 use super::{
     Instance,
-    streams::{count, proceed, unknown},
+    streams::{count, unknown},
 };
 use crate::{
     Now, Side, Step, StreamId, Trap,
@@ -81,7 +81,7 @@ impl Instance {
         stream.response.part = Part::Head;
         stream.response.touched = false;
         stream.response_head = head.take();
-        self.run(id, now, |exports, store, ticks| {
+        self.run(id, now, |exports, store, time| {
             let action = match &exports.response_headers {
                 Some(function) => function.call(&mut *store, id.0, fields, false)?,
                 None => 0,
@@ -102,7 +102,7 @@ impl Instance {
                 }
                 _ => return Ok(Left::Head(action)),
             }
-            proceed(store, id, ticks);
+            time.proceed(store, id);
             match &exports.response_body {
                 Some(function) => function.call(store, (id.0, size, 1)).map(Left::Body),
                 None => Ok(Left::Body(0)),

@@ -2,7 +2,7 @@
 
 use super::*;
 use std::sync::{
-    OnceLock,
+    Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -102,18 +102,21 @@ fn an_endless_loop_ends_with_the_time_for_a_call() {
     assert!(trap.is_timeout());
 }
 
-/// An engine on which a tick passes whenever a guest asks for random bytes.
-fn ticking() -> &'static Engine {
+/// An engine on which a tick passes whenever a guest asks for random bytes, for one test at a time.
+fn ticking() -> (&'static Engine, MutexGuard<'static, ()>) {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
     fn tick(_: &mut [u8]) {
         if let Some(engine) = ENGINE.get() {
             engine.tick();
         }
     }
-    ENGINE.get_or_init(|| {
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let engine = ENGINE.get_or_init(|| {
         let options = EngineOptions { cache_dir: None, epoch_tick: Duration::from_millis(1) };
         Engine::with_random(options, tick).unwrap()
-    })
+    });
+    (engine, turn)
 }
 
 #[test]
@@ -134,13 +137,69 @@ fn the_calls_of_a_request_have_a_time_together() {
         request_time: Duration::from_millis(10),
         ..Limits::default()
     };
-    let mut instance = limited(ticking(), &guest, limits);
+    let (engine, _turn) = ticking();
+    let mut instance = limited(engine, &guest, limits);
     let (first, second) = (open(&mut instance), open(&mut instance));
     for id in [first, second, first, second] {
         instance.on_request_body(id, Bytes::new(), false, NOW).unwrap();
     }
     let trap = instance.on_request_body(second, Bytes::new(), false, NOW).unwrap_err();
     assert!(matches!(trap, Trap::RequestTime { limit } if limit == Duration::from_millis(10)), "{trap}");
+}
+
+/// Callbacks that are called together share what is left of their request's time.
+#[test]
+fn the_last_calls_of_a_request_have_no_more_time_than_is_left() {
+    let ticks = |count: u32| "(drop (call $random (i32.const 0) (i32.const 0)))".repeat(count as usize);
+    let guest = |log: u32, done: u32, delete: u32| {
+        wat::parse_str(format!(
+            r#"(module (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+            {COMMON}
+            (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) {} (i32.const 0))
+            (func (export "proxy_on_log") (param i32) {} (loop))
+            (func (export "proxy_on_done") (param i32) (result i32) {} (loop) (i32.const 1))
+            (func (export "proxy_on_delete") (param i32) {} (loop)))"#,
+            ticks(4),
+            ticks(log),
+            ticks(done),
+            ticks(delete)
+        ))
+        .unwrap()
+    };
+    let limits = Limits {
+        call_time: Duration::from_millis(5),
+        request_time: Duration::from_millis(10),
+        ..Limits::default()
+    };
+    let (engine, _turn) = ticking();
+    let ended = |guest: &[u8]| {
+        let mut instance = limited(engine, guest, limits);
+        let id = open(&mut instance);
+        instance.on_request_headers(id, get(), true, NOW).unwrap();
+        instance.close_stream(id, NOW);
+        instance.poisoned().cloned()
+    };
+    assert!(ended(&guest(2, 2, 2)).is_none(), "ten of the eleven ticks that surely cover the limit");
+    for of_all in [guest(4, 4, 0), guest(2, 2, 4), guest(0, 4, 4)] {
+        let trap = ended(&of_all).unwrap();
+        assert!(matches!(trap, Trap::RequestTime { limit } if limit == Duration::from_millis(10)), "{trap}");
+    }
+    let trap = ended(&guest(0, 7, 0)).unwrap();
+    assert!(matches!(trap, Trap::CallTime { limit } if limit == Duration::from_millis(5)), "{trap}");
+}
+
+#[test]
+fn memory_that_one_of_the_last_calls_was_refused_is_not_why_another_broke_off() {
+    let mut instance = start(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))
+        (func (export "proxy_on_log") (param i32) (drop (memory.grow (i32.const 60000))))
+        (func (export "proxy_on_done") (param i32) (result i32) (i32.const 1))
+        (func (export "proxy_on_delete") (param i32) unreachable)"#,
+    );
+    let id = open(&mut instance);
+    instance.on_request_headers(id, get(), true, NOW).unwrap();
+    instance.close_stream(id, NOW);
+    assert!(matches!(instance.poisoned(), Some(Trap::Trapped { .. })), "{:?}", instance.poisoned());
 }
 
 #[test]

@@ -313,7 +313,11 @@ routes: [{{ name: r, rules: [{{ filters: [{{ plugin: recipe }}], forward: [{{ up
 #[test]
 fn recipe_16_fails_open() {
     let (upstream, segments, nobody) = (ScriptedUpstream::plain(), server(200, "", "gold"), Nobody::new());
-    for (address, segment) in [(segments.address(), Some("gold")), (nobody.address(), None)] {
+    // What the gateway says of calls that nobody answered, no server can say.
+    let forger = server(200, "x-tidegate-no-answer: forged\r\n", "silver");
+    for (address, segment) in
+        [(segments.address(), Some("gold")), (forger.address(), Some("silver")), (nobody.address(), None)]
+    {
         upstream.forget();
         let gateway = gateway("16", "{}", &[("up", upstream.address()), ("segments", address)]);
         assert_eq!(get(&gateway, "/", "\r\nx-segment: forged").status, 200);

@@ -17,7 +17,7 @@ use crate::upstream::send;
 
 /// Bytes of an answer that a filter is given; a longer answer counts as failed.
 const ANSWER: usize = 4 * 1024 * 1024;
-/// A field of answers that no server gave, with the reason. The SDK reads it.
+/// A field of answers that no server gave, with the reason. The SDK reads it, so a server's own is taken out.
 const NO_ANSWER: HeaderName = HeaderName::from_static("x-tidegate-no-answer");
 /// The time where the guest names none.
 const TIME: Duration = Duration::from_secs(30);
@@ -78,7 +78,9 @@ async fn whole(
         None => place.open(course).await?,
     };
     let answer = send::once(place, lease, request).await?;
-    let (head, mut body) = answer.response.into_parts();
+    let (mut head, mut body) = answer.response.into_parts();
+    // Only the gateway says that nobody has answered.
+    head.headers.remove(NO_ANSWER);
     let mut bytes = BytesMut::new();
     let mut trailers = HeaderMap::new();
     while let Some(frame) = body.frame().await {

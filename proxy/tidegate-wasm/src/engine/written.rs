@@ -4,13 +4,16 @@
 //! file's page or the kernel's page of zeros. All others are asked for: present ones, and those that are in swap or on
 //! their way to another place just now, which a page that was written is as well.
 //!
+//! Only where the kernel merges equal pages and takes its page of zeros for those that hold nothing else, a page that was
+//! written looks as one that was not; there none is asked for at all.
+//!
 //! The unsafe call is `PAGEMAP_SCAN`, of Linux 6.7, for which rustix has no function. The kernel writes to the argument
 //! and to the list that it names, both of which live as long as the call, and only looks at the memory's range of
 //! addresses.
 #![expect(unsafe_code, reason = "an ioctl without a safe function: see the head of this file")]
 
 use rustix::ioctl::{Updater, ioctl, opcode};
-use std::{fs::File, io, ops::Range};
+use std::{fs::File, io, ops::Range, path::Path};
 
 /// Ranges of pages that are told at most; a guest that writes to more places is not worth the while.
 const RANGES: usize = 128;
@@ -56,6 +59,14 @@ pub(crate) struct Pages(File);
 impl Pages {
     /// None where the kernel does not tell.
     pub(super) fn open() -> Option<Self> {
+        Self::unless_merged(Path::new("/sys/kernel/mm/ksm/use_zero_pages"))
+    }
+
+    /// The file says whether pages of zeros are merged.
+    fn unless_merged(file: &Path) -> Option<Self> {
+        if std::fs::read(file).is_ok_and(|text| !text.starts_with(b"0")) {
+            return None;
+        }
         let pages = Self(File::open("/proc/self/pagemap").ok()?);
         let known = pages.scan(&[], 1, &mut [Region::default()]);
         known.is_ok().then_some(pages)
@@ -117,21 +128,40 @@ mod tests {
         &mut bytes[skipped..skipped + whole]
     }
 
+    /// More than a few huge pages.
+    const MOST: usize = 16 << 20;
+
     #[test]
     fn pages_that_were_written_are_told() {
         let Some(kernel) = Pages::open() else { return };
         // More than an allocator keeps, so that it comes from the kernel and was never written.
         let mut bytes = vec![0_u8; 256 << 20];
         let memory = pages(&mut bytes);
-        assert_eq!(kernel.written(memory, 1 << 20), Some(Vec::new()));
+        assert_eq!(kernel.written(memory, MOST), Some(Vec::new()));
         // To be read is not to be written.
-        assert_eq!(memory.iter().step_by(PAGE).map(|byte| u64::from(*byte)).sum::<u64>(), 0);
+        assert_eq!(memory[..1 << 20].iter().step_by(PAGE).map(|byte| u64::from(*byte)).sum::<u64>(), 0);
         memory[5] = 1;
-        memory[(1 << 20) + 70_000] = 1;
-        let written = kernel.written(memory, 1 << 20).unwrap();
+        memory[(4 << 20) + 70_000] = 1;
+        let written = kernel.written(memory, MOST).unwrap();
         let told = |at: usize| written.iter().any(|range| range.contains(&at));
-        assert!(told(5) && told((1 << 20) + 70_000), "{written:?}");
-        assert!(!told(1 << 19) && !told(128 << 20), "{written:?}");
+        assert!(told(5) && told((4 << 20) + 70_000), "{written:?}");
+        assert!(!told(128 << 20), "{written:?}");
+        // Where nobody has to ask for huge pages, what is near is on the same page.
+        let huge = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+        if !huge.is_ok_and(|huge| huge.contains("[always]")) {
+            assert!(!told(1 << 19), "{written:?}");
+        }
+    }
+
+    #[test]
+    fn where_zeros_are_merged_nothing_is_told() {
+        let knows = Pages::unless_merged(Path::new("/nowhere")).is_some();
+        let file = std::env::temp_dir().join(format!("tidegate-zero-pages-{}", std::process::id()));
+        for (text, told) in [("0\n", knows), ("1\n", false)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(Pages::unless_merged(&file).is_some(), told, "{text}");
+        }
+        std::fs::remove_file(file).unwrap();
     }
 
     #[test]

@@ -240,7 +240,7 @@ fn images_are_not_kept_on_disk() {
 }
 
 /// Writes to the image, to the zeros behind it and to globals, after it has said what it finds there.
-const SCRIBBLING: &str = r#"(global $long (mut i64) (i64.const 0)) (global $vector (mut v128) (v128.const i64x2 0 0))
+const SCRIBBLING: &str = r#"(global $long (export "long") (mut i64) (i64.const 0)) (global $vector (mut v128) (v128.const i64x2 0 0))
     (func (export "proxy_on_configure") (param i32 i32) (result i32)
         (drop (memory.grow (i32.const 30))) (global.set $long (i64.const 7)) (global.set $saved (i32.const 40))
         (i32.store8 (i32.const 3000) (i32.const 70)) (i32.store8 (i32.const 65535) (i32.const 5))

@@ -1,6 +1,8 @@
 //! What plugins do to a request that is past them: answers, breaks and continues out of ticks, queues and answers to calls.
 
-use tidegate_testkit::{Answer, Gate, RawClient, ScriptedUpstream, Step, TestGateway, fill};
+use tidegate_testkit::{
+    Answer, ByteServer, Gate, RawClient, ScriptedUpstream, Step, TestGateway, Wire, fill,
+};
 
 /// Where the guest's late act comes from.
 const WAYS: [&str; 3] = ["call", "tick", "queue"];
@@ -218,5 +220,70 @@ fn an_answer_counts_while_another_plugin_holds_the_exchange() {
         lab.call.open();
         let answer = client.response("GET").unwrap_or_else(|error| panic!("{callback}: {error}"));
         assert_eq!((answer.status, answer.text().as_str()), (418, "tea"), "{callback}");
+    }
+}
+
+/// Never comes back from a request's head.
+const BUSY: &str = r#"(module (memory (export "memory") 1)
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 30000))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (loop (br 0)) (i32.const 0)))"#;
+
+/// The target of the request that comes next on a connection.
+fn target(wire: &mut Wire) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.extend(wire.exactly(1).expect("a head"));
+    }
+    String::from_utf8_lossy(&head).split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+/// The worker is busy while both come: the guest answers just before the upstream's answer, whole, is looked at.
+#[test]
+fn an_answer_right_before_that_of_the_upstream_is_the_answer() {
+    let both = r#"(func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32) (i32.const 0))
+        (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32) (i32.const 0))"#;
+    for more in ["", both] {
+        let server = ByteServer::start();
+        let yaml = fill(
+            "
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+workers: 1
+plugins:
+  guest: { module: guest.wasm, capabilities: { upstreams: [up] } }
+  busy: { module: busy.wasm, limits: { callTime: 300ms, requestTime: 1s } }
+routes:
+  - name: r
+    rules:
+      - matches: [{ path: { exact: /busy } }]
+        filters: [{ plugin: busy }]
+        respond: { status: 204 }
+      - filters: [{ plugin: guest }]
+        forward: [{ upstream: up }]
+upstreams: { up: { servers: ['${up}'] } }
+",
+            &[("up", &server.address())],
+        );
+        let files =
+            [("guest.wasm", guest("call", "(call $reply)", more)), ("busy.wasm", BUSY.as_bytes().to_vec())];
+        let gateway =
+            TestGateway::start_with(&yaml, &files.each_ref().map(|(name, text)| (*name, text.as_slice())));
+        let mut client = RawClient::connect(gateway.address("web"));
+        client.send("GET /case HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        let mut wires = [server.accept(), server.accept()].map(|mut wire| (target(&mut wire), wire));
+        wires.sort_by(|one, other| one.0.cmp(&other.0));
+        let [(call, to_guest), (case, to_client)] = &mut wires;
+        assert_eq!((call.as_str(), case.as_str()), ("/call/", "/case"));
+
+        let mut busy = RawClient::connect(gateway.address("web"));
+        busy.send("GET /busy HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        gateway.wait("the worker to be busy", |gateway| {
+            gateway.metric("tidegate_plugin_requests_total", r#"plugin="busy""#) == 1.0
+        });
+        to_guest.send(EMPTY.as_bytes()).expect("the gateway is there");
+        to_client.send(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc").expect("the gateway is there");
+        assert_eq!(busy.response("GET").expect("an answer").status, 503);
+        let answer = client.response("GET").expect("a whole answer");
+        assert_eq!((answer.status, answer.text().as_str()), (418, "tea"), "{more}");
     }
 }

@@ -391,12 +391,14 @@ impl Guest {
         self.call("on_response_headers", |instance, id, now| instance.on_response_headers(id, head, end, now))
     }
 
-    /// Whether a response with its whole body can pass the guest at once: nobody looks at single callbacks, and when the
-    /// guest breaks off nothing of the response is wanted.
+    /// Whether a response with its whole body can pass the guest at once: nobody looks at single callbacks, when the guest
+    /// breaks off nothing of the response is wanted, and it has not ended the request just before.
     #[inline]
     pub(crate) fn takes_whole(&self) -> bool {
         let watched = self.follow.is_some() || self.taping.is_some();
-        !self.out.get() && !watched && !outlives(self.on_failure) && self.wants_body(Side::Response)
+        let ended = self.held.reset.get() || self.held.reply.borrow().is_some();
+        let once = !self.out.get() && !watched && !ended && !outlives(self.on_failure);
+        once && self.wants_body(Side::Response)
     }
 
     /// Such a response passes the guest, both parts in their places.

@@ -87,11 +87,12 @@ fn pieces(requests: &[Asked]) -> Vec<&[Asked]> {
     for (at, request) in requests.iter().enumerate() {
         // What JSON adds to them, and control characters, has room in the rest of what the API takes.
         let fields: usize = request.headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
-        size += request.url.len() + fields + 128;
-        if size > PIECE && at > first {
+        let own = request.url.len() + fields + 128;
+        if size + own > PIECE && at > first {
             pieces.push(&requests[first..at]);
             (first, size) = (at, 0);
         }
+        size += own;
     }
     if first < requests.len() {
         pieces.push(&requests[first..]);
@@ -157,3 +158,30 @@ const PIECE: usize = 2 << 20;
 
 /// Bytes of an answer at most.
 const LARGEST: usize = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_piece_is_larger_than_it_may_be_unless_it_is_one_request() {
+        let asked = |length: usize| Asked {
+            method: "GET".to_owned(),
+            url: "u".repeat(length),
+            listener: None,
+            client_address: None,
+            headers: Vec::new(),
+        };
+        for (lengths, expected) in [
+            (&[PIECE * 4 / 5; 3][..], &[1, 1, 1][..]),
+            (&[PIECE / 3; 5], &[2, 2, 1]),
+            (&[PIECE * 2, 1, 1], &[1, 2]),
+            (&[1; 3], &[3]),
+            (&[], &[]),
+        ] {
+            let all: Vec<Asked> = lengths.iter().map(|length| asked(*length)).collect();
+            let counts: Vec<usize> = pieces(&all).iter().map(|piece| piece.len()).collect();
+            assert_eq!(counts, expected);
+        }
+    }
+}

@@ -24,11 +24,13 @@ use screen::{View, draw};
 /// Shows the gateway until the user has seen enough.
 pub(crate) fn run(args: &TopArgs) -> Result<ExitCode> {
     let source = args.credentials.asking(&args.admin, "/stats")?;
+    let socket = args.admin.strip_prefix("unix:").map(|path| format!("--unix-socket {path} "));
+    let socket = socket.unwrap_or_default();
     on_control_thread(async move {
         // The first answer comes before the screen is taken: what is wrong is told as text.
         let first = ask(&source).await?;
         if !stdout().is_terminal() {
-            bail!("standard output is no terminal; `curl {}` tells the same", source.url);
+            bail!("standard output is no terminal; `curl {socket}{}` tells the same", source.url);
         }
         let mut terminal = ratatui::init();
         let result = show(&mut terminal, &source, first).await;

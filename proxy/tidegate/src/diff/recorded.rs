@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::admin::Asked;
+use crate::inspect;
 
 /// All of them, each once: those that differ in nothing that is recorded are one.
 pub(super) fn read(lines: impl BufRead, name: &str) -> Result<Vec<Asked>> {
@@ -49,14 +50,17 @@ fn asked(line: Value) -> Result<Option<Asked>> {
     let listener = field("listener").map(str::to_owned);
     // Clients may know the listener by another port.
     let host = if listener.is_some() { without_port(host) } else { host };
-    Ok(Some(Asked {
+    let asked = Asked {
         method: method.to_owned(),
         url: format!("{}://{host}{path}", if tls { "https" } else { "http" }),
         listener,
         // What is recorded is the client, not always the other end of its connection.
         client_address: None,
         headers: headers(&line),
-    }))
+    };
+    // Logs have what clients sent: hosts that are none, which were refused and which nobody can ask about.
+    let is_request = inspect::request(&asked.method, &asked.url, None, &asked.headers).is_ok();
+    Ok(Some(asked).filter(|_| is_request))
 }
 
 /// The fields of a tap's request, or those that an access log was told to have.
@@ -112,6 +116,14 @@ mod tests {
         assert_eq!((&read[1]["url"], &read[1]["method"]), (&"http://[::1]/o".into(), &"POST".into()));
         assert_eq!(read[1]["headers"], serde_json::json!([["x-a", "b"], ["x-a", "c"]]));
         assert_eq!(read[2]["url"], "http://a.test/");
+    }
+
+    #[test]
+    fn what_clients_sent_as_a_host_keeps_no_other_request_from_being_compared() {
+        let line = |host: &str| serde_json::json!({ "method": "GET", "host": host, "path": "/" }).to_string();
+        let text = ["a b", "^^\"", "a.test", "", "[::1"].map(line).join("\n");
+        let read: Vec<Value> = read_all(&text).into_iter().map(|asked| asked["url"].clone()).collect();
+        assert_eq!(read, ["http://a.test/"]);
     }
 
     #[test]

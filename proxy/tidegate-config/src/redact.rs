@@ -10,7 +10,7 @@ pub(crate) fn redact(document: &mut Value) {
     for plugin in
         document.get_mut("plugins").and_then(Value::as_object_mut).into_iter().flat_map(|m| m.values_mut())
     {
-        for part in ["config", "vmConfig", "environment"] {
+        for part in ["config", "vmConfig", "environment", "tests"] {
             if let Some(part) = plugin.get_mut(part) {
                 redact_config(part);
             }
@@ -174,7 +174,8 @@ mod tests {
                 "tls": { "certificates": [{ "cert": "c.pem", "key": "k.pem" }] } },
             "plugins": {
                 "a": { "config": { "header": "x", "keys": ["k1", "${file:keys.txt}"], "in": { "token": 7 } } },
-                "b": { "config": "free text", "environment": { "REGION": "eu", "API_KEY": "k2" } }
+                "b": { "config": "free text", "environment": { "REGION": "eu", "API_KEY": "k2" } },
+                "c": { "tests": [{ "request": { "path": "/", "headers": { "authorization": "k3", "x": "y" } } }] }
             },
             "listeners": [{ "tls": { "certificates": [{ "cert": "c.pem", "key": "k.pem" }] } }],
             "routes": [{ "rules": [{ "filters": [
@@ -190,7 +191,10 @@ mod tests {
                 "a": { "config": {
                     "header": "x", "keys": ["(redacted)", "${file:keys.txt}"], "in": { "token": "(redacted)" }
                 } },
-                "b": { "config": "(redacted)", "environment": { "REGION": "eu", "API_KEY": "(redacted)" } }
+                "b": { "config": "(redacted)", "environment": { "REGION": "eu", "API_KEY": "(redacted)" } },
+                "c": { "tests": [{ "request": {
+                    "path": "/", "headers": { "authorization": "(redacted)", "x": "y" }
+                } }] }
             },
             "listeners": [{ "tls": { "certificates": [{ "cert": "c.pem", "key": "k.pem" }] } }],
             "routes": [{ "rules": [{ "filters": [

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Calls `auth` in the request's head and holds it; goes on when the answer is there.
-const AUTH: &str = r#"
+pub(super) const AUTH: &str = r#"
     (data (i32.const 0) "authother")
     (data (i32.const 100) "\03\00\00\00\05\00\00\00\02\00\00\00\07\00\00\00\04\00\00\00\0a\00\00\00\01\00\00\00:path\00/x\00:method\00POST\00:authority\00a\00")
     (data (i32.const 200) ":status")

@@ -294,14 +294,29 @@ fn knows_what_is_written() -> bool {
 
 #[test]
 fn a_stream_and_a_call_that_were_left_open_are_gone_when_an_instance_begins_anew() {
-    let plugin = imaged_guest(COUNTING);
+    let plugin = imaged_guest(calls::AUTH);
     let mut instance = isolated(&plugin);
-    let id = open(&mut instance);
-    instance.on_request_headers(id, get(), true, NOW).unwrap();
-    if instance.begin_anew() {
-        assert_eq!((instance.streams(), instance.has_effects()), (0, false));
-        assert_eq!(ask(&mut instance), ["041", "071"]);
+    let mut before = Vec::new();
+    for _ in 0..3 {
+        let id = open(&mut instance);
+        assert_eq!(instance.on_request_headers(id, post(), false, NOW).unwrap(), Step::Wait);
+        assert_eq!((instance.streams(), instance.open_calls(), instance.has_effects()), (1, 1, true));
+        let called = std::iter::from_fn(|| instance.poll_effect()).find_map(|effect| match effect {
+            Effect::HttpCall { token, .. } => Some(token),
+            _ => None,
+        });
+        // Whoever reads what is left of the effects must not read it of the next request.
+        assert!(instance.has_effects());
+        assert_eq!(instance.begin_anew(), knows_what_is_written());
+        if !knows_what_is_written() {
+            return;
+        }
+        assert_eq!((instance.streams(), instance.open_calls(), instance.has_effects()), (0, 0, false));
+        instance.on_http_call_response(called.unwrap(), None, NOW).unwrap();
+        assert!(!instance.has_effects(), "the guest is not told");
+        before.push(called);
     }
+    assert!(before.windows(2).all(|calls| calls[0] == calls[1]), "numbers begin anew as well: {before:?}");
 }
 
 #[test]

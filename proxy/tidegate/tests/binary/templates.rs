@@ -1,4 +1,7 @@
-//! Each template of `tidegate filter new` builds natively and passes its own tests.
+//! Each template of `tidegate filter new` builds natively and passes its own tests, and so does what the tutorial makes of
+//! one.
+
+use std::path::Path;
 
 use crate::process::{Folder, command};
 
@@ -12,17 +15,40 @@ fn every_template_passes_its_tests() {
         let made = command(&folder.path("")).args(["filter", "new", &name, "--template", template]).output();
         let made = made.expect("the binary was built");
         assert!(made.status.success(), "{template}: {}", String::from_utf8_lossy(&made.stderr));
-        // One target folder for all, so that what they have in common is compiled once.
-        let tested = command(&folder.path(""))
-            .args(["filter", "test", &name])
-            .env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/templates"))
-            .output();
-        let tested = tested.expect("the binary was built");
-        let (out, error) = (String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
-        assert!(tested.status.success(), "{template}:\n{out}\n{error}");
-        assert!(out.contains("test tests::") && !out.contains(" 0 passed; 0 failed;\n"), "{template}: {out}");
-        assert!(!error.contains("warning"), "{template}: {error}");
+        passes_its_tests(&folder, &name);
     }
+}
+
+/// The tests of a project pass, without a warning.
+fn passes_its_tests(folder: &Folder, name: &str) {
+    // One target folder for all, so that what they have in common is compiled once.
+    let tested = command(&folder.path(""))
+        .args(["filter", "test", name])
+        .env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/templates"))
+        .output();
+    let tested = tested.expect("the binary was built");
+    let (out, error) = (String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
+    assert!(tested.status.success(), "{name}:\n{out}\n{error}");
+    assert!(out.contains("test tests::") && !out.contains(" 0 passed; 0 failed;\n"), "{name}: {out}");
+    assert!(!error.contains("warning"), "{name}: {error}");
+}
+
+/// What the tutorial has one type is all that is needed: its filter in the place of the template's.
+#[test]
+fn the_filter_of_the_tutorial_takes_the_place_of_its_template() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/filters/tutorial.md");
+    let page = std::fs::read_to_string(&page).expect("the tutorial");
+    let block = |language: &str| {
+        let (_, from) = page.split_once(&format!("```{language}\n")).expect("a block");
+        from.split_once("```").expect("its end").0.to_owned()
+    };
+    assert!(page.contains("tidegate filter new gate --template auth\n"), "it begins with another command");
+    let folder = Folder::new("tutorial");
+    let made = command(&folder.path("")).args(["filter", "new", "gate", "--template", "auth"]).output();
+    assert!(made.expect("the binary was built").status.success());
+    folder.write("gate/src/lib.rs", block("rust"));
+    folder.write("gate/config.json", block("json"));
+    passes_its_tests(&folder, "gate");
 }
 
 #[test]

@@ -30,7 +30,9 @@ impl Filter for Auth {
         if !self.config.keys.iter().any(|known| key == known.as_str()) {
             REFUSED.increment();
             log::debug!("refused {}", request.path());
-            return Reply::text(401, "an API key is needed").header("www-authenticate", "ApiKey").into();
+            return Reply::text(401, "an API key is needed")
+                .header("www-authenticate", "ApiKey")
+                .into();
         }
         request.headers().remove("x-api-key");
         Flow::Continue
@@ -59,6 +61,9 @@ mod tests {
     #[test]
     fn a_wrong_key_of_the_configuration_is_named() {
         let error = Gateway::<Auth>::start(r#"{ "keys": ["a", 5] }"#).unwrap_err();
-        assert_eq!(error.to_string(), "config.keys[1]: invalid type: integer, expected a string");
+        assert_eq!(
+            error.to_string(),
+            "config.keys[1]: invalid type: integer, expected a string"
+        );
     }
 }

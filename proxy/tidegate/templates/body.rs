@@ -31,7 +31,9 @@ impl Filter for Bodies {
         if text.contains(&self.config.forbidden) {
             return Ok(Reply::text(400, "forbidden text").into());
         }
-        request.headers().set("x-body-bytes", text.len().to_string());
+        request
+            .headers()
+            .set("x-body-bytes", text.len().to_string());
         Ok(Flow::Continue)
     }
 
@@ -56,7 +58,11 @@ mod tests {
         let gateway = Gateway::<Bodies>::start(r#"{ "limit": 100, "forbidden": "bad" }"#).unwrap();
         assert_eq!(gateway.send(post("/").body("all bad things")).status(), 400);
         assert_eq!(gateway.send(post("/").body("x".repeat(101))).status(), 413);
-        let passed = gateway.send(post("/").body("good").answered(Reply::new(200).body("fine")));
+        let passed = gateway.send(
+            post("/")
+                .body("good")
+                .answered(Reply::new(200).body("fine")),
+        );
         assert_eq!(passed.upstream().unwrap().body(), b"good");
         assert_eq!(passed.text(), "FINE");
     }

@@ -30,7 +30,9 @@ impl Filter for RateLimit {
         let minute = time::now().as_secs() / 60;
         let count = shared::add(&format!("{client}/{minute}"), 1, Duration::from_secs(60))?;
         if count > self.config.per_minute {
-            return Ok(Reply::text(429, "too many requests").header("retry-after", "60").into());
+            return Ok(Reply::text(429, "too many requests")
+                .header("retry-after", "60")
+                .into());
         }
         Ok(Flow::Continue)
     }

@@ -30,7 +30,10 @@ impl Filter for Tcp {
         while !rest.is_empty() {
             let chunk = client.next().await?.unwrap_or_default();
             if chunk.is_empty() || !(chunk.starts_with(rest) || rest.starts_with(&chunk)) {
-                log::info!("{:?} does not greet", connection.properties().source().address());
+                log::info!(
+                    "{:?} does not greet",
+                    connection.properties().source().address()
+                );
                 return Ok(Flow::Close);
             }
             rest = rest.get(chunk.len()..).unwrap_or_default();
@@ -48,7 +51,10 @@ mod tests {
     #[test]
     fn only_those_who_greet_pass() {
         let gateway = Gateway::<Tcp>::start(r#"{ "greeting": "hello" }"#).unwrap();
-        assert_eq!(gateway.connect(connect().sends("hello there")).server_got(), b"hello there");
+        assert_eq!(
+            gateway.connect(connect().sends("hello there")).server_got(),
+            b"hello there"
+        );
         assert!(gateway.connect(connect().sends("bye")).closed());
     }
 }

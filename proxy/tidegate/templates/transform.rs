@@ -41,7 +41,9 @@ impl Filter for Transform {
 
     async fn on_response(&self, response: &mut Response<Seen>) {
         response.headers().set("x-greeting", &self.config.greeting);
-        response.headers().set("x-path", &*response.state().path.borrow());
+        response
+            .headers()
+            .set("x-path", &*response.state().path.borrow());
     }
 }
 
@@ -53,7 +55,8 @@ mod tests {
 
     #[test]
     fn fields_go_and_come() {
-        let gateway = Gateway::<Transform>::start(r#"{ "remove": ["x-debug"], "greeting": "hi" }"#).unwrap();
+        let gateway =
+            Gateway::<Transform>::start(r#"{ "remove": ["x-debug"], "greeting": "hi" }"#).unwrap();
         let answer = gateway.send(get("/orders").header("x-debug", "1"));
         assert_eq!(answer.upstream().unwrap().header("x-debug"), None);
         assert_eq!(answer.header("x-greeting"), Some("hi"));

@@ -12,6 +12,10 @@ pub fn start() {
 #[macro_export]
 macro_rules! __export {
     ($filter:ty; $($callback:ident)*) => {
+        // Natively nothing but tests makes a filter: without this the compiler takes one that is not `pub` for unused.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: ::core::marker::PhantomData<$filter> = ::core::marker::PhantomData;
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             ::std::thread_local! {

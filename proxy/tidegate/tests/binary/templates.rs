@@ -2,6 +2,7 @@
 //! one.
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::process::{Folder, command};
 
@@ -19,8 +20,14 @@ fn every_template_passes_its_tests() {
     }
 }
 
-/// The tests of a project pass, without a warning.
+/// The tests of a project pass, without a warning, and so does the first step of its workflow.
 fn passes_its_tests(folder: &Folder, name: &str) {
+    // Nearer than what the repository says of its own code.
+    folder.write("rustfmt.toml", "");
+    let formatted =
+        Command::new(env!("CARGO")).args(["fmt", "--check"]).current_dir(folder.path(name)).output();
+    let formatted = formatted.expect("cargo runs");
+    assert!(formatted.status.success(), "{name}: {}", String::from_utf8_lossy(&formatted.stdout));
     // One target folder for all, so that what they have in common is compiled once.
     let tested = command(&folder.path(""))
         .args(["filter", "test", name])

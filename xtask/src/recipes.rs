@@ -84,7 +84,8 @@ fn manifest(name: &str) -> String {
     let sdk = shell::root().join("sdk/tidegate-sdk");
     format!(
         "[package]\nname = {name:?}\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n[lib]\n\
-         crate-type = [\"cdylib\"]\n\n[dependencies]\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\
+         crate-type = [\"cdylib\"]\n\n[dependencies]\nbase64ct = {{ version = \"1.8\", features = [\"alloc\"] }}\n\
+         hmac = \"0.12\"\nserde = {{ version = \"1\", features = [\"derive\"] }}\nsha2 = \"0.10\"\n\
          serde_json = \"1\"\ntidegate-sdk = {{ path = {:?} }}\n",
         sdk.display().to_string()
     )

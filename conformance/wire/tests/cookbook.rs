@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use tidegate_testkit::{
-    Answer, Authority, ByteServer, End, Nobody, RawClient, Response, ScriptedUpstream, TestGateway,
+    Answer, Authority, ByteServer, End, Nobody, RawClient, Response, ScriptedUpstream, State, TestGateway,
 };
 
 fn module(name: &str) -> Vec<u8> {
@@ -355,4 +355,26 @@ fn recipe_18_asks_two_servers_at_once() {
         let upstreams = [("up", prices.address()), ("prices", prices.address()), ("stock", stock)];
         assert_eq!(get(&gateway("18", "{}", &upstreams), "/cup", "").text(), told);
     }
+}
+
+#[test]
+fn recipe_19_checks_a_signature_over_a_body_of_any_size() {
+    let upstream = ScriptedUpstream::plain();
+    let gateway = gateway("19", "{ secret: s3cret }", &[("up", upstream.address())]);
+    let send = |signature: &str, body: &str| {
+        let head = format!("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: {}", body.len());
+        let whole = format!("{head}\r\nx-signature: {signature}\r\n\r\n{body}");
+        RawClient::connect(gateway.address("web")).exchange(whole).status
+    };
+    // By `openssl dgst -sha256 -hmac s3cret -binary | base64`.
+    let (order, large) =
+        ("TYNJFJeVsyRa49yo4TeYMXxa1zTmQVm0Ot/CR7kQUN4=", "Mr7Mr6vkD6l9+OvoA9Ud7PmX93HyS4mH2P3YD5JG87g=");
+    // More than the gateway holds for a filter.
+    let more = "x".repeat(2 << 20);
+    assert_eq!((send(order, "an order"), send(large, &more)), (200, 200));
+    assert_eq!((send(order, "an offer"), send(order, &more), send("?", "an order")), (401, 401, 401));
+    let requests = upstream.requests();
+    let whole = requests.iter().filter(|request| request.state == State::Complete);
+    let lengths: Vec<usize> = whole.map(|request| request.body.len()).collect();
+    assert_eq!(lengths, [8, 2 << 20], "what is not signed has no end for the upstream");
 }

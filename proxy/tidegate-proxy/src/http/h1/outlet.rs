@@ -43,7 +43,7 @@ pub(crate) struct Outlet {
     begun: bool,
     /// A piece of its body was taken.
     taken: bool,
-    /// The stream may still hold something back.
+    /// Something was taken that the stream has not passed on: it is to be written, or the stream may still hold it back.
     flushing: bool,
 }
 
@@ -144,7 +144,7 @@ impl Outlet {
         {
             let Some(source) = body else { return Err(not_its_length()) };
             let Poll::Ready(frame) = Pin::new(&mut *source).poll_frame(cx) else { return Ok(true) };
-            self.taken = true;
+            (self.taken, self.flushing) = (true, true);
             match frame.transpose().map_err(SendFault::Body)?.map(piece) {
                 Some(Piece::Data(data)) => self.add(framing, data)?,
                 Some(Piece::Trailers(trailers)) => self.end(framing, Some(&trailers))?,
@@ -234,4 +234,73 @@ impl Outlet {
 /// The body does not have as many bytes as its head says.
 fn not_its_length() -> SendFault {
     SendFault::Body(BodyError::new(Reason::Internal))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Takes so many bytes and no more until it is given room for others.
+    struct Narrow {
+        room: usize,
+        got: Vec<u8>,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            let taken = buf.len().min(self.room);
+            if taken == 0 {
+                return Poll::Pending;
+            }
+            self.room -= taken;
+            self.got.extend_from_slice(buf.get(..taken).unwrap_or_default());
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Pieces as they come.
+    struct Pieces(Vec<Bytes>);
+
+    impl HttpBody for Pieces {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
+            Poll::Ready(self.0.pop().map(|piece| Ok(http_body::Frame::data(piece))))
+        }
+    }
+
+    /// Wherever the connection is full, also right before the last piece, of which then not a byte is written.
+    #[test]
+    fn it_is_over_once_all_of_it_is_written() {
+        for framing in [Framing::Length(6000), Framing::Chunked] {
+            for room in 0..6100 {
+                let mut outlet = Outlet::default();
+                outlet.begin().extend_from_slice(b"head");
+                outlet.frame(Some(framing));
+                let mut body = Some(Pieces(vec![Bytes::from(vec![b'x'; 3000]); 2]));
+                let mut stream = Narrow { room, got: Vec::new() };
+                let cx = &mut Context::from_waker(Waker::noop());
+                while outlet.poll(cx, &mut stream, &mut body).is_pending() {
+                    assert!(!outlet.is_over(), "{} bytes were written of {framing:?}", stream.got.len());
+                    stream.room = 6100;
+                }
+                assert!(outlet.is_over());
+                assert_eq!(stream.got.iter().filter(|byte| **byte == b'x').count(), 6000, "{framing:?}");
+            }
+        }
+    }
 }

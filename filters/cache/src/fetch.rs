@@ -168,7 +168,7 @@ impl Inner {
         self.forget(&fetch.key);
         let line = format!("{}; fwd={}; fwd-status=304", self.config.name, fetch.forward);
         // RFC 9111, 5.2.2.2: not to be given without a confirmation.
-        if old.strict || old.no_cache || fetch.control.no_cache {
+        if old.strict || old.no_cache || fetch.insists() {
             let reply = Reply::text(504, "the response cannot be confirmed");
             return reply.header("cache-status", line).details("cache_unconfirmed").into();
         }

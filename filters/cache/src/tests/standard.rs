@@ -119,6 +119,7 @@ fn what_must_be_confirmed_is_not_given_where_another_version_is() {
         ("s-maxage=10", "", 504),
         ("no-cache", "", 504),
         ("max-age=10", "no-cache", 504),
+        ("max-age=10", "max-age=0", 504),
     ] {
         let gateway = gateway(START);
         gateway.send(get("/a").answered(reply(control)));

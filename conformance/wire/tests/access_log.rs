@@ -226,6 +226,34 @@ fn a_reload_may_change_what_is_said() {
     assert_eq!(log.lines(2), ["/1", "200 /2"]);
 }
 
+/// The first server answers 503, so the second one is asked, which is not there: the wait of the first attempt is not that
+/// of the last one.
+#[test]
+fn an_attempt_without_a_connection_has_waited_for_none() {
+    let log = LogFile::default();
+    let bad = ScriptedUpstream::start(|_| Answer::reply("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n"));
+    let gateway = TestGateway::start(&fill(
+        "
+listeners: [{ name: web, address: 127.0.0.1:0, protocol: http }]
+routes:
+  - name: shop
+    rules: [{ forward: [{ upstream: up }], retries: { attempts: 1, on: [503], backoff: { base: 0ms, max: 0ms } } }]
+upstreams: { up: { servers: ['${bad}', '127.0.0.1:1'], ejection: false } }
+accessLog: { path: '${log}', fields: [attempts, reason, wait_us] }
+",
+        &[("bad", &bad.address()), ("log", &log.path().display().to_string())],
+    ));
+    let mut client = RawClient::connect(gateway.address("web"));
+    // Turns: one of the first two begins at the server that answers.
+    for _ in 0..2 {
+        assert_eq!(get(&mut client, "/", ""), 503);
+    }
+    let lines: Vec<Value> = log.lines(2).iter().map(|line| json(line)).collect();
+    let lost = |line: &&Value| line["reason"] == "upstream_connect" && line["attempts"] == 2;
+    let lost = lines.iter().find(lost).unwrap_or_else(|| panic!("{lines:?}"));
+    assert_eq!(lost.get("wait_us"), None, "{lines:?}");
+}
+
 #[test]
 fn the_example_does_what_it_says() {
     let (access, errors) = (LogFile::default(), LogFile::default());

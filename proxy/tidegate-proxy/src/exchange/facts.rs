@@ -74,9 +74,15 @@ impl Record {
 
     /// An attempt begins.
     pub(crate) fn note_attempt(&mut self) {
-        // The first one follows at once what has read the time: the request's head, or a guest's call.
         let deadlines = &self.client.local.deadlines;
-        self.sent_at = Some(if self.attempts > 1 { deadlines.now() } else { deadlines.recent() });
+        self.sent_at = Some(if self.attempts > 1 {
+            // Those of the attempt before are not its own.
+            (self.waited, self.connection) = (None, None);
+            deadlines.now()
+        } else {
+            // It follows at once what has read the time: the request's head, or a guest's call.
+            deadlines.recent()
+        });
     }
 
     /// The attempt has its connection, which it may have waited for.
@@ -112,12 +118,15 @@ impl Record {
         if let Some((upstream, server)) = &self.upstream
             && let Some(pool) = self.view.pools.get(*upstream)
         {
-            // Every guest of the request is told; there is something new with a new attempt only.
-            let (failure, connection) = (self.no_connection.as_deref(), self.connection.as_ref());
-            let known = facts.knows_upstream(self.attempts, failure)
-                || failure.is_none()
-                    && facts.goes_again(&pool.name, connection, self.attempts, self.waited, pool.servers());
-            if !known {
+            let again = self.no_connection.is_none()
+                && facts.goes_again(
+                    &pool.name,
+                    self.connection.as_ref(),
+                    self.attempts,
+                    self.waited,
+                    pool.servers(),
+                );
+            if !again {
                 facts.set_upstream(UpstreamFacts {
                     name: Some(pool.name.clone()),
                     address: Some(server.identity.address),

@@ -95,15 +95,8 @@ impl Facts {
         self.gone.set(true);
     }
 
-    /// Whether this is what was told last of where the request goes.
-    #[must_use]
-    pub fn knows_upstream(&self, attempts: u32, failure: Option<&str>) -> bool {
-        let Some(upstream) = self.upstream() else { return false };
-        upstream.attempts == attempts && upstream.failure.as_deref() == failure
-    }
-
-    /// The request goes where the one before it went, if that is told here: the same upstream, named by the same text, and
-    /// the same connection of it. False: it is another one, or there was a failure, and all has to be told.
+    /// The request goes where was told last, for this one or the one before it: the same upstream, named by the same text,
+    /// and the same connection of it. False: it is another one, or there was a failure, and all has to be told.
     #[must_use]
     #[inline]
     pub fn goes_again(
@@ -204,7 +197,7 @@ mod tests {
         facts.set_outcome(Outcome { flags: 4, ..Outcome::default() });
         assert_eq!(facts.set_state(b"a", b""), Ok(()));
         facts.renew();
-        assert!(facts.upstream().is_none() && !facts.knows_upstream(3, None));
+        assert!(facts.upstream().is_none());
         assert_eq!((facts.outcome().flags, facts.state(b"a")), (0, None));
         assert!(
             !facts.goes_again(&"u".into(), Some(&connection), 1, None, 1),

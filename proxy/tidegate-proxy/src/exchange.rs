@@ -150,76 +150,77 @@ impl Exchange {
             self.record.note_added(added);
         }
 
-        // What changes the request before the route is chosen may change the route.
-        if !listener.steps.is_empty() {
-            let way = Way { steps: &listener.steps, scope: Scope::Listener, prefix: 0 };
-            let mut flow = self.request_steps(&view, way, 0, head, body)?;
-            if let Flow::Held(holding) = flow {
-                flow = self.held(&view, way, holding).await?;
+        let mut response = 'answered: {
+            // What changes the request before the route is chosen may change the route.
+            if !listener.steps.is_empty() {
+                let way = Way { steps: &listener.steps, scope: Scope::Listener, prefix: 0 };
+                let mut flow = self.request_steps(&view, way, 0, head, body)?;
+                (head, body) = loop {
+                    match flow {
+                        Flow::Go(head, body) => break (head, body),
+                        Flow::Reply(reply) => break 'answered reply.into_response(),
+                        Flow::Held(holding) => flow = self.held(&view, way, holding).await?,
+                    }
+                };
             }
-            (head, body) = match flow {
-                Flow::Go(head, body) => (head, body),
-                Flow::Reply(reply) => return self.reply(&view, reply).await,
-                Flow::Held(_) => return Err(Fail::gateway(Reason::Internal)),
-            };
-        }
 
-        let mut found = self.find(&view, listener, &head)?;
-        let (rule, prefix) = loop {
-            let rule = view.rule(found.rule_id).ok_or_else(|| Fail::gateway(Reason::Internal))?;
-            let (id, prefix) = (found.rule_id, found.matched_prefix_len);
-            self.record.routed(id, rule);
-            if rule.steps.is_empty() || self.record.reroute.comes_back(id) {
-                break (rule, prefix);
-            }
-            let way = Way { steps: &rule.steps, scope: Scope::Rule(id), prefix };
-            let mut flow = self.request_steps(&view, way, 0, head, body)?;
-            if let Flow::Held(holding) = flow {
-                flow = self.held(&view, way, holding).await?;
-            }
-            (head, body) = match flow {
-                Flow::Go(head, body) => (head, body),
-                Flow::Reply(reply) => return self.reply(&view, reply).await,
-                Flow::Held(_) => return Err(Fail::gateway(Reason::Internal)),
-            };
-            match self.reroute(&view, listener, &mut head)? {
-                Some(other) => found = other,
-                None => break (rule, prefix),
-            }
-        };
-
-        if let Some(heads) = &mut self.record.heads {
-            heads.note_request(&head);
-        }
-        let added = self.record.added.take();
-        let outcome = match &rule.action {
-            Action::Forward(targets) => {
-                let forward = Forward { rule, known };
-                if rule.mirrors.is_empty() {
-                    self.forward(&view, targets, forward, Message::new(head, body, added)).await
-                } else {
-                    Box::pin(self.mirrored(&view, targets, forward, (head, body, added))).await
+            let mut found = self.find(&view, listener, &head)?;
+            let (rule, prefix) = loop {
+                let rule = view.rule(found.rule_id).ok_or_else(|| Fail::gateway(Reason::Internal))?;
+                let (id, prefix) = (found.rule_id, found.matched_prefix_len);
+                self.record.routed(id, rule);
+                if rule.steps.is_empty() || self.record.reroute.comes_back(id) {
+                    break (rule, prefix);
                 }
+                let way = Way { steps: &rule.steps, scope: Scope::Rule(id), prefix };
+                let mut flow = self.request_steps(&view, way, 0, head, body)?;
+                (head, body) = loop {
+                    match flow {
+                        Flow::Go(head, body) => break (head, body),
+                        Flow::Reply(reply) => break 'answered reply.into_response(),
+                        Flow::Held(holding) => flow = self.held(&view, way, holding).await?,
+                    }
+                };
+                match self.reroute(&view, listener, &mut head)? {
+                    Some(other) => found = other,
+                    None => break (rule, prefix),
+                }
+            };
+
+            if let Some(heads) = &mut self.record.heads {
+                heads.note_request(&head);
             }
-            Action::Redirect(redirect) => Ok(self.redirect(redirect, &head, prefix).into_response()),
-            Action::Respond { status, headers, body } => {
-                Ok(Action::fixed(*status, headers, body).into_response())
+            let added = self.record.added.take();
+            let outcome = match &rule.action {
+                Action::Forward(targets) => {
+                    let forward = Forward { rule, known };
+                    if rule.mirrors.is_empty() {
+                        self.forward(&view, targets, forward, Message::new(head, body, added)).await
+                    } else {
+                        Box::pin(self.mirrored(&view, targets, forward, (head, body, added))).await
+                    }
+                }
+                Action::Redirect(redirect) => Ok(self.redirect(redirect, &head, prefix).into_response()),
+                Action::Respond { status, headers, body } => {
+                    Ok(Action::fixed(*status, headers, body).into_response())
+                }
+            };
+            // A failure after the route was found is an answer that passes the response's filters too.
+            let response = match outcome {
+                Ok(response) => response,
+                Err(fail) => match self.ended_by_guest(&view) {
+                    Some(Ok(reply)) => reply.into_response(),
+                    Some(Err(fail)) if fail.reason == Reason::PluginReset => return Err(fail),
+                    Some(Err(fail)) => self.refuse(&fail, Version::HTTP_11),
+                    None => self.refuse(&fail, Version::HTTP_11),
+                },
+            };
+            if self.record.guests.is_empty() && rule.steps.is_empty() && listener.steps.is_empty() {
+                return Ok(response);
             }
+            response
         };
-        // A failure after the route was found is an answer that passes the response's filters too.
-        let response = match outcome {
-            Ok(response) => response,
-            Err(fail) => match self.ended_by_guest(&view) {
-                Some(Ok(reply)) => reply.into_response(),
-                Some(Err(fail)) if fail.reason == Reason::PluginReset => return Err(fail),
-                Some(Err(fail)) => self.refuse(&fail, Version::HTTP_11),
-                None => self.refuse(&fail, Version::HTTP_11),
-            },
-        };
-        if self.record.guests.is_empty() && rule.steps.is_empty() && listener.steps.is_empty() {
-            return Ok(response);
-        }
-        let mut response = response;
+        // Filters see the answer in the reverse order; one of a filter too.
         let whole = matches!(response.body(), Body::Full(_));
         match self.respond(&view, &mut response)? {
             Some(holding) => self.held_back(&view, whole, holding, response).await,
@@ -236,11 +237,6 @@ impl Exchange {
                 flow => flow,
             }
         })
-    }
-
-    /// A filter's answer passes the filters that the request has passed, that one too.
-    async fn reply(&mut self, view: &View, reply: Box<Reply>) -> Result<Response<Body>, Fail> {
-        self.back(view, reply.into_response()).await
     }
 
     /// How far what the request says of its client is believed; from a trusted proxy it says who that is.
@@ -264,25 +260,14 @@ impl Exchange {
         self.record.note_target(head, true);
     }
 
-    /// The response passes the filters that the request has passed, in reverse.
-    async fn back(&mut self, view: &View, mut response: Response<Body>) -> Result<Response<Body>, Fail> {
-        let whole = matches!(response.body(), Body::Full(_));
-        match self.respond(view, &mut response)? {
-            Some(holding) => self.held_back(view, whole, holding, response).await,
-            None if whole => Ok(whole::settled(response)),
-            None => Ok(response),
-        }
-    }
-
-    /// As [`Exchange::back`] for a response that a filter holds.
+    /// A response that a filter holds passes it and those that the request has passed before it.
     fn held_back<'a>(
         &'a mut self,
         view: &'a View,
         whole: bool,
         holding: Box<Holding>,
-        response: Response<Body>,
+        mut response: Response<Body>,
     ) -> Later<'a, Response<Body>> {
-        let mut response = response;
         Box::pin(async move {
             match self.answered_at_last(view, holding, &mut response).await {
                 Ok(()) if whole => Ok(whole::settled(response)),

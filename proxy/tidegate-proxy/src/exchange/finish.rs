@@ -58,12 +58,12 @@ pub(crate) struct Record {
     pub(crate) head_only: bool,
     pub(crate) version: http::Version,
     /// Kept for access logs only.
-    pub(crate) target: Option<Box<Noted>>,
+    pub(crate) noted: Option<Box<Noted>>,
     /// Bits of the access logs that it is for, once that was drawn, and that of taps.
     pub(crate) logs: u32,
     drawn: bool,
     /// Somebody wants to be told of its heads.
-    pub(crate) noted: bool,
+    pub(crate) takes_notes: bool,
     /// Of an exchange that is traced, or may turn out to be.
     pub(crate) trace: Option<Box<Trace>>,
     /// Of an exchange that a tap may show.
@@ -144,7 +144,7 @@ impl Record {
         client.exchanges.begin();
         let view = client.site.view.borrow().clone();
         view.generation.requests.of(local.shard.worker).add(1);
-        let (noted, tapped) = (!view.snapshot.logs.is_empty(), local.taps.are_open());
+        let (takes_notes, tapped) = (!view.snapshot.logs.is_empty(), local.taps.are_open());
         // The place comes first, so that all of it is made there and not copied.
         let place = Box::new_uninit();
         let record = Self {
@@ -158,10 +158,10 @@ impl Record {
             start: local.deadlines.now(),
             head_only: head.method == Method::HEAD,
             version: head.version,
-            target: None,
+            noted: None,
             logs: 0,
             drawn: false,
-            noted,
+            takes_notes,
             trace: None,
             tap: None,
             watched: false,
@@ -211,15 +211,15 @@ impl Record {
     /// Keeps what access logs and taps will say, where there are any. `identified`: the head may have a request's number.
     #[inline]
     pub(crate) fn note_target(&mut self, head: &Rc<Parts>, identified: bool) {
-        if self.noted {
+        if self.takes_notes {
             self.note_for_logs(head, identified);
         }
     }
 
     /// The gateway's own fields are kept beside the head.
     pub(crate) fn note_added(&mut self, added: Added) {
-        if let Some(target) = self.target.as_mut().filter(|_| self.view.snapshot.logs.wants.request_id) {
-            target.identify(added.request_id());
+        if let Some(noted) = self.noted.as_mut().filter(|_| self.view.snapshot.logs.wants.request_id) {
+            noted.identify(added.request_id());
         }
         self.added = Some(added);
     }
@@ -227,14 +227,14 @@ impl Record {
     /// Whether the gateway's own fields must be in the head, for a log or a tap to tell of them.
     #[inline]
     pub(crate) fn tells_added(&self) -> bool {
-        self.noted && {
+        self.takes_notes && {
             let logs = &self.view.snapshot.logs;
             logs.wants.added || !logs.plugins.is_empty() || self.tap.is_some()
         }
     }
 
     fn note_for_logs(&mut self, head: &Rc<Parts>, identified: bool) {
-        if self.target.is_some() {
+        if self.noted.is_some() {
             self.tap_canonical(head);
         }
         let logs = &self.view.snapshot.logs;
@@ -249,7 +249,7 @@ impl Record {
         // The request's number is told to plugins as well.
         if self.logs != 0 || !logs.plugins.is_empty() {
             let wants = logs.wants;
-            let target = self.target.get_or_insert_with(|| self.client.local.spare.take());
+            let noted = self.noted.get_or_insert_with(|| self.client.local.spare.take());
             let path = head.uri.path_and_query().filter(|_| wants.path).map_or("/", |path| path.as_str());
             let host = headers::host(&head.headers).filter(|_| wants.host);
             let field = |name: &HeaderName| head.headers.get(name).map(HeaderValue::as_bytes);
@@ -260,14 +260,14 @@ impl Record {
                 if wants.request_id && identified { field(&headers::REQUEST_ID) } else { None },
                 if wants.agent { headers::agent(&head.headers) } else { None },
             ];
-            target.note(known.into_iter().chain(logs.request_headers.iter().map(field)));
+            noted.note(known.into_iter().chain(logs.request_headers.iter().map(field)));
         }
     }
 
     /// Keeps what access logs and taps will say of the answer.
     #[inline]
     pub(crate) fn note_answer(&mut self, headers: &HeaderMap, body: &mut Body) {
-        if self.target.is_some() {
+        if self.noted.is_some() {
             self.note_answer_for_logs(headers);
             self.tap_answer(headers, body);
         }
@@ -275,8 +275,8 @@ impl Record {
 
     fn note_answer_for_logs(&mut self, headers: &HeaderMap) {
         let names = &self.view.snapshot.logs.response_headers;
-        if let Some(target) = self.target.as_mut().filter(|_| !names.is_empty()) {
-            target.note_answer(headers, names);
+        if let Some(noted) = self.noted.as_mut().filter(|_| !names.is_empty()) {
+            noted.note_answer(headers, names);
         }
     }
 
@@ -322,7 +322,7 @@ impl Record {
     /// The head of the answer is on its way.
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
-        if self.target.is_some() || !self.arms.is_empty() {
+        if self.noted.is_some() || !self.arms.is_empty() {
             let (is_new, local) = (self.is_new(), &self.client.local);
             let now = || if is_new { local.deadlines.recent() } else { local.clock.now() };
             self.answered_at.get_or_insert_with(now);
@@ -407,15 +407,15 @@ impl Drop for Record {
         if self.logs != 0 {
             log_line::write(self, took);
             self.end_tap(took);
-            if let Some(target) = self.target.take() {
-                self.client.local.spare.give_back(target);
-            }
         }
         if self.trace.is_some() {
             self.end_trace(took);
         }
         if let Some(heads) = self.heads.take() {
             logged::tell(self, &heads, took);
+        }
+        if let Some(noted) = self.noted.take() {
+            self.client.local.spare.give_back(noted);
         }
         for passed in &self.guests {
             passed.guest.tell_end(self.status, took);

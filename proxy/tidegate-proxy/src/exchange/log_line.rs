@@ -49,7 +49,7 @@ impl Tells for Told<'_> {
     }
 
     fn noted(&self) -> Option<&Noted> {
-        self.record.target.as_deref()
+        self.record.noted.as_deref()
     }
 
     fn put(&self, log: &Log, field: Field, value: &mut Value<'_>) {

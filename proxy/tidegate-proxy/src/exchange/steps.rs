@@ -417,18 +417,19 @@ impl Exchange {
         response: &mut Response<Body>,
     ) -> Result<Option<Box<Holding>>, Fail> {
         use http_body::Body as _;
+        let (head, body) = std::mem::replace(response, Response::new(Body::Empty)).into_parts();
         // The answer to HEAD, 204 and 304 have no body whatever their length says.
-        let end = response.body().is_end_stream() || self.record.bodiless(response.status());
+        let end = body.is_end_stream() || self.record.bodiless(head.status);
         // With several guests all of them see the head before the first one sees the body.
         let alone = self.record.guests.len() == 1 && !end;
-        let (decision, body) = if alone && matches!(response.body(), Body::Full(_)) && guest.takes_whole() {
-            match whole::pass(&guest, response)? {
-                Some((decision, data)) => (decision, Body::Full(data)),
-                None => return Ok(None),
+        let (decision, body) = match body {
+            Body::Full(data) if alone && guest.takes_whole() => {
+                match whole::pass(&guest, head, data, response)? {
+                    Some((decision, data)) => (decision, Body::Full(data)),
+                    None => return Ok(None),
+                }
             }
-        } else {
-            let (head, body) = std::mem::replace(response, Response::new(Body::Empty)).into_parts();
-            (guest.response_head(head, end)?, body)
+            body => (guest.response_head(head, end)?, body),
         };
         let wait = matches!(decision, Decision::Wait);
         *response = match decision {

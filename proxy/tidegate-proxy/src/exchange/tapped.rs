@@ -71,7 +71,7 @@ impl Record {
         let Some(body) = taps.iter().map(|tap| tap.limits.body).max() else { return };
         let first = || First(Rc::default(), body);
         self.logs |= FOLLOWED;
-        (self.noted, self.watched) = (true, true);
+        (self.takes_notes, self.watched) = (true, true);
         self.tap = Some(Box::new(Tapped {
             taps,
             came: head.clone(),

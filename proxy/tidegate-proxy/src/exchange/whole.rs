@@ -12,29 +12,26 @@ use http_body::{Body as HttpBody, Frame};
 use tidegate_wasm::Side;
 
 use crate::filter::guest_body::GuestBody;
-use crate::filter::wasm::{Decision, Guest, Passed};
+use crate::filter::wasm::{Decision, Guest, Reached};
 use crate::http::body::{Body, BodyError};
 use crate::http::fail::{Fail, Reason};
 
-/// An answer with a whole body passes the guest in its place; what is to be done about it if it does not get beyond the
-/// head, which the guest has then.
+/// An answer with a whole body passes the guest and is put into `place`; what is to be done about it if it does not get
+/// beyond the head, which the guest has then.
 pub(crate) fn pass(
     guest: &Rc<Guest>,
-    response: &mut Response<Body>,
+    head: response::Parts,
+    mut data: Bytes,
+    place: &mut Response<Body>,
 ) -> Result<Option<(Decision, Bytes)>, Fail> {
-    let (head, body) = std::mem::replace(response, Response::new(Body::Empty)).into_parts();
-    let Body::Full(mut data) = body else {
-        *response = Response::from_parts(head, body);
-        return Err(Fail::gateway(Reason::Internal));
-    };
     let (mut head, before) = (Some(head), data.len());
     let (decision, left) = match guest.whole_response(&mut head, &mut data)? {
-        Passed::All => (Decision::Go, Some((data, None))),
-        Passed::Body(decision) => (decision, None),
-        Passed::Head(decision) => return Ok(Some((decision, data))),
+        Reached::End => (Decision::Go, Some((data, None))),
+        Reached::Body(decision) => (decision, None),
+        Reached::Head(decision) => return Ok(Some((decision, data))),
     };
     let head = head.ok_or_else(|| Fail::gateway(Reason::Internal))?;
-    *response = with_length(head, GuestBody::shown(decision, left, guest, Side::Response)?, before);
+    *place = with_length(head, GuestBody::shown(decision, left, guest, Side::Response)?, before);
     Ok(None)
 }
 

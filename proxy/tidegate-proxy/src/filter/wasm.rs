@@ -62,9 +62,9 @@ pub(crate) enum Decision {
 }
 
 /// How far a response with its whole body has come.
-pub(crate) enum Passed {
+pub(crate) enum Reached {
     /// Past the guest.
-    All,
+    End,
     /// The guest has the head and has not seen the body.
     Head(Decision),
     /// The head goes on; of the body the guest has what is left.
@@ -406,13 +406,13 @@ impl Guest {
         &self,
         head: &mut Option<response::Parts>,
         body: &mut Bytes,
-    ) -> Result<Passed, Fail> {
+    ) -> Result<Reached, Fail> {
         self.begin(Side::Response);
         let whole = self.host.pass(|instance, now| instance.on_whole_response(self.id, head, body, now));
         match whole {
-            Ok(Whole::Passed) => Ok(Passed::All),
-            Ok(Whole::Head(step)) => self.decided(step).map(Passed::Head),
-            Ok(Whole::Body(step)) => self.decided(step).map(Passed::Body),
+            Ok(Whole::Passed) => Ok(Reached::End),
+            Ok(Whole::Head(step)) => self.decided(step).map(Reached::Head),
+            Ok(Whole::Body(step)) => self.decided(step).map(Reached::Body),
             Err(reason) => {
                 self.failed(reason)?;
                 // No policy lets such a request go on.

@@ -2,7 +2,7 @@
 //! used again and again, and a memory begins as a mapping of its image. Only address space is reserved; what an instance
 //! has written is given back when its place becomes free. wasmtime could reset a place that was written a little, but it
 //! looks for pages that are present, and would leave what is in swap: one request's data for the next. Instances are used
-//! again by [`crate::Instance::renew`] instead, which looks at those as well.
+//! again by [`crate::Instance::begin_anew`] instead, which looks at those as well.
 
 use super::{link, settings, written::Pages};
 use crate::abi::imports::Imports;

@@ -239,8 +239,8 @@ impl Instance {
     fn show_head(&mut self, id: StreamId, side: Side, count: u32, end: bool, now: Now) -> Result<Step, Trap> {
         if on_head(&self.exports, side).is_none() || self.has_left(id) {
             // A guest that only logs must know of the request that it is to log.
-            if self.exports.log.is_some() && !self.has_left(id) && !self.stream_mut(id)?.announced {
-                self.enter(id, side, Part::Head, now)?;
+            if self.exports.log.is_some() && !self.has_left(id) && self.meets(id)? {
+                self.announce(id, now)?;
             }
             return self.unasked(id, side);
         }
@@ -367,14 +367,21 @@ impl Instance {
     /// As [`Instance::enter`], but for the guest that is still to be told of the stream: whether it is.
     #[inline]
     fn turn_to(&mut self, id: StreamId, side: Side, part: Part) -> Result<bool, Trap> {
+        let announces = self.meets(id)?;
+        let flow = self.stream_mut(id)?.flow_mut(side);
+        flow.part = part;
+        flow.touched = false;
+        Ok(announces)
+    }
+
+    /// Before the guest is called about a stream, if it works: whether it is still to be told of it.
+    #[inline]
+    fn meets(&mut self, id: StreamId) -> Result<bool, Trap> {
         if let Some(trap) = &self.poisoned {
             return Err(trap.clone());
         }
-        let stream = self.stream_mut(id)?;
-        let flow = stream.flow_mut(side);
-        flow.part = part;
-        flow.touched = false;
-        Ok(!std::mem::replace(&mut stream.announced, true) && self.exports.context_create.is_some())
+        let is_new = !std::mem::replace(&mut self.stream_mut(id)?.announced, true);
+        Ok(is_new && self.exports.context_create.is_some())
     }
 
     /// Tells the guest of the stream.

@@ -1,5 +1,5 @@
 //! Reads files and remembers what each looked like just before it was read, so that a change between the reading and
-//! the beginning of the watch is noticed.
+//! the beginning of the watch is noticed, and the digest of what was in it, for changes that leave no other trace.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -7,14 +7,34 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 /// Reads the files of one attempt to load a configuration.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     stamps: Stamps,
 }
 
-/// What the files of an attempt looked like; a file that is not there has no stamp.
-pub(crate) type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
+/// What the files of an attempt looked like.
+pub(crate) type Stamps = BTreeMap<PathBuf, Seen>;
+
+/// What a path looked like when it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// None where nothing was.
+    pub(crate) stamp: Option<Stamp>,
+    /// What was in the file; none for folders and for what could not be read.
+    digest: Option<[u8; 32]>,
+}
+
+/// How closely files are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// By what the file system says of them.
+    Stamps,
+    /// By what is in them as well.
+    Contents,
+}
 
 /// Tells one state of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +65,12 @@ impl Files {
         if bytes.len() as u64 > limit {
             return Err(io::Error::other(format!("is larger than {limit} bytes")));
         }
+        // What only one can read, as a pipe, is not read again.
+        if metadata.is_file()
+            && let Some(seen) = self.stamps.get_mut(path)
+        {
+            seen.digest.get_or_insert_with(|| Sha256::digest(&bytes).into());
+        }
         Ok(bytes)
     }
 
@@ -55,12 +81,22 @@ impl Files {
 
     /// Remembers a path without reading it, a folder for instance.
     pub(crate) fn note(&mut self, path: &Path) {
-        self.stamps.entry(path.to_owned()).or_insert_with(|| stamp(path));
+        self.stamps.entry(path.to_owned()).or_insert_with(|| Seen { stamp: stamp(path), digest: None });
     }
 
     /// What was read, each as it was before it was first read.
     pub(crate) fn into_stamps(self) -> Stamps {
         self.stamps
+    }
+}
+
+impl Seen {
+    /// Whether something else is in the file than was read. What cannot be read now is left to the next look.
+    fn reads_differently(&self, path: &Path) -> bool {
+        let Some(then) = self.digest else { return false };
+        let mut now = Sha256::new();
+        let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut now));
+        read.is_ok() && then != <[u8; 32]>::from(now.finalize())
     }
 }
 
@@ -86,9 +122,10 @@ pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
     })
 }
 
-/// Whether any of the files looks different now.
-pub(crate) fn differ(stamps: &Stamps) -> bool {
-    stamps.iter().any(|(path, then)| stamp(path) != *then)
+/// Whether any of the files is different now.
+pub(crate) fn differ(stamps: &Stamps, depth: Depth) -> bool {
+    stamps.iter().any(|(path, then)| then.stamp != stamp(path))
+        || depth == Depth::Contents && stamps.iter().any(|(path, then)| then.reads_differently(path))
 }
 
 #[cfg(test)]
@@ -121,15 +158,37 @@ mod tests {
         let mut files = Files::default();
         assert!(files.read(&path, 10).is_err());
         let stamps = files.into_stamps();
-        assert!(!differ(&stamps));
+        assert!(!differ(&stamps, Depth::Stamps));
         folder.write("a", "x");
-        assert!(differ(&stamps));
+        assert!(differ(&stamps, Depth::Stamps));
 
         let mut files = Files::default();
         files.read(&path, 10).expect("there now");
         let stamps = files.into_stamps();
-        assert!(!differ(&stamps));
+        assert!(!differ(&stamps, Depth::Stamps));
         folder.write("a", "longer");
-        assert!(differ(&stamps));
+        assert!(differ(&stamps, Depth::Stamps));
     }
+
+    /// A file system that stamps once a second, or a writer who puts the stamps back.
+    #[test]
+    fn a_file_that_only_reads_differently_differs_by_its_content() {
+        let folder = Scratch::new("files-content");
+        let path = folder.write("a", "old");
+        let mut files = Files::default();
+        files.read(&path, 10).expect("there");
+        files.note(folder.path());
+        let mut stamps = files.into_stamps();
+        assert!(!differ(&stamps, Depth::Contents));
+        folder.write("a", "new");
+        look_alike(&mut stamps);
+        assert!(!differ(&stamps, Depth::Stamps));
+        assert!(differ(&stamps, Depth::Contents));
+    }
+}
+
+/// As if what was written since had left no trace but itself.
+#[cfg(test)]
+pub(crate) fn look_alike(stamps: &mut Stamps) {
+    stamps.iter_mut().for_each(|(path, seen)| seen.stamp = stamp(path));
 }

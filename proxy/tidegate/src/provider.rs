@@ -4,6 +4,7 @@
 mod debounce;
 mod file;
 mod folders;
+mod recheck;
 mod secrets;
 mod writers;
 

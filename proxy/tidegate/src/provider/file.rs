@@ -1,13 +1,14 @@
 //! The file provider: a file, or a folder of files, that is read again whenever it or a file it names changes.
 //!
 //! Events come from inotify and are only a hint that something may have happened: what counts is whether a file looks
-//! different from when it was read. The same comparison is made every few seconds, for events that got lost.
+//! different from when it was read. The same comparison is made every few seconds, for events that got lost, and now and
+//! then what is in the files is compared, for file systems whose stamps tell too little.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -18,8 +19,9 @@ use tracing::{debug, warn};
 
 use super::debounce::Debounce;
 use super::folders;
+use super::recheck::{self, Recheck};
 use super::writers::Writers;
-use crate::files::{self, Files, Stamp, Stamps};
+use crate::files::{self, Depth, Files, Stamp, Stamps};
 
 /// Watches the files of a configuration.
 pub(crate) struct FileProvider {
@@ -30,7 +32,7 @@ pub(crate) struct FileProvider {
     /// The folders being watched; the stamp tells a folder from a new one in its place.
     folders: BTreeMap<PathBuf, Option<Stamp>>,
     watcher: Option<RecommendedWatcher>,
-    recheck: Instant,
+    recheck: Recheck,
 }
 
 /// The texts of a configuration.
@@ -102,7 +104,7 @@ impl FileProvider {
             stamps: Arc::default(),
             folders: BTreeMap::new(),
             watcher: None,
-            recheck: Instant::now() + RECHECK,
+            recheck: Recheck::new(Instant::now()),
         }
     }
 
@@ -112,9 +114,10 @@ impl FileProvider {
             self.watcher = start(&self.signal, &self.writers);
         }
         self.stamps = Arc::new(stamps);
+        self.recheck = Recheck::new(Instant::now());
         self.update_folders();
         // What changed between the reading and now gave no event.
-        if files::differ(&self.stamps) {
+        if files::differ(&self.stamps, Depth::Stamps) {
             self.signal.notify_one();
         }
     }
@@ -122,13 +125,13 @@ impl FileProvider {
     /// Waits until one of the files looks different. May be dropped and called again.
     pub(crate) async fn changed(&mut self) {
         loop {
-            let wake = self.debounce.deadline().unwrap_or(self.recheck);
+            let wake = self.debounce.deadline().unwrap_or(self.recheck.due());
             let wake =
                 self.writers.until(|path| self.may_concern(path)).map_or(wake, |until| until.max(wake));
             tokio::select! {
                 () = self.signal.notified() => self.debounce.on_event(Instant::now()),
                 () = tokio::time::sleep_until(wake.into()) => {
-                    if self.has_changed().await {
+                    if self.has_changed(Instant::now()).await {
                         return;
                     }
                 }
@@ -144,13 +147,13 @@ impl FileProvider {
             || watched.any(|watched| watched.file_name() == path.file_name())
     }
 
-    async fn has_changed(&mut self) -> bool {
-        self.debounce.poll_over(Instant::now());
-        self.recheck = Instant::now() + RECHECK;
+    async fn has_changed(&mut self, now: Instant) -> bool {
+        self.debounce.poll_over(now);
+        let depth = self.recheck.on_look(now);
         self.update_folders();
         let stamps = Arc::clone(&self.stamps);
         // A file system that hangs must not hold the control thread.
-        spawn_blocking(move || files::differ(&stamps)).await.unwrap_or(false)
+        spawn_blocking(move || files::differ(&stamps, depth)).await.unwrap_or(false)
     }
 
     /// Watches the folders that matter now; links and folders may have been replaced.
@@ -185,7 +188,7 @@ impl FileProvider {
                 }
                 Err(error) => warn!(
                     folder = %folder.display(), %error,
-                    "cannot watch, looking every {} s instead", RECHECK.as_secs()
+                    "cannot watch, looking every {} s instead", recheck::EVERY.as_secs()
                 ),
             }
         }
@@ -204,7 +207,7 @@ fn start(signal: &Arc<Notify>, writers: &Arc<Writers>) -> Option<RecommendedWatc
     };
     notify::recommended_watcher(on_event)
         .inspect_err(|error| {
-            warn!(%error, "cannot watch files, looking every {} s instead", RECHECK.as_secs());
+            warn!(%error, "cannot watch files, looking every {} s instead", recheck::EVERY.as_secs());
         })
         .ok()
 }
@@ -235,9 +238,6 @@ fn shown(path: &Path) -> String {
 
 /// Largest configuration file.
 const LARGEST_DOCUMENT: u64 = 64 << 20;
-
-/// How often files are compared without an event.
-const RECHECK: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -300,9 +300,65 @@ mod tests {
             let mut provider = FileProvider::new();
             provider.watch(noted.into_stamps());
             change();
-            let seen = tokio::time::timeout(RECHECK / 2, provider.changed()).await;
+            let seen = tokio::time::timeout(recheck::EVERY / 2, provider.changed()).await;
             seen.expect("the change is seen by its event, before the files are compared anyway");
         });
+    }
+
+    /// A provider to which no event comes, of files that were read at `start`.
+    fn blind(path: &Path, start: Instant) -> FileProvider {
+        let mut noted = Files::default();
+        noted.read(path, 100).expect("it is there");
+        let mut provider = FileProvider::new();
+        provider.stamps = Arc::new(noted.into_stamps());
+        provider.recheck = Recheck::new(start);
+        provider
+    }
+
+    #[test]
+    fn a_change_whose_event_got_lost_is_seen_at_the_next_comparison() {
+        let scratch = Scratch::new("file-lost");
+        let path = scratch.write("a.yaml", "old");
+        let start = Instant::now();
+        block_on(async {
+            let mut provider = blind(&path, start);
+            assert!(!provider.has_changed(start + recheck::EVERY).await, "nothing has changed");
+            scratch.write("a.yaml", "newer");
+            assert!(provider.has_changed(start + 2 * recheck::EVERY).await);
+        });
+    }
+
+    #[test]
+    fn a_change_that_leaves_the_stamps_alone_is_seen_when_contents_are_compared() {
+        let scratch = Scratch::new("file-alike");
+        let path = scratch.write("a.yaml", "old");
+        let start = Instant::now();
+        block_on(async {
+            let mut provider = blind(&path, start);
+            scratch.write("a.yaml", "new");
+            files::look_alike(Arc::get_mut(&mut provider.stamps).expect("nobody else has them"));
+            assert!(!provider.has_changed(start + recheck::EVERY / 2).await, "by its stamps it is the same");
+            assert!(provider.has_changed(start + recheck::EVERY).await);
+        });
+    }
+
+    #[test]
+    fn without_events_the_comparison_is_made_when_it_is_due() {
+        let scratch = Scratch::new("file-due");
+        let path = scratch.write("a.yaml", "old");
+        let long_ago =
+            Instant::now().checked_sub(recheck::EVERY).expect("the machine has been up for longer");
+        block_on(async {
+            let mut provider = blind(&path, long_ago);
+            scratch.write("a.yaml", "newer");
+            let seen = tokio::time::timeout(recheck::EVERY / 2, provider.changed()).await;
+            seen.expect("it is due at once");
+        });
+    }
+
+    fn block_on(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(test);
     }
 
     #[test]
@@ -350,7 +406,7 @@ mod tests {
             scratch.write("a.yaml", "newer");
             let mut provider = FileProvider::new();
             provider.watch(noted.into_stamps());
-            let seen = tokio::time::timeout(RECHECK / 2, provider.changed()).await;
+            let seen = tokio::time::timeout(recheck::EVERY / 2, provider.changed()).await;
             seen.expect("seen at once");
         });
     }

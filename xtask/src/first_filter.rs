@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::shell::{self, say};
+use crate::sizes::tidegate;
 use crate::{filters, tools};
 
 /// Does it; `false` when it took too long.
@@ -41,13 +42,6 @@ pub(crate) fn run() -> Outcome<bool> {
         println!("first-filter: it took {:.1} s, more than {} s", took.as_secs_f64(), LONGEST.as_secs());
     }
     Ok(took <= LONGEST)
-}
-
-/// `tidegate filter`, with the folder that the project's filters are built in.
-fn tidegate(folder: &Path) -> Command {
-    let mut command = Command::new(shell::target_folder().join("debug/tidegate"));
-    command.arg("filter").current_dir(folder).env("CARGO_TARGET_DIR", shell::root().join("target/wasm"));
-    command
 }
 
 /// A gateway with the filter, ended with its owner.

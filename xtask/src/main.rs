@@ -12,6 +12,7 @@ mod package;
 mod recipes;
 mod schema;
 mod shell;
+mod sizes;
 mod suites;
 mod test;
 mod tidy;
@@ -57,6 +58,7 @@ fn run(name: &str, rest: &[String]) -> Outcome<bool> {
         "package" => package::run(),
         "recipes" => recipes::build(),
         "schema" => schema::write(),
+        "sizes" => sizes::check(),
         "suites" => suites::run(rest),
         "test" => Ok(test::test()),
         "tidy" => tidy::run(),
@@ -76,6 +78,7 @@ cargo xtask filters          build the Wasm filters into target/filters
 cargo xtask first-filter     from `tidegate filter new` to what curl sees, in less than a minute
 cargo xtask guests           build the guests in other languages into target/guests
 cargo xtask recipes          build the filters of the cookbook into target/filters
+cargo xtask sizes            build every filter and template, and hold the small ones below 150 KiB
 cargo xtask tidy             import edges, file sizes, the list of dependencies, the published API
 cargo xtask package          pack the published crates, and compile the SDK from what was packed
 cargo xtask api [--release]  write sdk/*/api.txt, the published API; for a release sdk/*/released.txt too

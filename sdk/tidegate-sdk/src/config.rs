@@ -1,5 +1,9 @@
 //! Reads a plugin's configuration into the filter's own type; says which key is wrong, never what a secret was.
 
+mod problem;
+mod reader;
+mod text;
+
 use std::any::{Any, TypeId};
 use std::fmt;
 
@@ -7,8 +11,12 @@ use serde::Deserialize;
 use serde::de::value::UnitDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
+use problem::Problem;
+use reader::Reader;
+use text::Text;
+
 /// The configuration of a filter that has none: every key is refused. A module whose filter has this one needs no reader of
-/// JSON, which is half of a small one (some 60 KiB).
+/// JSON.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoConfig {}
@@ -54,6 +62,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.path.as_str() {
             "" | "." | "?" => write!(f, "config: {}", self.message),
+            path if path.starts_with('[') => write!(f, "config{path}: {}", self.message),
             path => write!(f, "config.{path}: {}", self.message),
         }
     }
@@ -71,16 +80,18 @@ pub(crate) fn read<C: DeserializeOwned + 'static>(json: &[u8]) -> Result<C, Conf
         return none.and_then(Option::take).ok_or_else(|| ConfigError::new(NONE));
     }
     let empty = matches!(json.trim_ascii(), b"" | b"{}");
-    let json = if empty { b"{}" } else { json };
-    let mut source = serde_json::Deserializer::from_slice(json);
-    let config = match serde_path_to_error::deserialize(&mut source) {
-        Ok(config) => config,
-        Err(error) => {
-            let refused = || ConfigError { path: error.path().to_string(), message: describe(error.inner()) };
-            return if empty { nothing().ok_or_else(refused) } else { Err(refused()) };
-        }
+    let refused = |problem: Problem| {
+        let (path, message) = problem.into_parts();
+        ConfigError { path, message }
     };
-    source.end().map_err(|error| ConfigError { path: String::new(), message: describe(&error) })?;
+    let mut text = Text::new(if empty { b"{}" } else { json }).map_err(refused)?;
+    let read = C::deserialize(Reader(&mut text));
+    let config = match read {
+        Ok(config) => config,
+        Err(problem) if empty => return nothing().ok_or_else(|| refused(problem)),
+        Err(problem) => return Err(refused(problem)),
+    };
+    text.end().map_err(refused)?;
     Ok(config)
 }
 
@@ -108,92 +119,8 @@ const NONE: &str = "the filter has none, so it must be empty or {}";
 
 /// A configuration that holds nothing, as `()`: it is no map, not even an empty one.
 fn nothing<C: DeserializeOwned>() -> Option<C> {
-    C::deserialize(().into_deserializer() as UnitDeserializer<serde::de::value::Error>).ok()
+    C::deserialize(().into_deserializer() as UnitDeserializer<Problem>).ok()
 }
-
-/// The error without the value, which may be a secret, and without a position in JSON that nobody has seen.
-fn describe(error: &serde_json::Error) -> String {
-    if !error.is_data() {
-        return format!("not valid JSON: {error}");
-    }
-    let message = error.to_string();
-    let position = format!(" at line {} column {}", error.line(), error.column());
-    let message = message.strip_suffix(&position).unwrap_or(&message);
-    for kind in ["invalid type: ", "invalid value: "] {
-        let Some(rest) = message.strip_prefix(kind) else { continue };
-        // By bytes: the searches of `str` would be a good part of a small filter.
-        let Some(at) = rest.as_bytes().windows(EXPECTED.len()).rposition(|part| part == EXPECTED) else {
-            continue;
-        };
-        let found = rest.as_bytes().get(..at).unwrap_or_default();
-        let quote = found.iter().position(|byte| matches!(byte, b'"' | b'`')).unwrap_or(at);
-        let (found, expected) = (rest.get(..quote).unwrap_or_default(), rest.get(at..).unwrap_or_default());
-        return format!("{kind}{}{expected}", found.trim_ascii_end());
-    }
-    message.to_owned()
-}
-
-const EXPECTED: &[u8] = b", expected ";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, Deserialize, PartialEq)]
-    #[serde(deny_unknown_fields)]
-    struct Config {
-        #[serde(default)]
-        keys: Vec<String>,
-    }
-
-    fn error(json: &str) -> String {
-        read::<Config>(json.as_bytes()).expect_err("a wrong configuration").to_string()
-    }
-
-    #[test]
-    fn an_error_names_the_key_but_not_the_value() {
-        let cases = [
-            (r#"{ "keys": ["a", 51] }"#, "config.keys[1]: invalid type: integer, expected a string"),
-            (
-                r#"{ "keys": "se, expected \"cret" }"#,
-                "config.keys: invalid type: string, expected a sequence",
-            ),
-            (r#"{ "kees": [] }"#, "config.kees: unknown field `kees`, expected `keys`"),
-            ("5", "config: invalid type: integer, expected struct Config"),
-            ("{", "config: not valid JSON: EOF while parsing an object at line 1 column 1"),
-            ("{} x", "config: not valid JSON: trailing characters at line 1 column 4"),
-        ];
-        for (json, expected) in cases {
-            assert_eq!(error(json), expected, "for {json}");
-        }
-    }
-
-    #[test]
-    fn a_filter_without_configuration_refuses_every_key() {
-        let cases = [
-            (r#"{ "key": 5 }"#, "config.key: the filter has no configuration"),
-            (r#"{ "k\"y": 5 }"#, "config: the filter has none, so it must be empty or {}"),
-            ("{ x }", "config: the filter has none, so it must be empty or {}"),
-            ("{ \"x", "config: the filter has none, so it must be empty or {}"),
-            ("5", "config: the filter has none, so it must be empty or {}"),
-        ];
-        for (json, expected) in cases {
-            let error = read::<NoConfig>(json.as_bytes()).expect_err("a wrong configuration");
-            assert_eq!(error.to_string(), expected, "for {json}");
-        }
-    }
-
-    #[test]
-    fn no_configuration_is_an_empty_one() {
-        for json in ["", " \n", "{}"] {
-            assert_eq!(read::<Config>(json.as_bytes()), Ok(Config { keys: Vec::new() }), "for {json:?}");
-        }
-        for json in ["", " {} ", "{\n}"] {
-            assert!(read::<NoConfig>(json.as_bytes()).is_ok(), "for {json:?}");
-        }
-        for json in ["", " {} "] {
-            assert_eq!(read::<()>(json.as_bytes()), Ok(()), "for {json:?}");
-        }
-        assert!(read::<()>(b"{\"a\": 1}").is_err());
-    }
-}
+mod tests;

@@ -64,6 +64,10 @@ pub trait Filter: Sized + 'static {
 
     /// What the plugin's `config` holds. A configuration that does not fit is refused when the plugin is loaded, with
     /// the path of the wrong key.
+    ///
+    /// It is read from JSON by a reader of the SDK's own, which leaves out of the module what the type does not ask for.
+    /// It reads what serde_json reads, with three differences: a struct is not read from a list, values that the type
+    /// passes over are checked like all others, and serde_json's `RawValue` is not known to it.
     type Config: DeserializeOwned + 'static;
 
     /// What a request leaves for its response, its log, or the other direction of a connection. Handlers of both

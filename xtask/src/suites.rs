@@ -3,6 +3,7 @@
 
 mod admin_api;
 mod dashboard;
+mod deny;
 mod envoy;
 mod limits;
 mod prometheus;
@@ -38,6 +39,11 @@ const SUITES: &[Suite] = &[
         name: "dashboard",
         about: "the dashboard in Chromium: numbers under load, the graph, a fault in red, problems, explain, a tap; pictures of all views",
         run: dashboard::run,
+    },
+    Suite {
+        name: "deny",
+        about: "cargo-deny, from crates.io, with deny.toml: licences, bans, sources, and advisories where they are in reach; [WHAT…]",
+        run: deny::run,
     },
     Suite {
         name: "envoy",

@@ -1,5 +1,5 @@
-//! Checks what compilers do not: who may import whom, the size and form of files, the list of dependencies, and whether
-//! the published API has changed.
+//! Checks what compilers do not: who may import whom, the size and form of files, the list of dependencies and what may come
+//! in with them, and whether the published API has changed.
 
 pub(crate) mod api;
 mod dependencies;
@@ -7,6 +7,7 @@ mod edges;
 mod modules;
 mod promise;
 mod sources;
+mod supply;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ pub(crate) fn run() -> Outcome<bool> {
     problems.extend(sources::check(&files)?);
     problems.extend(modules::check(&shell::root().join("proxy/tidegate-proxy/src"), &files)?);
     problems.extend(dependencies::check(&packages)?);
+    problems.extend(supply::check()?);
     problems.extend(api::check(&files, &packages)?);
     for problem in &problems {
         println!("tidy: {problem}");

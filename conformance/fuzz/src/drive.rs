@@ -36,10 +36,15 @@ impl<'a> Drive<'a> {
     pub(crate) fn all(&mut self) {
         self.drain();
         for _ in 0..2 + self.random.below(4) {
-            if self.random.once_in(4) { self.connection() } else { self.request() }
+            self.one();
         }
         self.instance.shut_down(self.now);
         self.drain();
+    }
+
+    /// One request or connection, as an instance of its own has it.
+    pub(crate) fn one(&mut self) {
+        if self.random.once_in(4) { self.connection() } else { self.request() }
     }
 
     fn request(&mut self) {

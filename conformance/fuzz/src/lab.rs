@@ -95,6 +95,41 @@ impl Lab {
         self.run(module, script, &mut random)
     }
 
+    /// Runs the hostile guest with the script of a seed in an instance for each request that is used again.
+    ///
+    /// # Panics
+    /// If anything of a request is left for the next, the neighbour notices, or the guest sees what it must not.
+    pub fn hostile_anew(&mut self, seed: u64) -> Anew {
+        let mut random = Random::new(seed);
+        let script = script::script(&mut random);
+        let wasm = wat::parse_str(hostile::module()).unwrap();
+        self.anew(self.hostile.clone(), &wasm, script, &mut random)
+    }
+
+    /// As [`Lab::hostile_anew`] with a module as it is.
+    ///
+    /// # Panics
+    /// See there.
+    pub fn module_anew(&mut self, wasm: &[u8]) -> Anew {
+        match self.engine.compile(wasm) {
+            Ok(module) => self.anew(module, wasm, Vec::new(), &mut Random::new(1)),
+            Err(_) => Anew::default(),
+        }
+    }
+
+    fn anew(&mut self, module: Module, wasm: &[u8], config: Vec<u8>, random: &mut Random) -> Anew {
+        let mut anew = Anew::default();
+        let limits = Limits { memory: 8 << 20, ..Limits::default() };
+        let plugin = plugin(&self.engine, &self.shared, "stranger", module, config, limits);
+        if let Some(plugin) = plugin.filter(|plugin| plugin.take_image(wasm, NOW).is_ok()) {
+            for _ in 0..3 {
+                requests(&plugin, random, &mut anew);
+            }
+        }
+        self.ask_the_neighbour();
+        anew
+    }
+
     /// Runs a module as it is, or, with a seed, with some of its bytes broken.
     ///
     /// # Panics
@@ -145,6 +180,37 @@ impl Lab {
         self.neighbour.close_stream(id, NOW);
         while self.neighbour.poll_effect().is_some() {}
     }
+}
+
+/// How often an instance that had served was made what it was.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Anew {
+    /// As often as that.
+    pub made: u64,
+    /// It could not be: it broke off, grew, or wrote much.
+    pub given_up: u64,
+}
+
+/// Serves requests with one instance until it cannot be used any more.
+fn requests(plugin: &Arc<Plugin>, random: &mut Random, anew: &mut Anew) {
+    let Ok(mut instance) = Instance::isolated(plugin, NOW) else { return };
+    let first = instance.holdings();
+    for _ in 0..4 {
+        Drive::new(&mut instance, random).one();
+        if !instance.begin_anew() {
+            anew.given_up += 1;
+            return;
+        }
+        anew.made += 1;
+        let now = instance.holdings();
+        assert!(now.memory == first.memory, "memory of the request before");
+        assert_eq!(now.others, first.others, "globals or tables of the request before");
+        let left =
+            (instance.streams(), instance.open_calls(), instance.has_effects(), instance.tick_period());
+        assert_eq!(left, (0, 0, false, None), "the host's part of the request before");
+    }
+    let Ok(mut other) = Instance::isolated(plugin, NOW) else { return };
+    assert!(instance.holdings().memory == other.holdings().memory, "a fresh one holds something else");
 }
 
 impl Drop for Lab {

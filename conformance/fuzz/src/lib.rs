@@ -12,4 +12,4 @@ mod lab;
 mod random;
 mod script;
 
-pub use lab::{Lab, Outcome};
+pub use lab::{Anew, Lab, Outcome};

@@ -167,6 +167,74 @@ upstreams:
     assert_eq!(client.fate(15), Fate::Answered(200, b"ok".to_vec()));
 }
 
+/// A client that is still sending when it is answered. Some lose the answer when the stream is reset right behind it.
+#[test]
+fn a_body_may_come_to_its_end_behind_its_answer() {
+    for sent in [1_000, 250_000, 600_000] {
+        let gateway = respond();
+        let mut client = connect(&gateway);
+        client.send(&Frame::headers(1, &POST, false));
+        assert_eq!(client.fate(1), Fate::Answered(403, b"no".to_vec()));
+        let rest = upload(&mut client, 1, sent).expect("no reset");
+        assert_eq!(rest, 0, "all of it was taken");
+        client.send(&Frame::data(1, b"", true));
+        client.send(&Frame { kind: kind::PING, flags: 0, stream: 0, payload: vec![7; 8] });
+        loop {
+            let frame = client.read().expect("the connection stays");
+            assert_ne!(frame.kind, kind::RST_STREAM, "{sent} bytes");
+            if frame.kind == kind::PING && frame.flags & flag::ACK != 0 {
+                break;
+            }
+        }
+        client.send(&Frame::headers(3, &POST, true));
+        assert!(matches!(client.fate(3), Fate::Answered(_, body) if body == b"no"));
+    }
+}
+
+/// Nobody reads it: there is an end to what is taken.
+#[test]
+fn a_body_without_end_is_cut_off_behind_its_answer() {
+    let gateway = respond();
+    let mut client = connect(&gateway);
+    client.send(&Frame::headers(1, &POST, false));
+    assert_eq!(client.fate(1), Fate::Answered(403, b"no".to_vec()));
+    assert_eq!(upload(&mut client, 1, 4 << 20), Err(0), "NO_ERROR");
+}
+
+/// A gateway that answers by itself.
+fn respond() -> TestGateway {
+    TestGateway::start(
+        "
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+routes: [{ name: r, rules: [{ respond: { status: 403, body: 'no' } }] }]
+",
+    )
+}
+
+/// Sends a body on a new connection's stream as its windows allow, and what of it was left when they closed for good; the
+/// error if the stream was reset.
+fn upload(client: &mut Frames, stream: u32, bytes: usize) -> Result<usize, u32> {
+    let (mut left, mut window) = (bytes, 256 * 1024);
+    while left > 0 {
+        let piece = left.min(window).min(16 * 1024);
+        if piece > 0 {
+            client.send(&Frame::data(stream, &vec![b'x'; piece], false));
+            (left, window) = (left - piece, window - piece);
+            continue;
+        }
+        let frame = client.read().expect("a window or a reset");
+        match frame.kind {
+            kind::RST_STREAM => return Err(frame.error().expect("it has one")),
+            kind::WINDOW_UPDATE if frame.stream == stream => {
+                let more = frame.payload.first_chunk().expect("a number");
+                window += u32::from_be_bytes(*more) as usize;
+            }
+            _ => {}
+        }
+    }
+    Ok(left)
+}
+
 /// A client that does not end its body has no place at the server once its answer is over, and is told so (RFC 9113, 8.1).
 #[test]
 fn a_body_does_not_go_on_behind_its_answer() {

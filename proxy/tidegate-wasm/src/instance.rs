@@ -17,6 +17,7 @@ mod whole;
 mod tests;
 
 pub use ended::Ended;
+pub use isolated::Holdings;
 pub use left::LeftHead;
 pub(crate) use measured::Measured;
 pub use whole::Whole;

@@ -36,7 +36,7 @@ pub use foreign::FOREIGN_FUNCTIONS;
 pub use foreign::password::PasswordCheck;
 pub use grpc::{GrpcCall, Outbox};
 pub use image::{Image, ImageError};
-pub use instance::{Ended, Instance, LeftHead, Whole};
+pub use instance::{Ended, Holdings, Instance, LeftHead, Whole};
 pub use limits::Limits;
 pub use meter::{Durations, Meter, Seen, TIMED};
 pub use module::{FunctionCode, Module};

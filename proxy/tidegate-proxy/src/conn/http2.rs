@@ -1,22 +1,23 @@
 //! HTTP/2 with a client: the h2 crate reads and writes frames, each stream is an exchange and a task of its own.
 
-use std::cell::Cell;
+mod upload;
+
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::server::{Builder, Handshake, SendResponse};
 use h2::{Reason as Code, RecvStream};
 use http::header::{CONTENT_LENGTH, DATE, EXPECT};
 use http::{HeaderValue, Request, Response, StatusCode, response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as HttpBody;
 use tidegate_config::plan;
 
+use self::upload::{Incoming, Upload};
 use crate::exchange::Exchange;
 use crate::exchange::outgoing::Outgoing;
-use crate::http::body::BodyError;
 use crate::http::fail::Reason;
 use crate::http::h2::{Arriving, Departing, FRAME, RESETS, strip};
 use crate::local::Client;
@@ -123,11 +124,10 @@ where
 /// One request and its answer.
 async fn serve(client: Rc<Client>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let (head, body) = request.into_parts();
-    let has_body = !body.is_end_stream();
-    let expectation = (has_body && head.headers.contains_key(EXPECT)).then(Rc::<Expectation>::default);
-    let body = has_body.then(|| Expected {
-        body: Arriving::new(body, &head.headers, Reason::ClientGone),
-        expectation: expectation.clone(),
+    let expects = head.headers.contains_key(EXPECT);
+    let upload = (!body.is_end_stream()).then(|| Upload::new(expects));
+    let body = upload.as_ref().map(|upload| {
+        Incoming::new(Arriving::new(body, &head.headers, Reason::ClientGone), Rc::clone(upload))
     });
     let outcome = {
         let mut exchange = pin!(Exchange::run(client.clone(), Rc::new(head), body));
@@ -136,8 +136,11 @@ async fn serve(client: Rc<Client>, request: Request<RecvStream>, mut respond: Se
             if !client.passing.is_empty() {
                 pass_on(client.passing.take(), &mut respond, cx);
             }
-            if let Some(expectation) = &expectation {
-                expectation.meet(polled.is_pending(), &mut respond, cx);
+            if let Some(upload) = &upload {
+                if upload.take_continue() && polled.is_pending() {
+                    go_on(&mut respond, cx);
+                }
+                let _ = upload.poll_over(cx);
             }
             match polled {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
@@ -148,11 +151,19 @@ async fn serve(client: Rc<Client>, request: Request<RecvStream>, mut respond: Se
         .await
     };
     match outcome {
-        Some(Ok(response)) => answer(&client, response, respond).await,
+        Some(Ok(response)) => answer(&client, response, respond, upload).await,
         // A filter wants the client to get nothing.
         Some(Err(_)) => respond.send_reset(Code::INTERNAL_ERROR),
         None => {}
     }
+}
+
+/// Says `100 Continue`.
+#[cold]
+fn go_on(respond: &mut SendResponse<Bytes>, cx: &mut Context<'_>) {
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = StatusCode::CONTINUE;
+    pass_on([head], respond, cx);
 }
 
 /// Sends interim answers.
@@ -170,8 +181,13 @@ fn pass_on(
     }
 }
 
-/// Sends the answer.
-async fn answer(client: &Client, response: Response<Outgoing>, mut respond: SendResponse<Bytes>) {
+/// Sends the answer, and bears with a client that has not sent all of its request.
+async fn answer(
+    client: &Client,
+    response: Response<Outgoing>,
+    mut respond: SendResponse<Bytes>,
+    upload: Option<Rc<Upload>>,
+) {
     let (mut head, outgoing) = response.into_parts();
     strip(&mut head.headers);
     if !head.headers.contains_key(DATE) {
@@ -186,71 +202,24 @@ async fn answer(client: &Client, response: Response<Outgoing>, mut respond: Send
         head.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
     match respond.send_response(Response::from_parts(head, ()), is_over) {
-        Ok(_) if is_over => {}
+        Ok(_) if is_over => drop(outgoing),
         Ok(stream) => {
             let mut departing = Departing::new(stream, outgoing);
-            poll_fn(|cx| departing.poll(cx)).await;
+            poll_fn(|cx| {
+                if let Some(upload) = &upload {
+                    let _ = upload.poll_over(cx);
+                }
+                departing.poll(cx)
+            })
+            .await;
         }
         Err(error) => {
             tracing::debug!(%error, "an answer that HTTP/2 does not take");
-            respond.send_reset(Code::INTERNAL_ERROR);
+            return respond.send_reset(Code::INTERNAL_ERROR);
         }
     }
-}
-
-/// What a client waits for that sent `expect: 100-continue` (RFC 9110, 10.1.1). Its body may be read by another task.
-#[derive(Default)]
-struct Expectation {
-    /// Its body is to be read.
-    is_due: Cell<bool>,
-    /// The task that answers.
-    answering: Cell<Option<Waker>>,
-}
-
-impl Expectation {
-    /// Says it once it is due. `may`: there is no answer yet.
-    fn meet(&self, may: bool, respond: &mut SendResponse<Bytes>, cx: &mut Context<'_>) {
-        self.answering.set(Some(cx.waker().clone()));
-        if self.is_due.take() && may {
-            let (mut head, ()) = Response::new(()).into_parts();
-            head.status = StatusCode::CONTINUE;
-            pass_on([head], respond, cx);
-        }
-    }
-}
-
-/// A body that its client may send only when it is told so.
-struct Expected {
-    body: Arriving,
-    expectation: Option<Rc<Expectation>>,
-}
-
-impl HttpBody for Expected {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        // A client that has sent something does not wait.
-        if let Some(expectation) = self.expectation.take()
-            && polled.is_pending()
-        {
-            expectation.is_due.set(true);
-            if let Some(task) = expectation.answering.take() {
-                task.wake();
-            }
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    // While there is a handle of the stream it is not reset.
+    if let Some(upload) = upload {
+        upload::end(&upload, client).await;
     }
 }

@@ -14,6 +14,8 @@ use crate::transport::Pulse;
 
 /// How long an ended connection may take to say goodbye.
 pub(super) const GOODBYE: Duration = Duration::from_secs(5);
+/// What is taken of a request that nobody reads behind its answer, so that the client gets to read that.
+pub(super) const LATE: usize = 1024 * 1024;
 /// How long a connection that has just been made may wait for its first byte once the gateway drains: its client knows
 /// nothing of that, and its request is on the way.
 pub(super) const FIRST: Duration = Duration::from_secs(1);

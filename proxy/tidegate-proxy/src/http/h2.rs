@@ -44,6 +44,11 @@ impl Arriving {
         Self { stream, left, is_read: false, reason }
     }
 
+    /// What has not been read of it.
+    pub(crate) fn into_rest(self) -> RecvStream {
+        self.stream
+    }
+
     fn broken(&self, error: h2::Error) -> BodyError {
         let reason = if self.reason == Reason::Reset { broken(&error) } else { self.reason };
         BodyError::broken(reason, error)

@@ -9,12 +9,15 @@ use std::{
 };
 use tidegate_abi::{MetricKind, Status};
 
-/// Metrics of one plugin. What is defined beyond that is counted nowhere, so that a guest that makes
+/// Metrics of one plugin. What is defined beyond that, or has a name that is too long, is counted nowhere, so that a guest that makes
 /// a metric for each client does no harm and goes on.
 const METRICS: usize = 4096;
 
-/// Bytes of a name.
-const NAME_BYTES: usize = 256;
+/// Bytes of a name. Who has labels in it, as Istio's statistics have, needs about a thousand.
+const NAME_BYTES: usize = 4096;
+
+/// Bytes of all names of a plugin.
+const ALL_NAMES: usize = 8 << 20;
 
 /// Upper bounds of a histogram's buckets; mostly guests record milliseconds or bytes.
 const BOUNDS: [u64; 20] = [
@@ -140,16 +143,25 @@ impl Cell {
 #[derive(Default)]
 pub(super) struct Metrics {
     cells: BTreeMap<(String, u32), Arc<Cell>>,
+    /// Bytes of the names.
+    names: usize,
 }
 
 impl Metrics {
     pub(super) fn define(&mut self, kind: MetricKind, name: &[u8]) -> Arc<Cell> {
-        let name = String::from_utf8_lossy(name.get(..NAME_BYTES).unwrap_or(name)).into_owned();
-        let key = (name, kind.number());
-        if !self.cells.contains_key(&key) && self.cells.len() >= METRICS {
+        if name.len() > NAME_BYTES {
             return Arc::new(Cell::new(kind));
         }
-        self.cells.entry(key).or_insert_with(|| Arc::new(Cell::new(kind))).clone()
+        let key = (String::from_utf8_lossy(name).into_owned(), kind.number());
+        if let Some(known) = self.cells.get(&key) {
+            return known.clone();
+        }
+        let (cell, names) = (Arc::new(Cell::new(kind)), self.names + key.0.len());
+        if self.cells.len() < METRICS && names <= ALL_NAMES {
+            self.names = names;
+            self.cells.insert(key, cell.clone());
+        }
+        cell
     }
 
     pub(super) fn list(&self, plugin: &str) -> Vec<Metric> {
@@ -198,5 +210,24 @@ mod tests {
             metrics.list("p").iter().any(|m| m.value == MetricValue::Counter(2)),
             "known ones still count"
         );
+    }
+
+    /// Istio's statistics write some thirty labels into a name, those that differ at its end.
+    #[test]
+    fn long_names_that_begin_alike_are_different_metrics() {
+        let mut metrics = Metrics::default();
+        let name = |end: &str| format!("{}{end}", "label=.=unknown;.;".repeat(50));
+        for (end, value) in [("a", 1), ("b", 2), ("a", 4)] {
+            metrics.define(MetricKind::Counter, name(end).as_bytes()).record(value);
+        }
+        let found: Vec<_> = metrics.list("p").into_iter().map(|metric| (metric.name, metric.value)).collect();
+        assert_eq!(found, [(name("a"), MetricValue::Counter(5)), (name("b"), MetricValue::Counter(2))]);
+        metrics.define(MetricKind::Counter, &[b'a'; NAME_BYTES + 1]).record(1);
+        assert_eq!(metrics.list("p").len(), 2, "counted nowhere, rather than under a part of its name");
+        for n in 0..METRICS {
+            metrics.define(MetricKind::Counter, format!("{n:04000}").as_bytes());
+        }
+        let bytes: usize = metrics.list("p").iter().map(|metric| metric.name.len()).sum();
+        assert!(bytes <= ALL_NAMES && bytes > ALL_NAMES - 4000, "{bytes} bytes of names");
     }
 }

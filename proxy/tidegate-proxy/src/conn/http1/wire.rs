@@ -22,8 +22,6 @@ use crate::transport::Stream;
 const AHEAD: usize = 16 * 1024;
 /// Bytes of a body that nobody wants that are read so that the connection can stay.
 const UNWANTED: usize = 64 * 1024;
-/// Bytes that a client may still send behind the last answer before it is cut.
-pub(super) const LATE: usize = 1024 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 

@@ -22,6 +22,7 @@ mod types;
 pub use check::{is_local_registry, oci_reference};
 pub use load::{Loaded, SourceText, load};
 pub use problem::{Problem, Problems, Severity, guess};
+pub use redact::without_secrets;
 pub use schema::schema;
 pub use secret::Secrets;
 pub use servers::load_servers;

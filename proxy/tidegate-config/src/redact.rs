@@ -1,7 +1,13 @@
 //! The document as it may be shown: as written, with references instead of their values, without values under keys that
-//! look like secrets.
+//! look like secrets, and without those in URLs.
+
+mod urls;
+
+use std::borrow::Cow;
 
 use serde_json::Value;
+
+pub use urls::without_secrets;
 
 const HIDDEN: &str = "(redacted)";
 
@@ -32,6 +38,21 @@ pub(crate) fn redact(document: &mut Value) {
         if let Some(part) = document.get_mut(part) {
             redact_filters(part);
         }
+    }
+    redact_urls(document);
+}
+
+/// Every text: URLs are in many places.
+fn redact_urls(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(shown) = without_secrets(text) {
+                *text = shown;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact_urls),
+        Value::Object(entries) => entries.values_mut().for_each(redact_urls),
+        _ => {}
     }
 }
 
@@ -170,7 +191,7 @@ mod tests {
     #[test]
     fn only_secrets_are_replaced() {
         let mut document = json!({
-            "admin": { "token": "t1", "push": { "url": "http://a.test", "token": "t2" },
+            "admin": { "token": "t1", "push": { "url": "http://u:p@a.test", "token": "t2" },
                 "tls": { "certificates": [{ "cert": "c.pem", "key": "k.pem" }] } },
             "plugins": {
                 "a": { "config": { "header": "x", "keys": ["k1", "${file:keys.txt}"], "in": { "token": 7 } } },
@@ -185,7 +206,7 @@ mod tests {
         });
         redact(&mut document);
         let expected = json!({
-            "admin": { "token": "(redacted)", "push": { "url": "http://a.test", "token": "(redacted)" },
+            "admin": { "token": "(redacted)", "push": { "url": "http://(redacted)@a.test", "token": "(redacted)" },
                 "tls": { "certificates": [{ "cert": "c.pem", "key": "k.pem" }] } },
             "plugins": {
                 "a": { "config": {

@@ -2,6 +2,7 @@
 
 use crate::node::At;
 use crate::problem::{Fault, Problem, Severity};
+use crate::redact::without_secrets;
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -30,8 +31,9 @@ impl Report {
         self.found.iter().any(|found| found.severity == Severity::Error)
     }
 
-    /// The problems in the order of sources and lines. `hide` takes secrets out of texts.
+    /// The problems in the order of sources and lines. `hide` takes secrets out of texts; those in URLs go as well.
     pub(crate) fn into_problems(mut self, sources: &[&str], hide: impl Fn(&str) -> String) -> Vec<Problem> {
+        let hide = |text: &str| without_secrets(&hide(text)).into_owned();
         self.found.sort_by_key(|found| found.at);
         let problem = |found: Found| Problem {
             source: sources.get(found.at.source).map_or_else(String::new, |name| (*name).to_owned()),

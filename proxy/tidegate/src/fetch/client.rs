@@ -97,14 +97,14 @@ impl Client {
             };
             let next = resolve(&url, location)?;
             if url.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
-                return Err(format!("{url} redirects to {next}, which is not HTTPS"));
+                return Err(format!("{} redirects to {}, which is not HTTPS", told(&url), told(&next)));
             }
             if next.authority() != url.authority() {
                 headers.remove(AUTHORIZATION);
             }
             url = next;
         }
-        Err(format!("{url}: more than {REDIRECTIONS} redirections"))
+        Err(format!("{}: more than {REDIRECTIONS} redirections", told(&url)))
     }
 
     /// Sends one request. Errors name the URL without its query, which may hold a secret.
@@ -209,7 +209,7 @@ impl Drop for Coming {
 /// The URL as it may be shown.
 pub(crate) fn told(url: &Uri) -> String {
     let text = url.to_string();
-    text.split('?').next().unwrap_or_default().to_owned()
+    tidegate_config::without_secrets(text.split('?').next().unwrap_or_default()).into_owned()
 }
 
 fn request(call: &Call<'_>) -> Result<Request<Full<Bytes>>, http::Error> {

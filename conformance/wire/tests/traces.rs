@@ -326,6 +326,35 @@ fn headers_of_all_formats_come_and_go() {
     }
 }
 
+/// Whoever debugs wants the whole trace: the next ones are told so, and not only that it is kept.
+#[test]
+fn debug_goes_on_as_debug() {
+    let lab = Lab::new(
+        Collector::http(),
+        ", percent: 0, accept: [b3, b3Multi, jaeger], send: [w3c, b3, b3Multi, jaeger]",
+    );
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let fields = [
+        format!("b3: {trace}-b7ad6b7169203331-d\r\n"),
+        format!("x-b3-traceid: {trace}\r\nx-b3-spanid: b7ad6b7169203331\r\nx-b3-flags: 1\r\n"),
+        format!("uber-trace-id: {trace}:b7ad6b7169203331:0:3\r\n"),
+        "x-b3-flags: 1\r\n".to_owned(),
+    ];
+    for fields in &fields {
+        assert_eq!(get(&lab.inner, "/", fields), 200);
+    }
+    let requests = lab.up.requests();
+    assert_eq!(requests.len(), fields.len());
+    for request in &requests {
+        let header = |name: &str| request.header(name).unwrap_or_default().to_owned();
+        let (trace, span) = (header("x-b3-traceid"), header("x-b3-spanid"));
+        assert_eq!(header("traceparent"), format!("00-{trace}-{span}-01"));
+        assert_eq!(header("b3"), format!("{trace}-{span}-d"));
+        assert_eq!((request.header("x-b3-flags"), request.header("x-b3-sampled")), (Some("1"), None));
+        assert_eq!(header("uber-trace-id"), format!("{trace}:{span}:0:3"));
+    }
+}
+
 #[test]
 fn logs_and_metrics_name_the_trace() {
     let log = LogFile::default();

@@ -184,7 +184,7 @@ fn seldom(record: &Record, field: KnownField, value: &mut Value<'_>) {
         }
         KnownField::TraceId => {
             if let Some(trace) = &record.trace {
-                value.trace(trace.trace, trace.sampled);
+                value.trace(trace.trace, trace.decided.is_sampled());
             }
         }
         KnownField::SpanId => {

@@ -14,7 +14,7 @@ use crate::http::fail::Fail;
 use crate::shared::traffic::TraceId;
 use crate::snapshot::logs::MILLION;
 use crate::snapshot::traces::Tracing;
-use crate::telemetry::trace::context::{self, Context};
+use crate::telemetry::trace::context::{self, Context, Decision};
 use crate::telemetry::trace::{Finished, Kind, Span};
 use crate::upstream::balance::Random;
 use crate::upstream::course::{self, Course, Sent};
@@ -26,8 +26,8 @@ pub(crate) struct Trace {
     pub(crate) trace: u128,
     /// The span of the exchange.
     pub(crate) span: u64,
-    /// It was chosen when it began; else it is kept only if it turns out to be worth it.
-    pub(crate) sampled: bool,
+    /// Whether it was chosen when it began; else it is kept only if it turns out to be worth it.
+    pub(crate) decided: Decision,
     parent: Option<Context>,
     method: Method,
     uri: Uri,
@@ -45,13 +45,13 @@ impl Record {
         let parent = if says { context::read(&head.headers, &spec.accept) } else { None };
         let random = &self.client.local.random;
         let told = match &parent {
-            Some(parent) => parent.sampled,
+            Some(parent) => parent.decided,
             None if says => context::decided(&head.headers, &spec.accept),
             None => None,
         };
-        let decided = told.filter(|_| spec.follow_parent);
-        let sampled = decided.unwrap_or_else(|| random.below(u64::from(MILLION)) < u64::from(spec.share));
-        if !sampled && !spec.keep_errors && spec.keep_slower.is_none() {
+        let drawn = || Decision::plain(random.below(u64::from(MILLION)) < u64::from(spec.share));
+        let decided = told.filter(|_| spec.follow_parent).unwrap_or_else(drawn);
+        if !decided.is_sampled() && !spec.keep_errors && spec.keep_slower.is_none() {
             return;
         }
         let fresh = || u128::from(random.next()) << 64 | u128::from(random.next() | 1);
@@ -62,12 +62,12 @@ impl Record {
             context::forget(&mut head.headers);
         }
         // Filters see the exchange's own span; each attempt puts its own in its place.
-        context::write(&mut head.headers, &spec.send, (trace, span), sampled);
+        context::write(&mut head.headers, &spec.send, (trace, span), decided);
         self.watched = true;
         self.trace = Some(Box::new(Trace {
             trace,
             span,
-            sampled,
+            decided,
             parent,
             method: head.method.clone(),
             uri: head.uri.clone(),
@@ -86,7 +86,7 @@ impl Record {
         Follow {
             trace: trace.map_or(0, |trace| trace.trace),
             span: random.next() | 1,
-            sampled: trace.is_some_and(|trace| trace.sampled),
+            decided: trace.map_or(Decision::No, |trace| trace.decided),
             formats: tracing.map_or_else(Vec::new, |tracing| tracing.spec.send.clone()),
             random: Random::new(random.next()),
             told: RefCell::default(),
@@ -112,7 +112,7 @@ impl Record {
         trace.current = trace.attempts.len();
         trace.attempts.push(Sent { span, course: course.clone() });
         let headers = &mut Rc::make_mut(head).headers;
-        context::write(headers, &tracing.spec.send, (trace.trace, id), trace.sampled);
+        context::write(headers, &tracing.spec.send, (trace.trace, id), trace.decided);
         Some(course)
     }
 
@@ -149,7 +149,7 @@ impl Record {
 
     /// The trace that an exemplar names.
     pub(crate) fn exemplar(&self) -> Option<TraceId> {
-        let trace = self.trace.as_ref().filter(|trace| trace.sampled)?;
+        let trace = self.trace.as_ref().filter(|trace| trace.decided.is_sampled())?;
         Some(TraceId { trace: trace.trace, noted: self.client.local.clock.wall() })
     }
 
@@ -161,7 +161,7 @@ impl Record {
         let failed = self.reason.is_some() || status >= 500;
         let spec = &tracing.spec;
         let slow = spec.keep_slower.is_some_and(|limit| took >= limit);
-        let is_wanted = trace.sampled || slow || (failed && spec.keep_errors);
+        let is_wanted = trace.decided.is_sampled() || slow || (failed && spec.keep_errors);
         if !is_wanted {
             return;
         }

@@ -13,7 +13,7 @@ use tidegate_wasm::{Instance, Now, StreamId, Trap};
 use crate::filter::held::Held;
 use crate::filter::plugins::Host;
 use crate::http::fail::Reason;
-use crate::telemetry::trace::context;
+use crate::telemetry::trace::context::{self, Decision};
 use crate::telemetry::trace::{Kind, Span};
 use crate::time::monotonic;
 use crate::upstream::balance::Random;
@@ -69,7 +69,7 @@ pub(crate) struct Follow {
     pub(crate) trace: u128,
     /// The plugin's own span.
     pub(crate) span: u64,
-    pub(crate) sampled: bool,
+    pub(crate) decided: Decision,
     /// What its calls say it in.
     pub(crate) formats: Vec<TraceFormat>,
     pub(crate) random: Random,
@@ -99,7 +99,7 @@ impl Calling {
 impl Follow {
     /// A request of the guest begins: its server is told its span.
     fn begins(self: &Rc<Self>, stream: StreamId, headers: &mut HeaderMap, span: Span) -> Calling {
-        context::write(headers, &self.formats, (self.trace, span.id), self.sampled);
+        context::write(headers, &self.formats, (self.trace, span.id), self.decided);
         let course = Rc::<Course>::default();
         let sent = &mut self.told.borrow_mut().sent;
         let place = (sent.len() < MOST).then_some(sent.len());

@@ -21,7 +21,7 @@ pub struct CertificateUse {
     pub file: PathBuf,
     /// Whom it is for (RFC 4514).
     pub subject: String,
-    /// DNS names that it is for.
+    /// DNS names and addresses that it is for.
     pub names: Vec<String>,
     /// Who made it.
     pub issuer: String,
@@ -58,7 +58,7 @@ pub(super) fn of_files(name: &str, tls: &ServerTls, names: &ByName) -> Vec<Certi
             listener: name.to_owned(),
             file: files.cert.clone(),
             subject: details.subject,
-            names: details.names,
+            names: certificate::names(leaf),
             issuer: term.issuer,
             not_before: term.not_before.as_secs_f64(),
             not_after: term.not_after.as_secs_f64(),

@@ -3,6 +3,7 @@
 
 mod times;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustls::ProtocolVersion;
@@ -28,6 +29,26 @@ pub(crate) fn details(der: &[u8]) -> CertificateDetails {
     let mut details = read(der).unwrap_or_default();
     details.sha256 = hex(&Sha256::digest(der));
     details
+}
+
+/// The DNS names and addresses that a certificate is for, in its order.
+pub(crate) fn names(der: &[u8]) -> Vec<String> {
+    let shown = |(kind, name): (u8, &[u8])| match kind {
+        DNS => Some(text(name)),
+        IP => address(name).map(|address| address.to_string()),
+        _ => None,
+    };
+    alternative_names(der).map(|names| names.filter_map(shown).collect()).unwrap_or_default()
+}
+
+/// An address as certificates have it.
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Who made a certificate, and until when it may be used.
@@ -63,6 +84,7 @@ const EXTENSIONS: u8 = 0xa3;
 /// Kinds of alternative names.
 const DNS: u8 = 0x82;
 const URI: u8 = 0x86;
+const IP: u8 = 0x87;
 
 /// `2.5.29.17`, the alternative names of the subject.
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
@@ -122,6 +144,20 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 fn read(der: &[u8]) -> Option<CertificateDetails> {
+    let mut fields = behind_validity(der)?;
+    let mut details = CertificateDetails { subject: subject(fields.expect(SEQUENCE)?), ..Default::default() };
+    for (kind, name) in alternative_names(der).into_iter().flatten() {
+        match kind {
+            DNS => details.names.push(text(name)),
+            URI => details.uris.push(text(name)),
+            _ => {}
+        }
+    }
+    Some(details)
+}
+
+/// The fields of a certificate from its subject on.
+fn behind_validity(der: &[u8]) -> Option<Elements<'_>> {
     let certificate = Elements(der).expect(SEQUENCE)?;
     let mut fields = Elements(Elements(certificate).expect(SEQUENCE)?);
     fields.pass(VERSION);
@@ -129,24 +165,18 @@ fn read(der: &[u8]) -> Option<CertificateDetails> {
     for _ in 0..4 {
         fields.next()?;
     }
-    let mut details = CertificateDetails { subject: subject(fields.expect(SEQUENCE)?), ..Default::default() };
-    let Some((_, extensions)) = fields.find(|(tag, _)| *tag == EXTENSIONS) else { return Some(details) };
-    for (_, extension) in Elements(Elements(extensions).expect(SEQUENCE)?) {
+    Some(fields)
+}
+
+/// The alternative names of the subject, each with its kind.
+fn alternative_names(der: &[u8]) -> Option<Elements<'_>> {
+    let (_, extensions) = behind_validity(der)?.find(|(tag, _)| *tag == EXTENSIONS)?;
+    let value = Elements(Elements(extensions).expect(SEQUENCE)?).find_map(|(_, extension)| {
         let mut parts = Elements(extension);
-        if parts.expect(OID) != Some(ALTERNATIVE_NAMES) {
-            continue;
-        }
-        let value = parts.find(|(tag, _)| *tag == OCTETS)?.1;
-        for (kind, name) in Elements(Elements(value).expect(SEQUENCE)?) {
-            let name = || String::from_utf8_lossy(name).into_owned();
-            match kind {
-                DNS => details.names.push(name()),
-                URI => details.uris.push(name()),
-                _ => {}
-            }
-        }
-    }
-    Some(details)
+        let is_wanted = parts.expect(OID) == Some(ALTERNATIVE_NAMES);
+        parts.find(|(tag, _)| is_wanted && *tag == OCTETS).map(|(_, value)| value)
+    })?;
+    Elements(value).expect(SEQUENCE).map(Elements)
 }
 
 /// The last name first (RFC 4514, 2.1).
@@ -247,8 +277,14 @@ mod tests {
             name(&[0x2a, 3], b"x"),
             name(&[0x55, 4, 3], b"me"),
         ];
-        let names =
-            [element(DNS, b"a.test"), element(0x87, &[127, 0, 0, 1]), element(URI, b"spiffe://a/b")].concat();
+        let names = [
+            element(DNS, b"a.test"),
+            element(IP, &[127, 0, 0, 1]),
+            element(URI, b"spiffe://a/b"),
+            element(IP, &std::net::Ipv6Addr::LOCALHOST.octets()),
+            element(IP, &[1, 2, 3]),
+        ]
+        .concat();
         let extension =
             [element(OID, ALTERNATIVE_NAMES), element(OCTETS, &element(SEQUENCE, &names))].concat();
         let other = [element(OID, &[1]), element(1, &[0xff]), element(OCTETS, b"")].concat();
@@ -258,6 +294,7 @@ mod tests {
         assert_eq!(found.subject, r"CN=me,1.2.3=x,O=A\, B,C=DE");
         assert_eq!((found.names, found.uris), (vec!["a.test".to_owned()], vec!["spiffe://a/b".to_owned()]));
         assert_eq!(found.sha256.len(), 64);
+        assert_eq!(super::names(&der), ["a.test", "127.0.0.1", "::1"]);
     }
 
     #[test]

@@ -20,9 +20,36 @@ pub(crate) struct Context {
     /// The span of who asks.
     pub(crate) span: u64,
     /// What was decided; none: nobody has.
-    pub(crate) sampled: Option<bool>,
+    pub(crate) decided: Option<Decision>,
     /// `tracestate`, which others write.
     pub(crate) state: Option<String>,
+}
+
+/// Whether a trace is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// It is not.
+    No,
+    /// It is.
+    Yes,
+    /// It is, and whoever hears of it is to keep it as well, whatever they would decide: B3 and Jaeger can say that.
+    Debug,
+}
+
+impl Decision {
+    /// Without more than that.
+    pub(crate) fn plain(sampled: bool) -> Self {
+        if sampled { Self::Yes } else { Self::No }
+    }
+
+    /// Whether it is kept.
+    pub(crate) fn is_sampled(self) -> bool {
+        self != Self::No
+    }
+
+    fn digit(self) -> u8 {
+        u8::from(self.is_sampled())
+    }
 }
 
 /// The first context that there is, by the formats in their order.
@@ -36,7 +63,7 @@ pub(crate) fn read(headers: &HeaderMap, formats: &[TraceFormat]) -> Option<Conte
 }
 
 /// What was decided of a trace that has no context yet: B3 can say that alone.
-pub(crate) fn decided(headers: &HeaderMap, formats: &[TraceFormat]) -> Option<bool> {
+pub(crate) fn decided(headers: &HeaderMap, formats: &[TraceFormat]) -> Option<Decision> {
     formats.iter().find_map(|format| match format {
         TraceFormat::B3 => text(headers, &B3).and_then(b3_flag),
         TraceFormat::B3Multi => b3_multi_flag(headers),
@@ -68,25 +95,35 @@ pub(crate) fn write(
     headers: &mut HeaderMap,
     formats: &[TraceFormat],
     (trace, span): (u128, u64),
-    sampled: bool,
+    decided: Decision,
 ) {
-    let flag = u8::from(sampled);
-    let mut put = |name: HeaderName, text: String| {
-        if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(name, value);
-        }
-    };
+    let flag = decided.digit();
+    let is_debug = decided == Decision::Debug;
     for format in formats {
         match format {
-            TraceFormat::W3c => put(TRACEPARENT, format!("00-{trace:032x}-{span:016x}-{flag:02x}")),
-            TraceFormat::B3 => put(B3, format!("{trace:032x}-{span:016x}-{flag}")),
+            TraceFormat::W3c => put(headers, TRACEPARENT, format!("00-{trace:032x}-{span:016x}-{flag:02x}")),
+            TraceFormat::B3 if is_debug => put(headers, B3, format!("{trace:032x}-{span:016x}-d")),
+            TraceFormat::B3 => put(headers, B3, format!("{trace:032x}-{span:016x}-{flag}")),
             TraceFormat::B3Multi => {
-                put(B3_TRACE, format!("{trace:032x}"));
-                put(B3_SPAN, format!("{span:016x}"));
-                put(B3_SAMPLED, flag.to_string());
+                put(headers, B3_TRACE, format!("{trace:032x}"));
+                put(headers, B3_SPAN, format!("{span:016x}"));
+                // Never both, which could say different things.
+                let (says, other, flag) =
+                    if is_debug { (B3_FLAGS, B3_SAMPLED, 1) } else { (B3_SAMPLED, B3_FLAGS, flag) };
+                headers.remove(other);
+                put(headers, says, flag.to_string());
             }
-            TraceFormat::Jaeger => put(UBER, format!("{trace:032x}:{span:016x}:0:{flag}")),
+            TraceFormat::Jaeger => {
+                let flags = if is_debug { 3 } else { flag };
+                put(headers, UBER, format!("{trace:032x}:{span:016x}:0:{flags}"));
+            }
         }
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, text: String) {
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(name, value);
     }
 }
 
@@ -114,7 +151,7 @@ fn w3c(headers: &HeaderMap) -> Option<Context> {
     (known && trace != 0 && span != 0).then(|| Context {
         trace,
         span,
-        sampled: Some(flags & 1 == 1),
+        decided: Some(Decision::plain(flags & 1 == 1)),
         state: (!state.is_empty()).then(|| state.join(",")),
     })
 }
@@ -123,17 +160,18 @@ fn w3c(headers: &HeaderMap) -> Option<Context> {
 fn b3(value: &str) -> Option<Context> {
     let mut parts = value.split('-');
     let (trace, span) = (parts.next()?, parts.next()?);
-    let sampled = match parts.next() {
+    let decided = match parts.next() {
         None => None,
         Some(flag) => Some(b3_flag(flag)?),
     };
-    ids(trace, span, sampled)
+    ids(trace, span, decided)
 }
 
-fn b3_flag(flag: &str) -> Option<bool> {
+fn b3_flag(flag: &str) -> Option<Decision> {
     match flag {
-        "1" | "d" => Some(true),
-        "0" => Some(false),
+        "1" => Some(Decision::Yes),
+        "d" => Some(Decision::Debug),
+        "0" => Some(Decision::No),
         _ => None,
     }
 }
@@ -143,12 +181,12 @@ fn b3_multi(headers: &HeaderMap) -> Option<Context> {
     ids(trace, span, b3_multi_flag(headers))
 }
 
-fn b3_multi_flag(headers: &HeaderMap) -> Option<bool> {
+fn b3_multi_flag(headers: &HeaderMap) -> Option<Decision> {
     let debug = text(headers, &B3_FLAGS) == Some("1");
     match text(headers, &B3_SAMPLED) {
-        _ if debug => Some(true),
-        Some("1" | "true") => Some(true),
-        Some("0" | "false") => Some(false),
+        _ if debug => Some(Decision::Debug),
+        Some("1" | "true") => Some(Decision::Yes),
+        Some("0" | "false") => Some(Decision::No),
         _ => None,
     }
 }
@@ -162,14 +200,15 @@ fn jaeger(value: &str) -> Option<Context> {
     let (trace, span, flags) = (loose(trace, 32)?, loose(span, 16)?, loose(flags, 2)?);
     let span = u64::try_from(span).ok()?;
     // 1: sampled, 2: debug, which implies it.
-    (trace != 0 && span != 0).then_some(Context { trace, span, sampled: Some(flags & 3 != 0), state: None })
+    let decided = if flags & 2 == 0 { Decision::plain(flags & 1 == 1) } else { Decision::Debug };
+    (trace != 0 && span != 0).then_some(Context { trace, span, decided: Some(decided), state: None })
 }
 
-fn ids(trace: &str, span: &str, sampled: Option<bool>) -> Option<Context> {
+fn ids(trace: &str, span: &str, decided: Option<Decision>) -> Option<Context> {
     let trace =
         if trace.len() == 16 { loose(trace, 16)? } else { loose(trace, 32).filter(|_| trace.len() == 32)? };
     let span = u64::try_from(loose(span, 16).filter(|_| span.len() == 16)?).ok()?;
-    (trace != 0 && span != 0).then_some(Context { trace, span, sampled, state: None })
+    (trace != 0 && span != 0).then_some(Context { trace, span, decided, state: None })
 }
 
 /// Exactly so many digits, in lower case.
@@ -202,12 +241,14 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for format in ALL {
-            for sampled in [true, false] {
+            for decided in [Decision::Yes, Decision::No, Decision::Debug] {
                 let mut map = HeaderMap::new();
-                write(&mut map, &[format], (0xab << 100 | 7, 0xf00d), sampled);
+                write(&mut map, &[format], (0xab << 100 | 7, 0xf00d), decided);
                 let found = read(&map, &[format]);
-                let expected =
-                    Context { trace: 0xab << 100 | 7, span: 0xf00d, sampled: Some(sampled), state: None };
+                // The W3C's has no word for it.
+                let lost = format == TraceFormat::W3c && decided == Decision::Debug;
+                let decided = Some(if lost { Decision::Yes } else { decided });
+                let expected = Context { trace: 0xab << 100 | 7, span: 0xf00d, decided, state: None };
                 assert_eq!(found, Some(expected), "{format:?} {map:?}");
                 remove(&mut map, &[format]);
                 assert!(map.is_empty(), "{map:?}");
@@ -219,13 +260,19 @@ mod tests {
     fn others_are_understood() {
         let trace = "0af7651916cd43dd8448eb211c80319c";
         let number = u128::from_str_radix(trace, 16).expect("a number");
-        for (fields, sampled) in [
-            (&[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03")][..], Some(true)),
+        for (fields, decided) in [
+            (
+                &[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03")][..],
+                Some(Decision::Yes),
+            ),
             (
                 &[("traceparent", "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-later")],
-                Some(false),
+                Some(Decision::No),
             ),
-            (&[("b3", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-d-05e3ac9a4f6e3b90")], Some(true)),
+            (
+                &[("b3", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-d-05e3ac9a4f6e3b90")],
+                Some(Decision::Debug),
+            ),
             (&[("b3", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331")], None),
             (
                 &[
@@ -233,25 +280,34 @@ mod tests {
                     ("x-b3-spanid", "b7ad6b7169203331"),
                     ("x-b3-flags", "1"),
                 ],
-                Some(true),
+                Some(Decision::Debug),
             ),
-            (&[("uber-trace-id", "0af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:0")], Some(false)),
-            (&[("uber-trace-id", "0af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:2")], Some(true)),
-            (&[("uber-trace-id", "0af7651916cd43dd8448eb211c80319c%3Ab7ad6b7169203331%3a0%3A1")], Some(true)),
+            (
+                &[("uber-trace-id", "0af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:0")],
+                Some(Decision::No),
+            ),
+            (
+                &[("uber-trace-id", "0af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:2")],
+                Some(Decision::Debug),
+            ),
+            (
+                &[("uber-trace-id", "0af7651916cd43dd8448eb211c80319c%3Ab7ad6b7169203331%3a0%3A1")],
+                Some(Decision::Yes),
+            ),
         ] {
             let found = read(&headers(fields), &ALL).unwrap_or_else(|| panic!("{fields:?}"));
-            assert_eq!((found.trace, found.span, found.sampled), (number, 0xb7ad_6b71_6920_3331, sampled));
+            assert_eq!((found.trace, found.span, found.decided), (number, 0xb7ad_6b71_6920_3331, decided));
         }
     }
 
     #[test]
     fn b3_can_decide_alone() {
         for (fields, expected) in [
-            (&[("b3", "0")][..], Some(false)),
-            (&[("b3", "d")], Some(true)),
+            (&[("b3", "0")][..], Some(Decision::No)),
+            (&[("b3", "d")], Some(Decision::Debug)),
             (&[("b3", "x")], None),
-            (&[("x-b3-sampled", "false")], Some(false)),
-            (&[("x-b3-sampled", "0"), ("x-b3-flags", "1")], Some(true)),
+            (&[("x-b3-sampled", "false")], Some(Decision::No)),
+            (&[("x-b3-sampled", "0"), ("x-b3-flags", "1")], Some(Decision::Debug)),
             (&[("uber-trace-id", "0")], None),
             (&[], None),
         ] {

@@ -260,7 +260,7 @@ impl Record {
                 if wants.request_id && identified { field(&headers::REQUEST_ID) } else { None },
                 if wants.agent { headers::agent(&head.headers) } else { None },
             ];
-            noted.note(known.into_iter().chain(logs.request_headers.iter().map(field)));
+            noted.note(&known, logs.request_headers.iter().map(field));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::http::certificate;
 use crate::http::fail::Reason;
 use crate::local::Session;
 use crate::snapshot::logs::{ABSENT, Field, Figures, Log, Over, TAKEN_OUT, Tells, figure};
-use crate::telemetry::access_log::kept::Keys;
+use crate::telemetry::access_log::kept::{Key, Keys};
 use crate::telemetry::access_log::line::{Value, micros};
 use crate::telemetry::access_log::noted::Noted;
 
@@ -96,9 +96,12 @@ fn keys(record: &Record, wall: Duration) -> Keys {
     Keys {
         moment: Some(wall),
         // Behind a proxy each request has a client of its own.
-        connection: record.behind.is_none().then(|| [record.client.id, record.listener as u64, version]),
+        connection: record
+            .behind
+            .is_none()
+            .then(|| Key::new([record.client.id, record.listener as u64, version])),
         plain: is_plain(record),
-        way: Some([number(record.rule), upstream, number(tried.map(|(_, server)| server.id()))]),
+        way: Some(Key::new([number(record.rule), upstream, number(tried.map(|(_, server)| server.id()))])),
     }
 }
 

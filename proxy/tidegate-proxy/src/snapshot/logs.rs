@@ -2,6 +2,7 @@
 
 mod attributes;
 mod parts;
+mod steps;
 
 use std::rc::Rc;
 use std::str::FromStr;
@@ -17,9 +18,11 @@ use crate::telemetry::access_log::batch::{Batch, Gathering};
 use crate::telemetry::access_log::kept::{Kept, Keys};
 use crate::telemetry::access_log::line::Value;
 use crate::telemetry::access_log::noted::Noted;
+use crate::telemetry::access_log::pad::Pad;
 use crate::telemetry::access_log::{Entry, Lines, Writer};
 pub(crate) use parts::{ABSENT, Figures, figure};
 use parts::{Name, Part};
+use steps::Steps;
 
 /// All access logs.
 #[derive(Default)]
@@ -68,7 +71,7 @@ pub(crate) struct Log {
 
 /// What a line is.
 enum Shape {
-    Json,
+    Json(Steps),
     Text,
     /// Its attributes.
     Record(Vec<Part>),
@@ -121,18 +124,7 @@ impl Logs {
                 (_, Some(writer)) => writer,
                 (target, None) => Writer::start(target).map_err(BuildError::plan)?,
             };
-            let (shape, pieces) = match &spec.format {
-                LogFormat::Json(fields) => {
-                    (Shape::Json, fields.iter().cloned().map(LogPiece::Field).collect())
-                }
-                LogFormat::Text(pieces) => (Shape::Text, pieces.clone()),
-                LogFormat::Record(text, fields) => (Shape::Record(logs.attributes(fields)?), text.clone()),
-            };
-            let parts = pieces.into_iter().map(|piece| logs.part(piece)).collect::<Result<Vec<_>, _>>()?;
-            let parts = match &shape {
-                Shape::Json => logs.grouped(parts, spec),
-                Shape::Text | Shape::Record(_) => logs.timed(parts),
-            };
+            let (shape, parts) = logs.compile(spec)?;
             logs.all.push(Log { spec: spec.clone(), writer, parts, shape });
             if spec.share >= MILLION {
                 logs.always |= 1 << index;
@@ -151,6 +143,29 @@ impl Logs {
             batches: self.all.iter().map(|log| log.writer.batch(known)).collect(),
             kept: (0..self.kept).map(|_| Kept::default()).collect(),
         }
+    }
+
+    /// What a line is, and its parts.
+    fn compile(&mut self, spec: &plan::AccessLog) -> Result<(Shape, Vec<Part>), BuildError> {
+        let mut parts = |pieces: Vec<LogPiece>| {
+            pieces.into_iter().map(|piece| self.part(piece)).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(match &spec.format {
+            LogFormat::Json(fields) => {
+                let parts = parts(fields.iter().cloned().map(LogPiece::Field).collect())?;
+                let parts = self.grouped(parts, spec);
+                (Shape::Json(Steps::new(&parts)), parts)
+            }
+            LogFormat::Text(pieces) => {
+                let parts = parts(pieces.clone())?;
+                (Shape::Text, self.timed(parts))
+            }
+            LogFormat::Record(text, fields) => {
+                let parts = parts(text.clone())?;
+                let parts = self.timed(parts);
+                (Shape::Record(self.attributes(fields)?), parts)
+            }
+        })
     }
 
     fn part(&mut self, piece: LogPiece) -> Result<Part, BuildError> {
@@ -209,10 +224,14 @@ impl Logs {
             if bits & 1 << index == 0 || !log.wants(over) {
                 continue;
             }
-            let line = |bytes: Vec<u8>| log.line(bytes, over.failed, (&outlets.kept, keys), tells);
+            let line = |pad: &mut Pad| log.line(pad, over.failed, (&outlets.kept, keys), tells);
             let taken = match outlets.batches.get(index) {
                 Some(Some(batch)) => batch.take(gathering, line),
-                _ => log.writer.write(Entry { text: line(Vec::with_capacity(LINE)), failed: over.failed }),
+                _ => {
+                    let mut pad = Pad::new(LINE);
+                    line(&mut pad);
+                    log.writer.write(Entry { text: pad.into_bytes(), failed: over.failed })
+                }
             };
             dropped += u64::from(!taken);
         }

@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod kept;
 pub(crate) mod line;
 pub(crate) mod noted;
+pub(crate) mod pad;
 pub(crate) mod piece;
 mod record;
 pub(crate) mod room;
@@ -27,6 +28,7 @@ use crate::telemetry::otlp::Exporter;
 use crate::telemetry::otlp::records::Record;
 use batch::Batch;
 pub(crate) use line::Line;
+use pad::Pad;
 use syslog::Sender;
 pub(crate) use timestamp::Timestamp;
 
@@ -52,8 +54,8 @@ pub(crate) struct Entry {
 enum Message {
     /// To a server: each is sent alone.
     Entry(Entry),
-    /// To a file: lines with their ends, and how many.
-    Batch(Vec<u8>, u64),
+    /// To a file: lines with their ends, how many, and by what the pad is given back.
+    Batch(Pad, u64, Option<SyncSender<Pad>>),
     /// Nothing to write: a file may have to be opened again.
     Look,
     /// Gone once everything before it is written.
@@ -106,23 +108,23 @@ impl Lines {
     }
 
     /// Hands lines over; the writer that is behind gets none of them.
-    fn send(&self, bytes: Vec<u8>, lines: u64) -> Result<(), Vec<u8>> {
-        let room = |waiting| (waiting < HANDED_OVER).then_some(waiting + bytes.capacity());
+    fn send(&self, pad: Pad, lines: u64, giver: Option<SyncSender<Pad>>) -> Result<(), Pad> {
+        let room = |waiting| (waiting < HANDED_OVER).then_some(waiting + pad.capacity());
         if self.shared.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
-            return Err(bytes);
+            return Err(pad);
         }
-        self.put(bytes, lines);
+        self.put(pad, lines, giver);
         Ok(())
     }
 
     /// Hands a worker's last lines over, however much waits.
-    fn send_last(&self, bytes: Vec<u8>, lines: u64) {
-        self.shared.waiting.fetch_add(bytes.capacity(), Ordering::Relaxed);
-        self.put(bytes, lines);
+    fn send_last(&self, pad: Pad, lines: u64) {
+        self.shared.waiting.fetch_add(pad.capacity(), Ordering::Relaxed);
+        self.put(pad, lines, None);
     }
 
-    fn put(&self, bytes: Vec<u8>, lines: u64) {
-        if self.sender.try_send(Message::Batch(bytes, lines)).is_err() {
+    fn put(&self, pad: Pad, lines: u64, giver: Option<SyncSender<Pad>>) {
+        if self.sender.try_send(Message::Batch(pad, lines, giver)).is_err() {
             // Its thread has ended: they are lost, whenever they come.
             self.lose(lines);
         }
@@ -227,6 +229,8 @@ struct Appender<'a> {
     shared: &'a Shared,
     file: Option<File>,
     batch: Vec<u8>,
+    /// Lines of a worker that are written as they came, before those of the batch, and by what their pad is given back.
+    came: (Pad, Option<SyncSender<Pad>>),
     lines: u64,
     /// What went wrong last, so that it is told once.
     told: Option<io::ErrorKind>,
@@ -234,7 +238,7 @@ struct Appender<'a> {
 
 impl<'a> Appender<'a> {
     fn new(path: &'a Path, shared: &'a Shared) -> Self {
-        Self { path, shared, file: None, batch: Vec::new(), lines: 0, told: None }
+        Self { path, shared, file: None, batch: Vec::new(), came: Default::default(), lines: 0, told: None }
     }
 
     fn run(mut self, messages: &Receiver<Message>) {
@@ -242,13 +246,14 @@ impl<'a> Appender<'a> {
             let (mut next, mut waiting) = (Some(first), None);
             while let Some(message) = next {
                 match message {
-                    Message::Batch(bytes, lines) => {
-                        self.shared.waiting.fetch_sub(bytes.capacity(), Ordering::Relaxed);
+                    Message::Batch(pad, lines, giver) => {
+                        self.shared.waiting.fetch_sub(pad.capacity(), Ordering::Relaxed);
                         self.lines += lines;
-                        if self.batch.is_empty() {
-                            self.batch = bytes;
+                        if self.batch.is_empty() && self.came.0.is_empty() {
+                            self.came = (pad, giver);
                         } else {
-                            self.batch.extend_from_slice(&bytes);
+                            self.batch.extend_from_slice(pad.written());
+                            give_back(pad, giver);
                         }
                     }
                     Message::Entry(entry) => {
@@ -259,11 +264,16 @@ impl<'a> Appender<'a> {
                     Message::Look => {}
                     Message::Written(done) => waiting = Some(done),
                 }
-                next = if self.batch.len() < TOGETHER { messages.try_recv().ok() } else { None };
+                next = if self.waiting() < TOGETHER { messages.try_recv().ok() } else { None };
             }
             self.flush();
             drop(waiting);
         }
+    }
+
+    /// Bytes that are to be written.
+    fn waiting(&self) -> usize {
+        self.batch.len() + self.came.0.len()
     }
 
     fn flush(&mut self) {
@@ -272,7 +282,7 @@ impl<'a> Appender<'a> {
             self.file = None;
         }
         // A file that was asked for is there, even before its first line.
-        if self.batch.is_empty() && !asked {
+        if self.waiting() == 0 && !asked {
             return;
         }
         let written = self.write();
@@ -287,6 +297,8 @@ impl<'a> Appender<'a> {
             }
         }
         self.batch.clear();
+        let (pad, giver) = std::mem::take(&mut self.came);
+        give_back(pad, giver);
         self.lines = 0;
     }
 
@@ -295,6 +307,7 @@ impl<'a> Appender<'a> {
             Some(file) => file,
             none => none.insert(OpenOptions::new().append(true).create(true).open(self.path)?),
         };
+        file.write_all(self.came.0.written())?;
         file.write_all(&self.batch)
     }
 
@@ -310,4 +323,10 @@ impl<'a> Appender<'a> {
             _ => true,
         }
     }
+}
+
+/// Gives a pad back to its worker, which may have enough of them or be gone.
+fn give_back(mut pad: Pad, giver: Option<SyncSender<Pad>>) {
+    pad.clear();
+    giver.map(|giver| drop(giver.try_send(pad)));
 }

@@ -222,19 +222,33 @@ async fn deliver(
     }
 }
 
-/// Waits a little for more.
+/// Waits a little for more. It sleeps meanwhile, since each one that came would wake it: the less comes, the longer.
 async fn gather<S: Signal>(waiting: &mut mpsc::Receiver<S>, batch: &mut Vec<S>) {
-    let more = async {
+    let (mut left, mut nap) = (GATHER, NAP);
+    while !left.is_zero() {
+        tokio::time::sleep(nap).await;
+        left = left.saturating_sub(nap);
+        let before = batch.len();
         while batch.len() < S::TOGETHER {
-            let room = S::TOGETHER - batch.len();
-            if waiting.recv_many(batch, room).await == 0 {
-                return;
+            match waiting.try_recv() {
+                Ok(more) => batch.push(more),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return,
             }
         }
-    };
-    // What came until then is in the batch.
-    drop(tokio::time::timeout(GATHER, more).await);
+        if batch.len() >= S::TOGETHER {
+            return;
+        }
+        // Twice as many would still be far from what may wait.
+        if (batch.len() - before) * 8 <= S::WAITING {
+            nap *= 2;
+        }
+        nap = nap.min(left);
+    }
 }
+
+/// The first sleep while more may come.
+const NAP: Duration = Duration::from_millis(4);
 
 #[cfg(test)]
 mod tests {

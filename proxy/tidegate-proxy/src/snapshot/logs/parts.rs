@@ -2,13 +2,15 @@
 
 use tidegate_config::plan::{AccessLog, KnownField};
 
+use super::steps::Steps;
 use super::{Field, Log, Logs, Shape, Tells, hides};
 use crate::telemetry::access_log::Line;
 use crate::telemetry::access_log::kept::{Kept, Keys, Same};
 use crate::telemetry::access_log::line::{After, json_key};
 use crate::telemetry::access_log::noted::Noted;
+use crate::telemetry::access_log::pad::Pad;
 use crate::telemetry::access_log::piece::Piece;
-use crate::telemetry::access_log::room::Room;
+use crate::telemetry::access_log::room::{ROOM, Room};
 
 /// A part of a line.
 pub(super) enum Part {
@@ -29,7 +31,7 @@ pub(super) struct Name {
     /// As [`Line::field`] wants it.
     text: String,
     /// As [`Room`] does.
-    key: Piece,
+    pub(super) key: Piece,
 }
 
 impl Name {
@@ -119,27 +121,18 @@ impl Logs {
 }
 
 impl Log {
-    /// The same bytes with a line behind them.
-    pub(super) fn line(
-        &self,
-        mut bytes: Vec<u8>,
-        failed: bool,
-        kept: (&[Kept], &Keys),
-        tells: &impl Tells,
-    ) -> Vec<u8> {
+    /// Writes a line, without its end.
+    pub(super) fn line(&self, pad: &mut Pad, failed: bool, kept: (&[Kept], &Keys), tells: &impl Tells) {
         match &self.shape {
-            Shape::Json => {
-                let before = bytes.len();
-                bytes.resize(before + ROOM, 0);
-                let end = self.short_object(bytes.get_mut(before..).unwrap_or_default(), kept, tells);
-                bytes.truncate(before + end.unwrap_or(0));
-                if end.is_some() { bytes } else { self.object(Line::json(bytes), kept, tells) }
-            }
-            Shape::Text => self.text(Line::plain(bytes), &self.parts, kept, tells),
-            Shape::Record(attributes) => {
+            Shape::Json(steps) => match self.short_object(steps, pad.room(), kept, tells) {
+                Some(length) => pad.wrote(length),
+                None => pad.append(|bytes| self.object(Line::json(bytes), kept, tells)),
+            },
+            Shape::Text => pad.append(|bytes| self.text(Line::plain(bytes), &self.parts, kept, tells)),
+            Shape::Record(attributes) => pad.append(|bytes| {
                 let text = self.text(Line::plain(bytes), &self.parts, kept, tells);
                 self.text(Line::record(failed, &text), attributes, kept, tells)
-            }
+            }),
         }
     }
 
@@ -147,49 +140,17 @@ impl Log {
     #[inline]
     fn short_object(
         &self,
-        room: &mut [u8],
-        (kept, keys): (&[Kept], &Keys),
+        steps: &Steps,
+        room: Option<&mut [u8; ROOM]>,
+        kept: (&[Kept], &Keys),
         tells: &impl Tells,
     ) -> Option<usize> {
         let (figures, noted) = (tells.figures()?, tells.noted().filter(|noted| noted.is_plain())?);
-        let (moment, mut room) = (keys.moment?, Room::new(room));
-        let second = After::key(moment)?;
-        let aside = |room: &mut Room<'_>, part: &Part| {
+        steps.write(Room::new(room?), (figures, noted), kept, |room, part| {
             let mut line = Line::json(Vec::new());
-            self.part(&mut line, part, (kept, keys), tells);
+            self.part(&mut line, self.parts.get(part)?, kept, tells);
             room.slice(line.bytes())
-        };
-        for part in &self.parts {
-            match part {
-                Part::Figure(place, _, name) => match *figures.get(*place)? {
-                    ABSENT => {}
-                    number => room.figure(&name.key, number)?,
-                },
-                Part::Noted(place, _, name) => {
-                    if let Some((text, length)) = noted.from(*place) {
-                        room.text(&name.key, text, length)?;
-                    }
-                }
-                Part::Moment(_, _, after, place) => {
-                    match kept.get(*place)?.find(second, |part| room.slice(part)) {
-                        Some(written) => written
-                            .and_then(|()| room.last_three(moment.subsec_millis()))
-                            .and_then(|()| room.slice(after.bytes()))?,
-                        None => aside(&mut room, part)?,
-                    }
-                }
-                Part::Kept(Same::Plain, ..) if keys.plain => {}
-                Part::Kept(same, place, _) => {
-                    let found = |key| kept.get(*place)?.find(key, |part| room.slice(part));
-                    match keys.of(*same).and_then(found) {
-                        Some(written) => written?,
-                        None => aside(&mut room, part)?,
-                    }
-                }
-                Part::Field(..) | Part::Literal(_) => aside(&mut room, part)?,
-            }
-        }
-        room.end()
+        })
     }
 
     /// A line that is an object.
@@ -263,9 +224,6 @@ impl Log {
         }
     }
 }
-
-/// Bytes of most lines that are objects.
-const ROOM: usize = 1024;
 
 /// The place of a field among the [`Figures`].
 pub(crate) fn figure(field: KnownField) -> Option<usize> {

@@ -3,34 +3,43 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::pad::Pad;
 use super::{Lines, WAITING, WAITING_BYTES};
 
 /// Bytes from which on lines do not wait for others: each time, the writer is woken, looks whether its file is still there, and
 /// writes.
-const TOGETHER: usize = 60 * 1024;
-/// Room for them and the last line.
+const TOGETHER: usize = 480 * 1024;
+/// Room for lines at first; it grows where they are more, and shrinks when they are few.
 const ROOM: usize = 64 * 1024;
 /// How long lines wait for others at most.
 const GATHER: Duration = Duration::from_millis(10);
+/// Pads that come back from the writer and are kept.
+const SPARE: usize = 2;
 
 /// A worker's lines for one place.
 pub(crate) struct Batch {
     lines: Lines,
-    bytes: RefCell<Vec<u8>>,
+    pad: RefCell<Pad>,
     /// How many they are.
     count: Cell<usize>,
     /// It is among those that are gathering.
     gathers: Cell<bool>,
+    /// By which the writer gives pads back, so that their memory need not be looked for and made zeros again.
+    giver: SyncSender<Pad>,
+    given: Receiver<Pad>,
 }
 
 impl Batch {
     /// Without a line.
     pub(crate) fn new(lines: Lines) -> Rc<Self> {
-        Rc::new(Self { lines, bytes: RefCell::default(), count: Cell::default(), gathers: Cell::default() })
+        let (giver, given) = sync_channel(SPARE);
+        let (pad, count, gathers) = Default::default();
+        Rc::new(Self { lines, pad, count, gathers, giver, given })
     }
 
     /// Whether it is for the same place.
@@ -38,29 +47,30 @@ impl Batch {
         self.lines.is_same(lines)
     }
 
-    /// Takes a line, which `put` appends; false: the writer is behind and the line is lost.
-    pub(crate) fn take(self: &Rc<Self>, gathering: &Gathering, put: impl FnOnce(Vec<u8>) -> Vec<u8>) -> bool {
+    /// Takes a line, which `put` writes; false: the writer is behind and the line is lost.
+    #[inline]
+    pub(crate) fn take(self: &Rc<Self>, gathering: &Gathering, put: impl FnOnce(&mut Pad)) -> bool {
         let count = self.count.get();
-        if count >= WAITING || self.bytes.borrow().len() >= WAITING_BYTES {
-            return false;
-        }
         // Taken out meanwhile: what a line says is told by code that knows nothing of this.
-        let mut bytes = self.bytes.take();
-        if bytes.capacity() == 0 {
-            bytes.reserve(ROOM);
+        let mut pad = self.pad.take();
+        let is_taken = count < WAITING && pad.len() < WAITING_BYTES;
+        if is_taken {
+            if pad.capacity() == 0 {
+                pad = self.given.try_recv().unwrap_or_else(|_| Pad::new(ROOM));
+            }
+            put(&mut pad);
+            pad.end_line();
+            self.count.set(count + 1);
         }
-        let mut bytes = put(bytes);
-        bytes.push(b'\n');
-        let is_much = bytes.len() >= TOGETHER;
-        self.bytes.replace(bytes);
-        self.count.set(count + 1);
-        if !self.gathers.replace(true) {
+        let is_much = pad.len() >= TOGETHER;
+        self.pad.replace(pad);
+        if is_taken && !self.gathers.replace(true) {
             gathering.begins(self);
         }
-        if is_much {
+        if is_taken && is_much {
             self.hand_over();
         }
-        true
+        is_taken
     }
 
     /// Hands the lines to the writer; false: it is behind.
@@ -69,13 +79,17 @@ impl Batch {
         if count == 0 {
             return true;
         }
-        match self.lines.send(self.bytes.take(), count as u64) {
+        let pad = self.pad.take();
+        // Of one that is much too large for them the memory is freed.
+        let is_right = pad.capacity() <= ROOM || pad.len() > pad.capacity() / 64;
+        let giver = is_right.then(|| self.giver.clone());
+        match self.lines.send(pad, count as u64, giver) {
             Ok(()) => {
                 self.count.set(0);
                 true
             }
-            Err(bytes) => {
-                self.bytes.replace(bytes);
+            Err(pad) => {
+                self.pad.replace(pad);
                 false
             }
         }
@@ -85,7 +99,7 @@ impl Batch {
     fn end(&self) {
         let count = self.count.take();
         if count > 0 {
-            self.lines.send_last(self.bytes.take(), count as u64);
+            self.lines.send_last(self.pad.take(), count as u64);
         }
     }
 }
@@ -149,16 +163,18 @@ mod tests {
     use crate::telemetry::access_log::{HANDED_OVER, Message};
 
     fn take(batch: &Rc<Batch>, gathering: &Gathering, length: usize) -> bool {
-        batch.take(gathering, |mut bytes| {
-            bytes.resize(bytes.len() + length, b'x');
-            bytes
+        batch.take(gathering, |pad| {
+            pad.append(|mut bytes| {
+                bytes.resize(bytes.len() + length, b'x');
+                bytes
+            });
         })
     }
 
     /// Bytes and lines of the batches that were handed over.
     fn handed_over(messages: &Receiver<Message>) -> Vec<(usize, u64)> {
         let count = |message| match message {
-            Message::Batch(bytes, lines) => (bytes.len(), lines),
+            Message::Batch(pad, lines, _) => (pad.len(), lines),
             _ => (0, 0),
         };
         messages.try_iter().map(count).collect()
@@ -190,11 +206,30 @@ mod tests {
     }
 
     #[test]
+    fn pads_come_back_from_the_writer_unless_they_are_too_large() {
+        let (lines, messages) = Lines::unwritten();
+        let (batch, gathering) = (Batch::new(lines), Gathering::default());
+        let is_given_back = |length| {
+            assert!(take(&batch, &gathering, length));
+            gathering.hand_over();
+            let Ok(Message::Batch(mut pad, _, giver)) = messages.try_recv() else { return None };
+            pad.clear();
+            let capacity = pad.capacity();
+            Some((giver.is_some_and(|giver| giver.try_send(pad).is_ok()), capacity))
+        };
+        assert_eq!(is_given_back(9), Some((true, ROOM)));
+        assert_eq!(is_given_back(9), Some((true, ROOM)), "the same one");
+        assert!(is_given_back(4 * ROOM).is_some_and(|(given, capacity)| given && capacity > 4 * ROOM));
+        assert!(is_given_back(9).is_some_and(|(given, capacity)| !given && capacity > 4 * ROOM));
+        assert_eq!(is_given_back(9), Some((true, ROOM)));
+    }
+
+    #[test]
     fn long_lines_are_bounded_by_their_bytes() {
         let (lines, messages) = Lines::unwritten();
         let (batch, gathering) = (Batch::new(lines), Gathering::default());
         let taken = (0..WAITING).filter(|_| take(&batch, &gathering, 50_000)).count();
-        let waiting = batch.bytes.borrow().len();
+        let waiting = batch.pad.borrow().len();
         assert!((WAITING_BYTES..WAITING_BYTES + 50_001).contains(&waiting), "{waiting}");
         let handed_over: usize = handed_over(&messages).iter().map(|(bytes, _)| bytes).sum();
         assert!(handed_over < HANDED_OVER + 50_001, "{handed_over}");

@@ -45,8 +45,8 @@ impl Line {
     }
 
     /// Several fields, as they were written for the same key before.
-    pub(crate) fn kept(&mut self, kept: &Kept, key: Key, put: impl FnOnce(&mut Self)) {
-        if kept.find(key, |part| self.bytes.extend_from_slice(part)).is_some() {
+    pub(crate) fn kept(&mut self, kept: &Kept, key: &Key, put: impl FnOnce(&mut Self)) {
+        if kept.find(key, |part| self.bytes.extend_from_slice(part.bytes())).is_some() {
             return;
         }
         let before = self.bytes.len();
@@ -57,7 +57,7 @@ impl Line {
     /// A field that says a time, which `put` writes: all before its milliseconds is as it was kept for the same second.
     pub(crate) fn moment(&mut self, kept: &Kept, at: Duration, after: After, put: impl FnOnce(&mut Self)) {
         let Some(key) = After::key(at) else { return put(self) };
-        self.kept(kept, key, |line| {
+        self.kept(kept, &key, |line| {
             put(line);
             let without = line.bytes.len().saturating_sub(3 + after.0.len());
             line.bytes.truncate(without);
@@ -126,7 +126,7 @@ impl After {
     /// What tells one second from another; none in the first one, when a number of milliseconds has fewer digits.
     #[inline]
     pub(crate) fn key(at: Duration) -> Option<Key> {
-        (at.as_secs() > 0).then_some([at.as_secs(), 0, 0])
+        (at.as_secs() > 0).then_some(Key::new([at.as_secs(), 0, 0]))
     }
 
     #[inline]

@@ -10,12 +10,15 @@ use super::text;
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Noted {
-    /// All values, one behind the other.
+    /// All values, one behind the other; bytes behind the end are any.
     text: Vec<u8>,
+    end: usize,
     /// Nothing of it is to be escaped.
     plain: bool,
-    /// Where each is.
-    places: Vec<Place>,
+    /// Where those are that each request may have.
+    known: [Place; Noted::HEADERS],
+    /// Where other fields of heads are.
+    others: Vec<Place>,
     /// Which of them are of the request's head.
     of_request: usize,
 }
@@ -28,6 +31,12 @@ struct Place {
 
 /// A value that is not there.
 const ABSENT: Place = Place { start: 1, end: 0 };
+
+impl Default for Place {
+    fn default() -> Self {
+        ABSENT
+    }
+}
 
 impl Noted {
     /// Place of the method.
@@ -44,28 +53,43 @@ impl Noted {
     pub(crate) const HEADERS: usize = 5;
 
     /// Notes the values of the request, by their places, in place of all that was noted before.
-    pub(crate) fn note<'a>(&mut self, values: impl Iterator<Item = Option<&'a [u8]>>) {
+    #[inline]
+    pub(crate) fn note<'a>(
+        &mut self,
+        known: &[Option<&'a [u8]>; Self::HEADERS],
+        others: impl Iterator<Item = Option<&'a [u8]>>,
+    ) {
         self.clear();
-        values.for_each(|value| self.put(value));
-        self.of_request = self.places.len();
-        self.plain = text::is_plain(&self.text);
+        for (place, value) in known.iter().enumerate() {
+            let noted = self.append(value.unwrap_or_default());
+            if let Some(known) = self.known.get_mut(place) {
+                *known = if value.is_some() { noted } else { ABSENT };
+            }
+        }
+        others.for_each(|value| self.put(value));
+        self.of_request = self.others.len();
+        self.plain = text::is_plain(self.text.get(..self.end).unwrap_or_default());
     }
 
     /// The request's number, which the gateway has made: it is not in the head.
+    #[inline]
     pub(crate) fn identify(&mut self, id: &[u8; 32]) {
-        let place = self.append(id);
-        if let Some(known) = self.places.get_mut(Self::REQUEST_ID) {
-            *known = place;
+        let start = self.end;
+        match self.text.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+            Some(room) => *room = *id,
+            None => _ = self.append(id),
         }
+        self.end = start + id.len();
+        self.known[Self::REQUEST_ID] = Place { start, end: self.end };
     }
 
     /// Fields of the answer.
     pub(crate) fn note_answer(&mut self, headers: &HeaderMap, names: &[HeaderName]) {
-        self.places.truncate(self.of_request);
+        self.others.truncate(self.of_request);
         for name in names {
             self.put(headers.get(name).map(|value| value.as_bytes()));
         }
-        self.plain = text::is_plain(&self.text);
+        self.plain = text::is_plain(self.text.get(..self.end).unwrap_or_default());
     }
 
     /// Whether nothing of any value is to be escaped.
@@ -77,41 +101,65 @@ impl Noted {
     /// The value at a place.
     #[inline]
     pub(crate) fn value(&self, place: usize) -> Option<&[u8]> {
-        let Place { start, end } = *self.places.get(place)?;
+        let Place { start, end } = self.place(place)?;
         self.text.get(start..end)
     }
 
     /// The same with what stands behind it, and how long it is.
     #[inline]
     pub(crate) fn from(&self, place: usize) -> Option<(&[u8], usize)> {
-        let Place { start, end } = *self.places.get(place)?;
+        let Place { start, end } = self.place(place)?;
         Some((self.text.get(start..)?, end.checked_sub(start)?))
     }
 
     /// The value of a field of the answer.
     pub(crate) fn answered(&self, place: usize) -> Option<&[u8]> {
-        self.value(self.of_request + place)
-    }
-
-    fn clear(&mut self) {
-        self.text.clear();
-        self.places.clear();
-        self.of_request = 0;
+        self.value(Self::HEADERS + self.of_request + place)
     }
 
     #[inline]
+    fn place(&self, place: usize) -> Option<Place> {
+        match self.known.get(place) {
+            Some(known) => Some(*known),
+            None => self.others.get(place - Self::HEADERS).copied(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.end = 0;
+        self.known = [ABSENT; Self::HEADERS];
+        self.others.clear();
+        self.of_request = 0;
+    }
+
     fn put(&mut self, value: Option<&[u8]>) {
         let place = value.map_or(ABSENT, |value| self.append(value));
-        self.places.push(place);
+        self.others.push(place);
     }
 
     #[inline]
     fn append(&mut self, value: &[u8]) -> Place {
-        let start = self.text.len();
-        text::append(&mut self.text, value);
-        Place { start, end: self.text.len() }
+        let start = self.end;
+        if self.text.len() < start + value.len() + SPARE {
+            self.widen(value.len());
+        }
+        if let Some(room) = self.text.get_mut(start..) {
+            text::copy(room, value);
+        }
+        self.end = start + value.len();
+        Place { start, end: self.end }
+    }
+
+    #[cold]
+    fn widen(&mut self, more: usize) {
+        self.text.resize((2 * self.end + more).max(FIRST) + SPARE, 0);
     }
 }
+
+/// Bytes for values at first.
+const FIRST: usize = 256;
+/// Bytes that there are behind all values: what is short is copied at sizes that the compiler knows.
+const SPARE: usize = 32;
 
 /// A worker's own that no exchange needs now.
 #[derive(Default)]
@@ -132,7 +180,7 @@ impl Spare {
     /// It is not needed any more.
     pub(crate) fn give_back(&self, mut noted: Box<Noted>) {
         let mut spare = self.0.borrow_mut();
-        if spare.len() < MOST && noted.text.capacity() <= BYTES {
+        if spare.len() < MOST && noted.text.len() <= BYTES {
             noted.clear();
             spare.push(noted);
         }
@@ -149,7 +197,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("a", http::HeaderValue::from_static("of the answer"));
         let mut noted = spare.take();
-        noted.note([Some(&b"/path"[..]), None, Some(b"")].into_iter());
+        noted.note(&[Some(b"/path"), None, Some(b""), None, None], [None].into_iter());
         for _ in 0..2 {
             noted.note_answer(&headers, &names);
             let values = [0, 1, 2].map(|place| noted.value(place));
@@ -159,7 +207,7 @@ mod tests {
         }
         spare.give_back(noted);
         let noted = spare.take();
-        assert!(noted.text.capacity() > 0, "the same one");
+        assert!(!noted.text.is_empty(), "the same one");
         assert_eq!((noted.value(0), noted.answered(0)), (None, None));
     }
 
@@ -169,15 +217,19 @@ mod tests {
         let mut headers = HeaderMap::new();
         let quoted = http::HeaderValue::from_static("\"");
         for place in 0..Noted::HEADERS {
-            noted.note((0..Noted::HEADERS).map(|at| Some(if at == place { &b"\""[..] } else { b"plain" })));
+            let known = std::array::from_fn(|at| Some(if at == place { &b"\""[..] } else { b"plain" }));
+            noted.note(&known, std::iter::empty());
             assert!(!noted.is_plain(), "{place}");
         }
-        noted.note((0..Noted::HEADERS).map(|_| None));
+        noted.note(&[None; Noted::HEADERS], [Some(&b"\""[..])].into_iter());
+        assert!(!noted.is_plain());
+        noted.note(&[None; Noted::HEADERS], std::iter::empty());
         noted.identify(&[b'7'; 32]);
         noted.note_answer(&headers, &names);
         assert!(noted.is_plain());
         assert_eq!(noted.value(Noted::REQUEST_ID), Some(&[b'7'; 32][..]));
-        assert_eq!(noted.from(Noted::REQUEST_ID), Some((&[b'7'; 32][..], 32)));
+        let (found, length) = noted.from(Noted::REQUEST_ID).expect("it is there");
+        assert_eq!(found.get(..length), Some(&[b'7'; 32][..]));
         assert_eq!((noted.from(Noted::PATH), noted.from(Noted::HEADERS + 1)), (None, None));
         headers.insert("a", quoted);
         noted.note_answer(&headers, &names);
@@ -188,7 +240,7 @@ mod tests {
     fn no_more_is_kept_than_is_worth_it() {
         let spare = Spare::default();
         let mut long = spare.take();
-        long.note([Some(&[b'x'; BYTES + 1][..])].into_iter());
+        long.note(&[None; Noted::HEADERS], [Some(&[b'x'; BYTES + 1][..])].into_iter());
         spare.give_back(long);
         assert_eq!(spare.0.borrow().len(), 0);
         let many: Vec<_> = (0..=MOST).map(|_| spare.take()).collect();

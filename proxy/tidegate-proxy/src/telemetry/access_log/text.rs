@@ -52,6 +52,37 @@ pub(super) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// Copies bytes to the begin of others that are at least as many; nothing where they are fewer. Mostly they are few: those are not
+/// worth a call.
+#[inline]
+pub(super) fn copy(to: &mut [u8], bytes: &[u8]) {
+    let Some(to) = to.get_mut(..bytes.len()) else { return };
+    match bytes.len() {
+        0 => {}
+        1..4 => {
+            // Three of them, of which some may be the same.
+            for at in [0, bytes.len() / 2, bytes.len() - 1] {
+                if let (Some(to), Some(byte)) = (to.get_mut(at), bytes.get(at)) {
+                    *to = *byte;
+                }
+            }
+        }
+        4..8 => ends::<4>(to, bytes),
+        8..=16 => ends::<8>(to, bytes),
+        17..=32 => ends::<16>(to, bytes),
+        _ => to.copy_from_slice(bytes),
+    }
+}
+
+/// Copies the first and the last ones of as many bytes, of which some may be the same.
+#[inline]
+fn ends<const N: usize>(to: &mut [u8], bytes: &[u8]) {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) {
+        to.first_chunk_mut().into_iter().for_each(|to| *to = *first);
+        to.last_chunk_mut().into_iter().for_each(|to| *to = *last);
+    }
+}
+
 /// Appends `length` bytes by their first and their last ones, of which some may be the same.
 #[inline]
 fn overlapping<const N: usize>(out: &mut Vec<u8>, length: usize, first: &[u8; N], last: &[u8; N]) {
@@ -201,6 +232,16 @@ mod tests {
             let mut out = vec![7];
             append(&mut out, &bytes[..length]);
             assert_eq!(out, [&[7], &bytes[..length]].concat());
+        }
+    }
+
+    #[test]
+    fn bytes_are_copied_however_many_they_are() {
+        let bytes: Vec<u8> = (1..40).collect();
+        for length in 0..bytes.len() {
+            let mut to = [0; 40];
+            copy(&mut to, &bytes[..length]);
+            assert_eq!(to, std::array::from_fn(|at| if at < length { bytes[at] } else { 0 }), "{length}");
         }
     }
 

@@ -70,3 +70,22 @@ pub(crate) fn install(from: &Path, to: &Path) -> Outcome<()> {
     say(&format!("{} built ({size} KiB)", to.display()));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A member by a pattern would take the folder of cargo's builds for one, and refuse everything after the first build.
+    #[test]
+    fn every_filter_is_a_member_by_its_name() {
+        let manifest = shell::root().join(MANIFEST);
+        let text = std::fs::read_to_string(&manifest).expect("the workspace's manifest");
+        let (members, _) = text.split_once("[workspace.package]").expect("its table of packages");
+        assert!(!members.contains('*'), "{members}");
+        let folder = manifest.parent().expect("a folder").read_dir().expect("it can be read");
+        for entry in folder.flatten().filter(|entry| entry.path().join("Cargo.toml").is_file()) {
+            let name = entry.file_name();
+            assert!(members.contains(&format!("\n    {name:?},")), "{name:?} is no member");
+        }
+    }
+}

@@ -36,8 +36,16 @@ fn main() -> ExitCode {
     match cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("tidegate: {error:#}");
+            if !is_closed_output(&error) {
+                eprintln!("tidegate: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether who reads the output has seen enough of it, as `head` has; nobody needs to be told.
+fn is_closed_output(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    kind == Some(std::io::ErrorKind::BrokenPipe) && error.chain().len() == 1
 }

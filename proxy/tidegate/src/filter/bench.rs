@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::Args;
+use clap::{Args, value_parser};
 use serde::{Deserialize, Serialize};
 use tidegate_wasm::{Capabilities, Engine, HeadersPause, Instance, Limits, Plugin, PluginSpec, Shared};
 
@@ -49,11 +49,12 @@ pub(crate) struct BenchArgs {
     /// What the client of a connection sends first.
     #[arg(long, value_name = "TEXT", default_value = "")]
     data: String,
-    /// Bytes of the request's body and of the response's; or what both sides of a connection send.
-    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
-    body: usize,
+    /// Bytes of the request's body and of the response's; or what both sides of a connection send. At most 64 MiB, as of
+    /// what a plugin may hold.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = value_parser!(u32).range(..=64 << 20))]
+    body: u32,
     /// Requests, or connections, of one run, of which there are ten.
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 2000, value_parser = value_parser!(u32).range(1..))]
     rounds: u32,
 }
 
@@ -146,8 +147,10 @@ fn plugin(engine: &Engine, module: &[u8], (config, root_id): (&[u8], &str)) -> R
 /// What the module is for; a module by other SDKs has callbacks for all.
 fn course(args: &BenchArgs, plugin: &Plugin) -> Result<Course> {
     match (args.tcp, plugin.serves_requests(), plugin.serves_connections()) {
-        (false, true, _) => Ok(Course::of_request(Exchange::new(&args.path, &args.headers, args.body)?)),
-        (_, _, true) => Ok(Course::of_connection(Connection::new(&args.data, args.body))),
+        (false, true, _) => {
+            Ok(Course::of_request(Exchange::new(&args.path, &args.headers, args.body as usize)?))
+        }
+        (_, _, true) => Ok(Course::of_connection(Connection::new(&args.data, args.body as usize))),
         (true, ..) => bail!("the module has no callback for connections, which --tcp measures"),
         _ => bail!("the module has no callback for requests or connections, and others are not measured"),
     }
@@ -202,9 +205,9 @@ fn time(plugin: &Arc<Plugin>, course: &Course, rounds: u32, figures: &mut [Figur
             Instance::start(plugin, course.now()).map_err(|why| anyhow!("it does not start: {why}"))?;
         let mut sums = vec![0.0; figures.len()];
         if let Some(start) = sums.first_mut() {
-            *start = since(began) * f64::from(rounds.max(1));
+            *start = since(began) * f64::from(rounds);
         }
-        for _ in 0..rounds.max(1) {
+        for _ in 0..rounds {
             course.run(&mut instance, &mut |at, instance, call| {
                 let began = std::time::Instant::now();
                 call(instance);
@@ -214,7 +217,7 @@ fn time(plugin: &Arc<Plugin>, course: &Course, rounds: u32, figures: &mut [Figur
             })?;
         }
         for (least, sum) in least.iter_mut().zip(&sums) {
-            *least = least.min(sum / f64::from(rounds.max(1)));
+            *least = least.min(sum / f64::from(rounds));
         }
         memory = instance.memory_bytes();
     }

@@ -43,7 +43,8 @@ pub(crate) struct RunArgs {
     /// The filter is for connections of bytes, not for requests.
     #[arg(long)]
     tcp: bool,
-    /// An upstream that the filter calls, such as `auth=127.0.0.1:9000`; may be repeated. `echo` is always there.
+    /// An upstream that the filter calls, such as `auth=127.0.0.1:9000`; may be repeated. `echo` is always there,
+    /// by that name with a server of your own in its place.
     #[arg(long = "upstream", value_name = "NAME=HOST:PORT")]
     upstreams: Vec<String>,
 }

@@ -19,6 +19,7 @@ mod readme;
 mod registry;
 mod releases;
 mod reload;
+mod replay;
 mod serve;
 mod shown;
 mod taps;

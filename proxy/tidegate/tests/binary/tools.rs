@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::process::{Folder, lines, request, tidegate};
+use crate::process::{Folder, command, lines, request, tidegate};
 use crate::registry::Registry;
 use crate::shown::Shown;
 
@@ -21,6 +21,21 @@ fn inspect_names_what_is_not_offered() {
     let output = tidegate(&folder, &["filter", "inspect", "--json", "a.wasm"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((output.status.code(), &json["notOffered"][0]), (Some(1), &"env.proxy_fly".into()));
+}
+
+/// As `tidegate filter inspect a.wasm | head` does.
+#[test]
+fn who_reads_no_further_is_told_nothing() {
+    let folder = Folder::new("closed-output");
+    folder.write("a.wasm", wat::parse_str(ADDS).expect("a module"));
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = command(&folder.path(""))
+        .args(["filter", "inspect", "a.wasm"])
+        .stdout(writer)
+        .output()
+        .expect("it runs");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
 #[test]

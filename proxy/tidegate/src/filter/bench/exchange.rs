@@ -38,6 +38,10 @@ impl fmt::Display for Exchange {
 impl Exchange {
     /// A request as browsers send it, with these further fields.
     pub(super) fn new(path: &str, further: &[String], body: usize) -> Result<Self> {
+        // What does not begin so is read as a host by some.
+        if !path.starts_with('/') {
+            bail!("{path:?} is no path, as /orders is: it does not begin with a slash");
+        }
         let request = Request::builder().method("POST").uri(path).body(());
         let (mut request, ()) =
             request.with_context(|| format!("{path:?} is no path, as /orders is"))?.into_parts();

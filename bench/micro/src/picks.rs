@@ -16,30 +16,33 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// As a document has it.
     balance: &'static str,
-    /// Servers have weights of 1 to 5 and not all the same one.
-    weighted: bool,
+    /// Servers have weights of 1 to so many.
+    weights: u32,
     /// A server changes its weight, and no request is made.
     changes: bool,
 }
 
-const fn pick(name: &'static str, balance: &'static str, weighted: bool) -> Case {
-    Case { name, balance, weighted, changes: false }
+const fn pick(name: &'static str, balance: &'static str, weights: u32) -> Case {
+    Case { name, balance, weights, changes: false }
 }
 
 const fn change(name: &'static str, balance: &'static str) -> Case {
-    Case { name, balance, weighted: true, changes: true }
+    Case { name, balance, weights: 5, changes: true }
 }
 
-pub(crate) const CASES: [Case; 13] = [
-    pick("pick_roundRobin", "roundRobin", false),
-    pick("pick_roundRobin_weights", "roundRobin", true),
-    pick("pick_leastRequest", "leastRequest", false),
-    pick("pick_leastRequest_weights", "leastRequest", true),
-    pick("pick_peakEwma", "peakEwma", false),
-    pick("pick_random", "random", false),
-    pick("pick_ringHash", "ringHash", false),
-    pick("pick_maglev", "maglev", false),
-    pick("pick_maglev_bounded", "{ method: maglev, boundedLoad: 150 }", false),
+pub(crate) const CASES: [Case; 16] = [
+    pick("pick_roundRobin", "roundRobin", 1),
+    pick("pick_roundRobin_weights", "roundRobin", 5),
+    pick("pick_roundRobin_100_weights", "roundRobin", 100),
+    pick("pick_leastRequest", "leastRequest", 1),
+    pick("pick_leastRequest_weights", "leastRequest", 5),
+    pick("pick_peakEwma", "peakEwma", 1),
+    pick("pick_random", "random", 1),
+    pick("pick_ringHash", "ringHash", 1),
+    pick("pick_ringHash_weights", "ringHash", 5),
+    pick("pick_maglev", "maglev", 1),
+    pick("pick_maglev_weights", "maglev", 5),
+    pick("pick_maglev_bounded", "{ method: maglev, boundedLoad: 150 }", 1),
     change("change_roundRobin", "roundRobin"),
     change("change_leastRequest", "leastRequest"),
     change("change_ringHash", "ringHash"),
@@ -51,7 +54,6 @@ const SERVERS: u32 = 10_000;
 /// Requests, or changes, one after the other.
 pub(crate) struct Running {
     picker: ServerPicker,
-    weighted: bool,
     changes: bool,
     next: u64,
 }
@@ -60,7 +62,7 @@ impl Running {
     pub(crate) fn start(case: &Case) -> Result<Self> {
         let mut text = format!("upstreams:\n  up:\n    balance: {}\n    servers:\n", case.balance);
         for index in 0..SERVERS {
-            let weight = if case.weighted { index % 5 + 1 } else { 1 };
+            let weight = index % case.weights + 1;
             writeln!(text, "    - {{ address: '{}', weight: {weight} }}", address(index))?;
         }
         let source = SourceText { name: "servers.yaml".to_owned(), text };
@@ -70,7 +72,7 @@ impl Running {
         };
         let snapshot = Snapshot::build(loaded.plan, &Assets::default(), None)?;
         let picker = ServerPicker::new(&snapshot).context("there is an upstream")?;
-        Ok(Self { picker, weighted: case.weighted, changes: case.changes, next: 0 })
+        Ok(Self { picker, changes: case.changes, next: 0 })
     }
 
     pub(crate) fn call(&mut self) -> Result<()> {
@@ -78,7 +80,7 @@ impl Running {
         self.next = self.next.wrapping_add(0x9e37_79b9_7f4a_7c15);
         if self.changes {
             let index = (self.next >> 32) as u32 % SERVERS;
-            let weight = (self.next % 5) as u32 + u32::from(self.weighted);
+            let weight = (self.next % 5) as u32 + 1;
             let server = Server { weight, ..Server::new(address(index)) };
             ensure!(self.picker.amend(black_box(&[server]), &[]) <= 1, "one server changes");
             return Ok(());

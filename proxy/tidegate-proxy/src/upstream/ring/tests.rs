@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::tier::MOST_BITS;
 use super::*;
 
 /// The ring of these servers, by slots.
@@ -17,38 +18,54 @@ fn owner(n: u64, weight: u32) -> Option<Owner> {
     Some(Owner { hash: mixed(n + (1 << 40)), weight, points: 0 })
 }
 
-/// All points in one order.
-fn all_points(owners: &[Option<Owner>], density: f64) -> BTreeMap<u64, usize> {
-    let of =
-        |(slot, owner): (usize, Owner)| (0..owner.due(density)).map(move |n| (place(owner.hash, n), slot));
-    owners.iter().enumerate().filter_map(|(slot, owner)| Some((slot, (*owner)?))).flat_map(of).collect()
+/// The servers of all tiers, by slots.
+fn owners(ring: &Ring) -> Vec<Option<Owner>> {
+    let of = |slot: usize| ring.tiers.iter().find_map(|tier| tier.owner(slot));
+    (0..ring.slots()).map(of).collect()
 }
 
-/// What a ring is to say first for a key: whose the points are by how far they are from its nearest place.
-fn expected(all: &BTreeMap<u64, usize>, key: u64, count: usize) -> Vec<usize> {
-    let from = |place: u64| {
-        let around = all.range(place..).chain(all.range(..place)).take(count);
-        around.map(move |(point, slot)| (point.wrapping_sub(place), *slot))
+/// All points by their tier, in one order.
+type Points = BTreeMap<u32, BTreeMap<u64, usize>>;
+
+fn all_points(ring: &Ring) -> Points {
+    let mut all = Points::new();
+    for (slot, owner) in owners(ring).into_iter().enumerate() {
+        for n in 0..owner.map_or(0, Owner::due) {
+            let owner = owner.expect("it has points");
+            all.entry(owner.level()).or_default().insert(place(owner.hash, n), slot);
+        }
+    }
+    all
+}
+
+/// What a ring is to say first for a key: whose the points are by how far they are from its nearest place, those of a tier
+/// being as much nearer as its weights are larger.
+fn expected(all: &Points, key: u64, count: usize) -> Vec<usize> {
+    let from = |(level, place): (u32, u64)| {
+        let around = all[&level].range(place..).chain(all[&level].range(..place)).take(count);
+        around.map(move |(point, slot)| {
+            (u128::from(point.wrapping_sub(place)) << (TIER_BITS * (15 - level)), level, *slot)
+        })
     };
-    let mut points: Vec<(u64, usize)> = places(key).into_iter().flat_map(from).collect();
+    let from_all = |level: &u32| places(key).map(|place| (*level, place));
+    let mut points: Vec<_> = all.keys().flat_map(from_all).flat_map(from).collect();
     points.sort_unstable();
-    points.into_iter().map(|(_, slot)| slot).take(count).collect()
+    points.into_iter().map(|(_, _, slot)| slot).take(count).collect()
 }
 
 fn is_right(ring: &Ring, what: &str) {
-    let owners = || ring.owners.iter().flatten();
-    let total = owners().map(|owner| u64::from(owner.weight)).sum();
-    let all = all_points(&ring.owners, density(owners().count() as u64, total));
-    assert_eq!(ring.points, all.len(), "{what}");
+    let all = all_points(ring);
+    let points: usize = all.values().map(BTreeMap::len).sum();
+    assert_eq!(ring.tiers.iter().map(Tier::points).sum::<usize>(), points, "{what}");
     // Keys anywhere, at points, and around them, where a bucket does not know enough.
-    let near =
-        all.keys().step_by(all.len() / 40 + 1).flat_map(|p| [*p, p.wrapping_sub(1), p.wrapping_add(1)]);
+    let near = all.values().flat_map(BTreeMap::keys).step_by(points / 40 + 1);
+    let near = near.flat_map(|p| [*p, p.wrapping_sub(1), p.wrapping_add(1)]);
     for key in (0..60).map(mixed).chain(near).chain([0, 1, u64::MAX]) {
         let wanted = expected(&all, key, 30);
         assert_eq!(ring.from(key).take(30).collect::<Vec<_>>(), wanted, "{what}: {key:x}");
         assert_eq!(ring.nearest(key), wanted.first().copied(), "{what}: {key:x}");
     }
-    assert_eq!(ring.from(7).count(), all.len() * PLACES, "{what}: once around from each place");
+    assert_eq!(ring.from(7).count(), points * PLACES, "{what}: once around from each place");
 }
 
 #[test]
@@ -94,8 +111,8 @@ fn points_that_a_bucket_cannot_tell_apart_are_in_their_order() {
     for n in 0..20 {
         ring.change(&[(far + n, owner(n as u64, 1))]);
     }
-    let bits = ring.bits;
-    assert!(bits >= 22 && !ring.beyond.is_empty(), "{bits}");
+    let [tier] = ring.tiers.as_slice() else { panic!("all have the same weight") };
+    assert!(tier.bits() >= 22 && tier.is_crowded(), "{}", tier.bits());
     is_right(&ring, "many alike");
     for n in (0..20).step_by(2) {
         ring.change(&[(far + n, owner(n as u64 + 100, 1))]);
@@ -154,64 +171,99 @@ fn a_thousand_servers_have_their_shares_and_one_that_goes_moves_no_others() {
     assert!(keys(&ring) == before);
 }
 
-/// A weight by a number, or by the weight before.
-type Weigh = fn(u32) -> u32;
+/// A weight by the number of a server and how many there are.
+type Weigh = fn(u32, u32) -> u32;
 
-/// Two hundred servers, of which each has the weight that `weight` says.
-fn many(weight: impl Fn(u32) -> u32) -> Ring {
+const WEIGHTS: [(&str, Weigh); 10] = [
+    ("all alike", |_, _| 1),
+    ("all alike and heavy", |_, _| 1000),
+    ("one and two", |n, _| 1 + n % 2),
+    ("around four", |n, _| 3 + n % 2),
+    ("one to five", |n, _| 1 + n % 5),
+    ("one to a hundred", |n, _| 1 + n * 37 % 100),
+    ("one and a hundred", |n, _| if n % 2 == 0 { 1 } else { 100 }),
+    ("one is heavier than all others", |n, all| if n == 0 { 10 * all } else { 1 }),
+    ("one is lighter than all others", |n, _| if n == 0 { 1 } else { 128 }),
+    ("powers of two", |n, _| 1 << (n % 17)),
+];
+
+/// So many servers, of which each has the weight that `weight` says.
+fn many(servers: u32, weight: Weigh) -> Ring {
     let mut ring = Ring::default();
-    ring.change(&(0..200).map(|n| (n as usize, owner(n.into(), weight(n)))).collect::<Vec<_>>());
+    ring.change(&(0..servers).map(|n| (n as usize, owner(n.into(), weight(n, servers)))).collect::<Vec<_>>());
     ring
 }
 
-/// How many of twenty thousand keys go elsewhere when one of these ten servers has another weight, on average, and how
-/// many of them neither come to it nor leave it.
-fn moved(ring: &mut Ring, slots: impl Iterator<Item = usize>, after: impl Fn(u32) -> u32) -> (f64, f64) {
-    let keys = |ring: &Ring| (0..20_000).map(|key| ring.nearest(mixed(key))).collect::<Vec<_>>();
-    let before = keys(ring);
-    let (mut moved, mut others, mut count) = (0, 0, 0.0);
-    for slot in slots.take(10) {
-        let weight = ring.owners[slot].expect("is there").weight;
-        ring.change(&[(slot, owner(slot as u64, after(weight)))]);
-        for (before, now) in before.iter().zip(keys(ring)).filter(|(before, now)| *before != now) {
-            moved += 1;
-            others += usize::from(*before != Some(slot) && now != Some(slot));
+fn whose(ring: &Ring, keys: u64) -> Vec<Option<usize>> {
+    (0..keys).map(|key| ring.nearest(mixed(key + (1 << 50)))).collect()
+}
+
+#[test]
+fn whatever_the_weights_a_server_that_goes_moves_its_own_keys_only() {
+    for (name, weight) in WEIGHTS {
+        for servers in [3, 40, 1000] {
+            let mut ring = many(servers, weight);
+            let before = whose(&ring, 2_000);
+            for n in (0..servers).step_by(servers.div_ceil(4) as usize) {
+                let slot = n as usize;
+                ring.change(&[(slot, None)]);
+                for (before, now) in before.iter().zip(whose(&ring, 2_000)) {
+                    let is_its_own = *before == Some(slot);
+                    assert!((*before != now) == is_its_own, "{name}, {servers}: its own keys, and no other");
+                }
+                ring.change(&[(slot, owner(n.into(), weight(n, servers)))]);
+            }
+            assert!(whose(&ring, 2_000) == before, "{name}, {servers}: all have their keys again");
         }
-        count += 1.0;
-        ring.change(&[(slot, owner(slot as u64, weight))]);
     }
-    assert!(keys(ring) == before, "it has its keys again");
-    (moved as f64 / count, others as f64 / count)
 }
 
 #[test]
-fn a_light_server_whose_weight_changes_moves_no_keys_of_others() {
-    let mut ring = many(|n| 1 + n % 2);
-    let (all, others) = moved(&mut ring, (0..200).step_by(20), |_| 2);
-    assert!(others == 0.0 && all <= 20_000.0 / 300.0 * 1.1, "{all} and {others}, where 67 are due");
+fn a_thousand_servers_of_any_weights_lose_no_more_than_a_tenth_above_their_share() {
+    for (name, weight) in WEIGHTS {
+        let (mut ring, keys) = (many(1000, weight), 10_000);
+        let before = whose(&ring, keys);
+        let total: f64 = (0..1000).map(|n| f64::from(weight(n, 1000))).sum();
+        let slots = || (0..1000).step_by(4);
+        let due: f64 = slots().map(|n| f64::from(weight(n, 1000)) / total).sum();
+        let lost = before.iter().filter(|slot| slot.is_some_and(|slot| slot % 4 == 0)).count();
+        assert!(lost as f64 <= 1.1 * due * keys as f64, "{name}: {lost} of {keys} keys, {due} due");
+        // All of them at once is the same as one after the other.
+        ring.change(&slots().map(|n| (n as usize, None)).collect::<Vec<_>>());
+        let moved = before.iter().zip(whose(&ring, keys)).filter(|(before, now)| *before != now).count();
+        assert_eq!(moved, lost, "{name}");
+    }
 }
 
 #[test]
-fn wherever_the_average_is_a_weight_that_changes_moves_little_more_than_its_own_keys() {
-    // The average goes from 2 to more, from just below 128 to more, and is anywhere.
-    let cases: [(&str, Weigh, Weigh); 4] = [
-        ("at the border of light ones", |n| 1 + n % 2 * 2, |weight| weight + 1),
-        ("at a power of two", |n| if n == 1 { 127 } else { 128 }, |weight| weight + 50),
-        ("down again", |_| 128, |weight| weight - 50),
-        ("far from one", |n| 40 + n % 100, |weight| weight + weight / 2),
+fn a_weight_that_changes_moves_keys_to_its_server_or_from_it_and_no_others() {
+    let after: [(&str, fn(u32) -> u32); 4] = [
+        ("a little more", |weight| weight + 1),
+        ("half as much again", |weight| weight + weight.div_ceil(2)),
+        ("half", |weight| weight.div_ceil(2)),
+        ("a hundred times", |weight| weight * 100),
     ];
-    for (name, weight, after) in cases {
-        let mut ring = many(weight);
-        let slots = || (0..200).step_by(19);
-        let changes = slots().take(10).map(|slot| {
-            let before = ring.owners[slot].expect("is there").weight;
-            f64::from(before.abs_diff(after(before)))
-        });
-        // What is due to the change alone, of all keys.
-        let due = changes.sum::<f64>() / 10.0 / ring.total as f64 * 20_000.0;
-        let (all, others) = moved(&mut ring, slots(), after);
-        // By one of two hundred servers. Of others' keys as many as are due, but those of a few dozen points.
-        assert!(all <= if due < 50.0 { 110.0 } else { 2.5 * due }, "{name}: {all} of 20,000 keys, {due} due");
-        assert!(others <= due * 1.5, "{name}: {others} of others' keys, {due} of its own");
+    for (name, weight) in WEIGHTS {
+        let (mut ring, keys) = (many(200, weight), 1_000);
+        let before = whose(&ring, keys);
+        for (slot, (change, after)) in (0..200).step_by(19).zip(after.iter().cycle()) {
+            let weight = weight(slot, 200);
+            let slot = slot as usize;
+            ring.change(&[(slot, owner(slot as u64, after(weight)))]);
+            for (before, now) in before.iter().zip(whose(&ring, keys)).filter(|(before, now)| *before != now)
+            {
+                assert!(*before == Some(slot) || now == Some(slot), "{name}, {change}: another's key");
+            }
+            ring.change(&[(slot, owner(slot as u64, weight))]);
+        }
+        assert!(whose(&ring, keys) == before, "{name}: all have their keys again");
+    }
+}
+
+#[test]
+fn memory_is_bounded_by_the_number_of_servers_whatever_their_weights() {
+    for (name, weight) in WEIGHTS {
+        let points: usize = many(1000, weight).tiers.iter().map(Tier::points).sum();
+        assert!((32_000..=128_000).contains(&points), "{name}: {points} points");
     }
 }

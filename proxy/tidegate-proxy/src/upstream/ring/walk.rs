@@ -1,16 +1,19 @@
 //! The points of a ring in the order in which a key would have them.
 
-use super::{PLACES, Ring};
+use super::tier::Tier;
+use super::{PLACES, TIER_BITS};
 
 /// From all of a key's places at once, the nearest point next, and from each place once around the ring: the slots of those
 /// whose the points are.
 pub(crate) struct Walk<'a> {
-    ring: &'a Ring,
-    heads: [Head; PLACES],
+    heads: Option<[Head<'a>; PLACES]>,
+    /// Those of all tiers but the first.
+    others: Vec<Head<'a>>,
 }
 
-/// The next point from one place.
-pub(super) struct Head {
+/// The next point from one place in one tier.
+pub(super) struct Head<'a> {
+    tier: &'a Tier,
     place: u64,
     bucket: usize,
     at: usize,
@@ -22,17 +25,19 @@ pub(super) struct Head {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(ring: &'a Ring, places: [u64; PLACES]) -> Self {
-        Self { ring, heads: places.map(|place| Head::new(ring, place)) }
+    pub(super) fn new(tiers: &'a [Tier], places: [u64; PLACES]) -> Self {
+        let heads = |tier: &'a Tier| places.map(|place| Head::new(tier, place));
+        let others = tiers.iter().skip(1).flat_map(heads).collect();
+        Self { heads: tiers.first().map(heads), others }
     }
 }
 
-impl Head {
-    pub(super) fn new(ring: &Ring, place: u64) -> Self {
-        let (bucket, rest) = ring.spot(place);
-        let at = ring.seek((bucket, rest), place);
-        let mut head = Self { place, bucket, at, slot: 0, gap: 0, left: ring.points };
-        head.settle(ring);
+impl<'a> Head<'a> {
+    pub(super) fn new(tier: &'a Tier, place: u64) -> Self {
+        let (bucket, rest) = tier.spot(place);
+        let at = tier.seek((bucket, rest), place);
+        let mut head = Self { tier, place, bucket, at, slot: 0, gap: 0, left: tier.points() };
+        head.settle();
         head
     }
 
@@ -42,48 +47,51 @@ impl Head {
     }
 
     /// Goes to the next point, where it is not at one.
-    fn settle(&mut self, ring: &Ring) {
+    fn settle(&mut self) {
         if self.left == 0 {
             return;
         }
+        let tier = self.tier;
         let point = loop {
-            match ring.point(self.bucket, self.at) {
+            match tier.point(self.bucket, self.at) {
                 Some(point) => break point,
-                None => (self.bucket, self.at) = ((self.bucket + 1) % ring.buckets.len().max(1), 0),
+                None => (self.bucket, self.at) = (tier.bucket_after(self.bucket), 0),
             }
         };
-        self.slot = ring.slot(point);
-        let around = (ring.buckets.len() as u64) << (32 - ring.bits);
-        let whole = |(bucket, rest): (usize, u32)| (bucket as u64) << (32 - ring.bits) | u64::from(rest);
-        let (here, place) = (whole((self.bucket, point >> ring.bits)), whole(ring.spot(self.place)));
-        let gap = if here < place { here + around - place } else { here - place };
+        self.slot = tier.slot(point);
+        let here = tier.way_to((self.bucket, tier.rest(point)));
+        let place = tier.way_to(tier.spot(self.place));
+        let gap = if here < place { here + tier.around() - place } else { here - place };
         // One that is just before the place is the last one, although nothing of that is left in what is known of it.
-        self.gap = if gap < self.gap { gap + around } else { gap };
+        self.gap = if gap < self.gap { gap + tier.around() } else { gap };
     }
 
     /// Goes on.
-    fn step(&mut self, ring: &Ring) {
+    fn step(&mut self) {
         self.at += 1;
         self.left -= 1;
-        self.settle(ring);
+        self.settle();
     }
 
     /// Whether its point is nearer than the other's.
-    fn is_nearer(&self, other: &Self, ring: &Ring) -> bool {
+    fn is_nearer(&self, other: &Self) -> bool {
         if self.left == 0 || other.left == 0 {
             return self.left > 0;
         }
-        match self.gap.abs_diff(other.gap) {
-            0 | 1 => self.exact_gap(ring) < other.exact_gap(ring),
-            _ => self.gap < other.gap,
+        let (way, others) = (self.tier.way(self.gap), other.tier.way(other.gap));
+        match way.1 < others.0 || others.1 < way.0 {
+            true => way.0 < others.0,
+            false => self.exact_way(other) < other.exact_way(self),
         }
     }
 
+    /// How far its point is from its place, as it counts beside one of the other's tier.
     #[cold]
-    fn exact_gap(&self, ring: &Ring) -> u64 {
-        let rest = ring.point(self.bucket, self.at).map_or(0, |point| point >> ring.bits);
-        let (before, alike) = ring.alike((self.bucket, rest));
-        alike.get(self.at - before).map_or(u64::MAX, |point| point.wrapping_sub(self.place))
+    fn exact_way(&self, beside: &Self) -> u128 {
+        let rest = self.tier.point(self.bucket, self.at).map_or(0, |point| self.tier.rest(point));
+        let (before, alike) = self.tier.alike((self.bucket, rest));
+        let gap = alike.get(self.at - before).map_or(u64::MAX, |point| point.wrapping_sub(self.place));
+        u128::from(gap) << (TIER_BITS * beside.tier.level())
     }
 }
 
@@ -91,17 +99,16 @@ impl Iterator for Walk<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        let ring = self.ring;
-        let mut heads = self.heads.iter_mut();
+        let mut heads = self.heads.iter_mut().flatten().chain(&mut self.others);
         let mut best = heads.next()?;
         for head in heads {
-            if head.is_nearer(best, ring) {
+            if head.is_nearer(best) {
                 best = head;
             }
         }
         (best.left > 0).then(|| {
             let slot = best.slot;
-            best.step(ring);
+            best.step();
             slot
         })
     }

@@ -39,7 +39,7 @@ impl Report {
             source: sources.get(found.at.source).map_or_else(String::new, |name| (*name).to_owned()),
             line: (found.at.line > 0).then_some(found.at.line),
             path: found.path,
-            message: message(&found.fault, &hide),
+            message: message(&found.fault, hide),
             hint: found.fault.hint.as_deref().filter(|_| !found.fault.discreet).map(&hide),
             severity: found.severity,
         };

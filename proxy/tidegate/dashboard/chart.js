@@ -17,7 +17,8 @@ export function chart(title, lines, form) {
   let last = null;
 
   const options = (width) => ({
-    width, height: 190, padding: [8, 4, 0, 0],
+    // Without times there is no axis below: the lowest mark needs room of its own.
+    width, height: 190, padding: [8, 4, ({ data }) => (data?.[0].length > 0 ? 0 : 8), 0],
     cursor: { y: false, points: { size: 6 } }, legend: { show: false },
     scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [

@@ -105,8 +105,18 @@ pub(crate) struct TopArgs {
     /// Where the gateway's admin API is, or `unix:` and the path of its socket.
     #[arg(default_value = "http://127.0.0.1:9900")]
     pub(crate) admin: String,
+    /// The same, as other commands take it.
+    #[arg(long = "admin", value_name = "URL", conflicts_with = "admin")]
+    pub(crate) named_admin: Option<String>,
     #[command(flatten)]
     pub(crate) credentials: Credentials,
+}
+
+impl TopArgs {
+    /// Where the admin API is.
+    pub(crate) fn admin(&self) -> &str {
+        self.named_admin.as_deref().unwrap_or(&self.admin)
+    }
 }
 
 /// `tidegate demo`.

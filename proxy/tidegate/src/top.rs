@@ -23,8 +23,8 @@ use screen::{View, draw};
 
 /// Shows the gateway until the user has seen enough.
 pub(crate) fn run(args: &TopArgs) -> Result<ExitCode> {
-    let source = args.credentials.asking(&args.admin, "/stats")?;
-    let socket = args.admin.strip_prefix("unix:").map(|path| format!("--unix-socket {path} "));
+    let source = args.credentials.asking(args.admin(), "/stats")?;
+    let socket = args.admin().strip_prefix("unix:").map(|path| format!("--unix-socket {path} "));
     let socket = socket.unwrap_or_default();
     on_control_thread(async move {
         // The first answer comes before the screen is taken: what is wrong is told as text.

@@ -328,5 +328,7 @@ impl<'a> Appender<'a> {
 /// Gives a pad back to its worker, which may have enough of them or be gone.
 fn give_back(mut pad: Pad, giver: Option<SyncSender<Pad>>) {
     pad.clear();
-    giver.map(|giver| drop(giver.try_send(pad)));
+    if let Some(giver) = giver {
+        drop(giver.try_send(pad));
+    }
 }

@@ -157,6 +157,11 @@ fn commands_show_a_certificate() {
     assert!(told(&["--cert", "client.pem"]).contains("--key"));
 
     let certificate = ["--cert", "client.pem", "--key", "client.key", "--admin", &url];
+    // The address has the name that it has in other commands, or none; not both.
+    let named = tidegate(&site.folder, &[&["top"], &name[..], &certificate].concat());
+    assert_eq!(String::from_utf8_lossy(&named.stderr), with);
+    let twice = told(&["--admin", &url]);
+    assert!(twice.contains("cannot be used with"), "{twice}");
     let explain = |more: &[&str]| {
         tidegate(&site.folder, &[&["explain"], &name[..], more, &["GET", "http://any.test/x"]].concat())
     };

@@ -30,8 +30,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<bool> {
 
 fn deny(tool: &PathBuf, manifest: &str, checks: &[String]) -> Outcome<bool> {
     let mut command = Command::new(tool);
-    command.current_dir(shell::root()).args(["--locked", "--manifest-path", manifest, "check"]);
-    command.args(["--config"]).arg(shell::root().join("deny.toml"));
+    command.current_dir(shell::root()).arg("--config").arg(shell::root().join("deny.toml"));
+    command.args(["--locked", "--manifest-path", manifest, "check"]);
     // Several versions have their reasons for the gateway; guests are of several SDKs by intent.
     if manifest != "Cargo.toml" {
         command.args(["--allow", "duplicate", "--allow", "unmatched-skip"]);
@@ -42,8 +42,8 @@ fn deny(tool: &PathBuf, manifest: &str, checks: &[String]) -> Outcome<bool> {
 /// The database of advisories comes from GitHub, which is not everywhere in reach.
 fn advisories(tool: &PathBuf, manifest: &str) -> Outcome<bool> {
     let mut fetch = Command::new(tool);
-    fetch.current_dir(shell::root()).args(["--manifest-path", manifest, "fetch", "db"]);
-    if !shell::passes(fetch.arg("--config").arg(shell::root().join("deny.toml")))? {
+    fetch.current_dir(shell::root()).arg("--config").arg(shell::root().join("deny.toml"));
+    if !shell::passes(fetch.args(["--manifest-path", manifest, "fetch", "db"]))? {
         say("NOT CHECKED: advisories, since their database cannot be fetched");
         return Ok(true);
     }

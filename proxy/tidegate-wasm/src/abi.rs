@@ -1,5 +1,6 @@
 //! The border between host and guest: the functions of either side and the guest's memory.
 
+pub(crate) mod chain;
 pub(crate) mod exports;
 pub(crate) mod imports;
 pub(crate) mod memory;

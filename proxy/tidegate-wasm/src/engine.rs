@@ -9,7 +9,10 @@ mod written;
 
 pub use cache::{CacheLimits, touch_cached, trim_cache};
 
-use crate::{LoadError, Module, Names, abi::imports::Imports};
+use crate::{
+    LoadError, Module, Names,
+    abi::{chain, imports::Imports},
+};
 use cache::Cache;
 use isolated::Isolated;
 pub(crate) use isolated::PLACES;
@@ -50,6 +53,8 @@ struct Inner {
     imports: [Imports; 3],
     /// For instances from images; made for the first of them.
     isolated: OnceLock<Result<Isolated, String>>,
+    /// Stands before guests; none if it cannot be compiled.
+    chain: OnceLock<Option<wasmtime::Module>>,
     thread_time: OnceLock<fn() -> Option<Duration>>,
     node: OnceLock<String>,
     ticks: AtomicU64,
@@ -105,6 +110,7 @@ impl Engine {
             wasm,
             imports,
             isolated: OnceLock::new(),
+            chain: OnceLock::new(),
             thread_time: OnceLock::new(),
             node: OnceLock::new(),
             ticks: AtomicU64::new(0),
@@ -158,19 +164,44 @@ impl Engine {
     pub fn compile(&self, wasm: &[u8]) -> Result<Module, LoadError> {
         check_frame(wasm)?;
         let digest = hex(&Sha256::digest(wasm));
-        if let Some(cache) = &self.inner.cache
-            && let Some(code) = cache.load(&self.inner.wasm, &digest)
-        {
-            return Module::check(code, digest, |abi| self.imports(abi));
+        let (code, kept) = self.code(wasm, &digest)?;
+        let module = Module::check(code.clone(), digest, |abi| self.imports(abi))?;
+        if !kept {
+            self.keep(&code, module.digest());
+        }
+        Ok(module)
+    }
+
+    /// The compiled code of a module, and whether it is from the cache.
+    fn code(&self, wasm: &[u8], digest: &str) -> Result<(wasmtime::Module, bool), LoadError> {
+        let cache = self.inner.cache.as_ref();
+        if let Some(code) = cache.and_then(|cache| cache.load(&self.inner.wasm, digest)) {
+            return Ok((code, true));
         }
         let code = wasmtime::Module::new(&self.inner.wasm, wasm).map_err(|error| refused(wasm, &error))?;
-        let module = Module::check(code.clone(), digest, |abi| self.imports(abi))?;
+        Ok((code, false))
+    }
+
+    fn keep(&self, code: &wasmtime::Module, digest: &str) {
         if let Some(cache) = &self.inner.cache
             && let Ok(compiled) = code.serialize()
         {
-            cache.store(module.digest(), &compiled);
+            cache.store(digest, &compiled);
         }
-        Ok(module)
+    }
+
+    /// The module that calls several callbacks of a guest as one.
+    pub(crate) fn chain(&self) -> Option<&wasmtime::Module> {
+        let compile = || {
+            let wasm = chain::module();
+            let digest = hex(&Sha256::digest(&wasm));
+            let (code, kept) = self.code(&wasm, &digest).ok()?;
+            if !kept {
+                self.keep(&code, &digest);
+            }
+            Some(code)
+        };
+        self.inner.chain.get_or_init(compile).as_ref()
     }
 
     /// Whether modules of this version of the ABI may import a function.

@@ -1,5 +1,6 @@
 //! What can go wrong: loading a module, starting an instance, calling into one.
 
+use crate::abi::chain;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// Why a module cannot be used.
@@ -212,7 +213,7 @@ impl Trap {
         }
         let backtrace: Arc<str> = error
             .downcast_ref::<wasmtime::WasmBacktrace>()
-            .map(ToString::to_string)
+            .map(|backtrace| chain::without(backtrace.to_string()))
             .unwrap_or_default()
             .into();
         match error.downcast_ref::<wasmtime::Trap>() {

@@ -24,7 +24,10 @@ pub use whole::Whole;
 
 use crate::{
     CallResponse, Effect, Module, Now, Plugin, StartError, StreamId, StreamInfo, Trap,
-    abi::exports::{Exports, function},
+    abi::{
+        chain::{self, Chain},
+        exports::{Exports, function},
+    },
     grpc::Kind,
     limits::START_TIME,
     meter::Soft,
@@ -45,6 +48,8 @@ use wasmtime::Store;
 pub struct Instance {
     store: Store<State>,
     exports: Exports,
+    /// Calls several of them at once.
+    chain: Option<Chain>,
     plugin: Arc<Plugin>,
     poisoned: Option<Trap>,
     /// The guest was told to forget the plugin itself.
@@ -65,8 +70,17 @@ impl Instance {
         instance.boot(now)?;
         instance.configure(now)?;
         instance.store.data_mut().lines.take_last();
+        instance.put_chain();
         instance.settle();
         Ok(instance)
+    }
+
+    /// Callbacks that follow each other are one call, unless each is counted.
+    fn put_chain(&mut self) {
+        let plugin = self.plugin.clone();
+        if let (Some(vm), false) = (self.store.data().vm, plugin.engine.measures()) {
+            self.chain = plugin.engine.chain().and_then(|code| Chain::put(&mut self.store, &vm, code));
+        }
     }
 
     /// The instance has started: from now on limits of requests hold.
@@ -87,12 +101,16 @@ impl Instance {
             // It only fails for engines that do not count.
             let _ = store.set_fuel(usage::FUEL);
         }
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().overdue()));
+        store.epoch_deadline_callback(|mut store| {
+            let passed = chain::passed(&mut store);
+            Ok(store.data_mut().overdue(passed))
+        });
         store.set_epoch_deadline(plugin.start_ticks);
         store.data_mut().begin(ROOT, now, plugin.engine.begin_call());
         Self {
             store,
             exports: Exports::default(),
+            chain: None,
             plugin: plugin.clone(),
             poisoned: None,
             over: false,

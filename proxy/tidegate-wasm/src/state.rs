@@ -2,7 +2,7 @@
 
 use crate::{
     CallResponse, Effect, Now, Plugin, Side, StreamId, Tape, Usage,
-    abi::{exports::Callback, memory::Fault},
+    abi::{chain::Marks, exports::Callback, memory::Fault},
     budget::{Budget, Used},
     foreign::Definitions,
     grpc::{self, Kind},
@@ -57,6 +57,10 @@ pub(crate) struct State {
     pub(crate) vm: Option<Instance>,
     pub(crate) memory: Option<Memory>,
     pub(crate) malloc: Option<Callback<u32, u32>>,
+    /// Of the chains before the guest, if there are any.
+    pub(crate) marks: Option<Marks>,
+    /// Callbacks are called by a chain.
+    pub(crate) chained: bool,
     pub(crate) limiter: Limiter,
     pub(crate) phase: Phase,
     /// The stream, or the plugin itself, in whose name host functions act.
@@ -101,6 +105,11 @@ pub(crate) struct State {
     pub(crate) call: u64,
     /// The engine's ticks when the call began.
     began: u64,
+    /// Ticks that were left of the request when the call began, and when the callback began that is known to go on.
+    left: u64,
+    remains: u64,
+    /// How far the chain that goes on was known to have come.
+    known: u32,
     /// How often the guest has read the clock in this call.
     readings: u64,
     grace: Grace,
@@ -128,6 +137,8 @@ impl State {
             vm: None,
             memory: None,
             malloc: None,
+            marks: None,
+            chained: false,
             limiter,
             phase: Phase::Start,
             effective: 0,
@@ -157,6 +168,9 @@ impl State {
             now,
             call: 0,
             began: 0,
+            left: u64::MAX,
+            remains: u64::MAX,
+            known: 0,
             readings: 0,
             grace: Grace::default(),
         }
@@ -165,12 +179,13 @@ impl State {
     /// Prepares for a call into the guest.
     #[inline]
     pub(crate) fn begin(&mut self, effective: u32, now: Now, ticks: u64) {
-        self.begin_with(effective, now, ticks, Used::default());
+        self.begin_with(effective, now, ticks, (Used::default(), u64::MAX));
     }
 
-    /// As [`State::begin`] for a stream whose earlier calls have used so much of its limits.
+    /// As [`State::begin`] for a stream whose earlier calls have used so much of its limits, and left so many ticks.
     #[inline]
-    pub(crate) fn begin_with(&mut self, effective: u32, now: Now, ticks: u64, used: Used) {
+    pub(crate) fn begin_with(&mut self, effective: u32, now: Now, ticks: u64, (used, left): (Used, u64)) {
+        (self.left, self.remains, self.known) = (left, left, 0);
         self.effective = effective;
         self.now = now;
         self.call += 1;
@@ -195,7 +210,17 @@ impl State {
         }
         // What was granted does not count for the stream either.
         (self.grace.since, self.grace.times) = (None, 0);
+        self.counted()
+    }
+
+    /// Ticks since the call began, as far as they count.
+    fn counted(&self) -> u64 {
         self.plugin.engine.ticks().saturating_sub(self.began).saturating_sub(self.grace.ticks)
+    }
+
+    /// Ticks that were left of the request when the callback began that went on last.
+    pub(crate) fn remains(&self) -> u64 {
+        self.remains
     }
 
     /// What the host functions of a callback are in.
@@ -203,12 +228,21 @@ impl State {
         if self.plugin.spec.limits.are_counted() { Phase::Watched } else { Phase::Running }
     }
 
-    /// The call is over its time by the clock. It ends here if it had its time on a CPU as well; if it was kept from
-    /// one, it gets more, but not without end.
+    /// The call is over its time by the clock, in the callback of a chain behind so many others. It ends here if it had its
+    /// time on a CPU as well; if it was kept from one, it gets more, but not without end.
     #[cold]
-    pub(crate) fn overdue(&mut self) -> UpdateDeadline {
+    pub(crate) fn overdue(&mut self, passed: u32) -> UpdateDeadline {
         let engine = &self.plugin.engine;
         engine.rouse();
+        if passed > self.known {
+            // Another callback of the chain goes on than was known of: it has a time of its own.
+            self.known = passed;
+            self.remains = self.left.saturating_sub(self.counted());
+            (self.grace.since, self.grace.times) = (None, 0);
+            if self.remains > 0 {
+                return UpdateDeadline::Continue(self.remains.min(self.plugin.call_ticks));
+            }
+        }
         let Some(on_cpu) = engine.thread_time() else { return UpdateDeadline::Interrupt };
         let step = self.plugin.call_ticks.div_ceil(2);
         // Within a tick, and a little less for what the system takes.
@@ -317,6 +351,11 @@ impl State {
         if whole {
             self.finish_line();
         }
+    }
+
+    /// Whether a line is to be ended by what the guest does next.
+    pub(crate) fn writes_line(&self) -> bool {
+        self.unfinished.is_some()
     }
 
     /// Logs what was written of a line so far.

@@ -3,7 +3,10 @@
 use super::Instance;
 use crate::{
     HeadersPause, Now, Pending, Side, Step, StreamId, Trap,
-    abi::exports::{Callback, Exports, OnHeaders},
+    abi::{
+        chain::Chain,
+        exports::{Callback, Exports, OnHeaders},
+    },
     state::State,
     stream::{Cut, Flow, Hold, Part, Stream, fields::request_len, table::ROOT},
     tape::{Event, fields, response_fields},
@@ -218,11 +221,19 @@ impl Instance {
             return self.end_one_by_one(id, now);
         }
         self.stream_mut(id)?.logged = true;
-        self.run(id, now, |exports, store, time| {
-            if let Exports { log: Some(log), done: Some(done), delete: Some(delete), .. } = exports {
-                log.call(&mut *store, id.0)?;
+        self.run(id, now, |Guest { exports, chain }, store, time| {
+            let Exports { log: Some(log), done: Some(done), delete: Some(delete), .. } = exports else {
+                return Ok(());
+            };
+            let passed = match chain {
+                Some(chain) => chain.end(store, id.0)?,
+                None => log.call(&mut *store, id.0).map(|()| 1)?,
+            };
+            if passed < 2 {
                 time.proceed(store, id);
                 done.call(&mut *store, id.0)?;
+            }
+            if passed < 3 {
                 time.proceed(store, id);
                 delete.call(store, id.0)?;
             }
@@ -249,20 +260,28 @@ impl Instance {
         if announces && !together {
             self.announce(id, now)?;
         }
-        let ask = |exports: &Exports, store: &mut Store<State>, time: &mut Time| {
-            if together && let Some(create) = &exports.context_create {
-                create.call(&mut *store, (id.0, ROOT))?;
+        if !together {
+            self.store.data_mut().enter();
+        }
+        let action = self.run(id, now, |Guest { exports, chain }, store, time| {
+            if together {
+                let told = match (chain, &exports.context_create) {
+                    (Some(chain), _) if side == Side::Request => {
+                        chain.begin(store, (id.0, ROOT), (count, end))?
+                    }
+                    (_, Some(create)) => create.call(&mut *store, (id.0, ROOT)).map(|()| None)?,
+                    (_, None) => None,
+                };
+                if let Some(action) = told {
+                    return Ok(action);
+                }
                 time.proceed(store, id);
             }
             match on_head(exports, side) {
                 Some(function) => function.call(store, id.0, count, end),
                 None => Ok(0),
             }
-        };
-        if !together {
-            self.store.data_mut().enter();
-        }
-        let action = self.run(id, now, ask)?;
+        })?;
         Ok(self.after_head(id, side, action))
     }
 
@@ -467,7 +486,7 @@ impl Instance {
         call: impl FnOnce(&Exports, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, Trap> {
         self.store.data_mut().enter();
-        self.run(id, now, |exports, store, _| call(exports, store))
+        self.run(id, now, |guest, store, _| call(guest.exports, store))
     }
 
     /// As [`Instance::call`] for callbacks that are counted already; `call` gives each but the first its time.
@@ -476,7 +495,7 @@ impl Instance {
         &mut self,
         id: StreamId,
         now: Now,
-        call: impl FnOnce(&Exports, &mut Store<State>, &mut Time) -> wasmtime::Result<R>,
+        call: impl FnOnce(Guest<'_>, &mut Store<State>, &mut Time) -> wasmtime::Result<R>,
     ) -> Result<R, Trap> {
         let began = self.plugin.engine.begin_call();
         let state = self.store.data_mut();
@@ -484,11 +503,12 @@ impl Instance {
             Some(stream) => (stream.spent, stream.used),
             None => Default::default(),
         };
-        state.begin_with(id.0, now, began, used);
         let left = self.plugin.request_ticks.saturating_sub(spent).max(1);
+        state.begin_with(id.0, now, began, (used, left));
         let mut time = Time { of_request: left, left };
         self.store.set_epoch_deadline(left.min(self.plugin.call_ticks));
-        let result = call(&self.exports, &mut self.store, &mut time);
+        let guest = Guest { exports: &self.exports, chain: self.chain.as_ref() };
+        let result = call(guest, &mut self.store, &mut time);
         let passed = self.plugin.engine.ticks() - began;
         let state = self.store.data_mut();
         state.leave(id.0);
@@ -502,6 +522,7 @@ impl Instance {
     #[cold]
     fn break_off(&mut self, error: &wasmtime::Error, left: u64) -> Trap {
         let limits = self.plugin.spec.limits;
+        let left = left.min(self.store.data().remains());
         let timeout = if left < self.plugin.call_ticks {
             Trap::RequestTime { limit: limits.request_time }
         } else {
@@ -509,6 +530,12 @@ impl Instance {
         };
         self.poison(error, timeout)
     }
+}
+
+/// What is called: one callback, or several by a chain.
+pub(super) struct Guest<'a> {
+    pub(super) exports: &'a Exports,
+    pub(super) chain: Option<&'a Chain>,
 }
 
 /// Time that is left of a request, in ticks.

@@ -4,6 +4,7 @@ mod backtraces;
 mod body;
 mod calls;
 mod capabilities;
+mod chain;
 mod connections;
 mod ended;
 mod failure;

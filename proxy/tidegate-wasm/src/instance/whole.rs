@@ -2,7 +2,7 @@
 
 use super::{
     Instance,
-    streams::{count, unknown},
+    streams::{Guest, count, unknown},
 };
 use crate::{
     Now, Side, Step, StreamId, Trap,
@@ -81,7 +81,7 @@ impl Instance {
         stream.response.part = Part::Head;
         stream.response.touched = false;
         stream.response_head = head.take();
-        self.run(id, now, |exports, store, time| {
+        self.run(id, now, |Guest { exports, .. }, store, time| {
             let action = match &exports.response_headers {
                 Some(function) => function.call(&mut *store, id.0, fields, false)?,
                 None => 0,

@@ -2,6 +2,7 @@
 
 use super::{Answer, Imports, watched};
 use crate::Effect;
+use crate::abi::chain;
 use crate::abi::memory::{give, split};
 use crate::state::State;
 use std::time::Duration;
@@ -63,6 +64,7 @@ pub(super) fn effective(caller: &mut Caller<'_, State>, id: u32) -> Answer {
         return Err(Status::BadArgument.into());
     }
     state.effective = id;
+    chain::stop(caller);
     Ok(())
 }
 

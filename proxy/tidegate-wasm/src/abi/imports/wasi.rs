@@ -2,6 +2,7 @@
 //! sockets and no arguments. Both names of the module are served.
 
 use super::{Imports, restricted, watched};
+use crate::abi::chain;
 use crate::abi::memory::split;
 use crate::state::{Phase, State};
 use tidegate_abi::{LogLevel, Status};
@@ -165,6 +166,9 @@ fn fd_write(caller: &mut Caller<'_, State>, fd: u32, pieces: u32, count: u32, wr
     memory.write_u32(written, u32::try_from(line.len()).unwrap_or(u32::MAX)).map_err(fault)?;
     state.budget.copies(line.len());
     state.write_out(level, &line);
+    if state.writes_line() {
+        chain::stop(caller);
+    }
     Ok(())
 }
 

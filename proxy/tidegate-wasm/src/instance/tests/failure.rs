@@ -147,7 +147,8 @@ fn the_calls_of_a_request_have_a_time_together() {
     assert!(matches!(trap, Trap::RequestTime { limit } if limit == Duration::from_millis(10)), "{trap}");
 }
 
-/// Callbacks that are called together share what is left of their request's time.
+/// Callbacks that are called together share what is left of their request's time. Each has its own time as well, but what
+/// those before it have used is known only when the time is over.
 #[test]
 fn the_last_calls_of_a_request_have_no_more_time_than_is_left() {
     let ticks = |count: u32| "(drop (call $random (i32.const 0) (i32.const 0)))".repeat(count as usize);
@@ -172,27 +173,39 @@ fn the_last_calls_of_a_request_have_no_more_time_than_is_left() {
         ..Limits::default()
     };
     let (engine, _turn) = ticking();
-    let ended = |guest: &[u8]| {
-        let mut instance = limited(engine, guest, limits);
-        let id = open(&mut instance);
-        instance.on_request_headers(id, get(), true, NOW).unwrap();
-        instance.close_stream(id, NOW);
-        instance.poisoned().cloned()
-    };
+    let ended = |guest: &[u8]| ended_with(engine, guest, limits);
     assert!(ended(&guest(2, 2, 2)).is_none(), "ten of the eleven ticks that surely cover the limit");
     for of_all in [guest(4, 4, 0), guest(2, 2, 4), guest(0, 4, 4)] {
         let trap = ended(&of_all).unwrap();
         assert!(matches!(trap, Trap::RequestTime { limit } if limit == Duration::from_millis(10)), "{trap}");
     }
-    let trap = ended(&guest(0, 7, 0)).unwrap();
-    assert!(matches!(trap, Trap::CallTime { limit } if limit == Duration::from_millis(5)), "{trap}");
+    let call_time =
+        |trap: &Trap| matches!(trap, Trap::CallTime { limit } if *limit == Duration::from_millis(5));
+    assert!(ended(&guest(7, 0, 0)).as_ref().is_some_and(call_time));
+    let mut limits = limits;
+    limits.request_time = Duration::from_millis(40);
+    let ended = |guest: &[u8]| ended_with(engine, guest, limits);
+    assert!(ended(&guest(5, 5, 5)).is_none());
+    for of_one in [guest(0, 12, 0), guest(3, 3, 12)] {
+        assert!(ended(&of_one).as_ref().is_some_and(call_time));
+    }
+}
+
+/// Why an instance broke off over a request, if it did.
+fn ended_with(engine: &Engine, guest: &[u8], limits: Limits) -> Option<Trap> {
+    let mut instance = limited(engine, guest, limits);
+    let id = open(&mut instance);
+    instance.on_request_headers(id, get(), true, NOW).unwrap();
+    instance.close_stream(id, NOW);
+    instance.poisoned().cloned()
 }
 
 #[test]
-fn memory_that_one_of_the_last_calls_was_refused_is_not_why_another_broke_off() {
+fn memory_that_was_refused_in_an_earlier_call_is_not_why_another_broke_off() {
     let mut instance = start(
-        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))
-        (func (export "proxy_on_log") (param i32) (drop (memory.grow (i32.const 60000))))
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+            (drop (memory.grow (i32.const 60000))) (i32.const 0))
+        (func (export "proxy_on_log") (param i32))
         (func (export "proxy_on_done") (param i32) (result i32) (i32.const 1))
         (func (export "proxy_on_delete") (param i32) unreachable)"#,
     );

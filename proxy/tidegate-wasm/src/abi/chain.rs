@@ -1,0 +1,180 @@
+//! Callbacks that follow each other, as one call from the host: to enter a guest costs more than many of its callbacks do.
+//! A module of our own stands before the guest's functions, which calls one behind the other.
+//!
+//! Each callback is for itself all the same. What one of them leaves behind that the next one must not find (another
+//! effective context, an unfinished line) is a reason to stop between them, and the host goes on one by one. Of the time
+//! limit it knows how far a chain has come: each callback has the time of one call, but what a chain has used before it
+//! counts only when the time is over first, so that a callback that never ends has up to twice its time.
+
+use crate::state::State;
+use wasm_encoder::{
+    BlockType, CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, Function, FunctionSection,
+    GlobalSection, GlobalType, ImportSection, NameSection, TypeSection, ValType,
+};
+use wasmtime::{AsContextMut, Caller, Extern, Global, Instance, Store, TypedFunc, Val};
+
+/// What the module is called in back-traces, out of which it is cut.
+const NAME: &str = "tidegate:chain";
+
+/// The guest's functions, in the order of their types below.
+pub(crate) const CALLS: [&str; 5] = [
+    "proxy_on_context_create",
+    "proxy_on_request_headers",
+    "proxy_on_log",
+    "proxy_on_done",
+    "proxy_on_delete",
+];
+
+/// A chain that was stopped behind its first callback answers with this bit, beyond those of an action.
+const STOPPED: u64 = 1 << 32;
+
+/// How far the chain has come, counted in callbacks; what has it stop.
+const AT: u32 = 0;
+const STOP: u32 = 1;
+
+/// The chains of one guest.
+pub(crate) struct Chain {
+    begin: TypedFunc<(u32, u32, u32, u32), u64>,
+    end: TypedFunc<u32, u32>,
+}
+
+/// What the host sees of a chain that goes on.
+#[derive(Clone, Copy)]
+pub(crate) struct Marks {
+    at: Global,
+    stop: Global,
+}
+
+impl Chain {
+    /// Puts chains before a guest; none if it lacks one of the callbacks, or they have the types of ABI 0.1.0.
+    pub(crate) fn put(store: &mut Store<State>, guest: &Instance, code: &wasmtime::Module) -> Option<Self> {
+        let calls = CALLS.map(|name| guest.get_func(&mut *store, name).map(Extern::from));
+        let [Some(create), Some(headers), Some(log), Some(done), Some(delete)] = calls else { return None };
+        let chain = Instance::new(&mut *store, code, &[create, headers, log, done, delete]).ok()?;
+        let marks =
+            Marks { at: chain.get_global(&mut *store, "at")?, stop: chain.get_global(&mut *store, "stop")? };
+        let begin = chain.get_typed_func(&mut *store, "begin").ok()?;
+        let end = chain.get_typed_func(&mut *store, "end").ok()?;
+        store.data_mut().marks = Some(marks);
+        Some(Self { begin, end })
+    }
+
+    /// Tells the guest of a stream and shows it its head; none: only the first was done.
+    #[inline]
+    pub(crate) fn begin(
+        &self,
+        store: &mut Store<State>,
+        (id, root): (u32, u32),
+        (count, end): (u32, bool),
+    ) -> wasmtime::Result<Option<u32>> {
+        store.data_mut().chained = true;
+        let done = self.begin.call(&mut *store, (id, root, count, u32::from(end)))?;
+        store.data_mut().chained = false;
+        Ok(if done == STOPPED { None } else { u32::try_from(done).ok() })
+    }
+
+    /// Has the guest log a stream, be done with it, and forget it; how many of the three were done.
+    #[inline]
+    pub(crate) fn end(&self, store: &mut Store<State>, id: u32) -> wasmtime::Result<u32> {
+        store.data_mut().chained = true;
+        let done = self.end.call(&mut *store, id)?;
+        store.data_mut().chained = false;
+        Ok(done)
+    }
+}
+
+/// Has a chain that goes on stop behind this callback.
+#[cold]
+pub(crate) fn stop(caller: &mut Caller<'_, State>) {
+    if let (true, Some(marks)) = (caller.data().chained, caller.data().marks) {
+        // Its type is known.
+        let _ = marks.stop.set(&mut *caller, Val::I32(1));
+    }
+}
+
+/// How many callbacks of a chain were entered behind its first one.
+#[cold]
+pub(crate) fn passed(store: &mut impl AsContextMut<Data = State>) -> u32 {
+    let state = store.as_context();
+    match state.data().marks.filter(|_| state.data().chained) {
+        Some(marks) => marks.at.get(store).i32().map_or(0, i32::cast_unsigned),
+        None => 0,
+    }
+}
+
+/// A back-trace without the chain, which stands behind the guest's functions.
+pub(crate) fn without(mut backtrace: String) -> String {
+    if let Some(at) = backtrace.rfind(NAME) {
+        let line = backtrace.get(..at).and_then(|before| before.rfind('\n'));
+        backtrace.truncate(line.unwrap_or(at));
+    }
+    backtrace
+}
+
+/// The module.
+pub(crate) fn module() -> Vec<u8> {
+    let i32s = |count| vec![ValType::I32; count];
+    let mut types = TypeSection::new();
+    for (params, results) in [(2, 0), (3, 1), (1, 0), (1, 1)] {
+        types.ty().function(i32s(params), i32s(results));
+    }
+    types.ty().function(i32s(4), [ValType::I64]);
+    let mut imports = ImportSection::new();
+    for (name, ty) in CALLS.iter().zip([0, 1, 2, 3, 2]) {
+        imports.import("guest", name, EntityType::Function(ty));
+    }
+    let mut functions = FunctionSection::new();
+    functions.function(4).function(3);
+    let mut globals = GlobalSection::new();
+    let mark = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
+    globals.global(mark, &ConstExpr::i32_const(0)).global(mark, &ConstExpr::i32_const(0));
+    let mut exports = ExportSection::new();
+    exports.export("begin", ExportKind::Func, 5).export("end", ExportKind::Func, 6);
+    exports.export("at", ExportKind::Global, AT).export("stop", ExportKind::Global, STOP);
+    let mut code = CodeSection::new();
+    code.function(&begin()).function(&end());
+    let mut names = NameSection::new();
+    names.module(NAME);
+    let mut module = wasm_encoder::Module::new();
+    module.section(&types).section(&imports).section(&functions).section(&globals);
+    module.section(&exports).section(&code).section(&names);
+    module.finish()
+}
+
+const CREATE: u32 = 0;
+const HEADERS: u32 = 1;
+const LOG: u32 = 2;
+const DONE: u32 = 3;
+const DELETE: u32 = 4;
+
+fn begin() -> Function {
+    let mut function = Function::new([]);
+    function.instructions().i32_const(0).global_set(AT).local_get(0).local_get(1).call(CREATE);
+    stop_if_asked(&mut function, |function| {
+        function.instructions().i64_const(STOPPED.cast_signed());
+    });
+    function.instructions().i32_const(1).global_set(AT);
+    function.instructions().local_get(0).local_get(2).local_get(3).call(HEADERS).i64_extend_i32_u().end();
+    function
+}
+
+fn end() -> Function {
+    let mut function = Function::new([]);
+    function.instructions().i32_const(0).global_set(AT).local_get(0).call(LOG);
+    stop_if_asked(&mut function, |function| {
+        function.instructions().i32_const(1);
+    });
+    function.instructions().i32_const(1).global_set(AT).local_get(0).call(DONE).drop();
+    stop_if_asked(&mut function, |function| {
+        function.instructions().i32_const(2);
+    });
+    function.instructions().i32_const(2).global_set(AT).local_get(0).call(DELETE).i32_const(3).end();
+    function
+}
+
+/// Leaves the function with what `answer` puts onto the stack if the host wants to go on by itself.
+fn stop_if_asked(function: &mut Function, answer: impl FnOnce(&mut Function)) {
+    function.instructions().global_get(STOP).if_(BlockType::Empty).i32_const(0).global_set(STOP);
+    answer(function);
+    function.instructions().return_().end();
+}

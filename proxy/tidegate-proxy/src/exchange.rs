@@ -150,7 +150,7 @@ impl Exchange {
             self.record.note_added(added);
         }
 
-        let mut response = 'answered: {
+        let mut place = 'answered: {
             // What changes the request before the route is chosen may change the route.
             if !listener.steps.is_empty() {
                 let way = Way { steps: &listener.steps, scope: Scope::Listener, prefix: 0 };
@@ -158,7 +158,7 @@ impl Exchange {
                 (head, body) = loop {
                     match flow {
                         Flow::Go(head, body) => break (head, body),
-                        Flow::Reply(reply) => break 'answered reply.into_response(),
+                        Flow::Reply(reply) => break 'answered Some(reply.into_response()),
                         Flow::Held(holding) => flow = self.held(&view, way, holding).await?,
                     }
                 };
@@ -177,7 +177,7 @@ impl Exchange {
                 (head, body) = loop {
                     match flow {
                         Flow::Go(head, body) => break (head, body),
-                        Flow::Reply(reply) => break 'answered reply.into_response(),
+                        Flow::Reply(reply) => break 'answered Some(reply.into_response()),
                         Flow::Held(holding) => flow = self.held(&view, way, holding).await?,
                     }
                 };
@@ -205,28 +205,28 @@ impl Exchange {
                     Ok(Action::fixed(*status, headers, body).into_response())
                 }
             };
-            // A failure after the route was found is an answer that passes the response's filters too.
-            let response = match outcome {
-                Ok(response) => response,
-                Err(fail) => match self.ended_by_guest(&view) {
-                    Some(Ok(reply)) => reply.into_response(),
-                    Some(Err(fail)) if fail.reason == Reason::PluginReset => return Err(fail),
-                    Some(Err(fail)) => self.refuse(&fail, Version::HTTP_11),
-                    None => self.refuse(&fail, Version::HTTP_11),
-                },
-            };
             if self.record.guests.is_empty() && rule.steps.is_empty() && listener.steps.is_empty() {
-                return Ok(response);
+                return match outcome {
+                    Ok(response) => Ok(response),
+                    Err(fail) => self.answer_to(&view, &fail),
+                };
             }
-            response
+            // A failure after the route was found is an answer that passes the response's filters too.
+            Some(match outcome {
+                Ok(response) => response,
+                Err(fail) => self.answer_to(&view, &fail)?,
+            })
         };
         // Filters see the answer in the reverse order; one of a filter too.
-        let whole = matches!(response.body(), Body::Full(_));
-        match self.respond(&view, &mut response)? {
-            Some(holding) => self.held_back(&view, whole, holding, response).await,
-            None if whole => Ok(whole::settled(response)),
-            None => Ok(response),
+        let whole = place.as_ref().is_some_and(|response| matches!(response.body(), Body::Full(_)));
+        if let Some(holding) = self.respond(&view, &mut place)? {
+            self.held_back(&view, holding, &mut place).await?;
         }
+        let mut response = place.ok_or_else(|| Fail::gateway(Reason::Internal))?;
+        if whole {
+            whole::settle(&mut response);
+        }
+        Ok(response)
     }
 
     /// A request that a filter holds passes the rest of these steps.
@@ -264,17 +264,25 @@ impl Exchange {
     fn held_back<'a>(
         &'a mut self,
         view: &'a View,
-        whole: bool,
         holding: Box<Holding>,
-        mut response: Response<Body>,
-    ) -> Later<'a, Response<Body>> {
+        place: &'a mut Option<Response<Body>>,
+    ) -> Later<'a, ()> {
         Box::pin(async move {
-            match self.answered_at_last(view, holding, &mut response).await {
-                Ok(()) if whole => Ok(whole::settled(response)),
-                Ok(()) => Ok(response),
+            if let Err(fail) = self.answered_at_last(view, holding, place).await {
                 // The guests before have seen an answer already, so this one goes as it is.
-                Err(fail) => self.ended_meanwhile(view, fail).map(|reply| reply.into_response()),
+                *place = Some(self.ended_meanwhile(view, fail)?.into_response());
             }
+            Ok(())
+        })
+    }
+
+    /// The answer to a request that failed on its way upstream, unless a guest has broken it off.
+    fn answer_to(&mut self, view: &View, fail: &Fail) -> Result<Response<Body>, Fail> {
+        Ok(match self.ended_by_guest(view) {
+            Some(Ok(reply)) => reply.into_response(),
+            Some(Err(fail)) if fail.reason == Reason::PluginReset => return Err(fail),
+            Some(Err(fail)) => self.refuse(&fail, Version::HTTP_11),
+            None => self.refuse(fail, Version::HTTP_11),
         })
     }
 

@@ -9,6 +9,7 @@ mod isolated;
 mod leaving;
 mod left;
 mod measured;
+mod run;
 mod streams;
 mod taped;
 mod whole;

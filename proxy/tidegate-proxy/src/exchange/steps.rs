@@ -323,11 +323,12 @@ impl Exchange {
     }
 
     /// The response passes the filters that the request has passed, in reverse; what holds it, if a guest does. It stays in
-    /// its place meanwhile: to hand it on from step to step would copy it each time.
+    /// its place, where there must be one: to hand it on from step to step would copy it each time. A guest takes it out
+    /// of there and, unless it holds it, puts it back.
     pub(crate) fn respond(
         &mut self,
         view: &View,
-        response: &mut Response<Body>,
+        response: &mut Option<Response<Body>>,
     ) -> Result<Option<Box<Holding>>, Fail> {
         self.response_steps(view, Place { turn: 0, step: usize::MAX }, response)
     }
@@ -337,14 +338,14 @@ impl Exchange {
         &mut self,
         view: &View,
         mut holding: Box<Holding>,
-        response: &mut Response<Body>,
+        response: &mut Option<Response<Body>>,
     ) -> Result<(), Fail> {
         loop {
             let Holding { guest, at, body } = *holding;
-            *response = match self.let_go(&guest, Side::Response, body).await? {
+            *response = Some(match self.let_go(&guest, Side::Response, body).await? {
                 Ok(body) => answer(&guest, body)?,
                 Err(reply) => reply.into_response(),
-            };
+            });
             match self.response_steps(view, at, response)? {
                 None => return Ok(()),
                 Some(further) => holding = further,
@@ -357,7 +358,7 @@ impl Exchange {
         &mut self,
         view: &View,
         from: Place,
-        response: &mut Response<Body>,
+        response: &mut Option<Response<Body>>,
     ) -> Result<Option<Box<Holding>>, Fail> {
         let turns = self.record.reroute.left.len() + 2;
         let mut left = from.step;
@@ -386,10 +387,11 @@ impl Exchange {
                 match step {
                     Step::RequestHeaders(_) | Step::Rewrite(_) => {}
                     Step::ResponseHeaders(changes) => {
-                        let before = self.record.before_step(response.headers());
-                        changes.apply(response.headers_mut());
+                        let Some(headers) = response.as_mut().map(Response::headers_mut) else { continue };
+                        let before = self.record.before_step(headers);
+                        changes.apply(headers);
                         if let Some(before) = before {
-                            self.record.tap_response_step((scope, index), before, response.headers());
+                            self.record.tap_response_step((scope, index), before, headers);
                         }
                     }
                     Step::Wasm(_) => {
@@ -414,17 +416,18 @@ impl Exchange {
         &mut self,
         guest: Rc<Guest>,
         at: Place,
-        response: &mut Response<Body>,
+        place: &mut Option<Response<Body>>,
     ) -> Result<Option<Box<Holding>>, Fail> {
         use http_body::Body as _;
-        let (head, body) = std::mem::replace(response, Response::new(Body::Empty)).into_parts();
+        let Some(response) = place.take() else { return Ok(None) };
+        let (head, body) = response.into_parts();
         // The answer to HEAD, 204 and 304 have no body whatever their length says.
         let end = body.is_end_stream() || self.record.bodiless(head.status);
         // With several guests all of them see the head before the first one sees the body.
         let alone = self.record.guests.len() == 1 && !end;
         let (decision, body) = match body {
             Body::Full(data) if alone && guest.takes_whole() => {
-                match whole::pass(&guest, head, data, response)? {
+                match whole::pass(&guest, head, data, place)? {
                     Some((decision, data)) => (decision, Body::Full(data)),
                     None => return Ok(None),
                 }
@@ -432,7 +435,7 @@ impl Exchange {
             body => (guest.response_head(head, end)?, body),
         };
         let wait = matches!(decision, Decision::Wait);
-        *response = match decision {
+        *place = Some(match decision {
             Decision::Go if alone && sees(&guest, &body) => whole::answer(&guest, body)?,
             Decision::Go => answer(&guest, through(body, &guest, Side::Response, end))?,
             Decision::Reply(reply) => reply.into_response(),
@@ -440,7 +443,7 @@ impl Exchange {
                 let body = into(body, &guest, Side::Response, end, wait);
                 return Ok(Some(Box::new(Holding { guest, at, body })));
             }
-        };
+        });
         Ok(None)
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn pass(
     guest: &Rc<Guest>,
     head: response::Parts,
     mut data: Bytes,
-    place: &mut Response<Body>,
+    place: &mut Option<Response<Body>>,
 ) -> Result<Option<(Decision, Bytes)>, Fail> {
     let (mut head, before) = (Some(head), data.len());
     let (decision, left) = match guest.whole_response(&mut head, &mut data)? {
@@ -31,7 +31,7 @@ pub(crate) fn pass(
         Reached::Head(decision) => return Ok(Some((decision, data))),
     };
     let head = head.ok_or_else(|| Fail::gateway(Reason::Internal))?;
-    *place = with_length(head, GuestBody::shown(decision, left, guest, Side::Response)?, before);
+    *place = Some(with_length(head, GuestBody::shown(decision, left, guest, Side::Response)?, before));
     Ok(None)
 }
 
@@ -63,12 +63,14 @@ pub(crate) fn head(guest: &Guest) -> Result<response::Parts, Fail> {
 
 /// An answer that had a whole body and has passed all guests. As long as none of them holds the body it is whole again.
 #[inline]
-pub(crate) fn settled(response: Response<Body>) -> Response<Body> {
-    if matches!(response.body(), Body::Stream(_)) { asked_again(response) } else { response }
+pub(crate) fn settle(response: &mut Response<Body>) {
+    if matches!(response.body(), Body::Stream(_)) {
+        ask_again(response);
+    }
 }
 
-fn asked_again(response: Response<Body>) -> Response<Body> {
-    let (mut head, mut body) = response.into_parts();
+fn ask_again(response: &mut Response<Body>) {
+    let (mut head, mut body) = std::mem::replace(response, Response::new(Body::Empty)).into_parts();
     // A guest that holds it is asked again, by the task that sends the answer.
     let mut context = Context::from_waker(Waker::noop());
     let body = match Pin::new(&mut body).poll_frame(&mut context) {
@@ -81,7 +83,7 @@ fn asked_again(response: Response<Body>) -> Response<Body> {
         Poll::Ready(Some(first)) => Body::stream(Begun { first: Some(first), rest: body }),
     };
     tell_length(&mut head, &body);
-    Response::from_parts(head, body)
+    *response = Response::from_parts(head, body);
 }
 
 /// A length that the head names is that of the body; where none is named the codec of the connection does it.

@@ -61,6 +61,32 @@ impl From<Side> for Waiting {
 }
 
 impl Held {
+    /// Forgets all that was wanted. False: something stays, so that it cannot be used for another request.
+    fn clear(&self) -> bool {
+        self.reply.take();
+        for flag in [
+            &self.resume_request,
+            &self.resume_response,
+            &self.feed_request,
+            &self.feed_response,
+            &self.breaks_request,
+            &self.breaks_response,
+            &self.reset,
+            &self.clear_route,
+            &self.chose,
+            &self.injects,
+        ] {
+            flag.set(false);
+        }
+        self.details.take();
+        self.upstream.set(None);
+        self.rule.set(None);
+        self.server.set(None);
+        self.failed.set(None);
+        *self.wakers.borrow_mut() = [None, None, None];
+        self.trace.get().is_none()
+    }
+
     /// Wakes all that wait.
     pub(crate) fn wake(&self) {
         for waker in self.wakers.borrow_mut().iter_mut().filter_map(Option::take) {
@@ -130,7 +156,12 @@ impl Held {
 #[derive(Default)]
 pub(crate) struct Holds {
     places: Vec<Option<(StreamId, Rc<Held>)>>,
+    /// Of requests that are over, to be used again. What was used last comes first: it is still in the CPU's cache.
+    spare: Vec<Rc<Held>>,
 }
+
+/// How many are kept to be used again.
+const SPARE: usize = 64;
 
 impl Holds {
     /// What is wanted of this one, if it is there.
@@ -143,12 +174,18 @@ impl Holds {
     }
 
     /// One more is there.
-    pub(crate) fn insert(&mut self, stream: StreamId, held: Rc<Held>) {
+    pub(crate) fn open(&mut self, stream: StreamId) -> Rc<Held> {
+        // Nobody has it any more, unless somebody looks at a request that is over.
+        let used = self.spare.pop().filter(|held| Rc::strong_count(held) == 1);
+        let held = used.unwrap_or_default();
         loop {
             let at = self.place(stream);
             match self.places.get_mut(at) {
-                Some(place @ None) => return *place = Some((stream, held)),
-                Some(Some((known, _))) if *known == stream => return,
+                Some(place @ None) => {
+                    *place = Some((stream, held.clone()));
+                    return held;
+                }
+                Some(Some((known, held))) if *known == stream => return held.clone(),
                 // Numbers of streams that are open at one time differ in their low bits, so this ends.
                 _ => self.grow(),
             }
@@ -159,8 +196,12 @@ impl Holds {
     #[inline]
     pub(crate) fn remove(&mut self, stream: StreamId) {
         let at = self.place(stream);
-        if let Some(place) = self.places.get_mut(at) {
-            place.take_if(|(known, _)| *known == stream);
+        let gone = self.places.get_mut(at).and_then(|place| place.take_if(|(known, _)| *known == stream));
+        if let Some((_, held)) = gone
+            && held.clear()
+            && self.spare.len() < SPARE
+        {
+            self.spare.push(held);
         }
     }
 
@@ -184,5 +225,64 @@ impl Holds {
                 *place = Some((stream, held));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_fresh(held: &Held) -> bool {
+        let Held { reply, resume_request, resume_response, feed_request, feed_response, .. } = held;
+        let flags = [resume_request, resume_response, feed_request, feed_response];
+        let more = [
+            &held.breaks_request,
+            &held.breaks_response,
+            &held.reset,
+            &held.clear_route,
+            &held.chose,
+            &held.injects,
+        ];
+        let flags = flags.into_iter().chain(more).all(|flag| !flag.get());
+        let chosen =
+            held.upstream.get().is_some() || held.rule.get().is_some() || held.server.get().is_some();
+        let told =
+            reply.borrow().is_some() || !held.details.borrow().is_empty() || held.trace.get().is_some();
+        flags && !chosen && !told && held.failed.get().is_none()
+    }
+
+    #[test]
+    fn a_request_finds_nothing_of_the_one_before() {
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
+        let waker = Waker::from(woken.clone());
+        let held = Held::default();
+        for side in [Side::Request, Side::Response] {
+            [held.resume(side), held.feed(side), held.breaks(side)]
+                .into_iter()
+                .for_each(|flag| flag.set(true));
+        }
+        [&held.reset, &held.clear_route, &held.injects].into_iter().for_each(|flag| flag.set(true));
+        held.choose_server(([127, 0, 0, 1], 80).into());
+        held.choose_upstream(1);
+        held.choose_rule(2);
+        held.reply.replace(Some(Box::new(Reply::text(http::StatusCode::FORBIDDEN, "no"))));
+        held.details.replace("why".into());
+        held.failed.set(Some(Reason::PluginTrap));
+        held.wake_later(Waiting::End, &Context::from_waker(&waker));
+        assert!(!is_fresh(&held));
+        assert!(held.clear() && is_fresh(&held));
+        held.wake();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
     }
 }

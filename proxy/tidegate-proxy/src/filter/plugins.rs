@@ -417,9 +417,7 @@ impl Host {
 
     /// Registers a request.
     pub(crate) fn hold(&self, stream: StreamId) -> Rc<Held> {
-        let held = Rc::new(Held::default());
-        self.streams.borrow_mut().insert(stream, held.clone());
-        held
+        self.streams.borrow_mut().open(stream)
     }
 
     /// The trace of a request, where it is traced.

@@ -2,7 +2,8 @@
 
 use super::{
     Instance,
-    streams::{Guest, count, unknown},
+    run::Guest,
+    streams::{count, unknown},
 };
 use crate::{
     Now, Side, Step, StreamId, Trap,

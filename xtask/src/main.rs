@@ -9,6 +9,7 @@ mod filters;
 mod first_filter;
 mod guests;
 mod package;
+mod readme;
 mod recipes;
 mod schema;
 mod shell;
@@ -56,6 +57,7 @@ fn run(name: &str, rest: &[String]) -> Outcome<bool> {
         "first-filter" => first_filter::run(),
         "guests" => guests::build().map(|()| true),
         "package" => package::run(),
+        "readme" => readme::run(),
         "recipes" => recipes::build(),
         "schema" => schema::write(),
         "sizes" => sizes::check(),
@@ -77,6 +79,7 @@ cargo xtask ci               test, then what needs outside programs and the chec
 cargo xtask filters          build the Wasm filters into target/filters
 cargo xtask first-filter     from `tidegate filter new` to what curl sees, in less than a minute
 cargo xtask guests           build the guests in other languages into target/guests
+cargo xtask readme           paste README's commands into fresh shells, and see what it says that comes of them
 cargo xtask recipes          build the filters of the cookbook into target/filters
 cargo xtask sizes            build every filter and template, and hold the small ones below 150 KiB
 cargo xtask tidy             import edges, file sizes, the list of dependencies, the published API

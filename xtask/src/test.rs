@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::shell::{self, say};
 use crate::suites::Ran;
 use crate::{
-    Outcome, demo, examples, filters, first_filter, guests, package, recipes, schema, sizes, suites, tidy,
-    tools,
+    Outcome, demo, examples, filters, first_filter, guests, package, readme, recipes, schema, sizes, suites,
+    tidy, tools,
 };
 
 /// What was counted so far.
@@ -39,6 +39,7 @@ pub(crate) fn ci() -> bool {
         tally.suite(name, suite);
     }
     tally.step("a first filter in a minute", first_filter::run);
+    tally.step("README, pasted", readme::run);
     tally.step("sizes of filters", sizes::check);
     tally.step("demo --check", demo::check);
     tally.report()

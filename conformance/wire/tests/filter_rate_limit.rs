@@ -138,6 +138,26 @@ fn a_quota_of_a_day_counts_and_says_when_the_next_begins() {
 }
 
 #[test]
+fn an_address_is_the_same_whoever_puts_it_into_the_key() {
+    // What a response costs is asked about again, so there the filter puts the address into the key, else the host.
+    let yaml = |more: &str| {
+        let config =
+            format!("{{ headers: none, limits: [{{ name: each, rate: 2/h, key: address }}{more}] }}");
+        let trusting = ANSWERED.replace("protocol: http", "protocol: http, trustedProxies: [127.0.0.0/8]");
+        fill(&trusting, &[("config", &config)])
+    };
+    let gateway = start(&yaml(""));
+    let ask = |client: &str| get(&gateway, "/", &format!("x-forwarded-for: {client}\r\n")).status;
+    for client in ["192.0.2.1", "192.0.2.10", "2001:db8::1"] {
+        assert_eq!([ask(client), ask(client), ask(client)], [200, 200, 429], "{client}");
+    }
+    gateway.reload(&yaml(", { name: work, rate: 100/h, cost: { response: x-cost } }"));
+    assert_eq!([ask("192.0.2.1"), ask("2001:db8::1"), ask("192.0.2.2")], [429, 429, 200], "counts stay");
+    gateway.reload(&yaml(""));
+    assert_eq!([ask("192.0.2.1"), ask("192.0.2.2"), ask("192.0.2.2")], [429, 200, 429], "there and back");
+}
+
+#[test]
 fn what_an_answer_says_it_cost_is_taken_on_all_workers() {
     let upstream = ScriptedUpstream::start(|call| {
         let cost = call.head.headers.get("x-ask").unwrap_or("none").to_owned();

@@ -27,6 +27,11 @@ pub struct Config {
     /// What the filters behind this one are told of the sender, as keys of rate limits; no client can write it.
     #[serde(default)]
     pub(crate) hand_on: HandOnDocument,
+    /// For Envoy, where the plugin has `allow_on_headers_stop_iteration: true`: bodies that a way must see are waited for
+    /// before anything of the request goes on, as Tidegate does it in any case. Where Envoy is not told so, requests with
+    /// such bodies wait until it gives them up.
+    #[serde(default)]
+    pub(crate) envoy_holds_heads: bool,
     /// What senders may do; everything when it is left out.
     pub(crate) policy: Option<PolicyDocument>,
 }

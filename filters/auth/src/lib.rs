@@ -76,6 +76,9 @@ impl Filter for Auth {
     type State = Kept;
 
     fn new(config: Config, plugin: &Plugin) -> Result<Self, ConfigError> {
+        if config.envoy_holds_heads {
+            plugin.rely_on_held_bodies();
+        }
         let all = config.combine == config::Combine::All;
         let mut ways = Vec::with_capacity(config.ways.len());
         for (at, document) in config.ways.into_iter().enumerate() {

@@ -238,6 +238,17 @@ impl Key {
         whole
     }
 
+    /// Whether it is the client's whole address.
+    pub fn is_address(&self) -> bool {
+        self.0 == [Part::Address(32, 128)]
+    }
+
+    /// Appends what is before the address, where it [is one](Key::is_address).
+    pub fn write_before_address(name: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(name.as_bytes());
+        out.push(0);
+    }
+
     /// The text of one part, for what wants texts.
     pub fn text<S>(&self, request: &Request<S>) -> Option<String> {
         let mut value = Vec::new();

@@ -24,6 +24,7 @@ pub use config::Config;
 pub use config::schema;
 use config::{Cost, OnError, OnStoreError, Rule, Service, Store};
 use global::Global;
+use key::Key;
 use service::Decision;
 
 /// The limits, with what counts their refusals.
@@ -31,6 +32,10 @@ pub struct RateLimit {
     config: Config,
     counters: Vec<Counter>,
     global: Global,
+    /// The host puts addresses into keys: it can, and no key is asked about again.
+    by_address: bool,
+    /// The host leaves requests that are allowed.
+    leaves: bool,
     /// Where limits of this gateway are asked, when no request uses it.
     spare: Cell<Asked>,
 }
@@ -76,7 +81,10 @@ impl Filter for RateLimit {
             let name = if rule.shadow { "rate_limit_shadow_total" } else { "rate_limit_refused_total" };
             Counter::labelled(name, &[("limit", &rule.name)])
         };
+        let asked_once = limit::is_exact() && config.redis.is_none() && !config.settles;
         RateLimit {
+            by_address: asked_once,
+            leaves: asked_once && config.ends_with_request,
             counters: config.limits.iter().map(counter).collect(),
             global: Global::default(),
             config,
@@ -99,9 +107,12 @@ impl Filter for RateLimit {
         if self.config.settles {
             self.note_unsettled(&here, &mut left);
         }
+        let left_with_the_question = self.leaves && !here.asks.is_empty();
         self.spare.set(here);
         if self.config.ends_with_request {
-            request.leave();
+            if !left_with_the_question {
+                request.leave();
+            }
             return Flow::Continue;
         }
         request.state().0.replace(left);
@@ -150,6 +161,13 @@ impl RateLimit {
                 }
                 Cost::Response { default, .. } => *default,
             };
+            if self.by_address && rule.key.is_address() {
+                asked.asks.add_by_address(&rule.limit, cost, rule.shadow, |out| {
+                    Key::write_before_address(&rule.name, out);
+                })?;
+                asked.rules |= 1 << at;
+                continue;
+            }
             let key = |out: &mut Vec<u8>| rule.key.write(&rule.name, request, out) || !rule.skips;
             if asked.asks.add(&rule.limit, cost, rule.shadow, key)? {
                 asked.rules |= 1 << at;
@@ -175,6 +193,9 @@ impl RateLimit {
         let taken = self.ask(global, request, asked).and_then(|()| {
             if asked.asks.is_empty() {
                 return Ok(Permit::default());
+            }
+            if self.leaves {
+                asked.asks.leave_after();
             }
             let mut rules = self.rules(asked.rules);
             asked.asks.take(|verdict| {

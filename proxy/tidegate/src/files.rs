@@ -128,6 +128,12 @@ pub(crate) fn differ(stamps: &Stamps, depth: Depth) -> bool {
         || depth == Depth::Contents && stamps.iter().any(|(path, then)| then.reads_differently(path))
 }
 
+/// As if what was written since had left no trace but itself.
+#[cfg(test)]
+pub(crate) fn look_alike(stamps: &mut Stamps) {
+    stamps.iter_mut().for_each(|(path, seen)| seen.stamp = stamp(path));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,10 +191,4 @@ mod tests {
         assert!(!differ(&stamps, Depth::Stamps));
         assert!(differ(&stamps, Depth::Contents));
     }
-}
-
-/// As if what was written since had left no trace but itself.
-#[cfg(test)]
-pub(crate) fn look_alike(stamps: &mut Stamps) {
-    stamps.iter_mut().for_each(|(path, seen)| seen.stamp = stamp(path));
 }

@@ -4,6 +4,10 @@
 //! (1: [`Entry::advisory`]), two bytes of the key's length, eight bytes each of units, period and burst, eight of the cost
 //! (with a sign), then the key. Answer: for each entry a byte (1: allowed), and eight bytes each of what remains, the
 //! reset and when to try again, as [`Verdict`] has them.
+//!
+//! Two things save a guest a call of its own. Where the act's byte has the bit 64, the guest has nothing more to do with the
+//! request once every limit that is not advisory allows it (`tidegate_leave`). Where it has the bit 128, entries whose flags
+//! have a 2 have the client's address behind their keys, as text without a port, which the host puts there ([`fill`]).
 
 use crate::{Algorithm, Limit, Verdict};
 
@@ -66,6 +70,54 @@ pub struct Entry<'a> {
     pub advisory: bool,
 }
 
+/// What a question asks beside its act.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The guest has nothing more to do with a request that is allowed.
+    pub leaves: bool,
+    /// Keys are to be filled in.
+    pub by_address: bool,
+}
+
+const LEAVES: u8 = 64;
+const BY_ADDRESS: u8 = 128;
+/// Of an entry's flags: the address is behind its key.
+const ENTRY_BY_ADDRESS: u8 = 2;
+/// Bytes of an entry before its key.
+const HEAD: usize = 36;
+
+/// What a question asks beside its act, and the question without that, whose keys are as they are.
+#[must_use]
+pub fn marks(question: &[u8]) -> Marks {
+    let act = question.first().copied().unwrap_or_default();
+    Marks { leaves: act & LEAVES != 0, by_address: act & BY_ADDRESS != 0 }
+}
+
+/// Has the guest leave a request that is allowed; for questions that were begun.
+pub fn leave_after(question: &mut [u8]) {
+    question.iter_mut().take(1).for_each(|act| *act |= LEAVES);
+}
+
+/// The question without [marks](marks), with `address` behind the keys of those entries that want it. None: it is malformed.
+#[must_use]
+pub fn fill(question: &[u8], address: &[u8]) -> Option<Vec<u8>> {
+    let (act, mut rest) = question.split_first()?;
+    let mut out = Vec::with_capacity(question.len() + address.len());
+    out.push(act & !(LEAVES | BY_ADDRESS));
+    while !rest.is_empty() {
+        let ([algorithm, flags, low, high], numbers) = rest.split_first_chunk()?;
+        let key = usize::from(u16::from_le_bytes([*low, *high]));
+        let (entry, after) = numbers.split_at_checked(HEAD - 4 + key)?;
+        let added = if flags & ENTRY_BY_ADDRESS == 0 { &b""[..] } else { address };
+        let [low, high] = u16::try_from(key + added.len()).ok()?.to_le_bytes();
+        out.extend_from_slice(&[*algorithm, flags & !ENTRY_BY_ADDRESS, low, high]);
+        out.extend_from_slice(entry);
+        out.extend_from_slice(added);
+        rest = after;
+    }
+    Some(out)
+}
+
 /// Begins a question.
 pub fn begin(act: Act, out: &mut Vec<u8>) {
     out.clear();
@@ -99,6 +151,23 @@ pub fn add(
             false
         }
     }
+}
+
+/// As [`add`], with the client's address behind the key.
+pub fn add_by_address(
+    limit: &Limit,
+    cost: i64,
+    advisory: bool,
+    out: &mut Vec<u8>,
+    key: impl FnOnce(&mut Vec<u8>),
+) -> bool {
+    let start = out.len();
+    let added = add(limit, cost, advisory, out, key);
+    if added {
+        out.iter_mut().take(1).for_each(|act| *act |= BY_ADDRESS);
+        out.iter_mut().skip(start + 1).take(1).for_each(|flags| *flags |= ENTRY_BY_ADDRESS);
+    }
+    added
 }
 
 /// What a guest asks.
@@ -201,6 +270,30 @@ mod tests {
         put_verdict(&verdict, &mut answer);
         put_verdict(&Verdict::default(), &mut answer);
         assert_eq!(verdicts(&answer).collect::<Vec<_>>(), [verdict, Verdict::default()]);
+    }
+
+    #[test]
+    fn addresses_are_put_behind_the_keys_that_want_them() {
+        let mut asked = Vec::new();
+        begin(Act::Take, &mut asked);
+        assert!(add_by_address(&LIMIT, 2, true, &mut asked, |key| key.extend_from_slice(b"a\0")));
+        assert!(add(&LIMIT, 1, false, &mut asked, |key| key.extend_from_slice(b"b")));
+        leave_after(&mut asked);
+        assert_eq!(marks(&asked), Marks { leaves: true, by_address: true });
+        assert!(Question::read(&asked).is_none(), "the host has to fill it in");
+        let filled = fill(&asked, b"10.0.0.1").unwrap();
+        assert_eq!(marks(&filled), Marks::default());
+        let mut wanted = Vec::new();
+        begin(Act::Take, &mut wanted);
+        add(&LIMIT, 2, true, &mut wanted, |key| key.extend_from_slice(b"a\x0010.0.0.1"));
+        add(&LIMIT, 1, false, &mut wanted, |key| key.extend_from_slice(b"b"));
+        assert_eq!(filled, wanted);
+        for cut in 0..asked.len() {
+            let read = fill(&asked[..cut], b"10.0.0.1").and_then(|bytes| Question::read(&bytes).map(drop));
+            // Between the entries, the first is there as a whole.
+            assert_eq!(read.is_some(), cut == 1 + HEAD + 2, "{cut}");
+        }
+        assert_eq!(fill(&asked, &[b'1'; 1 << 16]), None, "no key has room for it");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::properties::Properties;
-use crate::{host, time};
+use crate::{host, side, time};
 
 /// The plugin that is being configured.
 #[derive(Debug)]
@@ -62,6 +62,15 @@ impl Plugin {
     /// so refuse a configuration that asks for more. `None` in other hosts, which do not tell.
     pub fn held_body(&self) -> Option<usize> {
         Properties::new().number("plugin_held_body")?.try_into().ok()
+    }
+
+    /// Says that the host shows bodies while it holds heads although it cannot be asked for that: Envoy, where
+    /// `allow_on_headers_stop_iteration` is set for the plugin. Then [`Body::collect`](crate::Body::collect) and
+    /// [`Body::peek`](crate::Body::peek) hold the head there as in Tidegate, which does so in any case. For
+    /// [`Filter::new`](crate::Filter::new), where the filter's configuration says so; where it is not true such requests
+    /// wait for ever.
+    pub fn rely_on_held_bodies(&self) {
+        side::rely_on_bodies();
     }
 
     /// The plugin's name in the gateway's configuration.

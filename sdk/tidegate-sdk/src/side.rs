@@ -166,12 +166,20 @@ impl Side {
 thread_local! {
     /// Whether the host can hold a head and show the body at the same time, once that is known.
     static FEEDS: Cell<Option<bool>> = const { Cell::new(None) };
+
+    /// A host that does not know the function shows them all the same, as its configuration says.
+    static SHOWN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Asks the host to show the body while it holds the head; false where it cannot.
 fn feeds(stream: StreamKind) -> bool {
     let side = u8::from(stream == StreamKind::Response);
-    is_fed() && host::foreign(FEED, &[side]).is_ok()
+    if is_fed() { host::foreign(FEED, &[side]).is_ok() } else { SHOWN.get() }
+}
+
+/// Takes it for granted that the host shows bodies while it holds heads.
+pub(crate) fn rely_on_bodies() {
+    SHOWN.set(true);
 }
 
 /// Finds out whether the host can, before the first exchange: the function needs one, so the host refuses, but a host

@@ -132,12 +132,12 @@ const FILTERS: &[(&str, &str, &str)] = &[
     (
         EXTERNAL_BODY,
         "auth.wasm",
-        r#"{"ways":[{"external":{"http":{"upstream":"up","pathPrefix":"/authz","upstreamHeaders":["x-t-user"],"requestHeaders":["x-t-who"]},"bodyLimit":"6","subjectHeader":"x-t-user"}}],"headers":{"subject":"x-t-subject"}}"#,
+        r#"{"ways":[{"external":{"http":{"upstream":"up","pathPrefix":"/authz","upstreamHeaders":["x-t-user"],"requestHeaders":["x-t-who"]},"bodyLimit":"6","subjectHeader":"x-t-user"}}],"envoyHoldsHeads":true,"headers":{"subject":"x-t-subject"}}"#,
     ),
     (
         EXTERNAL_PART,
         "auth.wasm",
-        r#"{"ways":[{"external":{"http":{"upstream":"up","pathPrefix":"/authz","upstreamHeaders":["x-t-user"],"requestHeaders":["x-t-who"]},"bodyLimit":"4","allowPartialBody":true}}]}"#,
+        r#"{"ways":[{"external":{"http":{"upstream":"up","pathPrefix":"/authz","upstreamHeaders":["x-t-user"],"requestHeaders":["x-t-who"]},"bodyLimit":"4","allowPartialBody":true}}],"envoyHoldsHeads":true}"#,
     ),
     (
         CERTIFICATE,
@@ -307,7 +307,7 @@ fn envoy_tls() -> String {
 
 fn envoy_filter(guest: &Path, name: &str, config: &str, own_vm: bool) -> String {
     let vm = if own_vm || !is_scripted(name) { name } else { "vm" };
-    // As Envoy does by itself.
+    // So bodies are shown while a head is held.
     let continues = name != STOPS && is_scripted(name) || [EXTERNAL_BODY, EXTERNAL_PART].contains(&name);
     let guest = module(guest, name);
     format!(

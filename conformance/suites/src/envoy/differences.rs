@@ -44,14 +44,6 @@ const NAMED: &str = "a failure's answer has a body that says what failed, as all
 const UNREAD: &str = "a body that waits for a paused head is left to the client, so its going away is seen when the \
                       rule's idle time is over; Envoy buffers it meanwhile";
 
-/// A filter that reads a body before it lets the head go.
-const UNFED: &str = "here the SDK has the gateway hold the head while the body comes; Envoy has no way to tell a filter that it \
-                     would, so there the head goes on, and nothing is let pass that nobody has decided about";
-
-/// A filter that needs the head after the body.
-const UNASKED: &str = "where the host has no way to hold a head while the body comes, the SDK lets the head go on, and Envoy \
-                       forgets it: the service cannot be told what is asked for, and what nobody has decided about is refused";
-
 const KNOWN: &[Expected] = &[
     Expected {
         case: "a head that waits for a tick, and a body left alone",
@@ -218,42 +210,6 @@ const KNOWN: &[Expected] = &[
         lines: &["client:"],
         what: "whether the head reaches the client before the reset",
         why: "a matter of timing",
-    },
-    Expected {
-        case: "external, body, allowed",
-        lines: &["client: envoy 503", "client: tidegate 200", "upstream: "],
-        what: "a service that is shown bodies and lets a request pass: Envoy's is refused with 503, its upstream has seen the head",
-        why: UNASKED,
-    },
-    Expected {
-        case: "external, body, denied",
-        lines: &["client: envoy 503", "client: tidegate 403", "upstream: "],
-        what: "a service that is shown bodies and denies: the refusal is 503, and Envoy's upstream has seen the head",
-        why: UNASKED,
-    },
-    Expected {
-        case: "external, body, too large",
-        lines: &["upstream: "],
-        what: "a body that is too large to be shown: Envoy's upstream has seen the head",
-        why: UNFED,
-    },
-    Expected {
-        case: "external, part, all of it",
-        lines: &["client: envoy 503", "client: tidegate 200", "upstream: "],
-        what: "a service that is shown the beginning of bodies, here all of it, and lets pass: as with whole bodies",
-        why: UNASKED,
-    },
-    Expected {
-        case: "external, part, the beginning",
-        lines: &["client: envoy 503", "client: tidegate 200", "upstream: "],
-        what: "a service that is shown the beginning of bodies and lets pass: as with whole bodies",
-        why: UNASKED,
-    },
-    Expected {
-        case: "external, part, denied",
-        lines: &["client: envoy 503", "client: tidegate 403", "upstream: "],
-        what: "a service that is shown the beginning of bodies and denies: as with whole bodies",
-        why: UNASKED,
     },
     Expected {
         case: "sdk, brackets refuse",

@@ -1,6 +1,7 @@
 //! Limits as Tidegate keeps them for its workers, in the test's own time.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use tidegate_abi::Status;
 use tidegate_limiter::wire::{self, Act, Entry, Question};
@@ -23,9 +24,21 @@ struct Lease {
 }
 
 impl Memory {
+    /// The question with the client's address where that is asked for. What is left of a request is shown all the same.
+    fn filled(&self, arguments: &[u8]) -> Answer<Vec<u8>> {
+        let mut address = Vec::new();
+        if wire::marks(arguments).by_address {
+            let source = self.with_stream(|stream| Ok(stream.property(b"source.address")))?;
+            let source = source.and_then(|text| String::from_utf8(text).ok()?.parse::<SocketAddr>().ok());
+            address = source.ok_or(Status::BadArgument)?.ip().to_string().into_bytes();
+        }
+        Ok(wire::fill(arguments, &address).ok_or(Status::BadArgument)?)
+    }
+
     /// The foreign function.
     pub(super) fn limit(&self, arguments: &[u8]) -> Answer<Vec<u8>> {
-        let question = Question::read(arguments).ok_or(Status::BadArgument)?;
+        let filled = self.filled(arguments)?;
+        let question = Question::read(&filled).ok_or(Status::BadArgument)?;
         let (stream, now) = (self.context.get(), Moment::of_wall(self.now.get()));
         let concurrent = question.entries().any(|entry| entry.limit.algorithm == Algorithm::Concurrency);
         if concurrent && stream == ROOT && question.act != Act::Look {

@@ -54,13 +54,52 @@ impl Asks {
         advisory: bool,
         key: impl FnOnce(&mut Vec<u8>) -> bool,
     ) -> Outcome<bool> {
+        self.write((limit, cost, advisory), false, key)
+    }
+
+    /// As [`Asks::add`], with the client's address behind the key: the host puts it there as
+    /// [`ip`](crate::properties::Source::ip) has it, which saves asking for it. Only where [`is_exact`] says so; for what is
+    /// taken only, and not charged afterwards by [`Asks::entries`], whose keys lack it.
+    ///
+    /// # Errors
+    /// As for [`Asks::add`].
+    pub fn add_by_address(
+        &mut self,
+        limit: &Limit,
+        cost: u64,
+        advisory: bool,
+        key: impl FnOnce(&mut Vec<u8>),
+    ) -> Outcome<()> {
+        let key = |out: &mut Vec<u8>| {
+            key(out);
+            true
+        };
+        self.write((limit, cost, advisory), true, key).map(drop)
+    }
+
+    /// Has the filter leave a request that is allowed, as [`Request::leave`](crate::Request::leave) does, which saves that
+    /// call. Only where [`is_exact`] says so, and where anything is asked.
+    pub fn leave_after(&mut self) {
+        wire::leave_after(&mut self.0);
+    }
+
+    fn write(
+        &mut self,
+        (limit, cost, advisory): (&Limit, u64, bool),
+        by_address: bool,
+        key: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> Outcome<bool> {
         let mut wanted = true;
         if self.0.is_empty() {
             wire::begin(Act::Take, &mut self.0);
         }
         let before = self.0.len();
         let cost = i64::try_from(cost).unwrap_or(i64::MAX);
-        let fits = wire::add(limit, cost, advisory, &mut self.0, |out| wanted = key(out));
+        let key = |out: &mut Vec<u8>| wanted = key(out);
+        let fits = match by_address {
+            true => wire::add_by_address(limit, cost, advisory, &mut self.0, key),
+            false => wire::add(limit, cost, advisory, &mut self.0, key),
+        };
         if !wanted || !fits {
             // Of a question nothing is left but its act.
             self.0.truncate(if before == 1 { 0 } else { before });

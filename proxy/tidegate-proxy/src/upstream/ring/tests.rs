@@ -174,6 +174,9 @@ fn a_thousand_servers_have_their_shares_and_one_that_goes_moves_no_others() {
 /// A weight by the number of a server and how many there are.
 type Weigh = fn(u32, u32) -> u32;
 
+/// A weight by the one before.
+type After = fn(u32) -> u32;
+
 const WEIGHTS: [(&str, Weigh); 10] = [
     ("all alike", |_, _| 1),
     ("all alike and heavy", |_, _| 1000),
@@ -237,7 +240,7 @@ fn a_thousand_servers_of_any_weights_lose_no_more_than_a_tenth_above_their_share
 
 #[test]
 fn a_weight_that_changes_moves_keys_to_its_server_or_from_it_and_no_others() {
-    let after: [(&str, fn(u32) -> u32); 4] = [
+    let after: [(&str, After); 4] = [
         ("a little more", |weight| weight + 1),
         ("half as much again", |weight| weight + weight.div_ceil(2)),
         ("half", |weight| weight.div_ceil(2)),

@@ -11,7 +11,8 @@ use crate::foreign::zlib;
 use crate::state::State;
 use crate::time::nanoseconds;
 use tidegate_abi::{LogLevel, Status};
-use tidegate_limiter::{Moment, wire::Question};
+use tidegate_limiter::Moment;
+use tidegate_limiter::wire::{self, Question};
 use wasmtime::{Caller, Val};
 
 /// Properties that one plugin may declare.
@@ -93,12 +94,32 @@ fn refused(state: &mut State, name: &[u8]) -> Answer {
 
 /// A question in the form of [`tidegate_limiter::wire`].
 fn limit(state: &mut State, args: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
-    let question = Question::read(args).ok_or(Status::BadArgument)?;
+    let marks = wire::marks(args);
+    if marks == wire::Marks::default() {
+        return decide(state, args, out).map(drop);
+    }
+    let stream = state.stream_mut().filter(|stream| !marks.leaves || !stream.of_bytes);
+    let source = stream.ok_or(Status::BadArgument)?.info.source;
+    let mut address = Vec::new();
+    if marks.by_address {
+        property::write_ip(source, &mut address).ok_or(Status::InternalFailure)?;
+    }
+    let allowed = decide(state, &wire::fill(args, &address).ok_or(Status::BadArgument)?, out)?;
+    if let (true, true, Some(stream)) = (marks.leaves, allowed, state.stream_mut()) {
+        stream.left = true;
+    }
+    Ok(())
+}
+
+/// Whether the limits allow it.
+fn decide(state: &mut State, question: &[u8], out: &mut Vec<u8>) -> Result<bool, Status> {
+    let question = Question::read(question).ok_or(Status::BadArgument)?;
     let now = state.now();
     let now = Moment { monotonic: nanoseconds(now.monotonic), wall: nanoseconds(now.wall) };
     let plugin = state.plugin.clone();
     let leases = state.stream_mut().map(|stream| &mut stream.leases);
-    plugin.space.limit(&question, now, leases, out)
+    plugin.space.limit(&question, now, leases, out)?;
+    Ok(question.entries().zip(wire::verdicts(out)).all(|(entry, verdict)| verdict.allowed || entry.advisory))
 }
 
 /// A message with `path` 1, `value` 2 and a life span that is always the request here.

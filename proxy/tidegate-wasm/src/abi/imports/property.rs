@@ -368,6 +368,17 @@ fn write_address(address: SocketAddr, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// The same without the port, as the SDK cuts it off.
+pub(super) fn write_ip(address: SocketAddr, out: &mut Vec<u8>) -> Option<()> {
+    write_address(address, out)?;
+    out.truncate(out.iter().rposition(|byte| *byte == b':')?);
+    if out.last() == Some(&b']') {
+        out.pop();
+        out.remove(0);
+    }
+    Some(())
+}
+
 fn decimal_figures(number: u16, out: &mut Vec<u8>) {
     let powers = [10_000_u16, 1000, 100, 10, 1].into_iter().skip_while(|power| *power > number.max(1));
     out.extend(powers.map(|power| b'0' + (number / power % 10) as u8));

@@ -115,7 +115,8 @@ pub(super) fn close_stream(caller: &mut Caller<'_, State>, kind: u32) -> Answer 
     let of_http = matches!(kind, StreamKind::Request | StreamKind::Response);
     let state = caller.data_mut();
     let Some(stream) = state.stream_mut() else { return Ok(()) };
-    if of_http == stream.of_bytes || !stream.end() {
+    // At its end there is nothing left to break off.
+    if of_http == stream.of_bytes || stream.closing || !stream.end() {
         return Ok(());
     }
     let stream = StreamId(stream.id);
@@ -143,8 +144,8 @@ pub(super) fn local_response(
     let status = u16::try_from(code).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.filter(|status| (200..600).contains(&status.as_u16())).ok_or(Status::BadArgument)?;
     let Some(stream) = state.stream_mut() else { return Err(Status::BadArgument.into()) };
-    // A connection has no requests that could be answered.
-    if stream.of_bytes || !stream.end() {
+    // A connection has no requests that could be answered, and nobody waits at the end of one.
+    if stream.of_bytes || stream.closing || !stream.end() {
         return Ok(());
     }
     stream.details = Some(details.clone());
@@ -180,7 +181,7 @@ pub(super) fn clear_route(caller: &mut Caller<'_, State>) -> Answer {
 
 /// As [`clear_route`].
 pub(super) fn clear_route_of(state: &mut State) -> Answer {
-    match state.stream_id() {
+    match state.stream().filter(|stream| !stream.closing).map(|stream| StreamId(stream.id)) {
         Some(stream) => state.push(Effect::ClearRoute { stream }),
         None => Ok(()),
     }

@@ -95,3 +95,25 @@ fn a_logger_that_breaks_off_leaves_no_stream() {
     assert!(instance.on_ended(info(), &Ended::default(), NOW).is_err());
     assert_eq!(instance.streams(), 0);
 }
+
+/// The next stream of the instance must not find what nobody has performed.
+#[test]
+fn what_is_wished_for_at_the_end_of_a_stream_leaves_nothing() {
+    let late = "(call $say (call $reply (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+            (i32.const 0) (i32.const -1)))
+        (call $say (call $close (i32.const 0)))";
+    for at in ["log", "done", "delete"] {
+        let result = if at == "done" { ("(result i32)", "(i32.const 1)") } else { ("", "") };
+        let mut instance = start(&format!(
+            r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))
+            (func (export "proxy_on_{at}") (param i32) {} {late} {})"#,
+            result.0, result.1
+        ));
+        let id = open(&mut instance);
+        instance.on_request_headers(id, get(), true, NOW).unwrap();
+        instance.close_stream(id, NOW);
+        let left: Vec<_> = std::iter::from_fn(|| instance.poll_effect()).collect();
+        assert!(left.iter().all(|effect| matches!(effect, Effect::Log { .. })), "{at}: {left:?}");
+        assert_eq!(left.len(), 2, "{at}: it is told that all is well");
+    }
+}

@@ -204,7 +204,7 @@ fn requests(plugin: &Arc<Plugin>, random: &mut Random, anew: &mut Anew) {
         anew.made += 1;
         let now = instance.holdings();
         assert!(now.memory == first.memory, "memory of the request before");
-        assert_eq!(now.others, first.others, "globals or tables of the request before");
+        assert_eq!(now.globals, first.globals, "globals of the request before");
         let left =
             (instance.streams(), instance.open_calls(), instance.has_effects(), instance.tick_period());
         assert_eq!(left, (0, 0, false, None), "the host's part of the request before");

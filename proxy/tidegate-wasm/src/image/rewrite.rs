@@ -92,7 +92,9 @@ fn opened_exports(parts: &Parts<'_>) -> ExportSection {
     let mut section = exports(parts.exports.iter());
     export_globals(parts, &mut section);
     if parts.moves_tables {
-        export_tables(parts, &mut section);
+        for (at, number) in (0..parts.tables.len()).zip(0..) {
+            section.export(&table_name(at), ExportKind::Table, number);
+        }
         for &function in &parts.functions {
             section.export(&function_name(function), ExportKind::Func, function);
         }
@@ -100,21 +102,13 @@ fn opened_exports(parts: &Parts<'_>) -> ExportSection {
     section
 }
 
-/// What an instance from the image is asked for, and its state: globals are set back when it is used again, and both it
-/// and its tables can be looked at.
+/// What an instance from the image is asked for, and its globals, which are set back when it is used again.
 fn lasting_exports(parts: &Parts<'_>) -> ExportSection {
     let mut section = exports(parts.lasting());
     if !parts.moves_tables {
         export_globals(parts, &mut section);
-        export_tables(parts, &mut section);
     }
     section
-}
-
-fn export_tables(parts: &Parts<'_>, section: &mut ExportSection) {
-    for (at, number) in (0..parts.tables.len()).zip(0..) {
-        section.export(&table_name(at), ExportKind::Table, number);
-    }
 }
 
 fn export_globals(parts: &Parts<'_>, section: &mut ExportSection) {

@@ -246,8 +246,8 @@ impl Instance {
 
     fn show_head(&mut self, id: StreamId, side: Side, count: u32, end: bool, now: Now) -> Result<Step, Trap> {
         if on_head(&self.exports, side).is_none() || self.has_left(id) {
-            // A guest that only logs must know of the request that it is to log.
-            if self.exports.log.is_some() && !self.has_left(id) && self.meets(id)? {
+            // The guest is told of every request, as its other callbacks name it.
+            if !self.has_left(id) && self.meets(id)? {
                 self.announce(id, now)?;
             }
             return self.unasked(id, side);

@@ -37,17 +37,29 @@ fn callbacks_come_in_order() {
 }
 
 #[test]
-fn a_guest_that_only_logs_is_told_of_the_request() {
-    let mut instance = start(
-        r#"(func (export "proxy_on_context_create") (param i32 i32) (call $say (i32.add (i32.const 20) (local.get 0))))
-        (func (export "proxy_on_log") (param i32) (call $say (i32.const 70)))
-        (func (export "proxy_on_delete") (param i32) (call $say (i32.const 90)))"#,
-    );
-    assert_eq!(lines(&mut instance), ["021"]);
-    let id = open(&mut instance);
-    assert_eq!(instance.on_request_headers(id, get(), true, NOW).unwrap(), Step::Continue);
-    instance.close_stream(id, NOW);
-    assert_eq!(lines(&mut instance), ["022", "070", "090"]);
+fn a_guest_without_callbacks_for_heads_is_told_of_the_request() {
+    for (callbacks, ends) in [
+        ("(func (export \"proxy_on_log\") (param i32) (call $say (i32.const 70)))", &["070"][..]),
+        (
+            "(func (export \"proxy_on_done\") (param i32) (result i32) (call $say (i32.const 80)) (i32.const 1))",
+            &["080"],
+        ),
+        ("(func (export \"proxy_on_delete\") (param i32) (call $say (i32.const 90)))", &["090"]),
+        ("(func (export \"proxy_on_request_body\") (param i32 i32 i32) (result i32) unreachable)", &[]),
+        ("(func (export \"proxy_on_response_headers\") (param i32 i32 i32) (result i32) unreachable)", &[]),
+        ("", &[]),
+    ] {
+        let mut instance = start(&format!(
+            r#"(func (export "proxy_on_context_create") (param i32 i32) (call $say (i32.add (i32.const 20) (local.get 0))))
+            {callbacks}"#
+        ));
+        assert_eq!(lines(&mut instance), ["021"]);
+        let id = open(&mut instance);
+        assert_eq!(instance.on_request_headers(id, get(), true, NOW).unwrap(), Step::Continue);
+        assert_eq!(lines(&mut instance), ["022"], "{callbacks}");
+        instance.close_stream(id, NOW);
+        assert_eq!(lines(&mut instance), ends, "{callbacks}");
+    }
 }
 
 #[test]

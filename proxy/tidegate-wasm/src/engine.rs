@@ -10,8 +10,9 @@ mod written;
 pub use cache::{CacheLimits, touch_cached, trim_cache};
 
 use crate::{
-    LoadError, Module, Names,
+    FunctionCode, LoadError, Module, Names,
     abi::{chain, imports::Imports},
+    module::functions,
 };
 use cache::Cache;
 use isolated::Isolated;
@@ -202,6 +203,13 @@ impl Engine {
             Some(code)
         };
         self.inner.chain.get_or_init(compile).as_ref()
+    }
+
+    /// Where the machine code is by which several callbacks of a guest are called as one, as [`Module::functions`] tells of
+    /// theirs; nothing before the first guest for which there is such.
+    #[must_use]
+    pub fn functions(&self) -> Vec<FunctionCode> {
+        self.inner.chain.get().and_then(Option::as_ref).map(functions).unwrap_or_default()
     }
 
     /// Whether modules of this version of the ABI may import a function.

@@ -119,14 +119,7 @@ impl Module {
     /// Where the machine code of each function is, for those who name addresses.
     #[must_use]
     pub fn functions(&self) -> Vec<FunctionCode> {
-        let code = &self.inner.code;
-        let start = code.text().as_ptr().addr();
-        let one = |function: wasmtime::ModuleFunction| FunctionCode {
-            start: start + function.offset,
-            end: start + function.offset + function.len,
-            name: function.name.unwrap_or_else(|| format!("function {}", function.index.as_u32())),
-        };
-        code.functions().map(one).collect()
+        functions(&self.inner.code)
     }
 
     pub(crate) fn has_export(&self, name: &str) -> bool {
@@ -155,6 +148,17 @@ pub struct FunctionCode {
     pub end: usize,
     /// As the module calls it, else by its number.
     pub name: String,
+}
+
+/// Where the functions of compiled code are.
+pub(crate) fn functions(code: &wasmtime::Module) -> Vec<FunctionCode> {
+    let start = code.text().as_ptr().addr();
+    let one = |function: wasmtime::ModuleFunction| FunctionCode {
+        start: start + function.offset,
+        end: start + function.offset + function.len,
+        name: function.name.unwrap_or_else(|| format!("function {}", function.index.as_u32())),
+    };
+    code.functions().map(one).collect()
 }
 
 impl fmt::Debug for Module {

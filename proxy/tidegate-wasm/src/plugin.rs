@@ -161,6 +161,12 @@ impl Plugin {
         &self.spec.module
     }
 
+    /// The engine that it was built for.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// What it is made of.
     #[must_use]
     pub fn spec(&self) -> &PluginSpec {

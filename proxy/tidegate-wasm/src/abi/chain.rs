@@ -9,7 +9,7 @@
 use crate::state::State;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, Function, FunctionSection,
-    GlobalSection, GlobalType, ImportSection, NameSection, TypeSection, ValType,
+    GlobalSection, GlobalType, ImportSection, NameMap, NameSection, TypeSection, ValType,
 };
 use wasmtime::{AsContextMut, Caller, Extern, Global, Instance, Store, TypedFunc, Val};
 
@@ -28,7 +28,10 @@ pub(crate) const CALLS: [&str; 5] = [
 /// A chain that was stopped behind its first callback answers with this bit, beyond those of an action.
 const STOPPED: u64 = 1 << 32;
 
-/// How far the chain has come, counted in callbacks; what has it stop.
+/// What each of its functions is called in profiles.
+const FUNCTIONS: &str = "callbacks at once";
+
+/// How far the chain has come, counted in callbacks, and none when it is left; what has it stop.
 const AT: u32 = 0;
 const STOP: u32 = 1;
 
@@ -129,12 +132,16 @@ pub(crate) fn module() -> Vec<u8> {
     let mark = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
     globals.global(mark, &ConstExpr::i32_const(0)).global(mark, &ConstExpr::i32_const(0));
     let mut exports = ExportSection::new();
-    exports.export("begin", ExportKind::Func, 5).export("end", ExportKind::Func, 6);
+    exports.export("begin", ExportKind::Func, BEGIN).export("end", ExportKind::Func, END);
     exports.export("at", ExportKind::Global, AT).export("stop", ExportKind::Global, STOP);
     let mut code = CodeSection::new();
     code.function(&begin()).function(&end());
     let mut names = NameSection::new();
     names.module(NAME);
+    let mut called = NameMap::new();
+    called.append(BEGIN, FUNCTIONS);
+    called.append(END, FUNCTIONS);
+    names.functions(&called);
     let mut module = wasm_encoder::Module::new();
     module.section(&types).section(&imports).section(&functions).section(&globals);
     module.section(&exports).section(&code).section(&names);
@@ -146,21 +153,25 @@ const HEADERS: u32 = 1;
 const LOG: u32 = 2;
 const DONE: u32 = 3;
 const DELETE: u32 = 4;
+const BEGIN: u32 = 5;
+const END: u32 = 6;
 
 fn begin() -> Function {
     let mut function = Function::new([]);
-    function.instructions().i32_const(0).global_set(AT).local_get(0).local_get(1).call(CREATE);
+    function.instructions().local_get(0).local_get(1).call(CREATE);
     stop_if_asked(&mut function, |function| {
         function.instructions().i64_const(STOPPED.cast_signed());
     });
     function.instructions().i32_const(1).global_set(AT);
-    function.instructions().local_get(0).local_get(2).local_get(3).call(HEADERS).i64_extend_i32_u().end();
+    function.instructions().local_get(0).local_get(2).local_get(3).call(HEADERS).i64_extend_i32_u();
+    leave(&mut function);
+    function.instructions().end();
     function
 }
 
 fn end() -> Function {
     let mut function = Function::new([]);
-    function.instructions().i32_const(0).global_set(AT).local_get(0).call(LOG);
+    function.instructions().local_get(0).call(LOG);
     stop_if_asked(&mut function, |function| {
         function.instructions().i32_const(1);
     });
@@ -168,13 +179,21 @@ fn end() -> Function {
     stop_if_asked(&mut function, |function| {
         function.instructions().i32_const(2);
     });
-    function.instructions().i32_const(2).global_set(AT).local_get(0).call(DELETE).i32_const(3).end();
+    function.instructions().i32_const(2).global_set(AT).local_get(0).call(DELETE).i32_const(3);
+    leave(&mut function);
+    function.instructions().end();
     function
 }
 
 /// Leaves the function with what `answer` puts onto the stack if the host wants to go on by itself.
 fn stop_if_asked(function: &mut Function, answer: impl FnOnce(&mut Function)) {
-    function.instructions().global_get(STOP).if_(BlockType::Empty).i32_const(0).global_set(STOP);
+    function.instructions().global_get(STOP).if_(BlockType::Empty);
     answer(function);
+    leave(function);
     function.instructions().return_().end();
+}
+
+/// Nothing of this chain is there for the next one: not in its first instructions either, in which its time may be over.
+fn leave(function: &mut Function) {
+    function.instructions().i32_const(0).global_set(AT).i32_const(0).global_set(STOP);
 }

@@ -1,7 +1,7 @@
 //! Callbacks that follow each other in one call.
 
 use super::*;
-use crate::Trap;
+use crate::{Trap, abi::chain};
 
 /// A guest that says which callback it is in, and for which request. What it does beside: when it is told of a stream, in
 /// the log, and at its end.
@@ -92,4 +92,48 @@ fn a_callback_that_breaks_off_ends_the_chain_and_is_the_last_of_the_trace() {
 #[test]
 fn guests_without_one_of_the_callbacks_have_none() {
     assert!(start("").chain.is_none());
+}
+
+/// The time of the next one may be over in its first instructions, before it could say anything.
+#[test]
+fn nothing_of_a_chain_is_left_for_the_next_one() {
+    let half_if_first = "(if (i32.eq (local.get 0) (global.get $first)) (then (call $half)))";
+    for (create, log, done) in [("", "", ""), (half_if_first, half_if_first, ""), ("", "", half_if_first)] {
+        let mut instance = guest(create, log, done);
+        for path in ["/1", "/2", "/3"] {
+            let id = begin(&mut instance, path);
+            instance.close_stream(id, NOW);
+            instance.store.data_mut().chained = true;
+            assert_eq!(chain::passed(&mut instance.store), 0);
+            instance.store.data_mut().chained = false;
+        }
+        assert!(instance.poisoned().is_none());
+    }
+}
+
+/// What the last callback of a chain does concerns nothing that comes behind it.
+#[test]
+fn what_the_last_callback_of_a_chain_does_stops_no_other_one() {
+    let wasm = wat::parse_str(format!(
+        r#"(module {COMMON}
+        (func (export "proxy_on_context_create") (param i32 i32))
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+            (drop (call $effective (local.get 0))) (i32.const 0))
+        (func (export "proxy_on_log") (param i32))
+        (func (export "proxy_on_done") (param i32) (result i32) (i32.const 1))
+        (func (export "proxy_on_delete") (param i32)))"#,
+    ))
+    .unwrap();
+    let mut instance = Instance::start(&plugin_of(&engine(), &wasm, &Arc::new(Shared::new())), NOW).unwrap();
+    let id = begin(&mut instance, "/");
+    let chain = instance.chain.as_ref().unwrap();
+    assert_eq!(chain.end(&mut instance.store, id.0).unwrap(), 3);
+}
+
+#[test]
+fn its_code_can_be_named() {
+    let instance = guest("", "", "");
+    let functions = instance.plugin().engine().functions();
+    assert_eq!(functions.iter().map(|code| code.name.as_str()).collect::<Vec<_>>(), ["callbacks at once"; 2]);
+    assert!(functions.iter().all(|code| code.start < code.end), "{functions:?}");
 }

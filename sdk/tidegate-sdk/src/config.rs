@@ -17,11 +17,40 @@ use text::Text;
 
 /// The configuration of a filter that has none: every key is refused. A module whose filter has this one needs no reader of
 /// JSON.
+///
+/// ```no_run
+/// use tidegate_sdk::{Filter, NoConfig, filter};
+///
+/// struct Plain;
+///
+/// #[filter]
+/// impl Filter for Plain {
+///     fn new(_: NoConfig) -> Self {
+///         Plain
+///     }
+/// }
+/// # fn main() {}
+/// ```
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoConfig {}
 
 /// Why a configuration was refused: the path of the key and what is wrong with it.
+///
+/// ```
+/// use tidegate_sdk::ConfigError;
+///
+/// /// What no type says by itself.
+/// fn check(from: u32, to: u32) -> Result<(), ConfigError> {
+///     if from > to {
+///         return Err(ConfigError::at("range.from", "must not be above `range.to`"));
+///     }
+///     Ok(())
+/// }
+///
+/// let error = check(2, 1).unwrap_err();
+/// assert_eq!(error.to_string(), "config.range.from: must not be above `range.to`");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     path: String,
@@ -61,7 +90,7 @@ impl From<crate::Error> for ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.path.as_str() {
-            "" | "." | "?" => write!(f, "config: {}", self.message),
+            "" => write!(f, "config: {}", self.message),
             path if path.starts_with('[') => write!(f, "config{path}: {}", self.message),
             path => write!(f, "config.{path}: {}", self.message),
         }

@@ -350,56 +350,100 @@ impl<'j> MapAccess<'j> for Object<'_, 'j> {
 }
 
 /// A key as what its type asks for: numbers and truth values are written as strings there.
-struct Key<'k>(&'k str);
+struct Key<'k, 'j>(&'k Cow<'j, str>);
 
-impl Key<'_> {
-    fn number<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
-        let number = match Text::new(self.0.as_bytes()) {
-            Ok(mut text) => match (text.number(), text.at_end()) {
-                (Ok(number), true) => number,
-                _ => return Err(Problem::invalid_type(Unexpected::Str(""), &visitor)),
-            },
-            Err(problem) => return Err(problem),
-        };
-        match number {
+impl Key<'_, '_> {
+    /// The key is one number.
+    fn read(&self, wanted: &dyn Expected) -> Result<Number<'_>, Problem> {
+        let mut text = Text::new(self.0.as_bytes())?;
+        match (text.number(), text.at_end()) {
+            (Ok(number), true) => Ok(number),
+            _ => Err(Problem::invalid_type(Unexpected::Str(""), wanted)),
+        }
+    }
+
+    fn number<'j, V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.read(&visitor)? {
             Number::Unsigned(number) => visitor.visit_u64(number),
             Number::Signed(number) => visitor.visit_i64(number),
             Number::Other(_) => Err(Problem::invalid_type(Unexpected::Float(0.0), &visitor)),
         }
     }
+
+    /// One that is not of 64 bits.
+    fn other<T: std::str::FromStr>(&self, wanted: &dyn Expected) -> Result<T, Problem> {
+        self.read(wanted)?;
+        self.0.parse().map_err(|_| Problem::invalid_value(Unexpected::Other("number"), wanted))
+    }
+
+    fn real(&self, wanted: &dyn Expected) -> Result<f64, Problem> {
+        let number: f64 = self.other(wanted)?;
+        let refused = || Problem::invalid_value(Unexpected::Other("number"), wanted);
+        number.is_finite().then_some(number).ok_or_else(refused)
+    }
 }
 
 macro_rules! numbers {
     ($($method:ident)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        $(fn $method<V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Problem> {
             self.number(visitor)
         })*
     };
 }
 
-impl<'de> Deserializer<'de> for Key<'_> {
+impl<'j> Deserializer<'j> for Key<'_, 'j> {
     type Error = Problem;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
-        visitor.visit_str(self.0)
+    fn deserialize_any<V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.0 {
+            Cow::Borrowed(key) => visitor.visit_borrowed_str(key),
+            Cow::Owned(key) => visitor.visit_str(key),
+        }
     }
 
     numbers! { deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 }
     numbers! { deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
-        match self.0 {
+    fn deserialize_u128<V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Problem> {
+        let number = self.other(&visitor)?;
+        visitor.visit_u128(number)
+    }
+
+    fn deserialize_i128<V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Problem> {
+        let number = self.other(&visitor)?;
+        visitor.visit_i128(number)
+    }
+
+    fn deserialize_f32<V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Problem> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Problem> {
+        let number = self.real(&visitor)?;
+        visitor.visit_f64(number)
+    }
+
+    fn deserialize_bytes<V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Problem> {
+        visitor.visit_bytes(self.0.as_bytes())
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Problem> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_bool<V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.0.as_ref() {
             "true" => visitor.visit_bool(true),
             "false" => visitor.visit_bool(false),
             _ => Err(Problem::invalid_type(Unexpected::Str(""), &visitor)),
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+    fn deserialize_option<V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Problem> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
+    fn deserialize_newtype_struct<V: Visitor<'j>>(
         self,
         _name: &'static str,
         visitor: V,
@@ -407,18 +451,18 @@ impl<'de> Deserializer<'de> for Key<'_> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(
+    fn deserialize_enum<V: Visitor<'j>>(
         self,
         _name: &'static str,
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Problem> {
-        visitor.visit_enum(self.0.into_deserializer())
+        visitor.visit_enum(self.0.as_ref().into_deserializer())
     }
 
     forward_to_deserialize_any! {
-        u128 i128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier
-        ignored_any
+        <V: Visitor<'j>>
+        char str string unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
 

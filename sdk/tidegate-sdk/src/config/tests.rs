@@ -163,6 +163,11 @@ fn a_problem_has_the_path_of_its_place() {
     }
     let error = read::<Vec<u8>>(b"[1, -1]").expect_err("a wrong configuration");
     assert_eq!(error.to_string(), "config[1]: invalid value: integer, expected u8");
+    for name in ["?", ".", "a"] {
+        let json = format!("{{\"{name}\": true}}");
+        let error = read::<HashMap<String, u8>>(json.as_bytes()).expect_err("a wrong configuration");
+        assert_eq!(error.to_string(), format!("config.{name}: invalid type: boolean, expected u8"));
+    }
 }
 
 #[test]

@@ -279,6 +279,163 @@ struct Flat {
     rest: BTreeMap<String, Value>,
 }
 
+/// Keys of every type that serde_json reads from one, and enums in one another.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "its fields are read by Debug")]
+struct Odd {
+    signed: BTreeMap<i8, u8>,
+    wide: BTreeMap<i128, u8>,
+    huge: BTreeMap<u128, u8>,
+    real: BTreeMap<Real, u8>,
+    letters: BTreeMap<char, u8>,
+    optional: BTreeMap<Option<String>, u8>,
+    wrapped: BTreeMap<Name, Option<Option<u8>>>,
+    bytes: BTreeMap<Bytes, Bytes>,
+    borrowed: Borrowed,
+    adjacent: Vec<Adjacent>,
+    inner: Vec<Inner>,
+    tuple: (i8, Real, Same),
+    array: [u8; 2],
+    none: [u8; 0],
+}
+
+#[derive(Debug, Deserialize, PartialEq, PartialOrd)]
+struct Real(f64);
+
+impl Eq for Real {}
+
+impl Ord for Real {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+#[derive(Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Name(String);
+
+#[derive(Debug, Deserialize)]
+struct Same;
+
+/// What a type of bytes asks for.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Bytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_byte_buf(BytesVisitor)
+    }
+}
+
+struct BytesVisitor;
+
+impl<'de> serde::de::Visitor<'de> for BytesVisitor {
+    type Value = Bytes;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+        Ok(Bytes(bytes.to_vec()))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Bytes, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = list.next_element()? {
+            bytes.push(byte);
+        }
+        Ok(Bytes(bytes))
+    }
+}
+
+/// A type that borrows what it reads for a while.
+#[derive(Debug)]
+#[expect(dead_code, reason = "its field is read by Debug")]
+struct Borrowed(Vec<String>);
+
+impl<'de> Deserialize<'de> for Borrowed {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let map = BTreeMap::<&str, &str>::deserialize(from)?;
+        Ok(Borrowed(map.into_iter().map(|(key, value)| format!("{key}{value}")).collect()))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", content = "with", rename_all = "camelCase")]
+#[expect(dead_code, reason = "its fields are read by Debug")]
+enum Adjacent {
+    Nothing,
+    One(Choice),
+    Two(u8, Untagged),
+    Named { tagged: Tagged },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "is")]
+#[expect(dead_code, reason = "its fields are read by Debug")]
+enum Inner {
+    Empty,
+    Flat(Flat),
+    Nested {
+        choice: Choice,
+        #[serde(flatten)]
+        tagged: Tagged,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[test]
+fn keys_of_all_types_and_enums_in_enums_are_read_the_same() {
+    for json in [
+        r#"{"1":1}"#,
+        r#"{"1.5":1}"#,
+        r#"{"-0":1}"#,
+        r#"{"1e400":1}"#,
+        r#"{"1e2":1}"#,
+        r#"{"":1}"#,
+        r#"{" 1":1}"#,
+        r#"{"1 ":1}"#,
+        r#"{"01":1}"#,
+        r#"{"18446744073709551616":1}"#,
+        r#"{"-170141183460469231731687303715884105729":1}"#,
+        r#"{"true":1}"#,
+        r#"{"null":1}"#,
+        r#"{"\"":1}"#,
+    ] {
+        compare::<BTreeMap<u64, u8>>(json.as_bytes());
+        compare::<BTreeMap<i64, u8>>(json.as_bytes());
+        compare::<BTreeMap<u128, u8>>(json.as_bytes());
+        compare::<BTreeMap<i128, u8>>(json.as_bytes());
+        compare::<BTreeMap<Real, u8>>(json.as_bytes());
+        compare::<BTreeMap<bool, u8>>(json.as_bytes());
+        compare::<BTreeMap<char, u8>>(json.as_bytes());
+        compare::<BTreeMap<Option<Name>, u8>>(json.as_bytes());
+    }
+    assert!(compare::<Odd>(ODD.as_bytes()));
+    for at in 1..ODD.len() {
+        let text = ODD.as_bytes();
+        compare::<Odd>(&[&text[..at], &text[at + 1..]].concat());
+        for byte in *b"\"}-0" {
+            let mut text = text.to_vec();
+            text[at] = byte;
+            compare::<Odd>(&text);
+        }
+    }
+}
+
+const ODD: &str = r#"{
+  "signed": {"-128": 1, "127": 2}, "wide": {"-9223372036854775809": 1}, "huge": {"18446744073709551616": 1, "7": 2},
+  "real": {"1.5": 1, "-2": 2}, "letters": {"ü": 1}, "optional": {"a": 1}, "wrapped": {"n": null, "m": 3},
+  "bytes": {"key": [1, 2], "b": "text"}, "borrowed": {"k": "v"},
+  "adjacent": [{"kind": "nothing"}, {"with": {"Newtype": 5}, "kind": "one"}, {"kind": "two", "with": [1, "x"]},
+    {"kind": "named", "with": {"tagged": {"type": "first", "name": "n"}}}],
+  "inner": [{"is": "Empty"}, {"own": 3, "is": "Flat", "more": [1.5]}, {"is": "Nested", "choice": {"Tuple": [1, false]},
+    "type": "second", "size": 2}, {"is": "New"}],
+  "tuple": [-1, 2.5, null], "array": [1, 2], "none": []
+}"#;
+
 const EVERYTHING: &str = r#"{
   "text": "a\u00e9\n", "letter": "ü", "flag": true, "small": 200, "signed": -7, "large": 18446744073709551615,
   "wide": -170141183460469231731687303715884105728, "huge": 340282366920938463463374607431768211455,

@@ -35,6 +35,21 @@ fn what_is_over_the_limit_is_refused_and_told_when_to_try_again() {
 }
 
 #[test]
+fn an_address_counts_with_a_port_and_without() {
+    let gateway = gateway(r#"{ "limits": [{ "name": "client", "rate": "1/min", "key": "address" }] }"#);
+    for (address, status) in [
+        ("192.0.2.1:4000", 200),
+        ("192.0.2.1", 429),
+        ("192.0.2.2", 200),
+        ("192.0.2.2:4000", 429),
+        ("[2001:db8::1]:4000", 200),
+        ("[2001:db8::1]:4001", 429),
+    ] {
+        assert_eq!(gateway.send(get("/").from(address)).status(), status, "{address}");
+    }
+}
+
+#[test]
 fn keys_are_counted_apart() {
     let gateway = gateway(
         r#"{ "limits": [{ "name": "client", "rate": "1/min", "key": ["address/24", "header:x-tenant", "method"] }] }"#,

@@ -86,7 +86,7 @@ const ENTRY_BY_ADDRESS: u8 = 2;
 /// Bytes of an entry before its key.
 const HEAD: usize = 36;
 
-/// What a question asks beside its act, and the question without that, whose keys are as they are.
+/// What a question asks beside its act.
 #[must_use]
 pub fn marks(question: &[u8]) -> Marks {
     let act = question.first().copied().unwrap_or_default();
@@ -98,7 +98,7 @@ pub fn leave_after(question: &mut [u8]) {
     question.iter_mut().take(1).for_each(|act| *act |= LEAVES);
 }
 
-/// The question without [marks](marks), with `address` behind the keys of those entries that want it. None: it is malformed.
+/// The question without [marks], with `address` behind the keys of those entries that want it. None: it is malformed.
 #[must_use]
 pub fn fill(question: &[u8], address: &[u8]) -> Option<Vec<u8>> {
     let (act, mut rest) = question.split_first()?;

@@ -1,7 +1,7 @@
 //! Limits as Tidegate keeps them for its workers, in the test's own time.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tidegate_abi::Status;
 use tidegate_limiter::wire::{self, Act, Entry, Question};
@@ -29,8 +29,8 @@ impl Memory {
         let mut address = Vec::new();
         if wire::marks(arguments).by_address {
             let source = self.with_stream(|stream| Ok(stream.property(b"source.address")))?;
-            let source = source.and_then(|text| String::from_utf8(text).ok()?.parse::<SocketAddr>().ok());
-            address = source.ok_or(Status::BadArgument)?.ip().to_string().into_bytes();
+            let source = source.and_then(|text| ip(&String::from_utf8(text).ok()?));
+            address = source.ok_or(Status::BadArgument)?.to_string().into_bytes();
         }
         Ok(wire::fill(arguments, &address).ok_or(Status::BadArgument)?)
     }
@@ -60,6 +60,12 @@ impl Memory {
     pub(crate) fn leave(&self, stream: u32) {
         self.limits.borrow_mut().leave(|lease| lease.stream == stream);
     }
+}
+
+/// A test may leave out the port.
+fn ip(address: &str) -> Option<IpAddr> {
+    let with_port = address.parse().map(|address: SocketAddr| address.ip());
+    with_port.or_else(|_| address.parse()).ok()
 }
 
 impl Limits {

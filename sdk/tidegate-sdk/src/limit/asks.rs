@@ -129,6 +129,10 @@ impl Asks {
     #[cold]
     fn take_elsewhere(&self, tell: impl FnMut(Verdict)) -> Outcome<Permit> {
         let entries: Vec<Entry<'_>> = self.entries().collect();
+        // What only an exact host understands is no question here; nothing asked would be everything allowed.
+        if entries.is_empty() && !self.is_empty() {
+            return Err(refused(Status::BadArgument.into()));
+        }
         let asks: Vec<Ask<'_>> = entries
             .iter()
             .map(|entry| Ask {
@@ -167,5 +171,14 @@ mod tests {
         assert_eq!(keys, [(&b"b"[..], 2, true), (b"", 2, true)]);
         asks.clear();
         assert_eq!(asks.entries().count(), 0);
+    }
+
+    #[test]
+    fn what_only_an_exact_host_understands_is_refused_elsewhere() {
+        let limit = Limit::sliding(1, Duration::from_secs(1));
+        let mut asks = Asks::new();
+        asks.add_by_address(&limit, 1, false, |key| key.push(b'a')).unwrap();
+        let taken = asks.take_elsewhere(|_| panic!("nobody was asked"));
+        assert!(taken.is_err(), "it would pass every request");
     }
 }

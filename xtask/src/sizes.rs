@@ -10,8 +10,8 @@ use crate::{Outcome, filters};
 /// What a small filter's release module may have.
 const LARGEST: u64 = 150 * 1024;
 
-/// The templates of `tidegate filter new`.
-const TEMPLATES: [&str; 6] = ["auth", "body", "callout", "rate-limit", "tcp", "transform"];
+/// The templates of `tidegate filter new`, each a file of code.
+const TEMPLATES: &str = "proxy/tidegate/templates";
 
 /// The small ones among the project's own filters; of these the first changes fields only.
 const SMALL: [&str; 3] = ["bench_headers_sdk.wasm", "example_rust_sdk.wasm", "hello.wasm"];
@@ -32,8 +32,8 @@ pub(crate) fn check() -> Outcome<bool> {
     }
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
-    for template in TEMPLATES {
-        modules.push((build(&folder, template)?, true));
+    for template in templates()? {
+        modules.push((build(&folder, &template)?, true));
     }
     let mut passed = true;
     for (path, small) in &modules {
@@ -46,6 +46,18 @@ pub(crate) fn check() -> Outcome<bool> {
         }
     }
     Ok(passed)
+}
+
+/// Their names.
+fn templates() -> Outcome<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in shell::root().join(TEMPLATES).read_dir()? {
+        let path = entry?.path();
+        let name = path.file_stem().filter(|_| path.extension().is_some_and(|extension| extension == "rs"));
+        names.extend(name.map(|name| name.to_string_lossy().into_owned()));
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// The module of a template, as its user builds it.

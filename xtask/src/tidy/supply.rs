@@ -88,8 +88,10 @@ impl Policy {
         let mut policy = Self::default();
         let mut list = "";
         for line in text.lines().map(str::trim) {
-            if let Some(name) = line.strip_suffix(" = [") {
-                list = name;
+            match line.strip_suffix(" = [") {
+                Some(name) => list = name,
+                None if line == "]" => list = "",
+                None => {}
             }
             let Some(word) = line.split('"').nth(1) else { continue };
             match list {
@@ -167,6 +169,8 @@ unknown-git = "deny"
     fn what_the_policy_denies_is_told() {
         let policy = Policy::read(TEXT);
         assert!(policy.several.contains("syn") && policy.several.len() == 1);
+        // What stands behind a list is not in it.
+        assert_eq!((policy.licences.len(), policy.banned.len()), (2, 2));
         let said = |one: &Crate| policy.problem(one).unwrap_or_default();
         assert_eq!(said(&found("h2", "0.4.18", "MIT")), "");
         assert_eq!(said(&found("h2", "0.5.0-rc.1", "MIT")), "");

@@ -10,6 +10,30 @@ use crate::message::Seen;
 use crate::variant::without_odd;
 
 /// What became of a request: what the client got, what the upstream saw, what the filter did besides.
+///
+/// ```
+/// # use tidegate_sdk::{Filter, NoConfig, Request, filter};
+/// # struct Plain;
+/// # #[filter]
+/// # impl Filter for Plain {
+/// #     fn new(_: NoConfig) -> Self {
+/// #         Plain
+/// #     }
+/// #     async fn on_request(&self, request: &mut Request) {
+/// #         tidegate_sdk::log::info!("seen");
+/// #         request.headers().set("x-tag", "blue");
+/// #     }
+/// # }
+/// # fn main() {
+/// use tidegate_sdk_test::{Gateway, get};
+///
+/// let answer = Gateway::<Plain>::start("").unwrap().send(get("/orders"));
+/// assert_eq!((answer.status(), answer.is_from_filter()), (200, false));
+/// let upstream = answer.upstream().expect("it went on");
+/// assert_eq!(upstream.header("x-tag"), Some("blue"));
+/// assert!(answer.logged("seen"));
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Answer {
     pub(crate) head: Fields,
@@ -221,6 +245,24 @@ const LONG: usize = 256;
 const AROUND: usize = 48;
 
 /// What became of a connection.
+///
+/// ```
+/// # use tidegate_sdk::{Filter, NoConfig, Request, filter};
+/// # struct Plain;
+/// # #[filter]
+/// # impl Filter for Plain {
+/// #     fn new(_: NoConfig) -> Self {
+/// #         Plain
+/// #     }
+/// # }
+/// # fn main() {
+/// use tidegate_sdk_test::{Gateway, connect};
+///
+/// let ended = Gateway::<Plain>::start("").unwrap().connect(connect().sends("ping").answered("pong"));
+/// assert_eq!((ended.server_got(), ended.client_got()), (&b"ping"[..], &b"pong"[..]));
+/// assert!(!ended.closed());
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ended {
     pub(crate) server_got: Vec<u8>,

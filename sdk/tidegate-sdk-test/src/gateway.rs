@@ -71,6 +71,23 @@ enum Done {
 }
 
 /// Why a filter could not be started.
+///
+/// ```
+/// # use tidegate_sdk::{Filter, NoConfig, Request, filter};
+/// # struct Plain;
+/// # #[filter]
+/// # impl Filter for Plain {
+/// #     fn new(_: NoConfig) -> Self {
+/// #         Plain
+/// #     }
+/// # }
+/// # fn main() {
+/// use tidegate_sdk_test::Gateway;
+///
+/// let refused = Gateway::<Plain>::start(r#"{ "key": 1 }"#).unwrap_err();
+/// assert!(refused.to_string().contains("config.key"), "{refused}");
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused(String);
 
@@ -89,6 +106,24 @@ impl<F> fmt::Debug for Gateway<F> {
 }
 
 /// In which ways requests are sent besides the plain one.
+///
+/// ```
+/// # use tidegate_sdk::{Filter, NoConfig, Request, filter};
+/// # struct Plain;
+/// # #[filter]
+/// # impl Filter for Plain {
+/// #     fn new(_: NoConfig) -> Self {
+/// #         Plain
+/// #     }
+/// # }
+/// # fn main() {
+/// use tidegate_sdk_test::{Gateway, Ways, get};
+///
+/// // For a filter whose answers say how many headers there were.
+/// let gateway = Gateway::<Plain>::with("", Ways::all().without_odd_headers()).unwrap();
+/// assert_eq!(gateway.send(get("/")).status(), 200);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Ways {

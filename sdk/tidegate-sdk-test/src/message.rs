@@ -8,6 +8,16 @@ use tidegate_sdk::{Fields, Value};
 use crate::machine::Properties;
 
 /// A request to send through a filter, built step by step: `get("/orders").header("x-a", "b")`.
+///
+/// ```
+/// use tidegate_sdk_test::{Reply, post};
+///
+/// let request = post("/orders")
+///     .header("content-type", "application/json")
+///     .body("{}")
+///     .from("192.0.2.1:40000")
+///     .answered(Reply::new(201));
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Request {
@@ -101,6 +111,14 @@ impl Request {
 }
 
 /// What a scripted server answers.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate_sdk_test::Reply;
+///
+/// let late = Reply::new(200).header("content-type", "text/plain").body("hello").after(Duration::from_secs(1));
+/// let of_a_call = Reply::grpc(0, "").body("message");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Reply {

@@ -6,6 +6,19 @@ use crate::Reply;
 use crate::host::Refusal;
 
 /// Why something that a filter wanted was not possible.
+///
+/// ```no_run
+/// use tidegate_sdk::{Error, Flow, Reply, Request, Result, http};
+///
+/// async fn ask(request: &Request) -> Result<Flow> {
+///     match http::get("/allowed").to("auth").await {
+///         Ok(answer) if answer.is_success() => Ok(Flow::Continue),
+///         Ok(_) => Ok(Reply::text(403, "no").into()),
+///         Err(Error::NoAnswer { .. } | Error::TimedOut) => Ok(Reply::text(503, "later").into()),
+///         Err(other) => Err(other.into()),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -50,9 +63,26 @@ pub enum Error {
 }
 
 /// What the SDK's functions return.
+///
+/// ```no_run
+/// use tidegate_sdk::{Outcome, shared};
+///
+/// fn is_known(client: &str) -> Outcome<bool> {
+///     Ok(shared::get(client)?.is_some())
+/// }
+/// ```
 pub type Outcome<T> = std::result::Result<T, Error>;
 
 /// What handlers return that may fail: `Result<Flow>`, or `Result<()>` to go on.
+///
+/// ```no_run
+/// use tidegate_sdk::{Request, Response, Result};
+///
+/// fn mark(response: &Response) -> Result<()> {
+///     response.headers().try_set("x-checked", "yes")?;
+///     Ok(())
+/// }
+/// ```
 pub type Result<T = crate::Flow, E = Failure> = std::result::Result<T, E>;
 
 impl Error {
@@ -86,6 +116,20 @@ impl std::error::Error for Error {}
 ///
 /// `?` makes one of every error type and of a [`Reply`], so a function that checks something can return
 /// `Result<User, Reply>`. What then happens to the request is decided by [`Filter::on_error`](crate::Filter::on_error).
+///
+/// ```no_run
+/// use tidegate_sdk::{Failure, Reply, Request};
+///
+/// fn tenant(request: &Request) -> Result<String, Failure> {
+///     let tenant = request.headers().get_str("x-tenant");
+///     let tenant = tenant.ok_or_else(|| Reply::text(400, "which tenant?"))?;
+///     let number: u32 = tenant.parse()?;
+///     if number == 0 {
+///         return Err(Failure::new("there is no tenant 0"));
+///     }
+///     Ok(tenant)
+/// }
+/// ```
 pub struct Failure(Kind);
 
 enum Kind {

@@ -149,6 +149,28 @@ pub trait Filter: Sized + 'static {
 }
 
 /// What [`Filter::new`] may return.
+///
+/// ```no_run
+/// use tidegate_sdk::{Filter, filter};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     header: String,
+/// }
+///
+/// struct Tagger(Config);
+///
+/// #[filter]
+/// impl Filter for Tagger {
+///     type Config = Config;
+///
+///     fn new(config: Config) -> Result<Self, String> {
+///         tidegate_sdk::units::header_name(&config.header)?;
+///         Ok(Tagger(config))
+///     }
+/// }
+/// # fn main() {}
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`new` cannot return `{Self}`",
     note = "it returns the filter, or `Result` of it and a `ConfigError`, a `String` or a `&str`"

@@ -3,6 +3,18 @@
 use crate::{Failure, Reply};
 
 /// A handler's decision.
+///
+/// ```no_run
+/// use tidegate_sdk::{Flow, Reply, Request};
+///
+/// fn decide(request: &Request) -> Flow {
+///     match request.path().as_str() {
+///         "/old" => Reply::text(410, "gone").into(),
+///         "/probe" => Flow::reset("probe"),
+///         _ => Flow::Continue,
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 #[non_exhaustive]
@@ -33,6 +45,28 @@ impl From<Reply> for Flow {
 }
 
 /// What a handler may return: nothing (go on), a [`Flow`], a [`Reply`], an `Option<Reply>`, or a `Result` of these.
+///
+/// ```no_run
+/// use tidegate_sdk::{Filter, NoConfig, Reply, Request, Response, filter};
+///
+/// struct Closed;
+///
+/// #[filter]
+/// impl Filter for Closed {
+///     fn new(_: NoConfig) -> Self {
+///         Closed
+///     }
+///
+///     async fn on_request(&self, request: &mut Request) -> Option<Reply> {
+///         (request.method() == "TRACE").then(|| Reply::new(405))
+///     }
+///
+///     async fn on_response(&self, response: &mut Response) {
+///         response.headers().remove("server");
+///     }
+/// }
+/// # fn main() {}
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     note = "it returns nothing, `Flow`, `Reply`, `Option<Reply>`, or `Result` of one of these",

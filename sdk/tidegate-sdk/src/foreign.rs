@@ -15,6 +15,15 @@ use crate::{Error, Outcome};
 
 /// Calls a function of the host; what arguments and result mean is up to it.
 ///
+/// ```no_run
+/// use tidegate_sdk::{Outcome, foreign};
+///
+/// /// As a filter for Envoy does it.
+/// fn choose_route_again() -> Outcome<()> {
+///     foreign::call("clear_route_cache", b"").map(drop)
+/// }
+/// ```
+///
 /// # Errors
 /// When the host does not know the function (status 1), or the function refuses.
 pub fn call(name: &str, arguments: &[u8]) -> Outcome<Vec<u8>> {
@@ -41,6 +50,14 @@ pub fn has(name: &str) -> bool {
 ///
 /// The future's output is an error when the host does not know the function (status 1), when the function refuses, or
 /// with the status that the call ends with.
+///
+/// ```no_run
+/// use tidegate_sdk::{Outcome, foreign};
+///
+/// async fn wait(milliseconds: u32) -> Outcome<()> {
+///     foreign::call_later("tidegate_sleep", milliseconds.to_le_bytes()).await.map(drop)
+/// }
+/// ```
 pub fn call_later(name: &'static str, arguments: impl Into<Vec<u8>>) -> Later {
     Later { name, step: Step::New(arguments.into()) }
 }

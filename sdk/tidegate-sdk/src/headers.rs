@@ -18,6 +18,20 @@ use crate::{Error, Outcome};
 /// [`set`](Headers::set), [`add`](Headers::add) and [`remove`](Headers::remove) return nothing: a change that the host
 /// refuses is noted, and the message is then answered with 500 in place of going on without it, since it might have been
 /// the removal of a secret. The `try_` forms return the error and leave the decision to the filter.
+///
+/// ```no_run
+/// use tidegate_sdk::{Request, log};
+///
+/// fn forward(request: &Request) {
+///     let headers = request.headers();
+///     headers.remove("x-internal");
+///     headers.set("x-tenant", "blue");
+///     headers.add("via", "1.1 edge");
+///     for (name, value) in headers.all().iter() {
+///         log::debug!("{name}: {}", value.escape_ascii());
+///     }
+/// }
+/// ```
 pub struct Headers {
     map: MapKind,
     /// The first change that was not possible.

@@ -98,6 +98,22 @@ pub enum Either<A, B> {
 }
 
 /// Waits for the first of two futures; the other one is dropped, and what it waited for is forgotten.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use tidegate_sdk::{Either, Outcome, http, race, time};
+///
+/// /// The nearer server's answer, or the other's when it takes its time.
+/// async fn hedged() -> Outcome<http::Answer> {
+///     let later = async {
+///         time::sleep(Duration::from_millis(50)).await;
+///         http::get("/price").to("far").await
+///     };
+///     match race(http::get("/price").to("near"), later).await {
+///         Either::First(answer) | Either::Second(answer) => answer,
+///     }
+/// }
+/// ```
 pub async fn race<A: IntoFuture, B: IntoFuture>(a: A, b: B) -> Either<A::Output, B::Output> {
     let (mut a, mut b) = (pin!(a.into_future()), pin!(b.into_future()));
     poll_fn(|cx| match a.as_mut().poll(cx) {

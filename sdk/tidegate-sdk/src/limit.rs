@@ -38,6 +38,17 @@ pub use asks::Asks;
 use crate::{Error, Outcome, host};
 
 /// A limit that is asked, for whom, and for how much.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use tidegate_sdk::limit::{self, Ask, Limit};
+///
+/// fn upload(tenant: &[u8], bytes: u64) -> tidegate_sdk::Outcome<bool> {
+///     let (each, watched) = (Limit::sliding(1 << 20, Duration::from_secs(1)), Limit::at_once(10));
+///     let asks = [Ask::new(&each, tenant).cost(bytes), Ask::new(&watched, tenant).advisory()];
+///     Ok(limit::take(&asks)?.allowed())
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[must_use]
 pub struct Ask<'a> {
@@ -87,6 +98,33 @@ impl Taken {
 
 /// What a request holds of limits for what goes on at the same time. Keep it as long as the request lasts; Tidegate itself
 /// does, so that there it has nothing to do.
+///
+/// ```no_run
+/// use std::cell::Cell;
+/// use tidegate_sdk::limit::{self, Ask, Limit, Permit};
+/// use tidegate_sdk::{Filter, Flow, NoConfig, Reply, Request, Result, filter};
+///
+/// struct Few;
+///
+/// #[filter]
+/// impl Filter for Few {
+///     type State = Cell<Permit>;
+///
+///     fn new(_: NoConfig) -> Self {
+///         Few
+///     }
+///
+///     async fn on_request(&self, request: &mut Request<Cell<Permit>>) -> Result<Flow> {
+///         let taken = limit::take(&[Ask::new(&Limit::at_once(10), b"all")])?;
+///         if !taken.allowed() {
+///             return Ok(Reply::text(503, "too many at once").into());
+///         }
+///         request.state().set(taken.permit);
+///         Ok(Flow::Continue)
+///     }
+/// }
+/// # fn main() {}
+/// ```
 #[derive(Debug, Default)]
 pub struct Permit(Option<Box<fallback::Held>>);
 
@@ -113,6 +151,17 @@ pub fn take(asks: &[Ask<'_>]) -> Outcome<Taken> {
 
 /// What is left of these limits; nothing is taken.
 ///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use tidegate_sdk::limit::{self, Ask, Limit};
+/// # fn left(client: &[u8]) -> tidegate_sdk::Outcome<u64> {
+/// let limit = Limit::sliding(100, Duration::from_secs(60));
+/// let verdicts = limit::look(&[Ask::new(&limit, client)])?;
+/// let left = verdicts.first().map_or(0, |verdict| verdict.remaining);
+/// # Ok(left)
+/// # }
+/// ```
+///
 /// # Errors
 /// As for [`take`].
 pub fn look(asks: &[Ask<'_>]) -> Outcome<Vec<Verdict>> {
@@ -121,6 +170,16 @@ pub fn look(asks: &[Ask<'_>]) -> Outcome<Vec<Verdict>> {
 
 /// Takes units afterwards, whether they are there or not, or gives some back: for costs that are known late. Not for
 /// limits of what goes on at the same time.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use tidegate_sdk::limit::{self, Limit};
+/// # fn settle(client: &[u8], cost: i64) -> tidegate_sdk::Outcome<()> {
+/// // One was taken when the request came; its answer says what it did cost.
+/// limit::charge(&Limit::sliding(1000, Duration::from_secs(60)), client, cost - 1)?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// As for [`take`].

@@ -22,10 +22,27 @@ use crate::host::{self, Refusal};
 pub struct Counter(Metric);
 
 /// A number that goes up and down.
+///
+/// ```
+/// use tidegate_sdk::Gauge;
+///
+/// static OPEN: Gauge = Gauge::new("sessions_open");
+///
+/// OPEN.add(1);
+/// OPEN.add(-1);
+/// ```
 #[derive(Debug)]
 pub struct Gauge(Metric);
 
 /// A distribution of numbers.
+///
+/// ```
+/// use tidegate_sdk::Histogram;
+///
+/// static BYTES: Histogram = Histogram::new("upload_bytes");
+///
+/// BYTES.record(4096);
+/// ```
 #[derive(Debug)]
 pub struct Histogram(Metric);
 

@@ -9,6 +9,27 @@ use crate::properties::Properties;
 use crate::{host, side, time};
 
 /// The plugin that is being configured.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use tidegate_sdk::{Filter, NoConfig, Plugin, filter, log};
+///
+/// struct Ticking;
+///
+/// #[filter]
+/// impl Filter for Ticking {
+///     fn new(_: NoConfig, plugin: &Plugin) -> Self {
+///         plugin.tick_every(Duration::from_secs(30));
+///         log::info!("{} is configured", plugin.name().unwrap_or_default());
+///         Ticking
+///     }
+///
+///     async fn on_tick(&self) {
+///         log::info!("half a minute is over");
+///     }
+/// }
+/// # fn main() {}
+/// ```
 #[derive(Debug)]
 pub struct Plugin {
     root: u32,

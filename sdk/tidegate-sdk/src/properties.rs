@@ -101,6 +101,14 @@ impl Properties {
 }
 
 /// An end of a connection.
+///
+/// ```no_run
+/// # fn is_inside(request: &tidegate_sdk::Request) -> bool {
+/// let client = request.properties().source();
+/// let inside = client.ip_addr().is_some_and(|ip| ip.is_loopback());
+/// # inside
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Address {
     address: &'static str,

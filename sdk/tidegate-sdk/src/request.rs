@@ -10,6 +10,21 @@ use crate::properties::Properties;
 use crate::{Error, Headers, Outcome, Value, foreign, host, query};
 
 /// The head of a request. `S` is the filter's [`State`](crate::Filter::State).
+///
+/// ```no_run
+/// use tidegate_sdk::{Flow, Reply, Request};
+///
+/// fn route(request: &Request) -> Flow {
+///     if request.method() == "GET" && request.query("page").is_none() {
+///         request.set_path(&format!("{}?page=1", request.path()));
+///     }
+///     match request.cookie("session") {
+///         Some(session) => request.headers().set("x-session", session),
+///         None => return Reply::text(401, "log in first").into(),
+///     }
+///     Flow::Continue
+/// }
+/// ```
 pub struct Request<S = ()> {
     headers: Headers,
     exchange: Rc<Exchange<S>>,
@@ -160,6 +175,17 @@ impl<S> Request<S> {
 }
 
 /// The head of a response. `S` is the filter's [`State`](crate::Filter::State).
+///
+/// ```no_run
+/// use tidegate_sdk::Response;
+///
+/// fn hide(response: &Response) {
+///     if response.status() == 500 {
+///         response.set_status(502);
+///     }
+///     response.headers().remove("x-powered-by");
+/// }
+/// ```
 pub struct Response<S = ()> {
     headers: Headers,
     exchange: Rc<Exchange<S>>,
@@ -214,6 +240,25 @@ fn leave() {
 }
 
 /// A connection of bytes, on listeners without HTTP. `S` is the filter's [`State`](crate::Filter::State).
+///
+/// ```no_run
+/// use tidegate_sdk::{Body, Connection, Filter, Flow, NoConfig, filter};
+///
+/// struct Inside;
+///
+/// #[filter]
+/// impl Filter for Inside {
+///     fn new(_: NoConfig) -> Self {
+///         Inside
+///     }
+///
+///     async fn on_connection(&self, connection: &mut Connection, _: &mut Body) -> Flow {
+///         let client = connection.properties().source().ip_addr();
+///         if client.is_some_and(|ip| ip.is_loopback()) { Flow::Continue } else { Flow::Close }
+///     }
+/// }
+/// # fn main() {}
+/// ```
 pub struct Connection<S = ()> {
     exchange: Rc<Exchange<S>>,
 }
@@ -235,6 +280,25 @@ impl<S> Connection<S> {
 }
 
 /// An exchange that is over, for [`Filter::on_log`](crate::Filter::on_log). Nothing can be changed any more.
+///
+/// ```no_run
+/// use tidegate_sdk::{Filter, Finished, NoConfig, filter, log};
+///
+/// struct Audit;
+///
+/// #[filter]
+/// impl Filter for Audit {
+///     fn new(_: NoConfig) -> Self {
+///         Audit
+///     }
+///
+///     fn on_log(&self, finished: &Finished) {
+///         let path = finished.request_headers().get_str(":path").unwrap_or_default();
+///         log::info!("{path} was answered {}", finished.status());
+///     }
+/// }
+/// # fn main() {}
+/// ```
 pub struct Finished<S = ()> {
     exchange: Rc<Exchange<S>>,
     request: Headers,

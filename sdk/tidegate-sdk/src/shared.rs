@@ -49,6 +49,15 @@ pub fn set(key: &str, value: impl AsRef<[u8]>) -> Outcome<()> {
 /// Sets a value if it is still the version that was read; false when it is not. A value that is not there yet has no
 /// version to compare: of two that set it first, both succeed.
 ///
+/// ```no_run
+/// # use tidegate_sdk::{Outcome, shared};
+/// /// Whether it is this instance that has the turn.
+/// fn take_turn() -> Outcome<bool> {
+///     let Some(turn) = shared::get("turn")? else { return Ok(false) };
+///     shared::set_if("turn", b"taken", turn.version)
+/// }
+/// ```
+///
 /// # Errors
 /// When the host refuses.
 pub fn set_if(key: &str, value: impl AsRef<[u8]>, version: u32) -> Outcome<bool> {
@@ -60,6 +69,17 @@ pub fn set_if(key: &str, value: impl AsRef<[u8]>, version: u32) -> Outcome<bool>
 }
 
 /// Changes a value by a function of what is there, and again when somebody else was faster; returns what it is then.
+///
+/// ```no_run
+/// # use tidegate_sdk::{Outcome, shared};
+/// /// The longest path so far.
+/// fn longest(path: &str) -> Outcome<Vec<u8>> {
+///     shared::update("longest", |old| match old {
+///         Some(old) if old.len() >= path.len() => old.to_vec(),
+///         _ => path.as_bytes().to_vec(),
+///     })
+/// }
+/// ```
 ///
 /// # Errors
 /// When the host refuses, or others were faster [`TRIES`] times.
@@ -78,6 +98,18 @@ pub fn update(key: &str, mut change: impl FnMut(Option<&[u8]>) -> Vec<u8>) -> Ou
 pub const TRIES: usize = 32;
 
 /// Sets a value that is there for a while only; read it by [`get_fresh`].
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use tidegate_sdk::{Outcome, shared};
+/// fn remember(token: &str) -> Outcome<bool> {
+///     let known = shared::get_fresh(token)?.is_some();
+///     if !known {
+///         shared::put_for(token, b"", Duration::from_secs(300))?;
+///     }
+///     Ok(known)
+/// }
+/// ```
 ///
 /// # Errors
 /// When the host refuses.

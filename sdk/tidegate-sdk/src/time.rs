@@ -16,6 +16,15 @@ use crate::hooks::{self, Event};
 use crate::{Error, Outcome, host};
 
 /// The time since 1970.
+///
+/// ```no_run
+/// use tidegate_sdk::time;
+///
+/// /// Of a token, in seconds since 1970.
+/// fn is_over(expires: u64) -> bool {
+///     time::now().as_secs() >= expires
+/// }
+/// ```
 pub fn now() -> Duration {
     Duration::from_nanos(host::now())
 }
@@ -41,6 +50,18 @@ pub fn sleep(duration: Duration) -> Sleep {
 }
 
 /// Waits for a future, but not for longer than this.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use tidegate_sdk::{Outcome, http, join, time};
+///
+/// /// Both together have a second.
+/// async fn both() -> Outcome<()> {
+///     let (a, b) = (http::get("/a").to("app"), http::get("/b").to("app"));
+///     let (a, b) = time::timeout(Duration::from_secs(1), join(a, b)).await?;
+///     a.and(b).map(drop)
+/// }
+/// ```
 ///
 /// # Errors
 /// [`Error::TimedOut`] when it took longer; it is then dropped.

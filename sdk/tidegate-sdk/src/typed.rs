@@ -5,6 +5,17 @@ use base64ct::{Base64, Base64Unpadded, Encoding};
 use crate::{Headers, Value};
 
 /// The credentials of an `authorization` header (RFC 9110, section 11.6.2).
+///
+/// ```no_run
+/// use tidegate_sdk::{Authorization, Request};
+///
+/// fn token(request: &Request) -> Option<String> {
+///     match request.headers().authorization()? {
+///         Authorization::Bearer(token) => Some(token),
+///         _ => None,
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Authorization {
@@ -27,6 +38,14 @@ pub enum Authorization {
 }
 
 /// A media type (RFC 9110, section 8.3.1).
+///
+/// ```no_run
+/// # fn is_text(request: &tidegate_sdk::Request) -> bool {
+/// let kind = request.headers().content_type();
+/// let text = kind.is_some_and(|kind| kind.is_json() || kind.parameter("charset") == Some("utf-8"));
+/// # text
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentType {
     essence: String,
@@ -52,6 +71,14 @@ impl ContentType {
 }
 
 /// One entry of a list with weights, as of `accept`.
+///
+/// ```no_run
+/// # fn wants_german(request: &tidegate_sdk::Request) -> bool {
+/// let wanted = request.headers().weighted("accept-language");
+/// let german = wanted.first().is_some_and(|first| first.quality > 0 && first.value.starts_with("de"));
+/// # german
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weighted {
     /// The entry in lower case, without its weight.

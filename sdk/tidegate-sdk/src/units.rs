@@ -99,6 +99,13 @@ pub fn header_name(name: &str) -> Result<String, String> {
 }
 
 /// Whether a text is a token (RFC 9110, section 5.6.2), as names of headers, methods and cookies are.
+///
+/// ```
+/// use tidegate_sdk::units::is_token;
+///
+/// assert!(is_token("PURGE"));
+/// assert!(!is_token("a b") && !is_token(""));
+/// ```
 pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(headers::is_token)
 }

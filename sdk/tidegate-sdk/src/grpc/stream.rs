@@ -9,6 +9,21 @@ use crate::fields::Fields;
 use crate::{Error, Outcome, host};
 
 /// A stream of messages; broken off when it is dropped.
+///
+/// ```no_run
+/// use tidegate_sdk::{Outcome, grpc};
+///
+/// async fn watch() -> Outcome<usize> {
+///     let mut stream = grpc::call("chat.Room", "Listen").to("chat").open()?;
+///     stream.send(b"hello")?;
+///     stream.finish()?;
+///     let mut bytes = 0;
+///     while let Some(message) = stream.next().await? {
+///         bytes += message.len();
+///     }
+///     Ok(bytes)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Stream {
     token: u32,

@@ -89,8 +89,14 @@ impl Upload {
 
 /// The answer is out: waits for the end of the request, within limits.
 pub(super) async fn end(upload: &Upload, client: &Client) {
-    let silence = Deadline::new(&client.local.deadlines);
-    let last = client.local.deadlines.recent() + GOODBYE;
+    // So it is for most requests.
+    if poll_fn(|cx| Poll::Ready(upload.poll_over(cx).is_ready())).await {
+        return;
+    }
+    // Bytes of a connection that has no exchange any more, or is to end, need not have read the time.
+    let deadlines = &client.local.deadlines;
+    let silence = Deadline::new(deadlines);
+    let last = deadlines.now() + GOODBYE;
     let mut left = usize::MAX;
     poll_fn(|cx| {
         if upload.poll_over(cx).is_ready() {
@@ -98,7 +104,7 @@ pub(super) async fn end(upload: &Upload, client: &Client) {
         }
         if left != upload.left.get() {
             left = upload.left.get();
-            silence.set_until(Some(last.min(client.local.deadlines.recent() + SILENT)));
+            silence.set_until(Some(last.min(deadlines.now() + SILENT)));
         }
         silence.poll_passed(cx)
     })

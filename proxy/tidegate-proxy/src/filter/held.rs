@@ -63,28 +63,41 @@ impl From<Side> for Waiting {
 impl Held {
     /// Forgets all that was wanted. False: something stays, so that it cannot be used for another request.
     fn clear(&self) -> bool {
-        self.reply.take();
-        for flag in [
-            &self.resume_request,
-            &self.resume_response,
-            &self.feed_request,
-            &self.feed_response,
-            &self.breaks_request,
-            &self.breaks_response,
-            &self.reset,
-            &self.clear_route,
-            &self.chose,
-            &self.injects,
-        ] {
+        // Without a rest, so that no field is forgotten.
+        let Self {
+            reply,
+            resume_request,
+            resume_response,
+            feed_request,
+            feed_response,
+            breaks_request,
+            breaks_response,
+            reset,
+            details,
+            clear_route,
+            chose,
+            upstream,
+            rule,
+            server,
+            injects,
+            failed,
+            trace,
+            wakers,
+        } = self;
+        reply.take();
+        for flag in [resume_request, resume_response, feed_request, feed_response] {
             flag.set(false);
         }
-        self.details.take();
-        self.upstream.set(None);
-        self.rule.set(None);
-        self.server.set(None);
-        self.failed.set(None);
-        *self.wakers.borrow_mut() = [None, None, None];
-        self.trace.get().is_none()
+        for flag in [breaks_request, breaks_response, reset, clear_route, chose, injects] {
+            flag.set(false);
+        }
+        details.take();
+        upstream.set(None);
+        rule.set(None);
+        server.set(None);
+        failed.set(None);
+        *wakers.borrow_mut() = [None, None, None];
+        trace.get().is_none()
     }
 
     /// Wakes all that wait.
@@ -175,9 +188,7 @@ impl Holds {
 
     /// One more is there.
     pub(crate) fn open(&mut self, stream: StreamId) -> Rc<Held> {
-        // Nobody has it any more, unless somebody looks at a request that is over.
-        let used = self.spare.pop().filter(|held| Rc::strong_count(held) == 1);
-        let held = used.unwrap_or_default();
+        let held = self.fresh();
         loop {
             let at = self.place(stream);
             match self.places.get_mut(at) {
@@ -197,10 +208,22 @@ impl Holds {
     pub(crate) fn remove(&mut self, stream: StreamId) {
         let at = self.place(stream);
         let gone = self.places.get_mut(at).and_then(|place| place.take_if(|(known, _)| *known == stream));
-        if let Some((_, held)) = gone
-            && held.clear()
-            && self.spare.len() < SPARE
-        {
+        if let Some((_, held)) = gone {
+            self.keep(held);
+        }
+    }
+
+    /// One of which nothing is wanted yet.
+    #[inline]
+    fn fresh(&mut self) -> Rc<Held> {
+        // Nobody has it any more, unless somebody looks at a request that is over.
+        self.spare.pop().filter(|held| Rc::strong_count(held) == 1).unwrap_or_default()
+    }
+
+    /// That of a request that is over, to be used again.
+    #[inline]
+    fn keep(&mut self, held: Rc<Held>) {
+        if held.clear() && self.spare.len() < SPARE {
             self.spare.push(held);
         }
     }
@@ -284,5 +307,22 @@ mod tests {
         assert!(held.clear() && is_fresh(&held));
         held.wake();
         assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_still_held_elsewhere_is_not_used_again() {
+        let mut holds = Holds::default();
+        let held = holds.fresh();
+        let known = Rc::as_ptr(&held);
+        held.reset.set(true);
+        holds.keep(held);
+        let held = holds.fresh();
+        assert!(Rc::as_ptr(&held) == known && is_fresh(&held), "the same one");
+        holds.keep(held.clone());
+        let other = holds.fresh();
+        held.reset.set(true);
+        assert!(is_fresh(&other), "somebody has that one still");
+        (0..2 * SPARE).for_each(|_| holds.keep(Rc::default()));
+        assert_eq!(holds.spare.len(), SPARE);
     }
 }

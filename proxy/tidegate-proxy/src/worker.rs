@@ -172,6 +172,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) -> Rc<Gathering>
 
 /// Closes connections to upstreams that are no longer of use, ends plugins that take too long to end.
 async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>, local: Rc<Local>, give_back: fn()) {
+    let mut known = 0;
     loop {
         let asked = local.clock.now() + pool::TIDY;
         tokio::time::sleep(pool::TIDY).await;
@@ -182,8 +183,12 @@ async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>, local: Rc<Local>, give_back
             pool.tidy();
         }
         local.leaving.sweep(local.clock.now());
-        // What was freed stays with its thread otherwise, and everything new would be refused for it.
-        if local.full.get() {
+        let generation = current.as_ref().map_or(0, |view| view.generation.number);
+        let replaced = std::mem::replace(&mut known, generation) != generation;
+        drop(current);
+        // What was freed stays with its thread otherwise: everything new would be refused for it, and what one generation
+        // after the other leaves adds up.
+        if replaced || local.full.get() {
             give_back();
         }
     }

@@ -204,7 +204,12 @@ impl Control {
     async fn reload(&mut self, cause: &'static str) {
         let (main, workshop) = (self.main.clone(), Arc::clone(&self.workshop));
         let before = Before::Live(Arc::clone(&self.live));
-        let attempt = match spawn_blocking(move || apply::prepare(&main, &workshop, &before)).await {
+        let prepare = move || {
+            let attempt = apply::prepare(&main, &workshop, &before);
+            memory::give_back();
+            attempt
+        };
+        let attempt = match spawn_blocking(prepare).await {
             Ok(attempt) => attempt,
             Err(error) => {
                 let message = format!("the configuration could not be tried: {error}");
@@ -310,6 +315,8 @@ impl Control {
         let (gateway, status) = (self.gateway.clone(), Rc::clone(&self.status));
         spawn_local(async move {
             gateway.live(generation).await;
+            // The workers have let go of the generation before, and do the same.
+            memory::give_back();
             info!(generation, "configuration live on all workers");
             status.on_served(generation);
         });

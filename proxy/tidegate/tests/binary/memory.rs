@@ -127,10 +127,7 @@ fn what_is_under_way_ends_well_and_its_memory_is_free_again() {
     folder.write("a.yaml", configuration("false", &address));
     let mut gateway = Gateway::start(&folder, "a.yaml");
     assert_eq!(gateway.get("/"), (200, "ok".to_owned()));
-    let (_, metrics) = gateway.admin("/metrics");
-    let resident = metrics.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
-    let resident: f64 = resident.and_then(|bytes| bytes.parse().ok()).expect("it is told");
-    let limit = resident as usize + 2 * BODY;
+    let limit = resident(&gateway) as usize + 2 * BODY;
     folder.write("a.yaml", configuration(&limit.to_string(), &address));
     gateway.wait("configuration live on all workers");
 
@@ -159,4 +156,52 @@ fn what_is_under_way_ends_well_and_its_memory_is_free_again() {
     }
     gateway.wait("memory is free again");
     assert_eq!(gateway.get("/").0, 200);
+}
+
+/// What a generation took is not kept by the threads that freed it.
+#[test]
+fn what_generations_took_is_given_back() {
+    let write = |folder: &Folder, rules: usize| {
+        let rule = |n| {
+            format!(
+                "{{ name: r{n}, matches: [{{ path: {{ prefix: /path/{n} }} }}], respond: {{ status: 204 }} }}"
+            )
+        };
+        let rules: Vec<String> = (0..rules).map(rule).collect();
+        folder.write(
+            "a.yaml",
+            format!(
+                "
+admin: {{ address: 127.0.0.1:0 }}
+workers: 2
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+routes: [{{ name: all, rules: [{}] }}]
+",
+                rules.join(",\n")
+            ),
+        );
+    };
+    let folder = Folder::new("memory-generations");
+    write(&folder, 1);
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    let before = resident(&gateway);
+    let rounds: Vec<[f64; 2]> = (0..3)
+        .map(|_| {
+            [5000, 1].map(|rules| {
+                write(&folder, rules);
+                gateway.wait("configuration live on all workers");
+                resident(&gateway) - before
+            })
+        })
+        .collect();
+    let (large, kept) = (rounds[0][0], rounds[2][1]);
+    println!("a large generation took {large} bytes, three of them left {kept}: {rounds:?}");
+    assert!(kept < large / 2.0, "{kept} bytes are kept of {large}: {rounds:?}");
+}
+
+/// Bytes that the gateway has in memory.
+fn resident(gateway: &Gateway) -> f64 {
+    let (_, metrics) = gateway.admin("/metrics");
+    let resident = metrics.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+    resident.and_then(|bytes| bytes.parse().ok()).expect("it is told")
 }

@@ -66,12 +66,18 @@ impl Instance {
     /// # Errors
     /// When the guest breaks off or refuses its configuration.
     pub fn start(plugin: &Arc<Plugin>, now: Now) -> Result<Self, StartError> {
+        let mut instance = Self::configured(plugin, now)?;
+        instance.put_chain();
+        Ok(instance)
+    }
+
+    /// One without a chain, which would cost more than it saves where few requests follow.
+    fn configured(plugin: &Arc<Plugin>, now: Now) -> Result<Self, StartError> {
         let mut instance = Self::new(plugin, plugin.engine.wasm(), now);
         instance.store.data_mut().lines.keep_last();
         instance.boot(now)?;
         instance.configure(now)?;
         instance.store.data_mut().lines.take_last();
-        instance.put_chain();
         instance.settle();
         Ok(instance)
     }

@@ -22,7 +22,7 @@ impl Instance {
     /// When there is no place for it, or, without an image, as for [`Instance::start`].
     pub fn isolated(plugin: &Arc<Plugin>, now: Now) -> Result<Self, StartError> {
         let Some(image) = plugin.image() else {
-            let mut instance = Self::start(plugin, now)?;
+            let mut instance = Self::configured(plugin, now)?;
             let state = instance.store.data_mut();
             state.effects.clear();
             state.calls.clear();
@@ -76,8 +76,7 @@ impl Instance {
     }
 
     /// What the guest holds where it can be seen: for tests that compare an instance with what it was. Of an instance of
-    /// an image that can begin anew it is all that can differ: memory, and globals that can change. Its tables cannot, and
-    /// are not exported either: that would cost each instance about 10,000 instructions.
+    /// an image that can begin anew it is all that can differ: memory, and globals that can change. Its tables cannot.
     pub fn holdings(&mut self) -> Holdings {
         let mut held = Holdings { memory: Vec::new(), globals: Vec::new() };
         let (store, Some(vm)) = self.parts() else { return held };

@@ -90,8 +90,11 @@ fn a_callback_that_breaks_off_ends_the_chain_and_is_the_last_of_the_trace() {
 }
 
 #[test]
-fn guests_without_one_of_the_callbacks_have_none() {
+fn guests_without_one_of_the_callbacks_and_instances_for_a_request_have_none() {
     assert!(start("").chain.is_none());
+    let plugin = guest("", "", "").plugin.clone();
+    assert!(plugin.image().is_none());
+    assert!(Instance::isolated(&plugin, NOW).unwrap().chain.is_none());
 }
 
 /// The time of the next one may be over in its first instructions, before it could say anything.

@@ -58,7 +58,7 @@ impl Asks {
     }
 
     /// As [`Asks::add`], with the client's address behind the key: the host puts it there as
-    /// [`ip`](crate::properties::Source::ip) has it, which saves asking for it. Only where [`is_exact`] says so; for what is
+    /// `ip` of the source has it, which saves asking for it. Only where [`is_exact`] says so; for what is
     /// taken only, and not charged afterwards by [`Asks::entries`], whose keys lack it.
     ///
     /// # Errors

@@ -26,9 +26,9 @@ pub(crate) fn run() -> Outcome<bool> {
     Ok(pack(SDK, &[])? && pack(&[SDK, HOST].concat(), &["--no-verify"])?)
 }
 
-/// Cargo unpacks what it compiles into its home and believes that a version never changes, which holds for what was
-/// published and not for what is being worked on: what an earlier run has left there is taken away. What cannot be taken
-/// away is at worst compiled instead, and told by cargo.
+/// Cargo unpacks what it compiles into its home, keeps what it made of it, and believes that a version never changes, which
+/// holds for what was published and not for what is being worked on: what an earlier run has left is taken away. What cannot
+/// be taken away is at worst compiled instead, and told by cargo.
 fn forget(names: &[&str]) {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
@@ -38,11 +38,17 @@ fn forget(names: &[&str]) {
         if !packed.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"-")) {
             continue;
         }
-        for left in entries(&packed) {
-            let name = left.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if names.iter().any(|ours| name.starts_with(ours)) {
-                _ = if left.is_dir() { fs::remove_dir_all(&left) } else { fs::remove_file(&left) };
-            }
+        remove(&packed, names);
+    }
+    remove(&shell::target_folder().join("debug/.fingerprint"), names);
+}
+
+/// Removes what is of these packages in a folder.
+fn remove(folder: &Path, names: &[&str]) {
+    for left in entries(folder) {
+        let name = left.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if names.iter().any(|ours| name.starts_with(ours)) {
+            _ = if left.is_dir() { fs::remove_dir_all(&left) } else { fs::remove_file(&left) };
         }
     }
 }

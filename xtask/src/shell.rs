@@ -28,6 +28,8 @@ pub(crate) fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
     command.current_dir(root()).env("CARGO_TARGET_DIR", target_folder());
+    // Everything is built once here: what would let a second build be quicker takes gigabytes and time.
+    command.env("CARGO_INCREMENTAL", "0");
     // Set by the cargo that runs xtask; they describe xtask, not what is built next.
     for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
         command.env_remove(name);

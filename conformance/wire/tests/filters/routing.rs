@@ -246,7 +246,7 @@ fn reloads_send_nobody_astray() {
 #[test]
 fn the_example_runs() {
     let (one, two) = (server("one"), server("two"));
-    let mut yaml = include_str!("../../../examples/canary-filter/tidegate.yaml").to_owned();
+    let mut yaml = include_str!("../../../../examples/canary-filter/tidegate.yaml").to_owned();
     for (server, upstream) in [("3001", &one), ("3002", &two)] {
         yaml = yaml.replace(&format!("[127.0.0.1:{server}]"), &format!("['{}']", upstream.address()));
         yaml = yaml.replace(&format!("address: 127.0.0.1:{server}"), "address: 127.0.0.1:0");

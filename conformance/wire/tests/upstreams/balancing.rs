@@ -208,7 +208,7 @@ fn the_example_does_what_it_says() {
         .collect();
     let log = LogFile::default();
     let mut yaml =
-        include_str!("../../../examples/balancing/tidegate.yaml").replace("0.0.0.0:8080", "127.0.0.1:0");
+        include_str!("../../../../examples/balancing/tidegate.yaml").replace("0.0.0.0:8080", "127.0.0.1:0");
     yaml = yaml.replace("accessLog: {}", &format!("accessLog: {{ path: {} }}", log.path().display()));
     for (n, upstream) in upstreams.iter().enumerate() {
         yaml = yaml.replace(&format!("127.0.0.1:{}", 3001 + n), &upstream.address().to_string());

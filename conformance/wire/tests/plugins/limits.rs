@@ -3,7 +3,7 @@
 
 use tidegate_testkit::{Answer, Gate, RawClient, Response, ScriptedUpstream, Step, TestGateway, fill};
 
-const FAULT: &[u8] = include_bytes!("guests/fault.wat");
+const FAULT: &[u8] = include_bytes!("../guests/fault.wat");
 
 /// Grows by a mebibyte with each request, and writes into the answer how many requests it has seen.
 const GROWS: &[u8] = br#"(module

@@ -31,7 +31,7 @@ const ASKS: &[u8] = br#"(module
         (drop (call $effective (global.get $stream)))
         (drop (call $continue (i32.const 0)))))"#;
 
-const GRPC: &[u8] = include_bytes!("guests/grpc.wat");
+const GRPC: &[u8] = include_bytes!("../guests/grpc.wat");
 
 const EDGE: &str = "
 listeners: [{ name: web, address: 127.0.0.1:0, protocol: http }]

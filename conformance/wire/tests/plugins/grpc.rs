@@ -4,7 +4,7 @@ use tidegate_testkit::{
     GrpcReason as Reason, GrpcStep, GrpcUpstream, Nobody, RawClient, ScriptedUpstream, TestGateway, fill,
 };
 
-const GUEST: &[u8] = include_bytes!("guests/grpc.wat");
+const GUEST: &[u8] = include_bytes!("../guests/grpc.wat");
 
 const CONFIG: &str = "
 listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]

@@ -107,7 +107,7 @@ fn nobody_else_is() {
 #[test]
 fn the_example_runs() {
     let (upstream, log) = (ScriptedUpstream::plain(), LogFile::default());
-    let mut yaml = include_str!("../../../examples/behind-proxies/tidegate.yaml").to_owned();
+    let mut yaml = include_str!("../../../../examples/behind-proxies/tidegate.yaml").to_owned();
     yaml = yaml.replace("servers: [127.0.0.1:3001]", &format!("servers: ['{}']", upstream.address()));
     for port in ["8080", "3001", "9900"] {
         yaml = yaml.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");

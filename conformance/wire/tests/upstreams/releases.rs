@@ -191,7 +191,7 @@ fn orders_are_followed() {
 
 /// The module sets x-filter to these eight characters.
 fn module(mark: &str) -> Vec<u8> {
-    fill(include_str!("guests/mark.wat"), &[("mark", &mark)]).into_bytes()
+    fill(include_str!("../guests/mark.wat"), &[("mark", &mark)]).into_bytes()
 }
 
 /// A plugin with another version, at a rule that answers by itself.
@@ -272,7 +272,7 @@ fn a_module_is_promoted() {
 #[test]
 fn a_module_that_breaks_off_goes_back() {
     let canary = "{ module: new.wasm, percent: 50, rollbackOn: { failures: 0 } }";
-    let (gateway, _log) = plugin(canary, include_bytes!("guests/fault.wat"));
+    let (gateway, _log) = plugin(canary, include_bytes!("../guests/fault.wat"));
     let all = marks(&gateway, 20, "");
     assert!(count(&all, "one").abs_diff(10) <= 2 && all.iter().all(|(status, _)| *status == 200), "{all:?}");
     gateway.judge_releases(MINUTE);
@@ -307,7 +307,7 @@ fn a_module_that_does_not_load_never_touches_the_one_that_runs() {
 #[test]
 fn the_example_runs() {
     let ((one, _), (two, fails), (three, _)) = (server("old"), server("new"), server("after"));
-    let mut yaml = include_str!("../../../examples/release/tidegate.yaml").to_owned();
+    let mut yaml = include_str!("../../../../examples/release/tidegate.yaml").to_owned();
     for (port, upstream) in [("3001", &one), ("3002", &two), ("3003", &three)] {
         yaml = yaml.replace(&format!("[127.0.0.1:{port}]"), &format!("['{}']", upstream.address()));
     }

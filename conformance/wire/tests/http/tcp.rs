@@ -420,7 +420,7 @@ upstreams: { up: { servers: ['${up}'], tls: { serverName: up.test, ca: ca.pem } 
 #[test]
 fn the_example_runs() {
     let servers: Vec<ByteServer> = (0..5).map(|_| ByteServer::start()).collect();
-    let mut yaml = include_str!("../../../examples/tcp/tidegate.yaml").to_owned();
+    let mut yaml = include_str!("../../../../examples/tcp/tidegate.yaml").to_owned();
     for port in ["15432", "15671", "9900"] {
         yaml = yaml.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");
     }

@@ -363,7 +363,7 @@ fn a_service_is_asked_by_grpc() {
 
 #[test]
 fn the_example_does_what_it_says() {
-    let text = include_str!("../../../examples/rate-limit/tidegate.yaml");
+    let text = include_str!("../../../../examples/rate-limit/tidegate.yaml");
     let text = text
         .replace("builtin:rate-limit", "rate_limit.wasm")
         .replace("servers: [127.0.0.1:3001]", "servers: ['${up}']")

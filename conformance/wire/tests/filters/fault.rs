@@ -245,7 +245,7 @@ fn a_share_is_exact_by_its_seed_and_by_a_header() {
 #[test]
 fn the_example_runs() {
     let upstream = ScriptedUpstream::plain();
-    let mut yaml = include_str!("../../../examples/fault/tidegate.yaml").to_owned();
+    let mut yaml = include_str!("../../../../examples/fault/tidegate.yaml").to_owned();
     for port in ["8080", "9900"] {
         yaml = yaml.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");
     }

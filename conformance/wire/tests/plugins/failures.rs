@@ -6,7 +6,7 @@ use tidegate_testkit::{
     Load, LoadOptions, PATIENCE, RawClient, ReadError, Response, ScriptedUpstream, TestGateway, fill,
 };
 
-const FAULT: &[u8] = include_bytes!("guests/fault.wat");
+const FAULT: &[u8] = include_bytes!("../guests/fault.wat");
 
 /// `/filtered` passes the plugin, everything else does not.
 fn gateway(upstream: &ScriptedUpstream, module: &[u8], on_failure: &str) -> TestGateway {

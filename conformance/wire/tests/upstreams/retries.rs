@@ -279,7 +279,7 @@ fn a_rolling_restart_costs_no_request() {
 #[test]
 fn the_example_runs() {
     let (one, two) = (ScriptedUpstream::plain(), ScriptedUpstream::plain());
-    let mut yaml = include_str!("../../../examples/resilience/tidegate.yaml").to_owned();
+    let mut yaml = include_str!("../../../../examples/resilience/tidegate.yaml").to_owned();
     for (port, address) in [("3001", one.address()), ("3002", two.address())] {
         yaml = yaml.replace(&format!("127.0.0.1:{port}"), &format!("'{address}'"));
     }

@@ -4,7 +4,7 @@ use tidegate_testkit::{
     Answer, Fate, Frame, Frames, Gate, RawClient, Response, ScriptedUpstream, Step, TestGateway, fill,
 };
 
-const COUNTING: &str = include_str!("guests/counting.wat");
+const COUNTING: &str = include_str!("../guests/counting.wat");
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// A server that answers, for `/held` when the gate is open.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tidegate_testkit::{ByteServer, End, RawClient, ScriptedUpstream, TestGateway, fill};
 
-const FAULT: &[u8] = include_bytes!("guests/fault.wat");
+const FAULT: &[u8] = include_bytes!("../guests/fault.wat");
 
 /// A folder for records, removed with its owner.
 struct Folder(PathBuf);

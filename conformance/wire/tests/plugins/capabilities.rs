@@ -2,7 +2,7 @@
 
 use tidegate_testkit::{RawClient, ScriptedUpstream, TestGateway, fill};
 
-const FAULT: &[u8] = include_bytes!("guests/fault.wat");
+const FAULT: &[u8] = include_bytes!("../guests/fault.wat");
 
 /// A gateway whose plugin adds `x-filter: one` to requests and responses, as far as it may.
 fn gateway(upstream: &ScriptedUpstream, capabilities: &str) -> TestGateway {

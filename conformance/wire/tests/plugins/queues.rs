@@ -16,8 +16,8 @@ upstreams: { up: { servers: ['${up}'] } }
 ",
         &[("up", &upstream.address())],
     );
-    let sender: &[u8] = include_bytes!("guests/sender.wat");
-    let receiver: &[u8] = include_bytes!("guests/receiver.wat");
+    let sender: &[u8] = include_bytes!("../guests/sender.wat");
+    let receiver: &[u8] = include_bytes!("../guests/receiver.wat");
     (TestGateway::start_with(&yaml, &[("sender.wasm", sender), ("receiver.wasm", receiver)]), yaml)
 }
 

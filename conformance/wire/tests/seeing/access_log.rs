@@ -253,7 +253,7 @@ accessLog: { path: '${log}', fields: [attempts, reason, wait_us] }
 #[test]
 fn the_example_does_what_it_says() {
     let (access, errors) = (LogFile::default(), LogFile::default());
-    let mut yaml = include_str!("../../../examples/observability/tidegate.yaml").to_owned();
+    let mut yaml = include_str!("../../../../examples/observability/tidegate.yaml").to_owned();
     for (from, to) in [
         ("127.0.0.1:8080, protocol", "127.0.0.1:0, protocol".to_owned()),
         ("path: access.log", format!("path: '{}'", access.path().display())),

@@ -62,7 +62,12 @@ upstreams: { up: { servers: ['${server}'], protocol: http2, ejection: false, poo
             assert_eq!(status, 200, "{name}");
             Some(body)
         }
-        Fate::Reset(..) | Fate::Ended(_) => None,
+        // There are clients that take what they have for all of it when they are told so.
+        Fate::Reset(code, _) => {
+            assert_ne!(code, NO_ERROR, "{name}");
+            None
+        }
+        Fate::Ended(_) => None,
     };
     drop(serving.join().expect("both were asked for"));
     [first, second]
@@ -103,6 +108,38 @@ fn answers_that_are_reset_after_their_end_are_whole() {
         vec![head(s), Frame::data(s, b"whole", false), trailers, Frame::reset(s, NO_ERROR)]
     };
     assert_eq!(relayed("trailers", trailers), [whole.clone(), whole]);
+}
+
+/// As towards clients: a server that is told NO_ERROR may take half an upload for a whole one.
+#[test]
+fn a_request_that_is_reset_without_an_error_is_cancelled() {
+    let server = ByteServer::start();
+    let gateway = TestGateway::start(&fill(
+        "
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+routes: [{ name: r, rules: [{ forward: [{ upstream: up }] }] }]
+upstreams: { up: { servers: ['${server}'], protocol: http2 } }
+",
+        &[("server", &server.address())],
+    ));
+    let mut client = Frames::connect(gateway.address("web"), &[]);
+    let fields = [(":method", "POST"), (":scheme", "http"), (":path", "/case"), (":authority", "a.test")];
+    client.send_all(&[Frame::headers(1, &fields, false), Frame::data(1, b"half", false)]);
+    let mut wire = server.accept();
+    wire.exactly(24).expect("a preface");
+    wire.send(&Frame::settings(&[]).bytes()).expect("the gateway reads");
+    let stream = request(&mut wire);
+    client.send(&Frame::reset(1, NO_ERROR));
+    let (kind, code) = loop {
+        let head = wire.exactly(9).expect("a frame");
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let payload = wire.exactly(length as usize).expect("its payload");
+        if head[3] == kind::RST_STREAM || head[3] == kind::DATA && head[4] & flag::END_STREAM != 0 {
+            assert_eq!(u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]), stream);
+            break (head[3], payload);
+        }
+    };
+    assert_eq!((kind, code.as_slice()), (kind::RST_STREAM, CANCEL.to_be_bytes().as_slice()));
 }
 
 /// Half an upload must not reach a server as a whole one.

@@ -199,6 +199,29 @@ fn a_client_that_breaks_its_body_off_cancels_the_stream() {
     }
 }
 
+/// RFC 9113, 8.2.1 does not know such values; over HTTP/1 nobody would see the blanks.
+#[test]
+fn blanks_around_values_of_an_answer_are_dropped() {
+    let server = ByteServer::start();
+    let (gateway, _log) = gateway(&server.address().to_string(), "retries: { attempts: 0 }");
+    let mut client = RawClient::connect(gateway.address("web"));
+    client.send("GET /case HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n");
+    let mut wire = accept(&server, &[]);
+    let stream = next(&mut wire, |frame| frame.kind == kind::HEADERS).stream;
+    let head = [(":status", "200"), ("x-a", " b c\t"), ("x-d", "  "), ("x-e", "f")];
+    let frames = [
+        Frame::headers(stream, &[(":status", "103"), ("link", " </x> ")], false),
+        Frame::headers(stream, &head, false),
+        Frame::data(stream, b"ok", false),
+        Frame::headers(stream, &[("x-t", "\tu ")], true),
+    ];
+    send(&mut wire, &frames);
+    let text = String::from_utf8(client.rest().0).expect("text");
+    assert!(text.contains("\r\nlink: </x>\r\n"), "{text}");
+    assert!(text.contains("\r\nx-a: b c\r\nx-d: \r\nx-e: f\r\n"), "{text}");
+    assert!(text.ends_with("\r\n0\r\nx-t: u\r\n\r\n"), "{text}");
+}
+
 const PIECES: usize = 400;
 
 /// Peers count frames, and each one costs: what is ready goes together, both ways.

@@ -248,12 +248,15 @@ impl Gathered {
     }
 }
 
-/// What a stream is reset with because its body broke: what the cause names, where it came by HTTP/2 itself. A client that
-/// has not sent all of its request does not want it any more, whatever it speaks.
+/// What a stream is reset with because its body broke: what the cause names, where it came by HTTP/2 itself, but for
+/// NO_ERROR, by which some take what they have for all of it. A client that has not sent all of its request does not want
+/// it any more, whatever it speaks.
 fn code(broken: &BodyError) -> Code {
     let mut next = broken.source();
     while let Some(error) = next {
-        if let Some(code) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+        if let Some(code) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason)
+            && code != Code::NO_ERROR
+        {
             return code;
         }
         next = error.source();

@@ -48,6 +48,10 @@ pub(crate) fn request(head: &mut request::Parts) -> Result<Sanitized, Fail> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Fail::client(Reason::Method));
     }
+    // RFC 9113 8.2.1. A server that is asked by HTTP/1 would read another value than rules and filters have seen.
+    if head.version > Version::HTTP_11 && head.headers.values().any(fields::is_padded) {
+        return Err(client_fault(FieldFault::Padded));
+    }
     let seen = fields::scan(&head.headers).map_err(client_fault)?;
     if seen.codings > 0 && head.version != Version::HTTP_11 {
         return Err(client_fault(FieldFault::CodingVersion));
@@ -86,6 +90,9 @@ pub(crate) fn rewritten(head: &mut request::Parts) -> Result<(), Fail> {
 /// The origin is always the upstream, the reason [`Reason::Garbage`]: the answer could be read in more than one way.
 pub(crate) fn response(head: &mut response::Parts, upgraded: bool) -> Result<(), Fail> {
     let garbage = |fault: FieldFault| Fail::upstream(Reason::Garbage, Retry::Never).because(fault.boxed());
+    if head.version > Version::HTTP_11 {
+        fields::trim(&mut head.headers);
+    }
     let seen = fields::scan(&head.headers).map_err(garbage)?;
     let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
     if switching && (!upgraded || seen.upgrades != 1) || (head.status.is_informational() && !switching) {
@@ -117,6 +124,7 @@ pub(crate) fn interim(head: &mut response::Parts) -> Result<(), Fail> {
             Fail::upstream(Reason::Garbage, Retry::Never).because("a protocol that was not asked for")
         );
     }
+    fields::trim(&mut head.headers);
     let seen = fields::scan(&head.headers).map_err(garbage)?;
     seen.strip(&mut head.headers).map_err(garbage)?;
     head.headers.remove(header::CONTENT_LENGTH);
@@ -135,6 +143,7 @@ pub(crate) fn response_trailers(trailers: &mut HeaderMap) {
 }
 
 fn keep(trailers: &mut HeaderMap, may: impl Fn(&str) -> bool) {
+    fields::trim(trailers);
     if trailers.keys().any(|name| !may(name.as_str())) {
         fields::remove_where(trailers, |name| !may(name));
     }
@@ -285,7 +294,7 @@ fn requested_upgrade(head: &request::Parts, seen: &Seen) -> Option<HeaderValue> 
 
 fn client_fault(fault: FieldFault) -> Fail {
     let reason = match fault {
-        FieldFault::Expect | FieldFault::Options => Reason::Header,
+        FieldFault::Expect | FieldFault::Options | FieldFault::Padded => Reason::Header,
         FieldFault::Coding | FieldFault::CodingVersion | FieldFault::TwoFramings | FieldFault::Length => {
             Reason::Framing
         }

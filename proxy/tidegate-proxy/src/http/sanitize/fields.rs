@@ -21,6 +21,8 @@ pub(super) enum FieldFault {
     Length,
     #[error("`expect` asks for something other than `100-continue`")]
     Expect,
+    #[error("a value begins or ends with a blank")]
+    Padded,
     #[error("`connection` has more than {MAX_CONNECTION_OPTIONS} options")]
     Options,
 }
@@ -52,6 +54,21 @@ pub(super) struct Seen {
     proxy_connection: bool,
     http2_settings: bool,
     underscore: bool,
+}
+
+/// Whether a blank is before or behind the value. HTTP/1 has none there: its readers drop them.
+pub(super) fn is_padded(value: &HeaderValue) -> bool {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    blank(value.as_bytes().first()) || blank(value.as_bytes().last())
+}
+
+/// Drops blanks around values, as a reader of HTTP/1 does.
+pub(super) fn trim(headers: &mut HeaderMap) {
+    for value in headers.values_mut().filter(|value| is_padded(value)) {
+        if let Ok(trimmed) = HeaderValue::from_bytes(value.as_bytes().trim_ascii()) {
+            *value = trimmed;
+        }
+    }
 }
 
 /// Looks at each field once.

@@ -232,6 +232,8 @@ pub(crate) struct ListenerCells {
     pub(crate) open: Counter,
     /// Connections refused by a limit.
     pub(crate) refused: Counter,
+    /// Times that the system could not hand over a connection.
+    pub(crate) unaccepted: Counter,
     /// Connections by [`PROTOCOLS`], once that is known.
     pub(crate) protocols: [Counter; PROTOCOLS.len()],
     /// Those that are open.

@@ -24,6 +24,9 @@ use crate::transport::Transport;
 
 /// The wait after the system had no descriptor or no memory for a connection: trying at once would only spin.
 const BREATH: Duration = Duration::from_millis(50);
+/// How often at most that is told: it goes on for a while, and a log that grows by twenty lines a second is the next thing
+/// that runs out.
+const TOLD: Duration = Duration::from_secs(10);
 
 /// A worker's socket for an address, until it is closed.
 pub(crate) struct Door(RefCell<Option<TcpListener>>);
@@ -69,14 +72,40 @@ impl Door {
 
 /// Accepts until the door is closed or the task is aborted.
 pub(crate) async fn accept(local: Rc<Local>, site: Rc<Site>, door: Rc<Door>) {
+    let mut failures = Failures::default();
     while let Some(accepted) = door.next().await {
         match accepted {
             Ok((stream, address)) => take(&local, &site, stream, address),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "accept failed");
+                failures.add(&local, &site, &error);
                 tokio::time::sleep(BREATH).await;
             }
+        }
+    }
+}
+
+/// What one socket could not accept.
+#[derive(Default)]
+struct Failures {
+    told: Option<Duration>,
+    /// Since then.
+    count: u64,
+}
+
+impl Failures {
+    /// Counts one; tells it, and how many were not told, where none was for a while.
+    #[cold]
+    fn add(&mut self, local: &Local, site: &Site, error: &io::Error) {
+        let view = site.view.borrow().clone();
+        let Some(listener) = view.listener(site.listener.get()) else { return };
+        listener.counters.of(local.shard.worker).unaccepted.add(1);
+        self.count += 1;
+        let now = local.deadlines.now();
+        if self.told.is_none_or(|told| now.saturating_sub(told) >= TOLD) {
+            let (listener, failures) = (&*listener.spec.name, self.count);
+            tracing::warn!(listener, failures, %error, "connections cannot be accepted");
+            (self.told, self.count) = (Some(now), 0);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustls::ServerConfig;
@@ -181,6 +181,7 @@ fn begin(
 
 async fn accept(listener: Listener, tls: watch::Receiver<Tls>, shown: Rc<Shown>) {
     let places = Places::new(MOST_CONNECTIONS);
+    let mut told: Option<Instant> = None;
     loop {
         let shown = Rc::clone(&shown);
         let accepted = match &listener {
@@ -206,7 +207,10 @@ async fn accept(listener: Listener, tls: watch::Receiver<Tls>, shown: Rc<Shown>)
             }),
         };
         if let Err(error) = accepted {
-            warn!(%error, "the admin API cannot accept a connection");
+            if told.is_none_or(|told| told.elapsed() >= TOLD) {
+                warn!(%error, "the admin API cannot accept a connection");
+                told = Some(Instant::now());
+            }
             // Out of file descriptors, usually: trying again at once would only burn the CPU.
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
@@ -239,6 +243,8 @@ const MOST_CONNECTIONS: usize = 64;
 const SOCKET_MODE: u32 = 0o660;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often at most that is told.
+const TOLD: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

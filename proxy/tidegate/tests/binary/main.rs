@@ -6,6 +6,7 @@ mod admin;
 mod admin_tls;
 mod bench;
 mod commands;
+mod descriptors;
 mod discovery;
 mod fetch;
 mod filters;

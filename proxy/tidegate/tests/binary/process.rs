@@ -116,19 +116,27 @@ impl Gateway {
 
     /// Waits for a line of the log.
     pub(crate) fn wait(&mut self, message: &str) -> Value {
+        self.up_to(message).1
+    }
+
+    /// As [`Gateway::wait`], with the lines before it.
+    pub(crate) fn up_to(&mut self, message: &str) -> (Vec<Value>, Value) {
         let deadline = Instant::now() + LONGEST;
-        let mut seen = Vec::new();
+        let mut seen: Vec<Value> = Vec::new();
         loop {
-            match self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            let why = match self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) if line["message"].as_str().is_some_and(|text| text.starts_with(message)) => {
-                    return line;
+                    return (seen, line);
                 }
-                Ok(line) => seen.push(line.to_string()),
-                Err(RecvTimeoutError::Timeout) => panic!("no line {message:?}, but:\n{}", seen.join("\n")),
-                Err(RecvTimeoutError::Disconnected) => {
-                    panic!("ended before {message:?}:\n{}", seen.join("\n"))
+                Ok(line) => {
+                    seen.push(line);
+                    continue;
                 }
-            }
+                Err(RecvTimeoutError::Timeout) => "no line",
+                Err(RecvTimeoutError::Disconnected) => "ended before",
+            };
+            let seen: Vec<_> = seen.iter().map(Value::to_string).collect();
+            panic!("{why} {message:?}, but:\n{}", seen.join("\n"));
         }
     }
 

@@ -20,10 +20,16 @@ use crate::telemetry::page::{Kind, Page};
 /// Name, kind, what it is, the counter.
 type Row<T> = (&'static str, Kind, &'static str, fn(&T) -> &Counter);
 
-const LISTENERS: [Row<ListenerCells>; 5] = [
+const LISTENERS: [Row<ListenerCells>; 6] = [
     ("tidegate_connections_total", Kind::Counter, "Connections accepted.", |c| &c.accepted),
     ("tidegate_connections_open", Kind::Gauge, "Connections open now.", |c| &c.open),
     ("tidegate_connections_refused_total", Kind::Counter, "Connections over a limit.", |c| &c.refused),
+    (
+        "tidegate_accept_failures_total",
+        Kind::Counter,
+        "Connections that the system could not hand over.",
+        |c| &c.unaccepted,
+    ),
     ("tidegate_requests_total", Kind::Counter, "Requests begun.", |c| &c.started),
     ("tidegate_requests_active", Kind::Gauge, "Requests in flight now.", |c| &c.active),
 ];

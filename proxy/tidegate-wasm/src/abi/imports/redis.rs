@@ -35,7 +35,7 @@ pub(super) fn init(
     let named = String::from_utf8_lossy(memory.read(to, tos)?).into_owned();
     memory.read(user, users)?;
     memory.read(password, passwords)?;
-    let (upstream, settings) = named.split_once('?').unwrap_or((&named, ""));
+    let (upstream, settings) = parts(&named);
     may_call(state, upstream)?;
     let database = settings.split('&').any(|setting| setting.starts_with("db="));
     if users > 0 || passwords > 0 || database {
@@ -67,7 +67,8 @@ pub(super) fn call(
     let (mut memory, state) = split(caller)?;
     // Writing it now shows that it can be written; later would be too late.
     memory.write_u32(at_token, 0)?;
-    let upstream = String::from_utf8_lossy(memory.read(to, tos)?).into_owned();
+    let named = String::from_utf8_lossy(memory.read(to, tos)?);
+    let upstream = parts(&named).0.to_owned();
     let bytes = memory.read(query, queries)?;
     may_call(state, &upstream)?;
     state.budget.copies(bytes.len());
@@ -81,6 +82,11 @@ pub(super) fn call(
     state.push(Effect::Foreign { token, stream, call })?;
     state.redis_calls.push(token);
     Ok(memory.write_u32(at_token, token)?)
+}
+
+/// The upstream and the settings behind its name: the SDK for Rust names both whenever it calls, that for Go once.
+fn parts(named: &str) -> (&str, &str) {
+    named.split_once('?').unwrap_or((named, ""))
 }
 
 fn may_call(state: &mut State, upstream: &str) -> Result<(), Status> {

@@ -33,5 +33,6 @@ pub use snapshot::{Assets, BuildError, MetricsPush, Snapshot, plugin_spec};
 pub use telemetry::otlp::messages as otlp;
 pub use telemetry::page::{Buckets, Durations, Family, Form, Kind, Number, Page, Point, Value};
 pub use telemetry::recorder::{RecordSink, Recorded};
+pub use filter::log::level as guest_log_level;
 pub use time::thread_time;
 pub use upstream::server::{Cause, Circuit, Server};

@@ -27,7 +27,7 @@ use std::{
     },
     time::Duration,
 };
-use tidegate_abi::AbiVersion;
+use tidegate_abi::{AbiVersion, LogLevel};
 pub(crate) use written::Pages;
 
 /// Stack that a guest may use. Threads that run instances need some more than this.
@@ -58,6 +58,7 @@ struct Inner {
     chain: OnceLock<Option<wasmtime::Module>>,
     thread_time: OnceLock<fn() -> Option<Duration>>,
     node: OnceLock<String>,
+    log_level: OnceLock<fn() -> LogLevel>,
     ticks: AtomicU64,
     rest: rest::Rest,
     epoch_tick: Duration,
@@ -114,6 +115,7 @@ impl Engine {
             chain: OnceLock::new(),
             thread_time: OnceLock::new(),
             node: OnceLock::new(),
+            log_level: OnceLock::new(),
             ticks: AtomicU64::new(0),
             rest: rest::Rest::default(),
             epoch_tick: options.epoch_tick.max(Duration::from_micros(100)),
@@ -145,6 +147,18 @@ impl Engine {
     pub fn name_node(&self, name: String) {
         // A second one is of no use; the first stays.
         let _ = self.inner.node.set(name);
+    }
+
+    /// Asks this for the least level of guests' log lines, whenever one is written; plugins may have their own
+    /// ([`crate::Plugin::set_log_level`]). Set once.
+    pub fn ask_log_level(&self, level: fn() -> LogLevel) {
+        // A second one is of no use; the first stays.
+        let _ = self.inner.log_level.set(level);
+    }
+
+    /// The least level of log lines; `Info` where nobody is asked.
+    pub(crate) fn log_level(&self) -> LogLevel {
+        self.inner.log_level.get().map_or(LogLevel::Info, |level| level())
     }
 
     /// The name that was set; empty if none was.

@@ -59,6 +59,7 @@ pub struct Plugin {
     pub(crate) call_ticks: u64,
     pub(crate) request_ticks: u64,
     pub(crate) start_ticks: u64,
+    /// A number that is no level: the engine's.
     level: AtomicU32,
     image: OnceLock<Image>,
     wants: Wants,
@@ -121,7 +122,7 @@ impl Plugin {
             call_ticks: engine.ticks_for(spec.limits.call_time),
             request_ticks: engine.ticks_for(spec.limits.request_time),
             start_ticks,
-            level: AtomicU32::new(LogLevel::Info.number()),
+            level: AtomicU32::new(u32::MAX),
             image: OnceLock::new(),
             wants,
             spec,
@@ -173,10 +174,10 @@ impl Plugin {
         &self.spec
     }
 
-    /// Least level of log lines that come out; at first `Info`.
+    /// Least level of log lines that come out; at first the engine's.
     #[must_use]
     pub fn log_level(&self) -> LogLevel {
-        LogLevel::from_number(self.level.load(Ordering::Relaxed)).unwrap_or(LogLevel::Info)
+        LogLevel::from_number(self.level.load(Ordering::Relaxed)).unwrap_or_else(|| self.engine.log_level())
     }
 
     /// Sets the least level of log lines, at once and for all instances.

@@ -376,7 +376,9 @@ impl State {
     /// A line of the guest.
     pub(crate) fn log(&mut self, level: LogLevel, bytes: &[u8]) {
         self.finish_line();
-        if level.number() < self.plugin.log_level().number() {
+        // Those of `Info` and above are noted below: they tell why a guest broke off, whoever reads the log.
+        let least = self.plugin.log_level().number().min(LogLevel::Info.number());
+        if level.number() < least {
             return;
         }
         let (passes, dropped) = self.lines.admit(self.now.monotonic);

@@ -39,3 +39,24 @@ pub(crate) fn write(
         _ => at!(error),
     }
 }
+
+/// The least level of guests' lines that anyone reads.
+#[must_use]
+pub fn level() -> LogLevel {
+    macro_rules! read {
+        ($level:ident) => {
+            tracing::enabled!(target: "tidegate::guest", tracing::Level::$level)
+        };
+    }
+    if read!(TRACE) {
+        LogLevel::Trace
+    } else if read!(DEBUG) {
+        LogLevel::Debug
+    } else if read!(INFO) {
+        LogLevel::Info
+    } else if read!(WARN) {
+        LogLevel::Warn
+    } else {
+        LogLevel::Error
+    }
+}

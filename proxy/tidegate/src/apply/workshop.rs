@@ -49,6 +49,7 @@ impl Workshop {
         };
         let engine = engine.context("the Wasm engine cannot start")?;
         engine.measure_threads(tidegate_proxy::thread_time);
+        engine.ask_log_level(tidegate_proxy::guest_log_level);
         // A system without the file has no name that guests could read.
         if let Ok(name) = std::fs::read_to_string("/proc/sys/kernel/hostname") {
             engine.name_node(name.trim().to_owned());

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::process::{Folder, Gateway, lines, tidegate};
+use crate::process::{Folder, Gateway, lines, request_with, tidegate};
 
 /// Sets `x-user: ann` when there is `x-key: k1`, takes that away, and answers 401 otherwise.
 const GUARD: &str = r#"(module
@@ -173,4 +173,40 @@ fn a_manifest_is_compared_with_what_is_granted() {
     assert!(code == Some(0) && told.contains("warning") && told.contains("keys"), "{told}");
     let told = lines(&filter(&folder, &["inspect", "guard.wasm"])).join("\n");
     assert!(told.contains("it does not name proxy_get_header_map_value"), "{told}");
+}
+
+/// Says for each request which level the log has, at `debug` and at `info`.
+const TALKER: &str = r#"(module
+    (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+    (import "env" "proxy_get_log_level" (func $level (param i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 16) "debug of ?")
+    (data (i32.const 32) "info of ?")
+    (func (export "proxy_abi_version_0_2_1"))
+    (func (export "proxy_on_memory_allocate") (param i32) (result i32) i32.const 4096)
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (drop (call $level (i32.const 0)))
+        (i32.store8 (i32.const 25) (i32.add (i32.const 48) (i32.load (i32.const 0))))
+        (i32.store8 (i32.const 40) (i32.add (i32.const 48) (i32.load (i32.const 0))))
+        (drop (call $log (i32.const 1) (i32.const 16) (i32.const 10)))
+        (drop (call $log (i32.const 2) (i32.const 32) (i32.const 9)))
+        (i32.const 0)))"#;
+
+#[test]
+fn lines_of_filters_have_the_levels_of_the_log() {
+    let folder = Folder::new("filters-levels");
+    folder.write("guard.wasm", wat::parse_str(TALKER).expect("a module"));
+    folder.write("a.yaml", configuration("").replace("127.0.0.1:0 }", "127.0.0.1:0, operate: true }"));
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    let mut said = |levels: &str, last: &str| {
+        let (status, why) = request_with(gateway.admin, "PUT", "/log-levels", levels);
+        assert_eq!(status, 204, "{why}");
+        assert_eq!(gateway.get("/").0, 200);
+        let (before, _) = gateway.up_to(last);
+        before.iter().filter(|line| line["plugin"] == "guard").count()
+    };
+    assert_eq!(said("info", "info of 2"), 0);
+    assert_eq!(said("info,tidegate::guest=debug", "info of 1"), 1);
+    assert_eq!(said("trace", "info of 0"), 1);
+    assert_eq!(said("info", "info of 2"), 0);
 }

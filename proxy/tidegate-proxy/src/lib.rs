@@ -20,6 +20,7 @@ mod transport;
 mod upstream;
 mod worker;
 
+pub use filter::log::level as guest_log_level;
 pub use gateway::{
     ArmUse, BodyPassed, CertificateUse, CheckState, Gateway, GatewayOptions, GenerationUse, GuestCode, Loads,
     ModuleUse, PublishError, ReleaseOrder, ReleaseState, ReleaseUse, ServerPicker, ServerSide, ServerState,
@@ -33,6 +34,5 @@ pub use snapshot::{Assets, BuildError, MetricsPush, Snapshot, plugin_spec};
 pub use telemetry::otlp::messages as otlp;
 pub use telemetry::page::{Buckets, Durations, Family, Form, Kind, Number, Page, Point, Value};
 pub use telemetry::recorder::{RecordSink, Recorded};
-pub use filter::log::level as guest_log_level;
 pub use time::thread_time;
 pub use upstream::server::{Cause, Circuit, Server};

@@ -137,7 +137,8 @@ fn open(
     let server = server(read(place.to)?, &state.plugin.spec.callable);
     let (service, method, pairs) = (read(place.service)?, read(place.method)?, read(place.pairs)?);
     let Some(Server { upstream, authority }) = server else {
-        let name = String::from_utf8_lossy(read(place.to)?).into_owned();
+        let to = read(place.to)?;
+        let name = String::from_utf8_lossy(in_message(to).map_or(to, |(name, _)| name)).into_owned();
         state.remark(LogLevel::Error, &format!("grpc call to {name:?} refused: the plugin may not call it"));
         return Err(Status::ParseFailure);
     };
@@ -168,21 +169,29 @@ struct Server {
     authority: String,
 }
 
-/// Reads the name of an upstream, or a serialized `envoy.config.core.v3.GrpcService`: there, field 1 is `envoy_grpc`,
-/// and in it field 1 `cluster_name`, field 2 `authority`. None: not one that may be called.
+/// Reads the name of an upstream, or a serialized `envoy.config.core.v3.GrpcService`, which has it twice below. None: not
+/// one that may be called.
 fn server(bytes: &[u8], callable: &[String]) -> Option<Server> {
     let callable = |name: &[u8]| callable.iter().find(|known| known.as_bytes() == name).cloned();
     if let Some(upstream) = callable(bytes) {
         return Some(Server { authority: upstream.clone(), upstream });
     }
-    let envoy = Reader::new(bytes).bytes_of(1)?;
-    let upstream = callable(Reader::new(envoy).bytes_of(1)?)?;
-    let authority = Reader::new(envoy).bytes_of(2).filter(|name| !name.is_empty());
-    let authority = match authority {
+    let (name, authority) = in_message(bytes)?;
+    let upstream = callable(name)?;
+    let authority = match authority.filter(|name| !name.is_empty()) {
         Some(name) => String::from_utf8(name.to_vec()).ok()?,
         None => upstream.clone(),
     };
     Some(Server { upstream, authority })
+}
+
+/// A `GrpcService`'s name of a server and its authority: field 1 is `envoy_grpc`, and in it field 1 `cluster_name`, field
+/// 2 `authority`; field 2 is `google_grpc`, and in it field 1 `target_uri`, which is the name of an upstream here.
+fn in_message(bytes: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    if let Some(envoy) = Reader::new(bytes).bytes_of(1) {
+        return Some((Reader::new(envoy).bytes_of(1)?, Reader::new(envoy).bytes_of(2)));
+    }
+    Some((Reader::new(Reader::new(bytes).bytes_of(2)?).bytes_of(1)?, None))
 }
 
 fn add_metadata(head: &mut request::Parts, pairs: PairsReader<'_>) -> Result<(), Status> {
@@ -217,7 +226,8 @@ mod tests {
         assert_eq!(found(b"auth"), both("auth"));
         assert_eq!(found(b"\x0a\x06\x0a\x04auth"), both("auth"));
         assert_eq!(found(b"\x1a\x02\x08\x05\x0a\x0b\x0a\x04auth\x12\x03a.b"), both("a.b"));
-        for other in [&b"other"[..], b"", b"\x0a\x06\x0a\x04oops", b"\x0a\x7f", b"\x12\x06\x0a\x04auth"] {
+        assert_eq!(found(b"\x12\x06\x0a\x04auth"), both("auth"));
+        for other in [&b"other"[..], b"", b"\x0a\x06\x0a\x04oops", b"\x0a\x7f", b"\x12\x06\x0a\x04oops"] {
             assert_eq!(found(other), None, "{other:?}");
         }
     }

@@ -9,6 +9,7 @@ pub mod document;
 mod load;
 mod merge;
 mod node;
+mod places;
 pub mod plan;
 mod problem;
 mod redact;
@@ -21,6 +22,7 @@ mod types;
 
 pub use check::{is_local_registry, oci_reference};
 pub use load::{Loaded, SourceText, load};
+pub use places::Places;
 pub use problem::{Problem, Problems, Severity, guess};
 pub use redact::without_secrets;
 pub use schema::schema;

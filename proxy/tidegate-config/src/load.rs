@@ -3,7 +3,8 @@
 use crate::check;
 use crate::document::Document;
 use crate::merge::merge;
-use crate::node::{At, parse};
+use crate::node::{At, Node, parse};
+use crate::places::Places;
 use crate::plan::Plan;
 use crate::problem::{Fault, Problem, Problems, Severity};
 use crate::redact::redact;
@@ -12,6 +13,7 @@ use crate::secret::{Filled, Secrets, fill};
 use crate::shape::walk;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One text that a document is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Loaded {
     pub redacted: serde_json::Value,
     /// Files that `${file:…}` names: when one changes, so does the document.
     pub files: Vec<PathBuf>,
+    /// Where its parts stand.
+    pub places: Arc<Places>,
 }
 
 /// Loads a document from its sources. Relative paths in it are relative to `base`.
@@ -48,10 +52,11 @@ pub fn load(sources: &[SourceText], base: &Path, secrets: &dyn Secrets) -> Resul
     let failed = report.has_errors();
     let problems = report.into_problems(&names, |text| filled.hide(text));
     match outcome {
-        Some((plan, redacted)) if !failed => {
+        Some((plan, redacted, root)) if !failed => {
             let warnings =
                 problems.into_iter().filter(|problem| problem.severity == Severity::Warning).collect();
-            Ok(Loaded { plan, warnings, redacted, files: filled.files })
+            let places = Arc::new(Places::new(&names, root));
+            Ok(Loaded { plan, warnings, redacted, files: filled.files, places })
         }
         _ => Err(Problems::new(problems)),
     }
@@ -66,9 +71,9 @@ struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    /// The plan and the redacted document; none where the document could not be read as a whole. Even a plan is of no
+    /// The plan, the redacted document and its tree; none where the document could not be read as a whole. Even a plan is of no
     /// use when there are errors in the report.
-    fn run(&mut self, sources: &[SourceText]) -> Option<(Plan, serde_json::Value)> {
+    fn run(&mut self, sources: &[SourceText]) -> Option<(Plan, serde_json::Value, Node)> {
         let mut roots = Vec::new();
         for (index, source) in sources.iter().enumerate() {
             let (root, faults) = parse(&source.text, index);
@@ -91,7 +96,7 @@ impl Stages<'_> {
             Ok(document) => {
                 let origin = check::Origin { tree: &root, names: &names, sources: self.names };
                 let plan = check::check(&document, origin, self.base, self.report);
-                Some((plan, redacted))
+                Some((plan, redacted, root))
             }
             Err(error) => {
                 let fault = Fault::new(format!("the document cannot be read: {error}"));

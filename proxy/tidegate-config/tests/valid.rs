@@ -48,7 +48,7 @@ const WHOLE: &str = include_str!("whole.yaml");
 
 #[test]
 fn the_whole_example_loads() {
-    let Loaded { plan, warnings, redacted, files } = loaded(WHOLE);
+    let Loaded { plan, warnings, redacted, files, .. } = loaded(WHOLE);
     assert_eq!(warnings, []);
     assert_eq!(files, [PathBuf::from("/etc/tidegate/keys.txt")]);
     let admin = plan.admin.expect("there is one");

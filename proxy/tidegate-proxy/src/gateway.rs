@@ -71,7 +71,7 @@ pub struct GatewayOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// An address cannot be listened at. Nothing was changed.
-    #[error("listener \"{listener}\": cannot listen at {address}: {source}")]
+    #[error("listener \"{listener}\": cannot listen at {address}: {source}{}", remedy(source))]
     Bind {
         /// Which listener.
         listener: String,
@@ -83,6 +83,16 @@ pub enum PublishError {
     /// A worker takes no orders: the gateway is stopping.
     #[error("the gateway is stopping")]
     Stopping,
+}
+
+/// What helps where an address cannot be listened at.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (end what listens there, or take another port)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 want the capability CAP_NET_BIND_SERVICE)",
+        io::ErrorKind::AddrNotAvailable => " (no interface of this machine has the address)",
+        _ => "",
+    }
 }
 
 /// A running gateway; clones are the same one.

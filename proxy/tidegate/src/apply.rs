@@ -4,6 +4,7 @@
 //! configuration keeps running; the problems are logged once and shown by the admin API.
 
 mod admin_tls;
+mod lines;
 mod places;
 mod plugins;
 mod selftest;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_config::plan::{Admin, Plan};
-use tidegate_config::{Loaded, Problem, Severity};
-use tidegate_proxy::{Assets, Snapshot};
+use tidegate_config::{Loaded, Places, Problem, Severity};
+use tidegate_proxy::{Assets, BuildError, Snapshot};
 
 use crate::assets::{self, Digest, FileBytes, Reporter};
 use crate::discover::{Addresses, NameFailure};
@@ -108,7 +109,10 @@ impl Before {
 pub(crate) fn prepare(main: &Path, workshop: &Workshop, before: &Before) -> Attempt {
     let mut files = Files::default();
     let outcome = match load(main, &mut files) {
-        Ok(loaded) => build(main, loaded, workshop, before, &mut files),
+        Ok(loaded) => {
+            let places = Arc::clone(&loaded.places);
+            build(main, loaded, workshop, before, &mut files).with_lines(&places)
+        }
         Err(problems) => Outcome::Refused(problems),
     };
     Attempt { stamps: files.into_stamps(), outcome }
@@ -143,17 +147,7 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
         );
     }
     let plugins = plugins(&plan, workshop, before, files);
-    let tolerated = |key: &str| {
-        // The version that is there serves on without it.
-        before.tolerates(key) || plan.is_canary(key) && !matches!(before, Before::Check)
-    };
-    for (key, why) in plugins.failed().iter().filter(|(key, _)| !tolerated(key)) {
-        reporter.report(format!("plugins.{key}"), why, None);
-    }
-    for (key, wanted) in plugins.loading().iter().filter(|_| matches!(before, Before::Check)) {
-        let why = workshop.library.trouble(wanted).unwrap_or_else(|| format!("{wanted} did not come"));
-        reporter.report(format!("plugins.{key}"), why, None);
-    }
+    report_plugins(&plan, &plugins, (workshop, before), &loaded.places, &mut reporter);
     if !problems.is_empty() {
         return Outcome::Refused(problems);
     }
@@ -166,16 +160,19 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
     }));
     warnings.extend(plugins.warnings().iter().map(|(key, message)| Problem {
         severity: Severity::Warning,
-        ..problem(main, format!("plugins.{key}"), message.clone())
+        ..problem(main, lines::of_plugin(&plan, key), message.clone())
     }));
     let digests = bytes.iter().map(|(path, bytes)| (path.clone(), assets::digest(bytes))).collect();
     if live.is_some_and(|live| live.is_same(&plan, &digests, &plugins, &addresses)) {
         return Outcome::Unchanged;
     }
+    let named =
+        assets::named_files(&plan).into_iter().map(|(at, path)| (at, path.to_owned())).collect::<Vec<_>>();
     let admin_tls = match AdminTls::build(plan.admin.as_ref(), &bytes, live.map(|live| &live.admin_tls)) {
         Ok(admin_tls) => admin_tls,
         Err((place, error)) => {
-            return Outcome::Refused(vec![problem(main, place.to_owned(), error.to_string())]);
+            let place = lines::of_file(&named, &error).unwrap_or_else(|| place.to_owned());
+            return Outcome::Refused(vec![problem(main, place, error.to_string())]);
         }
     };
     match snapshot(plan, workshop, bytes, (&plugins, &addresses), live) {
@@ -189,7 +186,32 @@ fn build(main: &Path, loaded: Loaded, workshop: &Workshop, before: &Before, file
             name_failures,
             files: digests,
         })),
-        Err(why) => Outcome::Refused(vec![problem(main, String::new(), why)]),
+        Err(error) => {
+            let place = lines::of_file(&named, &error).unwrap_or_default();
+            Outcome::Refused(vec![problem(main, place, error.to_string())])
+        }
+    }
+}
+
+/// Reports the plugins that are wanted and cannot be had.
+fn report_plugins(
+    plan: &Plan,
+    plugins: &Plugins,
+    (workshop, before): (&Workshop, &Before),
+    places: &Places,
+    reporter: &mut Reporter<'_>,
+) {
+    let tolerated = |key: &str| {
+        // The version that is there serves on without it.
+        before.tolerates(key) || plan.is_canary(key) && !matches!(before, Before::Check)
+    };
+    for (key, why) in plugins.failed().iter().filter(|(key, _)| !tolerated(key)) {
+        let place = lines::of_setting(|place| places.has(place), lines::of_plugin(plan, key), why);
+        reporter.report(place, why, None);
+    }
+    for (key, wanted) in plugins.loading().iter().filter(|_| matches!(before, Before::Check)) {
+        let why = workshop.library.trouble(wanted).unwrap_or_else(|| format!("{wanted} did not come"));
+        reporter.report(lines::of_plugin(plan, key), why, None);
     }
 }
 
@@ -216,12 +238,10 @@ fn snapshot(
     files: FileBytes,
     (plugins, addresses): (&Plugins, &Addresses),
     live: Option<&Ready>,
-) -> Result<Arc<Snapshot>, String> {
+) -> Result<Arc<Snapshot>, BuildError> {
     let (plugins, addresses, records) = (plugins.ready(), addresses.clone(), workshop.records.clone());
     let assets = Assets { files, plugins, addresses, records };
-    Snapshot::build(plan, &assets, live.map(|live| &live.snapshot))
-        .map(Arc::new)
-        .map_err(|error| error.to_string())
+    Snapshot::build(plan, &assets, live.map(|live| &live.snapshot)).map(Arc::new)
 }
 
 impl Ready {

@@ -67,7 +67,7 @@ pub(crate) fn read_files(plan: &Plan, files: &mut Files, reporter: &mut Reporter
 }
 
 /// The files with their places in the document.
-fn named_files(plan: &Plan) -> Vec<(String, &Path)> {
+pub(crate) fn named_files(plan: &Plan) -> Vec<(String, &Path)> {
     let mut named: Vec<(String, &Path)> = Vec::new();
     for (index, listener) in plan.listeners.iter().enumerate() {
         let Some(tls) = &listener.tls else { continue };

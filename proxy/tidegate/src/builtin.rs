@@ -35,6 +35,8 @@ fn in_folders(name: &str, folders: &[PathBuf]) -> Result<Builtin, String> {
     }
     let embedded = MODULES.iter().map(|(name, _)| (*name).to_owned());
     let names: BTreeSet<String> = embedded.chain(folders.iter().flat_map(|folder| names(folder))).collect();
+    let meant = tidegate_config::guess(name, names.iter().map(String::as_str));
+    let meant = meant.map(|meant| format!(" (did you mean \"{meant}\"?)")).unwrap_or_default();
     let known = match names.is_empty() {
         true => {
             let searched: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
@@ -45,7 +47,7 @@ fn in_folders(name: &str, folders: &[PathBuf]) -> Result<Builtin, String> {
         }
         false => format!("there are {}", names.into_iter().collect::<Vec<_>>().join(", ")),
     };
-    Err(format!("there is no builtin module \"{name}\": {known}"))
+    Err(format!("there is no builtin module \"{name}\"{meant}: {known}"))
 }
 
 /// The names of the modules in a folder.
@@ -83,5 +85,12 @@ mod tests {
         assert_eq!(in_folders("rate-limit", &folders), Ok(Builtin::File(path)));
         let why = in_folders("nothing", &folders).expect_err("there is none");
         assert!(why.contains("no builtin module \"nothing\"") && why.contains("rate-limit"), "{why}");
+        let why = in_folders("ratelimit", &folders).expect_err("there is none");
+        assert!(
+            why.starts_with(
+                "there is no builtin module \"ratelimit\" (did you mean \"rate-limit\"?): there are "
+            ),
+            "{why}"
+        );
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn parse(text: &str, source: usize) -> (Option<Node>, Vec<(At, Fault)
             None => break,
             Some(Err(error)) => {
                 let at = At { source, line: error.marker().line().max(1) };
-                builder.faults.push((at, Fault::new(format!("not valid YAML: {}", error.info()))));
+                builder.faults.push((at, invalid(&text, error.marker().line(), error.info())));
                 return (None, builder.faults);
             }
             Some(Ok((event, span))) => {
@@ -37,6 +37,16 @@ pub(crate) fn parse(text: &str, source: usize) -> (Option<Node>, Vec<(At, Fault)
     }
     let root = builder.root.take();
     (Some(root.unwrap_or(Node::new(Value::Null, At { source, line: 1 }))), builder.faults)
+}
+
+/// What the parser does not understand. The one thing that cannot be seen in an editor is said plainly.
+fn invalid(text: &str, line: usize, why: &str) -> Fault {
+    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let fault = Fault::new(format!("not valid YAML: {why}"));
+    match line.trim_start_matches(' ').starts_with('\t') {
+        true => fault.hint("the line begins with a tab: indent with blanks"),
+        false => fault,
+    }
 }
 
 /// A list or a map that is not complete yet.

@@ -172,7 +172,14 @@ fn wrong_kind(node: &Node, shape: &Shape) -> Fault {
         (shape.map.is_some(), "a map"),
     ];
     let expected: Vec<&str> = kinds.iter().filter(|(fits, _)| *fits).map(|(_, kind)| *kind).collect();
-    let fault = Fault::new(format!("expected {}, found {}", expected.join(" or "), node.kind()));
+    // Numbers and truth values are no secrets; where a text or a list is wanted, this may be one.
+    let found = match (&node.value, shape) {
+        (Value::Text(text), Shape { text: None, list: None, map: None, .. }) if !node.filled => {
+            format!("the text {:?}", text.chars().take(40).collect::<String>())
+        }
+        _ => node.kind().to_owned(),
+    };
+    let fault = Fault::new(format!("expected {}, found {found}", expected.join(" or ")));
     match (&node.value, shape) {
         (
             Value::Number(number),
@@ -189,6 +196,11 @@ fn wrong_kind(node: &Node, shape: &Shape) -> Fault {
         {
             fault.hint(format!("write {text} without quotes"))
         }
+        (Value::Text(text), Shape { boolean: true, .. }) => match text.to_lowercase().as_str() {
+            "yes" | "on" | "y" => fault.hint("in YAML 1.2 this is a text: write true"),
+            "no" | "off" | "n" => fault.hint("in YAML 1.2 this is a text: write false"),
+            _ => fault,
+        },
         (Value::Text(_) | Value::Map(_), Shape { list: Some(_), .. }) => {
             fault.hint("write each item on a line of its own that begins with \"- \", or all in [ ]")
         }

@@ -67,9 +67,15 @@ fn roots(assets: &Assets, path: &Path) -> Result<RootCertStore, BuildError> {
 
 fn certified(assets: &Assets, files: &plan::CertificateFiles) -> Result<Arc<CertifiedKey>, BuildError> {
     let chain = chain(assets, &files.cert)?;
-    let certified = CertifiedKey::from_der(chain, key(assets, &files.key)?, &provider())
-        .map_err(|error| wrong(&files.key, format!("does not go with {}: {error}", files.cert.display())))?;
-    Ok(Arc::new(certified))
+    let cert = files.cert.display();
+    let certified = CertifiedKey::from_der(chain, key(assets, &files.key)?, &provider());
+    certified.map(Arc::new).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => wrong(
+            &files.key,
+            format!("is the private key of another certificate than the first one in {cert}"),
+        ),
+        error => wrong(&files.key, format!("does not go with {cert}: {error}")),
+    })
 }
 
 fn contents<'a>(assets: &Assets, paths: impl Iterator<Item = &'a PathBuf>) -> Vec<Arc<[u8]>> {

@@ -133,7 +133,7 @@ impl Drop for Sockets {
 fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .with_context(|| format!("cannot listen on {address} for the admin API"))
+        .with_context(|| format!("cannot listen at {address} for the admin API"))
 }
 
 /// A socket that a process left behind which is gone is replaced; anything else at the path stays.

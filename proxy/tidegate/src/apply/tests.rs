@@ -202,3 +202,53 @@ fn module(callbacks: &[(&str, u8)]) -> Vec<u8> {
     ]
     .concat()
 }
+
+/// What is found wrong only when files are read and plugins start has its line as well.
+#[test]
+fn problems_of_files_and_plugins_have_the_line() {
+    let text = "\
+listeners:
+  - name: web
+    address: 127.0.0.1:0
+    protocol: https
+    tls:
+      certificates:
+        - cert: CERT
+          key: KEY
+plugins:
+  fine: { module: broken.wasm }
+  broken:
+    module: broken.wasm
+    canary:
+      module: broken.wasm
+      percent: 5
+routes: [{ name: all, rules: [{ respond: { status: 200 } }] }]
+";
+    let bench = Bench::new("lines", &text.replace("CERT", "gone.pem").replace("KEY", "gone.key"));
+    let problems = bench.refused(&Before::Check);
+    for place in [
+        "a.yaml:7: listeners[0].tls.certificates[0].cert: cannot read ",
+        "a.yaml:8: listeners[0].tls.certificates[0].key: cannot read ",
+        "a.yaml:10: plugins.fine: not a WebAssembly module",
+        "a.yaml:11: plugins.broken: not a WebAssembly module",
+        "a.yaml:13: plugins.broken.canary: not a WebAssembly module",
+    ] {
+        assert!(problems.contains(place), "{place} in\n{problems}");
+    }
+    let (before, behind) = text.split_once("plugins:").expect("they are there");
+    let (_, behind) = behind.split_once("routes:").expect("they are there");
+    let text = format!("{before}routes:{behind}").replace("CERT", "a.yaml").replace("KEY", "a.yaml");
+    bench.scratch.write("a.yaml", &text);
+    let problems = bench.refused(&Before::Check);
+    assert!(problems.contains("a.yaml:7: listeners[0].tls.certificates[0].cert: "), "{problems}");
+}
+
+#[test]
+fn a_filter_with_its_own_settings_is_told_there() {
+    let text = WITH_PLUGIN
+        .replace("{ plugin: broken }", "{ plugin: broken },\n { plugin: broken, config: { x: 1 } }");
+    let bench = Bench::new("own-settings", &text);
+    let problems = bench.refused(&Before::Check);
+    assert!(problems.contains("a.yaml:2: plugins.broken: "), "{problems}");
+    assert!(problems.contains("a.yaml:4: routes[0].rules[0].filters[1]: "), "{problems}");
+}

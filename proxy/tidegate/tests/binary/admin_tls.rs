@@ -115,7 +115,7 @@ fn new_files_take_effect_and_bad_ones_change_nothing() {
     site.folder.write("clients.pem", "no certificate");
     gateway.wait("configuration rejected");
     let problem = gateway.wait("a.yaml")["message"].to_string();
-    assert!(problem.contains("admin.tls: ") && problem.contains("clients.pem"), "{problem}");
+    assert!(problem.contains("admin.tls.clientAuth.ca: ") && problem.contains("clients.pem"), "{problem}");
     assert_eq!(known.exchange(format!("{STATS}\r\n")).status, 200, "the last good ones serve on");
 
     let others = Authority::new();

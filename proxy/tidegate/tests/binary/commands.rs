@@ -55,7 +55,9 @@ routes: [{ name: r, rules: [{ filters: [{ plugin: broken }], respond: { status: 
     let output = tidegate(&folder, &["check", "a.yaml"]);
     let text = lines(&output).join("\n");
     assert_eq!(output.status.code(), Some(1), "{text}");
-    for part in ["gone.pem", "gone.key", "a.yaml: plugins.broken: "] {
+    for part in
+        ["a.yaml:2: listeners[0].tls.certificates[0].cert: ", "gone.key", "a.yaml:4: plugins.broken: "]
+    {
         assert!(text.contains(part), "{part} in {text}");
     }
 }
@@ -145,4 +147,18 @@ fn a_configuration_that_cannot_run_is_not_run() {
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.contains(file), "{text}");
     }
+}
+
+/// Whoever starts it is told what would help.
+#[test]
+fn a_port_that_is_taken_is_told_with_what_helps() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("it has one").to_string();
+    let folder = Folder::new("run-taken");
+    folder.write("a.yaml", GOOD.replace("127.0.0.1:0", &address));
+    let output = tidegate(&folder, &["run", "a.yaml"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let told = format!("listener \"web\": cannot listen at {address}: ");
+    assert!(text.contains(&told) && text.contains("end what listens there, or take another port"), "{text}");
 }

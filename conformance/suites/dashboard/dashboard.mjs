@@ -113,8 +113,29 @@ async function ready() {
 
 try {
   await ready();
-  const stop = load(web);
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  await check("before the first request the graph shows where it would go", async () => {
+    const early = await context.newPage();
+    await early.goto(`${address}/dashboard/#/graph`);
+    await early.waitForSelector('.edge.idle[data-from="shop"][data-to="orders"]', { state: "attached", timeout: PATIENCE });
+    await early.close();
+  });
+  await check("a chart that begins has no time twice on its axis", async () => {
+    const early = await context.newPage();
+    await early.addInitScript(() => {
+      window.marks = new Map();
+      const drawn = CanvasRenderingContext2D.prototype;
+      const [clear, write] = [drawn.clearRect, drawn.fillText];
+      drawn.clearRect = function (...area) { window.marks.set(this.canvas, []); return clear.apply(this, area); };
+      drawn.fillText = function (text, ...place) { window.marks.get(this.canvas)?.push(text); return write.call(this, text, ...place); };
+    });
+    await early.goto(`${address}/dashboard/`);
+    const times = () => [...window.marks.values()].map((texts) => texts.filter((text) => /^\d\d:\d\d:\d\d$/.test(text)));
+    await early.waitForFunction(`(${times})().some((marks) => marks.length > 0)`, null, { timeout: PATIENCE });
+    for (const marks of await early.evaluate(`(${times})()`)) equal(new Set(marks).size, marks.length, `different times of ${marks}`);
+    await early.close();
+  });
+  const stop = load(web);
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
   const errors = [];

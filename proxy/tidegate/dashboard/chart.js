@@ -4,6 +4,9 @@ import { h } from "./dom.js";
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+/** Seconds that a chart shows at least: over less, one mark reads as the next one, and over none it would be days. */
+const LEAST = 10;
+
 /** A chart: lines are [title, colour, filled]; `update` takes times and one list of values for each line. */
 export function chart(title, lines, form) {
   const place = h("div", { class: "chart" });
@@ -20,7 +23,7 @@ export function chart(title, lines, form) {
     // Without times there is no axis below: the lowest mark needs room of its own.
     width, height: 190, padding: [8, 4, ({ data }) => (data?.[0].length > 0 ? 0 : 8), 0],
     cursor: { y: false, points: { size: 6 } }, legend: { show: false },
-    scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    scales: { x: { time: true, range: (_, first, last) => (last - first < LEAST ? [last - LEAST, last] : [first, last]) }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
       { stroke: colour("--soft"), grid: { show: false }, ticks: { show: false }, size: 28, space: 80, font: "12px system-ui",
         values: (_, marks) => marks.map((mark) => new Date(mark * 1000).toLocaleTimeString([], { hour12: false })) },

@@ -130,8 +130,9 @@ fn text(told: &Value, name: &str) -> String {
     for problem in list(&told["problems"]).iter().chain(&list(&told["warnings"])) {
         let line = problem["line"].as_u64().map(|line| format!(":{line}")).unwrap_or_default();
         let hint = problem["hint"].as_str().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        let (path, message) = (word(&problem["path"]), word(&problem["message"]));
-        text.push_str(&format!("{name}{line}: {path}: {message}{hint}\n"));
+        let path = problem["path"].as_str().filter(|path| !path.is_empty());
+        let path = path.map(|path| format!("{path}: ")).unwrap_or_default();
+        text.push_str(&format!("{name}{line}: {path}{}{hint}\n", word(&problem["message"])));
     }
     if !list(&told["problems"]).is_empty() {
         return text;
@@ -183,5 +184,17 @@ mod tests {
             let counts: Vec<usize> = pieces(&all).iter().map(|piece| piece.len()).collect();
             assert_eq!(counts, expected);
         }
+    }
+
+    #[test]
+    fn problems_of_a_candidate_are_told_as_check_tells_them() {
+        let problem = |line: Option<u64>, path: &str, hint: Option<&str>| serde_json::json!({ "line": line, "path": path, "message": "wrong", "hint": hint });
+        let problems = [
+            problem(Some(3), "routes[0]", Some("right")),
+            problem(Some(1), "", None),
+            problem(None, "", None),
+        ];
+        let told = text(&serde_json::json!({ "problems": problems }), "a.yaml");
+        assert_eq!(told, "a.yaml:3: routes[0]: wrong (right)\na.yaml:1: wrong\na.yaml: wrong\n");
     }
 }

@@ -56,6 +56,13 @@ function parts(own, { now, before, seconds }) {
     const old = earlier(before.edges, edge, "route", "upstream");
     edges.push({ from: id("r", edge.route), to: id("u", edge.upstream), rate: grown(edge.requests, old?.requests) / seconds, errors: grown(edge.errors, old?.errors) / seconds });
   }
+  // Where a route leads is there before anything was sent.
+  const counted = new Set(now.edges.map((edge) => `${edge.route} ${edge.upstream}`));
+  for (const route of now.routes) {
+    for (const upstream of route.upstreams.filter((name) => !counted.has(`${route.name} ${name}`))) {
+      edges.push({ from: id("r", route.name), to: id("u", upstream), rate: 0, errors: 0 });
+    }
+  }
   for (const upstream of now.upstreams) {
     nodes.push({ id: id("u", upstream.name), column: 2, name: upstream.name, detail: `${upstream.servers.length} server${upstream.servers.length === 1 ? "" : "s"}`, addresses: upstream.servers.map((server) => server.address) });
   }

@@ -64,16 +64,22 @@ impl View {
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, view: &mut View) {
+    let refused = refused(model);
     let heights = [
         Constraint::Length(1),
+        Constraint::Length(refused.is_some().into()),
         Constraint::Length(2),
         Constraint::Length(6),
         Constraint::Length(1),
         Constraint::Min(3),
         Constraint::Length(1),
     ];
-    let [title, tiles, charts, tabs, list, keys] = Layout::vertical(heights).areas(frame.area());
+    let [title, problem, tiles, charts, tabs, list, keys] = Layout::vertical(heights).areas(frame.area());
     frame.render_widget(head(model), title);
+    frame.render_widget(
+        Paragraph::new(refused.unwrap_or_default()).style(Style::new().fg(Color::Red)),
+        problem,
+    );
     frame.render_widget(Paragraph::new(numbers(model, tiles.width)), tiles);
     let [left, right] =
         Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(charts);
@@ -183,18 +189,10 @@ fn table(frame: &mut Frame<'_>, area: Rect, tab: usize, rows: &[Cells], first: u
     let (heads, numbers) = (HEADS[tab], NUMBERS[tab]);
     let width = |column: usize| {
         let widest = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-        widest.unwrap_or(0).max(heads[column].chars().count()).min(WIDEST)
+        widest.unwrap_or(0).max(heads[column].chars().count())
     };
-    // Numbers keep their width; names give way, and the last column has what is left.
-    let last = heads.len() - 1;
-    let widths = (0..heads.len()).map(|column| {
-        let wanted = u16::try_from(width(column)).unwrap_or(u16::MAX);
-        match numbers.contains(&column) {
-            true => Constraint::Length(wanted),
-            false if column == last => Constraint::Fill(1),
-            false => Constraint::Max(wanted),
-        }
-    });
+    let wanted: Vec<usize> = (0..heads.len()).map(width).collect();
+    let widths = widths(&wanted, numbers, area.width.into()).into_iter().map(Constraint::Length);
     let cell = |column: usize, text: &str| {
         let text = Text::raw(text.to_owned());
         Cell::new(if numbers.contains(&column) { text.right_aligned() } else { text })
@@ -223,8 +221,42 @@ fn is_bad(head: &str, text: &str) -> bool {
     }
 }
 
-/// Characters of a column at most.
-const WIDEST: usize = 40;
+/// How wide columns are: numbers as they are, and texts share what is left. Short ones have what they want, so that long
+/// names take nothing from them; what nobody wants is the last one's, if it is a text.
+fn widths(wanted: &[usize], numbers: &[usize], room: usize) -> Vec<u16> {
+    let gaps = usize::from(GAP) * wanted.len().saturating_sub(1);
+    let fixed: usize = numbers.iter().filter_map(|column| wanted.get(*column)).sum();
+    let mut left = room.saturating_sub(gaps + fixed);
+    let mut widths = wanted.to_vec();
+    let mut texts: Vec<usize> = (0..wanted.len()).filter(|column| !numbers.contains(column)).collect();
+    texts.sort_by_key(|column| wanted[*column]);
+    for (done, column) in texts.iter().enumerate() {
+        widths[*column] = wanted[*column].min(left / (texts.len() - done));
+        left -= widths[*column];
+    }
+    // A number stays beside what it is about.
+    if let Some(last) = widths.len().checked_sub(1).filter(|last| !numbers.contains(last)) {
+        widths[last] += left;
+    }
+    widths.into_iter().map(|width| u16::try_from(width).unwrap_or(u16::MAX)).collect()
+}
+
+/// The first problem of a configuration that was refused, and how many there are besides.
+fn refused(model: &Model) -> Option<String> {
+    let problems = model.now().rejected.as_ref()?["problems"].as_array()?;
+    let first = problems.first()?;
+    let text = |key: &str| first[key].as_str().unwrap_or_default();
+    let line = first["line"].as_u64().map(|line| format!(":{line}")).unwrap_or_default();
+    let path = Some(text("path"))
+        .filter(|path| !path.is_empty())
+        .map(|path| format!(" {path}:"))
+        .unwrap_or_default();
+    let more = match problems.len() {
+        1 => String::new(),
+        all => format!(" (and {} more)", all - 1),
+    };
+    Some(format!("{}{line}:{path} {}{more}", text("source"), text("message")))
+}
 
 #[cfg(test)]
 mod tests {
@@ -278,5 +310,29 @@ mod tests {
         for head in HEADS[1] {
             assert!(upstreams.contains(head), "{head}\n{upstreams}");
         }
+    }
+
+    #[test]
+    fn long_names_take_nothing_from_short_columns_and_have_what_is_left() {
+        // A name of 100 characters, four numbers of 10, and a state of 7.
+        assert_eq!(widths(&[100, 10, 10, 10, 10, 7], &[1, 2, 3, 4], 80), [23, 10, 10, 10, 10, 7]);
+        assert_eq!(widths(&[100, 10, 10, 10, 10, 7], &[1, 2, 3, 4], 200), [100, 10, 10, 10, 10, 50]);
+        assert_eq!(widths(&[100, 5, 100], &[1], 89), [40, 5, 40]);
+        assert_eq!(widths(&[30, 5], &[1], 80), [30, 5], "a number is not drawn away");
+        assert_eq!(widths(&[30, 5], &[1], 3), [0, 5], "no room");
+    }
+
+    #[test]
+    fn a_refused_configuration_is_told_with_its_first_problem() {
+        let mut now = told(105.0, 1980, 20, 10);
+        now.rejected = Some(serde_json::json!({ "since": 1.0, "problems": [
+            { "source": "a.yaml", "line": 9, "path": "routes[0].respnd", "message": "unknown key \"respnd\"", "hint": null, "severity": "error" },
+            { "source": "a.yaml", "line": null, "path": "", "message": "another", "hint": null, "severity": "error" },
+        ] }));
+        let mut terminal = Terminal::new(TestBackend::new(80, 20)).expect("it has a size");
+        terminal.draw(|frame| draw(frame, &Model::new(now), &mut View::default())).expect("it can be drawn");
+        let screen = terminal.backend().to_string();
+        let told = "a.yaml:9: routes[0].respnd: unknown key \"respnd\" (and 1 more)";
+        assert!(screen.contains("configuration refused") && screen.contains(told), "{screen}");
     }
 }

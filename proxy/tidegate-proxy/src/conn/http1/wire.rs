@@ -219,7 +219,8 @@ impl Wire {
         }
     }
 
-    /// Ready once the client has left. What it sends ahead is kept, up to a limit.
+    /// Ready once the client has left. What it sends ahead is kept, up to a limit. One that has sent its request and closes
+    /// its side may read on: the [`Phase`] says so, and gives it time.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let io = &mut *self.io.borrow_mut();
         let mut run = 0;
@@ -237,9 +238,14 @@ impl Wire {
         if io.stream.is_quiet(cx) {
             return Poll::Pending;
         }
-        while io.buffer.len() < AHEAD {
-            if let Ok(0) | Err(_) = ready!(io.poll_read(cx, run)) {
-                return Poll::Ready(());
+        while io.buffer.len() < AHEAD && self.phase.get() != Phase::HalfClosed {
+            match ready!(io.poll_read(cx, run)) {
+                Ok(0) if matches!(io.body, Arriving::Over) => {
+                    self.phase.set(Phase::HalfClosed);
+                    return Poll::Pending;
+                }
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
             }
             // What it waits for is here now.
             if let Some(reader) = io.reader.take() {

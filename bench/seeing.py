@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What seeing costs: scenario A with nothing seen against metrics scraped, a JSON access log and traces at 1 %.
 
-    bench/seeing.py [--rounds 5] [--seconds 6] [--out seeing.json]     CPU time of a request, both in turn
+    bench/seeing.py [--rounds 20] [--out seeing.json]                   CPU time of a request, both in turn
     bench/seeing.py --instructions [--binary target/release/tidegate]  instructions of a request, by callgrind
     bench/seeing.py --scrape [--binary target/release/tidegate]        a page of 1,000 routes that all lead to 10 upstreams
 
-Each round measures both, so that what else the machine does meets both. Exit 1 where a bar is missed: 8 % more CPU or
-instructions, 50 ms and 5 MiB for a page. Counters are always counted; what scraping adds is in `all`.
+Both stand side by side and are asked in turns (turns.py), so that what else the machine does meets both. Exit 1 where a
+bar is missed: 8 % more CPU or instructions, 50 ms and 5 MiB for a page. Counters are always counted; what scraping adds is
+in `all`.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import http.server
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -86,11 +86,6 @@ def by_instructions(arguments):
     return results, results["percent"] <= BAR_PERCENT
 
 
-def scrape(port, every, done):
-    while not done.wait(every):
-        ask(port, "/metrics")
-
-
 def ask(port, path):
     """Seconds and bytes of an answer of the admin API."""
     began = time.perf_counter()
@@ -106,41 +101,36 @@ def ask(port, path):
 
 def by_cpu(arguments):
     import run as bench
+    import turns
 
-    settings = argparse.Namespace(seconds=arguments.seconds, warmup=2)
-    stand, peer, url = bench.Bench(settings), bench.Peer("tidegate"), collector()
-    prepare, case = peer.module.prepare, bench.scenarios()["A"][0]
-    runs = {"off": [], "all": []}
+    url, case = collector(), bench.scenarios()["A"][0]
 
-    def prepared(name):
-        def both(ctx):
-            prepare(ctx)
-            path = os.path.join(ctx.work, "tidegate.yaml")
-            with open(path) as f:
-                document = json.load(f)
-            with open(path, "w") as f:
-                json.dump(parts(document, url, os.path.join(ctx.work, "access.log"))[name], f)
-            done.clear()
-            if name == "all":
-                threading.Thread(target=scrape, args=(ctx.admin_port, 5, done), daemon=True).start()
-        return both
+    def seen_all(ctx):
+        # Not beside the configuration, whose folder is watched.
+        logs, path = os.path.join(ctx.work, "logs"), os.path.join(ctx.work, "tidegate.yaml")
+        os.makedirs(logs)
+        with open(path) as f:
+            document = parts(json.load(f), url, os.path.join(logs, "access.log"))["all"]
+        with open(path, "w") as f:
+            json.dump(document, f)
 
-    done = threading.Event()
+    def scrape(ctx, turn):
+        # Each turn is a second; Prometheus asks every five.
+        if turn % 5 == 0:
+            threading.Thread(target=ask, args=(ctx.admin_port, "/metrics"), daemon=True).start()
+
+    side_by_side = turns.Turns()
     try:
-        for turn in range(arguments.rounds):
-            for name in ("off", "all") if turn % 2 == 0 else ("all", "off"):
-                peer.module.prepare = prepared(name)
-                result = stand.one(peer, case)
-                done.set()
-                runs[name].append(result["cpu_us"])
-                print(f"{name:4} {result['cpu_us']:7.2f} us of CPU a request, {result['rps']:9,.0f} a second", flush=True)
+        side_by_side.add("off", case, arguments.binary)
+        side_by_side.add("all", case, arguments.binary, seen_all, scrape)
+        runs = side_by_side.run(arguments.rounds)
     finally:
-        stand.close()
-    middle = {name: statistics.median(values) for name, values in runs.items()}
-    least = {name: min(values) for name, values in runs.items()}
-    percent = 100 * (middle["all"] / middle["off"] - 1)
-    of_least = 100 * (least["all"] / least["off"] - 1)
-    print(f"all seen: {percent:+.1f} % of CPU by the medians, {of_least:+.1f} % by the least")
+        side_by_side.close()
+    figures = turns.compared(runs)
+    turns.table(figures)
+    percent = 100 * figures["all"]["more"] / figures["off"]["median"]
+    of_least = 100 * figures["all"]["more_of_least"] / figures["off"]["least"]
+    print(f"all seen: {percent:+.1f} % of CPU in the middle of the rounds, {of_least:+.1f} % by the least")
     return {"runs": runs, "percent": percent, "percent_of_least": of_least}, min(percent, of_least) <= BAR_PERCENT
 
 
@@ -181,8 +171,7 @@ def main():
     parser.add_argument("--binary", default=os.environ.get("TIDEGATE_BIN", "target/release/tidegate"))
     parser.add_argument("--instructions", action="store_true")
     parser.add_argument("--scrape", action="store_true")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--out", help="write the result as JSON here")
     arguments = parser.parse_args()
     measure = by_instructions if arguments.instructions else by_scrape if arguments.scrape else by_cpu

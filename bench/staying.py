@@ -2,16 +2,16 @@
 """What it costs to stay up when servers fail: scenario A with three servers, nothing of it against leastRequest, passive
 ejection and retries, and against what is on unless something is written.
 
-    bench/staying.py [--rounds 5] [--seconds 3] [--out staying.json]     CPU time of a request, all in turn
+    bench/staying.py [--rounds 20] [--out staying.json]                   CPU time of a request, all in turn
     bench/staying.py --instructions [--binary target/release/tidegate]   instructions of a request, by callgrind
 
-Each round measures all, so that what else the machine does meets all. Exit 1 where the bar is missed: 10 % more.
+All stand side by side and are asked in turns (turns.py), so that what else the machine does meets all. Exit 1 where the
+bar is missed: 10 % more.
 """
 
 import argparse
 import json
 import os
-import statistics
 import sys
 
 import instructions
@@ -55,36 +55,33 @@ def by_instructions(arguments):
 
 def by_cpu(arguments):
     import run as bench
+    import turns
 
-    settings = argparse.Namespace(seconds=arguments.seconds, warmup=2)
-    stand, peer = bench.Bench(settings), bench.Peer("tidegate")
-    prepare, case = peer.module.prepare, bench.scenarios()["A"][0]
-    runs = {name: [] for name in NAMES}
-
-    def prepared(name):
-        def with_servers(ctx):
-            prepare(ctx)
+    def with_servers(what):
+        def change(ctx):
             path = os.path.join(ctx.work, "tidegate.yaml")
             servers = [f"127.0.0.{n}:{ctx.upstream_port}" for n in (1, 2, 3)]
             with open(path) as f:
-                document = staying(json.load(f), servers, NAMES[name])
+                document = staying(json.load(f), servers, what)
             with open(path, "w") as f:
                 json.dump(document, f)
-        return with_servers
+        return change
 
+    side_by_side = turns.Turns()
     try:
-        for turn in range(arguments.rounds):
-            for name in sorted(NAMES, reverse=turn % 2 == 1):
-                peer.module.prepare = prepared(name)
-                result = stand.one(peer, case)
-                runs[name].append(result["cpu_us"])
-                print(f"{name:8} {result['cpu_us']:7.2f} us of CPU a request, {result['rps']:9,.0f} a second", flush=True)
+        for name, what in NAMES.items():
+            side_by_side.add(name, bench.scenarios()["A"][0], arguments.binary, with_servers(what))
+        runs = side_by_side.run(arguments.rounds)
     finally:
-        stand.close()
-    percent = {}
-    for how, of in (("medians", statistics.median), ("least", min)):
-        percent[how] = 100 * (of(runs["on"]) / max(of(runs["off"]), 0.01) - 1)
-        print(f"on: {percent[how]:+.1f} % of CPU by the {how}")
+        side_by_side.close()
+    figures = turns.compared(runs)
+    turns.table(figures)
+    percent = {
+        "middle": 100 * figures["on"]["more"] / figures["off"]["median"],
+        "least": 100 * figures["on"]["more_of_least"] / figures["off"]["least"],
+    }
+    for how, more in percent.items():
+        print(f"on: {more:+.1f} % of CPU by the {how}")
     return {"runs": runs, "percent": percent}, min(percent.values()) <= BAR_PERCENT
 
 
@@ -92,8 +89,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default=os.environ.get("TIDEGATE_BIN", "target/release/tidegate"))
     parser.add_argument("--instructions", action="store_true")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--out", help="write the result as JSON here")
     arguments = parser.parse_args()
     result, kept = by_instructions(arguments) if arguments.instructions else by_cpu(arguments)

@@ -11,6 +11,7 @@ mod guests;
 mod package;
 mod readme;
 mod recipes;
+mod release;
 mod schema;
 mod shell;
 mod sizes;
@@ -59,6 +60,7 @@ fn run(name: &str, rest: &[String]) -> Outcome<bool> {
         "package" => package::run(),
         "readme" => readme::run(),
         "recipes" => recipes::build(),
+        "release" => release::run(),
         "schema" => schema::write(),
         "sizes" => sizes::check(),
         "suites" => suites::run(rest),
@@ -81,6 +83,7 @@ cargo xtask first-filter     from `tidegate filter new` to what curl sees, in le
 cargo xtask guests           build the guests in other languages into target/guests
 cargo xtask readme           paste README's commands into fresh shells, and see what it says that comes of them
 cargo xtask recipes          build the filters of the cookbook into target/filters
+cargo xtask release          build the gateway twice, the second time by what the first did under load: target/dist/tidegate
 cargo xtask sizes            build every filter and template, and hold the small ones below 150 KiB
 cargo xtask tidy             import edges, file sizes, the list of dependencies, the published API
 cargo xtask package          pack the published crates, and compile the SDK from what was packed

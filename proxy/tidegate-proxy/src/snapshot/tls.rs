@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -42,10 +42,24 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
+/// What is wrong with a PEM file; the library shows its lines as the numbers of their bytes.
+fn why(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("the line that ends {} is missing; is it cut off?", String::from_utf8_lossy(end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            format!("\"{}\" begins no part", String::from_utf8_lossy(line).trim_end())
+        }
+        pem::Error::NoItemsFound => "there is none in it".to_owned(),
+        error => error.to_string(),
+    }
+}
+
 fn chain(assets: &Assets, path: &Path) -> Result<Vec<CertificateDer<'static>>, BuildError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(bytes(assets, path)?)
         .collect::<Result<_, _>>()
-        .map_err(|error| wrong(path, format!("not a PEM file of certificates: {error}")))?;
+        .map_err(|error| wrong(path, format!("not a PEM file of certificates: {}", why(&error))))?;
     if chain.is_empty() {
         return Err(wrong(path, "no certificate in it; wanted: a PEM file, leaf first"));
     }
@@ -54,7 +68,7 @@ fn chain(assets: &Assets, path: &Path) -> Result<Vec<CertificateDer<'static>>, B
 
 fn key(assets: &Assets, path: &Path) -> Result<PrivateKeyDer<'static>, BuildError> {
     PrivateKeyDer::from_pem_slice(bytes(assets, path)?)
-        .map_err(|error| wrong(path, format!("not a PEM file with a private key: {error}")))
+        .map_err(|error| wrong(path, format!("not a PEM file with a private key: {}", why(&error))))
 }
 
 fn roots(assets: &Assets, path: &Path) -> Result<RootCertStore, BuildError> {
@@ -238,5 +252,27 @@ impl ResolvesServerCert for ByName {
             _ => 0,
         };
         self.0.get(index).map(|certificate| certificate.key.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    use super::why;
+
+    #[test]
+    fn a_broken_pem_file_is_told_in_words() {
+        let of = |text: &str| {
+            let first = CertificateDer::pem_slice_iter(text.as_bytes()).next().expect("something is there");
+            why(&first.expect_err("it is broken"))
+        };
+        let told = of("-----BEGIN CERTIFICATE-----\nMIIB\n");
+        assert_eq!(told, "the line that ends CERTIFICATE is missing; is it cut off?");
+        let told = of("-----BEGIN CERTIFICATE--\nMIIB\n-----END CERTIFICATE-----\n");
+        assert_eq!(told, "\"-----BEGIN CERTIFICATE--\" begins no part");
+        let none = PrivateKeyDer::from_pem_slice(b"nothing").expect_err("there is no key");
+        assert_eq!(why(&none), "there is none in it");
     }
 }

@@ -73,6 +73,14 @@ impl TestGateway {
     /// # Panics
     /// If the configuration is wrong or cannot be served.
     pub fn start_with(yaml: &str, files: &[(&str, &[u8])]) -> Self {
+        Self::start_graceful(yaml, files, Duration::from_secs(1))
+    }
+
+    /// The same; when listeners close, connections without a request are kept for one for so long.
+    ///
+    /// # Panics
+    /// If the configuration is wrong or cannot be served.
+    pub fn start_graceful(yaml: &str, files: &[(&str, &[u8])], grace: Duration) -> Self {
         let plan = load(yaml).unwrap_or_else(|error| panic!("{error}"));
         // Ticks are much shorter than any limit that a test sets.
         let epoch_tick = Duration::from_millis(1);
@@ -82,7 +90,7 @@ impl TestGateway {
         let engine = engine.expect("the target folder is the user's own");
         engine.measure_threads(tidegate_proxy::thread_time);
         let workers = plan.workers.unwrap_or(NonZeroUsize::MIN);
-        let options = GatewayOptions { workers, engine: engine.clone(), epoch_tick, give_back: || () };
+        let options = GatewayOptions { workers, engine: engine.clone(), epoch_tick, give_back: || (), grace };
         let gateway = Gateway::start(options).expect("workers start");
         let (end, watching) = watch(gateway.clone());
         let gateway = Self {

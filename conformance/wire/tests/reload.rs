@@ -1,6 +1,7 @@
 //! Reloads under load: no request fails, and nothing of an old configuration stays.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tidegate_testkit::{Authority, Load, LoadOptions, RawClient, ScriptedUpstream, TestGateway, fill};
 
@@ -44,6 +45,10 @@ struct Site {
 
 impl Site {
     fn new(with_module: bool) -> Self {
+        Self::graceful(with_module, Duration::from_secs(1))
+    }
+
+    fn graceful(with_module: bool, grace: Duration) -> Self {
         let upstream = ScriptedUpstream::plain();
         let authority = Arc::new(Authority::new());
         let certificate = authority.issue(&["a.test"]);
@@ -52,7 +57,7 @@ impl Site {
             ("site.key", certificate.key.as_bytes()),
             ("mark.wasm", &module(0)),
         ];
-        let gateway = TestGateway::start_with(&yaml(&upstream, 0, with_module), &files);
+        let gateway = TestGateway::start_graceful(&yaml(&upstream, 0, with_module), &files, grace);
         Self { upstream, authority, gateway }
     }
 
@@ -233,9 +238,33 @@ fn draining() {
     let mut idle = RawClient::connect(site.gateway.address("web"));
     assert_eq!(idle.exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").status, 200);
     let address = site.gateway.address("web");
-    assert!(site.gateway.drain(std::time::Duration::from_secs(5)), "all ended in time");
+    assert!(site.gateway.drain(Duration::from_secs(5)), "all ended in time");
     assert!(idle.rest().0.is_empty());
     assert!(std::net::TcpStream::connect(address).is_err(), "the listener is closed");
+}
+
+/// Who has an open connection knows nothing of the end: a request that is on its way is served, and the answer tells it. What
+/// has just been answered and what has idled for longer are kept in different ways.
+#[test]
+fn a_connection_that_idles_is_served_once_more() {
+    let site = Site::graceful(false, tidegate_testkit::PATIENCE);
+    let address = site.gateway.address("web");
+    let mut long = RawClient::connect(address);
+    assert_eq!(long.exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").status, 200);
+    let answered = Instant::now();
+    site.gateway.wait("it to idle", |_| answered.elapsed() > Duration::from_millis(50));
+    let mut short = RawClient::connect(address);
+    assert_eq!(short.exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").status, 200);
+    std::thread::scope(|scope| {
+        let draining = scope.spawn(|| site.gateway.drain(tidegate_testkit::PATIENCE));
+        site.gateway.wait("the listener to be closed", |_| std::net::TcpStream::connect(address).is_err());
+        for mut client in [long, short] {
+            let answer = client.exchange("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+            assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+            assert!(client.rest().0.is_empty());
+        }
+        assert!(draining.join().expect("no panic"), "all ended in time");
+    });
 }
 
 /// Another gateway takes the address over from one that drains: who connects meanwhile is answered by either.
@@ -243,34 +272,41 @@ fn draining() {
 fn a_restart_fails_no_request() {
     let upstream = ScriptedUpstream::plain();
     let site = |address: &str| {
-        TestGateway::start(&fill(
-            "
+        TestGateway::start_graceful(
+            &fill(
+                "
 workers: 2
 listeners: [{ name: web, address: '${at}' }]
 routes: [{ name: main, rules: [{ forward: [{ upstream: up }] }] }]
 upstreams: { up: { servers: ['${up}'] } }
 ",
-            &[("at", &address), ("up", &upstream.address())],
-        ))
+                &[("at", &address), ("up", &upstream.address())],
+            ),
+            &[],
+            tidegate_testkit::PATIENCE,
+        )
     };
     let mut gateway = site("127.0.0.1:0");
     let address = gateway.address("web");
-    let load = Load::start(&LoadOptions { connections: 4, reconnect: 1, ..LoadOptions::new(address) });
+    let fresh = Load::start(&LoadOptions { connections: 4, reconnect: 1, ..LoadOptions::new(address) });
+    let kept = Load::start(&LoadOptions { connections: 4, ..LoadOptions::new(address) });
     for _ in 0..20 {
-        load.wait_for(40);
+        fresh.wait_for(40);
         let next = site(&address.to_string());
-        load.wait_for(40);
+        fresh.wait_for(40);
         assert!(gateway.drain(tidegate_testkit::PATIENCE), "all ended in time");
         gateway = next;
     }
-    let (answered, failures) = load.finish();
-    assert_eq!(failures, Vec::<String>::new(), "of {answered}");
+    for load in [fresh, kept] {
+        let (answered, failures) = load.finish();
+        assert_eq!(failures, Vec::<String>::new(), "of {answered}");
+    }
 }
 
 /// A client that connects just before the end, and asks just after it, is answered.
 #[test]
 fn a_connection_that_was_made_is_served() {
-    let site = Site::new(false);
+    let site = Site::graceful(false, tidegate_testkit::PATIENCE);
     let address = site.gateway.address("web");
     let mut fresh = RawClient::connect(address);
     std::thread::scope(|scope| {

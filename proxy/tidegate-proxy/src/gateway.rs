@@ -65,6 +65,8 @@ pub struct GatewayOptions {
     pub epoch_tick: Duration,
     /// Gives memory that its thread has freed back to the system: called by workers while memory is used up.
     pub give_back: fn(),
+    /// How long an HTTP/1 connection without a request is kept for one once its listener is closed.
+    pub grace: Duration,
 }
 
 /// Why a snapshot is not served.
@@ -145,6 +147,7 @@ impl Gateway {
                 workers,
                 seed: seed(number),
                 give_back: options.give_back,
+                grace: options.grace,
                 live: live_sender.clone(),
                 changes: changed.clone(),
             };

@@ -45,6 +45,9 @@ pub(crate) struct Local {
     pub(crate) request_ids: headers::RequestIds,
     /// How many workers share what is limited for the whole gateway.
     pub(crate) workers: usize,
+    /// How long a connection without a request may wait for one once the gateway drains: its client knows nothing of that, and
+    /// the request may be on its way. The answer tells it.
+    pub(crate) grace: Duration,
     pub(crate) connections: Cell<u64>,
     /// Those that are open.
     pub(crate) clients: Clients,

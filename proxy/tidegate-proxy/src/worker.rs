@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
@@ -72,6 +73,7 @@ pub(crate) struct Start {
     pub(crate) workers: usize,
     pub(crate) seed: u64,
     pub(crate) give_back: fn(),
+    pub(crate) grace: Duration,
     pub(crate) live: watch::Sender<u64>,
     /// How many changes of servers there were.
     pub(crate) changes: watch::Receiver<u64>,
@@ -122,6 +124,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) -> Rc<Gathering>
         random,
         request_ids,
         workers: start.workers,
+        grace: start.grace,
         connections: Cell::new(0),
         clients: Clients::default(),
         date: Default::default(),

@@ -24,6 +24,9 @@ use crate::provider::FileProvider;
 use crate::signals::{EndSignals, Signals};
 use crate::status::{Behind, Current, Status};
 
+/// For a request that is on its way into a connection that idles when the end begins.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Runs the gateway until a signal ends it.
 pub(crate) fn run(main: PathBuf, drain: Duration) -> Result<ExitCode> {
     on_control_thread(async move {
@@ -106,6 +109,7 @@ impl Control {
             engine: workshop.engine.clone(),
             epoch_tick: EPOCH_TICK,
             give_back: memory::give_back,
+            grace: GRACE,
         })
         .context("the workers cannot start")?;
         let discovery = Discovery::new(gateway.clone());

@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::task::spawn_local;
 
 use crate::conn::http1::wire::Wire;
-use crate::conn::watch::{FIRST, GOODBYE, Over, Phase, Watch};
+use crate::conn::watch::{GOODBYE, Over, Phase, Watch};
 use crate::conn::{http1, http2};
 use crate::local::Client;
 use crate::time::Deadline;
@@ -138,7 +138,8 @@ fn serve_http1(mut begun: Begun) -> impl Future<Output = ()> {
             watch.deadline.set(Some(watch.timeouts.idle));
             let stream = &*place.insert(parked);
             let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
-            if !matches!(within(&watch.deadline, &watch.client, || true, readable).await, Some(Ok(()))) {
+            let patient = within_grace(&watch.deadline, watch.client.local.grace);
+            if !matches!(within(&watch.deadline, &watch.client, patient, readable).await, Some(Ok(()))) {
                 return;
             }
         }
@@ -163,13 +164,7 @@ async fn version(mut transport: Transport, deadline: &Deadline, client: &Client)
     let Transport::Plain(tcp) = &mut transport else {
         return Some((Stream::new(transport, Vec::new()), false));
     };
-    let told = Cell::new(false);
-    let patient = || {
-        if !told.replace(true) {
-            deadline.set(Some(FIRST));
-        }
-        false
-    };
+    let patient = within_grace(deadline, client.local.grace);
     let mut first = [0; PREFACE.len()];
     let peeked = within(deadline, client, &patient, tcp.peek(&mut first)).await?.ok()?;
     let seen = first.get(..peeked).unwrap_or_default();
@@ -197,6 +192,17 @@ async fn version(mut transport: Transport, deadline: &Deadline, client: &Client)
     }
     let http2 = ahead == PREFACE;
     Some((Stream::new(transport, ahead), http2))
+}
+
+/// For [`within`]: a drain ends what waits for a request after a while only.
+fn within_grace(deadline: &Deadline, grace: Duration) -> impl Fn() -> bool {
+    let told = Cell::new(false);
+    move || {
+        if !told.replace(true) {
+            deadline.set(Some(grace));
+        }
+        false
+    }
 }
 
 /// None: the deadline passed, or the gateway drains and `leave` says that this ends it.

@@ -16,9 +16,6 @@ use crate::transport::Pulse;
 pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 /// What is taken of a request that nobody reads behind its answer, so that the client gets to read that.
 pub(super) const LATE: usize = 1024 * 1024;
-/// How long a connection that has just been made may wait for its first byte once the gateway drains: its client knows
-/// nothing of that, and its request is on the way.
-pub(super) const FIRST: Duration = Duration::from_secs(1);
 /// How long a client that sends no more is waited for while its answer does not go on. It may have closed its side only, and
 /// read on, or be gone: both look alike until something is written.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
@@ -49,6 +46,8 @@ pub(super) enum Phase {
 pub(super) enum Told {
     /// It has idled for too long, or the gateway drains.
     Leave,
+    /// No request has come for a while since then.
+    Close,
     /// The head that has begun takes too long.
     Late,
 }
@@ -74,6 +73,8 @@ pub(super) struct Watch {
     told: bool,
     /// The head that has begun was told to be late.
     late: bool,
+    /// It was told to close.
+    closed: bool,
     /// When a byte of a busy connection last went either way.
     moved: Duration,
 }
@@ -97,6 +98,7 @@ impl Watch {
             parks,
             told: false,
             late: false,
+            closed: false,
             moved: Duration::ZERO,
         }
     }
@@ -126,8 +128,9 @@ impl Watch {
                     self.told = true;
                     if !self.parks {
                         self.deadline.set(None);
-                    } else if doing() == Phase::Fresh {
-                        self.deadline.set(Some(FIRST.min(self.timeouts.headers)));
+                    } else if matches!(doing(), Phase::Fresh | Phase::Idle) {
+                        self.advance(doing());
+                        self.deadline.set(Some(client.local.grace.min(self.timeouts.headers)));
                     }
                     end(connection.as_mut(), Told::Leave);
                     continue;
@@ -147,7 +150,13 @@ impl Watch {
                     end(connection.as_mut(), Told::Late);
                     continue;
                 }
-                if self.phase != Phase::Idle || (self.told && !self.parks) {
+                if self.phase == Phase::Idle && self.parks && self.told && !self.closed {
+                    self.closed = true;
+                    self.deadline.set(Some(GOODBYE));
+                    end(connection.as_mut(), Told::Close);
+                    continue;
+                }
+                if self.phase != Phase::Idle || self.told {
                     return Poll::Ready(Over::Ended);
                 }
                 if self.parks {
@@ -196,6 +205,8 @@ impl Watch {
                 self.moved = now;
                 self.busy_until()
             }
+            // The answer before had begun when it was told to go away, and has not said so.
+            Phase::Idle if self.parks && self.told => now + self.client.local.grace,
             Phase::Idle if self.parks => now + PARK.min(self.timeouts.idle),
             Phase::Idle => now + self.timeouts.idle,
             Phase::Fresh | Phase::Head => now + self.timeouts.headers,

@@ -31,6 +31,7 @@ pub(crate) struct Wire {
     phase: Cell<Phase>,
     ending: Cell<bool>,
     late: Cell<bool>,
+    closed: Cell<bool>,
 }
 
 struct Io {
@@ -73,8 +74,8 @@ impl Wire {
             reader: None,
             driver: None,
         };
-        let (ending, late) = (Cell::new(false), Cell::new(false));
-        Self { io: RefCell::new(io), phase: Cell::new(Phase::Fresh), ending, late }
+        let (ending, late, closed) = (Cell::new(false), Cell::new(false), Cell::new(false));
+        Self { io: RefCell::new(io), phase: Cell::new(Phase::Fresh), ending, late, closed }
     }
 
     /// What the connection is doing.
@@ -87,10 +88,12 @@ impl Wire {
         self.phase.set(phase);
     }
 
-    /// No further request is served. `why`: [`Told::Late`] refuses a head that is not complete too.
+    /// One more request is served at most. `why`: [`Told::Late`] refuses a head that is not complete, [`Told::Close`] does
+    /// not wait for one that has not begun.
     pub(crate) fn end(&self, why: Told) {
         self.ending.set(true);
         self.late.set(why == Told::Late);
+        self.closed.set(why == Told::Close);
     }
 
     /// Whether this is the last request.
@@ -124,9 +127,7 @@ impl Wire {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(_)) => {}
                 // Nobody has asked for anything, nor is about to.
-                Poll::Pending
-                    if self.ending.get() && io.buffer.is_empty() && self.phase.get() != Phase::Fresh =>
-                {
+                Poll::Pending if self.closed.get() && io.buffer.is_empty() => {
                     return Poll::Ready(Ok(None));
                 }
                 Poll::Pending if self.late.get() => {

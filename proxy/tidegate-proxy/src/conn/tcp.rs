@@ -1,6 +1,5 @@
 //! HTTP/1 and HTTP/2 over one TCP connection of a client, from its first byte to its end.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -138,8 +137,7 @@ fn serve_http1(mut begun: Begun) -> impl Future<Output = ()> {
             watch.deadline.set(Some(watch.timeouts.idle));
             let stream = &*place.insert(parked);
             let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
-            let patient = within_grace(&watch.deadline, watch.client.local.grace);
-            if !matches!(within(&watch.deadline, &watch.client, patient, readable).await, Some(Ok(()))) {
+            if !matches!(within(&watch.deadline, &watch.client, readable).await, Some(Ok(()))) {
                 return;
             }
         }
@@ -164,9 +162,11 @@ async fn version(mut transport: Transport, deadline: &Deadline, client: &Client)
     let Transport::Plain(tcp) = &mut transport else {
         return Some((Stream::new(transport, Vec::new()), false));
     };
-    let patient = within_grace(deadline, client.local.grace);
+    if client.site.drain.is_pulled() {
+        deadline.set(Some(client.local.grace));
+    }
     let mut first = [0; PREFACE.len()];
-    let peeked = within(deadline, client, &patient, tcp.peek(&mut first)).await?.ok()?;
+    let peeked = within(deadline, client, tcp.peek(&mut first)).await?.ok()?;
     let seen = first.get(..peeked).unwrap_or_default();
     if seen.is_empty() {
         return None;
@@ -181,7 +181,7 @@ async fn version(mut transport: Transport, deadline: &Deadline, client: &Client)
     let mut ahead = Vec::with_capacity(PREFACE.len());
     while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
         let mut byte = [0];
-        match within(deadline, client, &patient, tcp.read(&mut byte)).await {
+        match within(deadline, client, tcp.read(&mut byte)).await {
             // Too slow, which is for the codec to answer.
             None | Some(Ok(0)) => break,
             Some(read) => {
@@ -194,33 +194,23 @@ async fn version(mut transport: Transport, deadline: &Deadline, client: &Client)
     Some((Stream::new(transport, ahead), http2))
 }
 
-/// For [`within`]: a drain ends what waits for a request after a while only.
-fn within_grace(deadline: &Deadline, grace: Duration) -> impl Fn() -> bool {
-    let told = Cell::new(false);
-    move || {
-        if !told.replace(true) {
-            deadline.set(Some(grace));
-        }
-        false
-    }
-}
-
-/// None: the deadline passed, or the gateway drains and `leave` says that this ends it.
+/// None: the deadline passed. A drain that begins meanwhile leaves it the grace.
 async fn within<T>(
     deadline: &Deadline,
     client: &Client,
-    leave: impl Fn() -> bool,
     future: impl Future<Output = io::Result<T>>,
 ) -> Option<io::Result<T>> {
     let drain = &client.site.drain;
     let place = drain.enter();
+    // The deadline is the grace's then.
+    let mut told = drain.is_pulled();
     let mut future = pin!(future);
     let output = std::future::poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        if drain.is_pulled() && leave() {
-            return Poll::Ready(None);
+        if drain.is_pulled() && !std::mem::replace(&mut told, true) {
+            deadline.set(Some(client.local.grace));
         }
         drain.wait(place, cx);
         deadline.poll_passed(cx).map(|()| None)

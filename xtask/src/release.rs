@@ -99,12 +99,12 @@ impl Compiler {
         Ok(debians)
     }
 
-    /// Builds the gateway with these flags. The kind of machine is named so that they are for it alone, and not for what
+    /// Builds the gateway with this flag, in which there may be blanks. The kind of machine is named so that it is for the gateway alone, and not for what
     /// runs while it is built.
-    fn build(&self, folder: &Path, flags: &str) -> Outcome<PathBuf> {
+    fn build(&self, folder: &Path, flag: &str) -> Outcome<PathBuf> {
         let mut command = shell::cargo();
         command.args(["build", "--release", "--package", "tidegate", "--target", &self.host]);
-        shell::run(command.env("CARGO_TARGET_DIR", folder).env("RUSTFLAGS", flags))?;
+        shell::run(command.env("CARGO_TARGET_DIR", folder).env("CARGO_ENCODED_RUSTFLAGS", flag))?;
         Ok(folder.join(&self.host).join("release/tidegate"))
     }
 }

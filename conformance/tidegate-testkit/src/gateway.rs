@@ -76,7 +76,7 @@ impl TestGateway {
         Self::start_graceful(yaml, files, Duration::from_secs(1))
     }
 
-    /// The same; when listeners close, connections without a request are kept for one for so long.
+    /// The same, with so much time for clients that may be gone or not ([`GatewayOptions::grace`]).
     ///
     /// # Panics
     /// If the configuration is wrong or cannot be served.

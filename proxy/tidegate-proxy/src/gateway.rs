@@ -65,7 +65,8 @@ pub struct GatewayOptions {
     pub epoch_tick: Duration,
     /// Gives memory that its thread has freed back to the system: called by workers while memory is used up.
     pub give_back: fn(),
-    /// How long an HTTP/1 connection without a request is kept for one once its listener is closed.
+    /// How long an HTTP/1 client has that may be gone or not: for a request on its way into a connection without one whose
+    /// listener is closed, and while no byte moves of the answer to one that has closed its side.
     pub grace: Duration,
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Local {
     /// How many workers share what is limited for the whole gateway.
     pub(crate) workers: usize,
     /// How long a connection without a request may wait for one once the gateway drains: its client knows nothing of that, and
-    /// the request may be on its way. The answer tells it.
+    /// the request may be on its way. The answer tells it. And how long an answer may not go on whose client sends no more.
     pub(crate) grace: Duration,
     pub(crate) connections: Cell<u64>,
     /// Those that are open.

@@ -24,7 +24,7 @@ use crate::provider::FileProvider;
 use crate::signals::{EndSignals, Signals};
 use crate::status::{Behind, Current, Status};
 
-/// For a request that is on its way into a connection that idles when the end begins.
+/// For clients that may be gone or not: see [`GatewayOptions::grace`].
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the gateway until a signal ends it.

@@ -1,8 +1,11 @@
 //! The client's side of connections: certificates, protocols, limits and time.
 
 use std::io::Read;
+use std::time::Duration;
 
-use tidegate_testkit::{Authority, End, Fate, Frame, Frames, RawClient, ScriptedUpstream, TestGateway, fill};
+use tidegate_testkit::{
+    Authority, End, Fate, Frame, Frames, PATIENCE, RawClient, ScriptedUpstream, TestGateway, fill,
+};
 
 const GET: &str = "GET /case HTTP/1.1\r\nhost: a.test\r\n\r\n";
 
@@ -113,6 +116,10 @@ fn hostile_handshakes_cost_only_themselves() {
 }
 
 fn limited(keys: &str) -> (TestGateway, ScriptedUpstream) {
+    graceful(keys, Duration::from_secs(1))
+}
+
+fn graceful(keys: &str, grace: Duration) -> (TestGateway, ScriptedUpstream) {
     let upstream = ScriptedUpstream::plain();
     let yaml = fill(
         "
@@ -122,7 +129,7 @@ upstreams: { up: { servers: ['${up}'] } }
 ",
         &[("up", &upstream.address()), ("keys", &keys)],
     );
-    (TestGateway::start(&yaml), upstream)
+    (TestGateway::start_graceful(&yaml, &[], grace), upstream)
 }
 
 #[test]
@@ -250,7 +257,7 @@ fn connections_past_the_limit_are_closed() {
 /// A client that says it is done sending still gets its answers, those to requests that it sent ahead too.
 #[test]
 fn half_closed_clients_are_answered() {
-    let (gateway, _upstream) = limited("timeouts: { idle: 5s }");
+    let (gateway, _upstream) = graceful("timeouts: { idle: 5s }", PATIENCE);
     for requests in [1, 20] {
         let mut client = RawClient::connect(gateway.address("web"));
         client.send(GET.repeat(requests));

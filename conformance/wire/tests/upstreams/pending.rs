@@ -1,19 +1,23 @@
 //! Requests over the limits of their upstream wait for their turn, as many of them as may.
 
-use tidegate_testkit::{Answer, Gate, RawClient, ScriptedUpstream, Step, TestGateway, fill};
+use tidegate_testkit::{Answer, Gate, PATIENCE, RawClient, ScriptedUpstream, Step, TestGateway, fill};
 
 const GET: &str = "GET /case HTTP/1.1\r\nhost: a.test\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 fn gateway(servers: &str, rule: &str, limits: &str) -> TestGateway {
-    TestGateway::start(&fill(
+    TestGateway::start(&yaml(servers, rule, limits))
+}
+
+fn yaml(servers: &str, rule: &str, limits: &str) -> String {
+    fill(
         "
 listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
 routes: [{ name: r, rules: [{ forward: [{ upstream: up }]${rule} }] }]
 upstreams: { up: { servers: [${servers}], limits: { ${limits} } } }
 ",
         &[("servers", &servers), ("rule", &rule), ("limits", &limits)],
-    ))
+    )
 }
 
 /// A server whose answers wait for the gate.
@@ -102,6 +106,38 @@ fn a_client_that_leaves_gives_up_its_turn() {
     for client in [&mut first, &mut third] {
         assert_eq!(client.response("GET").expect("an answer").text(), "ok");
     }
+}
+
+/// Nobody reads their bodies while they wait, so what is known of these clients is that they send no more.
+#[test]
+fn clients_that_close_their_side_keep_their_turn() {
+    let gate = Gate::new();
+    let wait = gate.clone();
+    let upstream = ScriptedUpstream::start(move |_| {
+        Answer::steps([Step::ReadBody, Step::Wait(wait.clone()), Step::send(OK)])
+    });
+    let gateway = TestGateway::start_graceful(
+        &yaml(&upstream.address().to_string(), "", "connections: 1, pending: 2"),
+        &[],
+        PATIENCE,
+    );
+    let mut first = asking(&gateway);
+    upstream.wait("the first request", |c| c.iter().any(|c| !c.requests.is_empty()));
+    let bodies = ["content-length: 3\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"];
+    let mut clients = bodies.map(|body| {
+        let mut client = RawClient::connect(gateway.address("web"));
+        assert!(client.send(format!("POST /case HTTP/1.1\r\nhost: a.test\r\n{body}")));
+        client.half_close();
+        client
+    });
+    waiting(&gateway, 2.0);
+    gate.open();
+    assert_eq!(first.response("GET").expect("an answer").text(), "ok");
+    for client in &mut clients {
+        assert_eq!(client.response("POST").expect("an answer").text(), "ok");
+    }
+    let requests = upstream.requests();
+    assert_eq!(requests.iter().filter(|request| request.body == b"abc").count(), 2);
 }
 
 #[test]

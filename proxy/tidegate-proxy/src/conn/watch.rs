@@ -16,9 +16,6 @@ use crate::transport::Pulse;
 pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 /// What is taken of a request that nobody reads behind its answer, so that the client gets to read that.
 pub(super) const LATE: usize = 1024 * 1024;
-/// How long a client that sends no more is waited for while its answer does not go on. It may have closed its side only, and
-/// read on, or be gone: both look alike until something is written.
-const HALF_CLOSED: Duration = Duration::from_secs(1);
 /// An HTTP/1 connection that is idle for longer is taken apart: only its socket stays, without buffers.
 const PARK: Duration = Duration::from_millis(16);
 
@@ -33,7 +30,8 @@ pub(super) enum Phase {
     Head,
     /// Exchanges are in flight.
     Busy,
-    /// An exchange is in flight whose client has sent all that it will.
+    /// An exchange is in flight whose client sends no more. It has closed its side only, and reads on, or is gone: both
+    /// look alike until something is written.
     HalfClosed,
     /// Its last answer is out.
     Closing,
@@ -187,7 +185,9 @@ impl Watch {
         if next == self.phase {
             match next {
                 Phase::Busy if self.pulse.take_moved() => self.moved = deadlines.now(),
-                Phase::HalfClosed if self.pulse.take_moved() => self.deadline.set(Some(HALF_CLOSED)),
+                Phase::HalfClosed if self.pulse.take_moved() => {
+                    self.deadline.set(Some(self.client.local.grace))
+                }
                 // The rest of an answer may be on its way still, and a client that asks whether we live does so too.
                 Phase::Idle if !self.parks && self.pulse.take_moved() => {
                     self.deadline.set(Some(self.timeouts.idle));
@@ -210,7 +210,7 @@ impl Watch {
             Phase::Idle if self.parks => now + PARK.min(self.timeouts.idle),
             Phase::Idle => now + self.timeouts.idle,
             Phase::Fresh | Phase::Head => now + self.timeouts.headers,
-            Phase::HalfClosed => now + HALF_CLOSED,
+            Phase::HalfClosed => now + self.client.local.grace,
             Phase::Closing => now + GOODBYE,
             Phase::Tunnel => return self.deadline.set(None),
         };

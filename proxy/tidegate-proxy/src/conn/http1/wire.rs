@@ -29,9 +29,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub(crate) struct Wire {
     io: RefCell<Io>,
     phase: Cell<Phase>,
-    ending: Cell<bool>,
-    late: Cell<bool>,
-    closed: Cell<bool>,
+    told: Cell<Option<Told>>,
 }
 
 struct Io {
@@ -74,8 +72,7 @@ impl Wire {
             reader: None,
             driver: None,
         };
-        let (ending, late, closed) = (Cell::new(false), Cell::new(false), Cell::new(false));
-        Self { io: RefCell::new(io), phase: Cell::new(Phase::Fresh), ending, late, closed }
+        Self { io: RefCell::new(io), phase: Cell::new(Phase::Fresh), told: Cell::new(None) }
     }
 
     /// What the connection is doing.
@@ -91,14 +88,12 @@ impl Wire {
     /// One more request is served at most. `why`: [`Told::Late`] refuses a head that is not complete, [`Told::Close`] does
     /// not wait for one that has not begun.
     pub(crate) fn end(&self, why: Told) {
-        self.ending.set(true);
-        self.late.set(why == Told::Late);
-        self.closed.set(why == Told::Close);
+        self.told.set(Some(why));
     }
 
     /// Whether this is the last request.
     pub(super) fn is_ending(&self) -> bool {
-        self.ending.get()
+        self.told.get().is_some()
     }
 
     /// The stream of a connection that is between requests, if nothing was read of the next one.
@@ -127,10 +122,10 @@ impl Wire {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(_)) => {}
                 // Nobody has asked for anything, nor is about to.
-                Poll::Pending if self.closed.get() && io.buffer.is_empty() => {
+                Poll::Pending if self.told.get() == Some(Told::Close) && io.buffer.is_empty() => {
                     return Poll::Ready(Ok(None));
                 }
-                Poll::Pending if self.late.get() => {
+                Poll::Pending if self.told.get() == Some(Told::Late) => {
                     let refused = head::refused(&io.buffer, Garbage::Late);
                     return Poll::Ready(Err(Box::new(refused)));
                 }
@@ -220,8 +215,8 @@ impl Wire {
         }
     }
 
-    /// Ready once the client has left. What it sends ahead is kept, up to a limit. One that has sent its request and closes
-    /// its side may read on: the [`Phase`] says so, and gives it time.
+    /// Ready once the client has left. What it sends ahead is kept, up to a limit. One that sends no more may read on: the
+    /// [`Phase`] says so, and gives it time; who wants more of its body finds out by reading.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let io = &mut *self.io.borrow_mut();
         let mut run = 0;
@@ -241,12 +236,9 @@ impl Wire {
         }
         while io.buffer.len() < AHEAD && self.phase.get() != Phase::HalfClosed {
             match ready!(io.poll_read(cx, run)) {
-                Ok(0) if matches!(io.body, Arriving::Over) => {
-                    self.phase.set(Phase::HalfClosed);
-                    return Poll::Pending;
-                }
-                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(0) => self.phase.set(Phase::HalfClosed),
                 Ok(_) => {}
+                Err(_) => return Poll::Ready(()),
             }
             // What it waits for is here now.
             if let Some(reader) = io.reader.take() {

@@ -300,10 +300,11 @@ impl State {
     }
 
     /// How far the clocks have gone on since the call began. A guest that waits by reading the
-    /// clock must see it move, so every reading adds a nanosecond to what the ticks show.
+    /// clock must see it move, so every reading adds a nanosecond to what the ticks show. The first
+    /// of them may have come just behind the beginning: the time between ticks is what is sure.
     fn passed(&mut self) -> Duration {
         self.readings += 1;
-        let ticks = self.plugin.engine.ticks().saturating_sub(self.began);
+        let ticks = self.plugin.engine.ticks().saturating_sub(self.began).saturating_sub(1);
         let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
         self.plugin.engine.epoch_tick().saturating_mul(ticks) + Duration::from_nanos(self.readings)
     }

@@ -119,6 +119,28 @@ fn ticking() -> (&'static Engine, MutexGuard<'static, ()>) {
     (engine, turn)
 }
 
+/// A tick may come right behind the beginning of a call. What one guest writes down as now, another one, which is called
+/// after it, must not find ahead of its own.
+#[test]
+fn the_clock_of_a_call_is_never_ahead() {
+    let guest = wat::parse_str(format!(
+        r#"(module (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        {COMMON}
+        (func $tell_milliseconds
+            (drop (call $random (i32.const 0) (i32.const 0)))
+            (drop (call $time (i32.const 200)))
+            (call $say (i32.wrap_i64 (i64.div_u
+                (i64.sub (i64.load (i32.const 200)) (i64.const 1000000000000000000)) (i64.const 1000000)))))
+        (func (export "proxy_on_tick") (param i32)
+            (call $tell_milliseconds) (call $tell_milliseconds) (call $tell_milliseconds)))"#
+    ))
+    .unwrap();
+    let (engine, _turn) = ticking();
+    let mut instance = limited(engine, &guest, Limits::default());
+    instance.on_tick(NOW).unwrap();
+    assert_eq!(lines(&mut instance), ["000", "001", "002"]);
+}
+
 #[test]
 fn the_calls_of_a_request_have_a_time_together() {
     let guest = wat::parse_str(format!(

@@ -1,5 +1,6 @@
 //! Reloads under load: no request fails, and nothing of an old configuration stays.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -301,6 +302,35 @@ upstreams: { up: { servers: ['${up}'] } }
         let (answered, failures) = load.finish();
         assert_eq!(failures, Vec::<String>::new(), "of {answered}");
     }
+}
+
+/// While one gateway drains, connections go to the one that has taken its address over, and to any of that one's workers
+/// when it is over.
+#[test]
+fn connections_go_to_the_gateway_that_takes_over() {
+    let site = |address: &str, name: &str| {
+        let yaml = "
+workers: 2
+listeners: [{ name: web, address: '${at}' }]
+routes: [{ name: main, rules: [{ respond: { status: 200, body: ${name} } }] }]
+";
+        TestGateway::start(&fill(yaml, &[("at", &address), ("name", &name)]))
+    };
+    let first = site("127.0.0.1:0", "first");
+    let address = first.address("web");
+    let second = site(&address.to_string(), "second");
+    let names = || {
+        let get = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
+        let names = (0..40).map(|_| RawClient::connect(address).exchange(get).text());
+        names.collect::<BTreeSet<String>>()
+    };
+    assert_eq!(names(), ["first".to_owned(), "second".to_owned()].into());
+    std::thread::scope(|scope| {
+        let draining = scope.spawn(|| first.drain(tidegate_testkit::PATIENCE));
+        second.wait("the first to hand over", |_| names() == ["second".to_owned()].into());
+        assert!(draining.join().expect("no panic"), "all ended in time");
+    });
+    assert_eq!(names(), ["second".to_owned()].into());
 }
 
 /// A client that connects just before the end, and asks just after it, is answered.

@@ -16,7 +16,7 @@ mod tls;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,7 +42,7 @@ pub use taps::{
 };
 pub use tls::{ServerSide, client_side};
 
-use crate::listen::bind;
+use crate::listen::bind::{self, Listening};
 use crate::shared::{Generation, PerWorker, Shard};
 use crate::snapshot::Snapshot;
 use crate::telemetry::page::Page;
@@ -191,7 +191,7 @@ impl Gateway {
         let mut state = self.state();
         let mut bound = HashMap::new();
         let mut spots = Vec::new();
-        let mut sockets: Vec<Vec<(Spot, TcpListener)>> = self.0.orders.iter().map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Vec<(Spot, Listening)>> = self.0.orders.iter().map(|_| Vec::new()).collect();
         for (number, listener) in snapshot.plan.listeners.iter().enumerate() {
             for &address in &listener.addresses {
                 let any_port_of = (address.port() == 0).then(|| listener.name.clone());
@@ -381,14 +381,14 @@ impl Gateway {
 fn open(
     spot: &Spot,
     listener: &str,
-    sockets: &mut [Vec<(Spot, TcpListener)>],
+    sockets: &mut [Vec<(Spot, Listening)>],
 ) -> Result<SocketAddr, PublishError> {
     let failed = |source| PublishError::Bind { listener: listener.to_owned(), address: spot.address, source };
     let opened = bind::bind(spot.address, sockets.len()).map_err(failed)?;
     let mut actual = spot.address;
-    for (socket, of_worker) in opened.into_iter().zip(sockets) {
-        actual = socket.local_addr().map_err(failed)?;
-        of_worker.push((spot.clone(), socket));
+    for (listening, of_worker) in opened.into_iter().zip(sockets) {
+        actual = listening.socket.local_addr().map_err(failed)?;
+        of_worker.push((spot.clone(), listening));
     }
     Ok(actual)
 }

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, LocalSet, spawn_local};
 
 use crate::drain::Drain;
 use crate::http::headers;
+use crate::listen::bind::Listening;
 use crate::listen::tcp::{self, Door};
 use crate::local::clients::{Clients, ConnectionUse, ConnectionsWanted};
 use crate::local::tap::{Tap, Taps};
@@ -53,7 +54,7 @@ pub(crate) enum Look {
 pub(crate) struct Serve {
     pub(crate) generation: u64,
     pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) sockets: Vec<(Spot, TcpListener)>,
+    pub(crate) sockets: Vec<(Spot, Listening)>,
     /// Every address of the snapshot with the listener's number.
     pub(crate) spots: Vec<(Spot, usize)>,
     /// Lives as long as anything of the generation does.
@@ -85,6 +86,20 @@ struct Bound {
     door: Rc<Door>,
     accepting: AbortHandle,
 }
+
+impl Bound {
+    /// Accepts nothing more, and tells its connections to end.
+    fn close(self, local: &Rc<Local>) -> Weak<Site> {
+        self.accepting.abort();
+        self.door.close(local, &self.site);
+        self.site.drain.pull();
+        Rc::downgrade(&self.site)
+    }
+}
+
+/// For connections that clients have begun to make when the end comes: a round trip to most of them. Where the socket is
+/// closed before their last segment is there, they are reset.
+const HANDSHAKE: Duration = Duration::from_millis(200);
 
 struct Worker {
     local: Rc<Local>,
@@ -250,7 +265,7 @@ impl Worker {
         }
     }
 
-    fn open(&self, view: &Rc<View>, listener: usize, socket: TcpListener) -> std::io::Result<Bound> {
+    fn open(&self, view: &Rc<View>, listener: usize, socket: Listening) -> std::io::Result<Bound> {
         let door = Rc::new(Door::new(socket)?);
         let site = Rc::new(Site {
             view: RefCell::new(view.clone()),
@@ -265,26 +280,26 @@ impl Worker {
     }
 
     fn close(&mut self, bound: Bound) {
-        bound.accepting.abort();
-        bound.door.close(&self.local, &bound.site);
-        bound.site.drain.pull();
-        self.leaving.push(Rc::downgrade(&bound.site));
+        self.leaving.push(bound.close(&self.local));
     }
 
     fn drain(&mut self, done: oneshot::Sender<()>) {
-        for (_, bound) in std::mem::take(&mut self.bound) {
-            self.close(bound);
-        }
-        let sites = std::mem::take(&mut self.leaving);
-        let (view, leaving) = (self.view.borrow().clone(), self.local.leaving.clone());
+        let bound: Vec<Bound> = std::mem::take(&mut self.bound).into_values().collect();
+        bound.iter().for_each(|bound| bound.door.hand_over());
+        let mut sites = std::mem::take(&mut self.leaving);
+        let (view, local) = (self.view.borrow().clone(), self.local.clone());
         spawn_local(async move {
+            if !bound.is_empty() {
+                tokio::time::sleep(HANDSHAKE).await;
+            }
+            sites.extend(bound.into_iter().map(|bound| bound.close(&local)));
             for site in sites.iter().filter_map(Weak::upgrade) {
                 while site.open.get() > 0 {
                     site.emptied.notified().await;
                 }
             }
             view.iter().flat_map(|view| &view.plugins).for_each(|slot| slot.retire());
-            leaving.emptied().await;
+            local.leaving.emptied().await;
             // Whoever asked may have given up.
             _ = done.send(());
         });

@@ -2,24 +2,35 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
+/// One of this process' listening sockets at an address.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// It.
+    pub(crate) socket: TcpListener,
+    /// How many there are; whoever gives it up last closes the last one.
+    pub(crate) own: Arc<u32>,
+}
+
 /// One socket for each of `workers` at `address`; port 0 is one free port for all of them.
 ///
 /// # Errors
 /// What the system says, for example that the address is in use. Nothing stays open then.
-pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<Listening>> {
     let first = listen(address)?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
     for _ in 1..workers {
         sockets.push(listen(address)?);
     }
-    Ok(sockets)
+    let own = Arc::new(u32::try_from(workers).unwrap_or(u32::MAX));
+    Ok(sockets.into_iter().map(|socket| Listening { socket, own: own.clone() }).collect())
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

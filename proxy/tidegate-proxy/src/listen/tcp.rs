@@ -16,6 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::conn::stream;
 use crate::conn::tcp::{self, Terms};
 use crate::http::headers;
+use crate::listen::bind::Listening;
+use crate::listen::steer::{Course, steer};
 use crate::listen::{bind, handshake};
 use crate::local::clients::{Entry, Exchanges};
 use crate::local::{Client, Local, Session, Site};
@@ -29,30 +31,43 @@ const BREATH: Duration = Duration::from_millis(50);
 const TOLD: Duration = Duration::from_secs(10);
 
 /// A worker's socket for an address, until it is closed.
-pub(crate) struct Door(RefCell<Option<TcpListener>>);
+pub(crate) struct Door(RefCell<Option<(TcpListener, Arc<u32>)>>);
 
 impl Door {
     /// Listens there.
-    pub(crate) fn new(socket: std::net::TcpListener) -> io::Result<Self> {
-        TcpListener::from_std(socket).map(|listener| Self(RefCell::new(Some(listener))))
+    pub(crate) fn new(Listening { socket, own }: Listening) -> io::Result<Self> {
+        TcpListener::from_std(socket).map(|listener| Self(RefCell::new(Some((listener, own)))))
     }
 
     /// The next connection; none: the door is closed.
     async fn next(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
         poll_fn(|cx| match &*self.0.borrow() {
-            Some(listener) => listener.poll_accept(cx).map(Some),
+            Some((listener, _)) => listener.poll_accept(cx).map(Some),
             None => Poll::Ready(None),
         })
         .await
     }
 
+    /// Where another process listens at the same address, new connections are its own from now on. Those that clients
+    /// have begun to make come here all the same, so that it goes on accepting.
+    pub(crate) fn hand_over(&self) {
+        if let Some((listener, own)) = &*self.0.borrow() {
+            steer(listener, **own, Course::ToAllOthers);
+        }
+    }
+
     /// Closes the socket. Connections that the system has made already are served: their clients know nothing of a
     /// close, and would be reset.
     pub(crate) fn close(&self, local: &Rc<Local>, site: &Rc<Site>) {
-        let Some(Ok(listener)) = self.0.take().map(TcpListener::into_std) else { return };
+        let Some((listener, own)) = self.0.take() else { return };
+        let Ok(listener) = listener.into_std() else { return };
+        steer(&listener, *own, Course::ToOneOther);
         Self::empty(&listener, local, site);
         bind::turn_away(&listener);
         Self::empty(&listener, local, site);
+        if let Some(own) = Arc::into_inner(own) {
+            steer(&listener, own, Course::Free);
+        }
     }
 
     /// Serves what waits.

@@ -13,6 +13,11 @@ use crate::{Outcome, filters, tools};
 
 /// What is asked of the measured build: all scenarios that run the request path, each for a short while.
 const SCENARIOS: &str = "A,B,C,C2,D,D2,E,F,G,J";
+/// And what those do not have: logs, traces and scrapes; balancing by load, ejection and retries. Without, the compiler would
+/// take them for what is never done.
+const OTHERS: [&str; 2] = ["bench/seeing.py", "bench/staying.py"];
+/// Rounds of those: each asks for a few seconds.
+const ROUNDS: &str = "5";
 /// Debian's packages with the programs of the load comparison.
 const LOAD: [(&str, &str); 5] = [
     ("wrk", "wrk"),
@@ -40,7 +45,7 @@ pub(crate) fn run() -> Outcome<bool> {
 
     say("release: building the gateway with counters (as long as a release build takes)");
     let measured = compiler.build(&folder, &format!("-Cprofile-generate={}", counted.display()))?;
-    say("release: load, about two minutes");
+    say("release: load, about three minutes");
     load(&measured)?;
 
     let profile = folder.join("tidegate.profdata");
@@ -99,8 +104,8 @@ impl Compiler {
         Ok(debians)
     }
 
-    /// Builds the gateway with this flag, in which there may be blanks. The kind of machine is named so that it is for the gateway alone, and not for what
-    /// runs while it is built.
+    /// Builds the gateway with this flag, in which there may be blanks. The kind of machine is named so that it is for the
+    /// gateway alone, and not for what runs while it is built.
     fn build(&self, folder: &Path, flag: &str) -> Outcome<PathBuf> {
         let mut command = shell::cargo();
         command.args(["build", "--release", "--package", "tidegate", "--target", &self.host]);
@@ -115,7 +120,12 @@ fn load(program: &Path) -> Outcome<()> {
     let mut bench = Command::new("python3");
     bench.current_dir(shell::root()).env("TIDEGATE_BIN", program);
     bench.args(["bench/run.py", "--peers", "tidegate", "--scenarios", SCENARIOS]);
-    shell::run(bench.args(["--seconds", "2", "--warmup", "1", "--repeats", "1"]))
+    shell::run(bench.args(["--seconds", "2", "--warmup", "1", "--repeats", "1"]))?;
+    OTHERS.iter().try_for_each(|script| {
+        let mut bench = Command::new("python3");
+        bench.current_dir(shell::root()).arg(script).arg("--binary").arg(program);
+        shell::run(bench.args(["--rounds", ROUNDS, "--no-bar"]))
+    })
 }
 
 fn merge_into(merge: &Path, counted: &Path, profile: &Path) -> Outcome<()> {

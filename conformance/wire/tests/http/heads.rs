@@ -101,6 +101,27 @@ fn targets_in_absolute_form() {
     run(&Lab::new(), &table(rows, |target| format!("GET {target} HTTP/1.1\r\nhost: a.test\r\n\r\n")));
 }
 
+/// RFC 9112 section 3.2.4: `OPTIONS` of a server as a whole, as it is asked of a proxy, is `*` for the server.
+#[test]
+fn options_of_a_whole_server() {
+    let lab = Lab::new();
+    for (target, want, host) in [
+        ("*", "*", "a.test"),
+        ("http://b.test:8080", "*", "b.test:8080"),
+        ("HTTP://b.test", "*", "b.test"),
+        ("http://b.test/", "/", "b.test"),
+        ("http://b.test?x", "/?x", "b.test"),
+        ("http://b.test/b.test", "/b.test", "b.test"),
+        ("/", "/", "a.test"),
+    ] {
+        let answer = lab.exchange(format!("OPTIONS {target} HTTP/1.1\r\nhost: a.test\r\n\r\n"));
+        assert_eq!(answer.status, 200, "{target}");
+        let requests = lab.collect();
+        let request = requests.last().expect("it was forwarded");
+        assert_eq!((request.target(), request.header("host")), (want, Some(host)), "{target}");
+    }
+}
+
 /// RFC 9112 section 3.2.2: the target's authority replaces what the client put into `host`.
 #[test]
 fn an_absolute_target_replaces_the_host() {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::{Buf, BytesMut};
 use http::HeaderMap;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
 
 use crate::http::fail::{Fail, Reason};
@@ -113,7 +114,8 @@ impl Reader {
         let line = Line::of(bytes.get(start..end).unwrap_or_default()).map_err(Refused::nothing_of)?;
         let (mut parts, ()) = Request::new(()).into_parts();
         (parts.method, parts.version) = (line.method, line.version);
-        match Uri::from_maybe_shared(bytes.slice(line.target)) {
+        match Uri::from_maybe_shared(bytes.slice(line.target.clone())) {
+            Ok(uri) if parts.method == Method::OPTIONS => parts.uri = of_options(uri, line.target.len()),
             Ok(uri) => parts.uri = uri,
             Err(_) => return Err(Refused::nothing_of(Garbage::Target)),
         }
@@ -154,6 +156,21 @@ fn unfinished(bytes: &[u8], known: usize, limit: usize) -> Result<(), Garbage> {
 /// What is too long of a head whose first line is of `line` bytes.
 fn too_large(line: usize, limit: usize) -> Garbage {
     if line > limit { Garbage::TargetTooLong } else { Garbage::TooLarge }
+}
+
+/// The target of `OPTIONS`: one of a scheme and an authority alone is about the whole server, as `*` is (RFC 9112, 3.2.4),
+/// which shows only by how long it is: what was read has a path in any case.
+fn of_options(uri: Uri, bytes: usize) -> Uri {
+    let length = uri
+        .authority()
+        .zip(uri.scheme_str())
+        .map(|(authority, scheme)| scheme.len() + "://".len() + authority.as_str().len());
+    if length != Some(bytes) {
+        return uri;
+    }
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("*"));
+    Uri::from_parts(parts).unwrap_or_default()
 }
 
 /// With the method and the target, where they can be read.

@@ -5,7 +5,7 @@
 //! long (one loop inside another one, deep nesting, long texts) is refused then.
 
 use cel::{
-    Context, Env, Program, Value,
+    Context, Env, ExecutionError, Program, Value,
     common::ast::{Expr, IdedExpr, LiteralValue, operators},
     objects::Key,
 };
@@ -61,7 +61,11 @@ impl Expressions {
         let program = guarded(|| env.compile(source).ok()).flatten().ok_or(Status::BadArgument)?;
         let mut survey = Survey::default();
         survey.visit(program.expression(), 0, 0);
-        if survey.refused {
+        // Each is looked up once: that takes as long as an expression.
+        survey.functions.sort();
+        survey.functions.dedup();
+        let declared = |(name, is_method): &(String, bool)| declares(&env, name, *is_method);
+        if survey.refused || !survey.functions.iter().all(declared) {
             return Err(Status::BadArgument);
         }
         let mut paths = survey.paths;
@@ -125,6 +129,13 @@ impl Expression {
         });
         encode(&result.flatten().ok_or(Status::InternalFailure)?, out)
     }
+}
+
+/// Whether there is such a function, or such a method of anything: what a call says that does not fit any of them.
+fn declares(env: &Arc<Env>, name: &str, is_method: bool) -> bool {
+    let call = format!("{}{name}()", if is_method { "''." } else { "" });
+    let said = guarded(|| env.compile(&call).ok()?.execute(&Context::with_env(env.clone())).err());
+    !matches!(said.flatten(), Some(ExecutionError::UndeclaredReference(_)))
 }
 
 /// A panic of the evaluator must not take the worker with it.
@@ -241,6 +252,8 @@ fn put_pairs(pairs: &[(Vec<u8>, Vec<u8>)], out: &mut Vec<u8>) {
 #[derive(Default)]
 struct Survey {
     paths: Vec<Path>,
+    /// What is called, and whether on something.
+    functions: Vec<(String, bool)>,
     refused: bool,
 }
 
@@ -257,6 +270,11 @@ impl Survey {
         let depth = depth + 1;
         match &node.expr {
             Expr::Call(call) => {
+                let name = &call.func_name;
+                // Operators are calls as well, of names that nobody can write.
+                if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                    self.functions.push((name.clone(), call.target.is_some()));
+                }
                 for part in call.target.iter().map(|target| &**target).chain(&call.args) {
                     self.visit(part, depth, loops);
                 }
@@ -394,6 +412,11 @@ mod tests {
         for source in ["", "1 +", "request.", &deep, &chain, &select, loops, &long, "{1: 2}"] {
             assert_eq!(evaluated(source).err(), Some(Status::BadArgument), "{source}");
         }
+        // Functions that nobody has declared; what they are called with shows later.
+        for source in ["nope(1)", "request.path.nope()", "true || request.path.all(1)", "'a'.nope(nope())"] {
+            assert_eq!(evaluated(source).err(), Some(Status::BadArgument), "{source}");
+        }
+        assert_eq!(evaluated("size(1, 2)").err(), Some(Status::InternalFailure));
         assert_eq!(Expressions::default().create(b"\xff"), Err(Status::BadArgument));
         for source in
             ["nothing", "request.nothing == 1", "1 / 0", "request.path + 1", "9223372036854775807 + 1"]

@@ -96,8 +96,14 @@ impl Tier {
     #[inline]
     pub(super) fn look(&self, places: [u64; PLACES]) -> Look {
         // All looks before the first comparison.
-        let spots = places.map(|place| self.spot(place));
-        let gaps = spots.map(|spot| self.gap(spot));
+        let (mut spots, mut gaps) = ([(0, 0); PLACES], [0; PLACES]);
+        // Loops: the closures of `map` are calls where the compiler thinks this large enough.
+        for (spot, place) in spots.iter_mut().zip(places) {
+            *spot = self.spot(place);
+        }
+        for (gap, spot) in gaps.iter_mut().zip(spots) {
+            *gap = self.gap(spot);
+        }
         let (mut gap, mut next) = (u32::MAX, u32::MAX);
         for known in gaps {
             next = next.min(gap.max(known));
@@ -109,6 +115,14 @@ impl Tier {
         let sure = (next >> self.bits) - (gap >> self.bits) > 1
             && spots.get(at).is_some_and(|spot: &(usize, u32)| self.tells(*spot, gap));
         Look { gap: u64::from(gap >> self.bits), slot: self.slot(gap), sure }
+    }
+
+    /// Has the buckets of these places read, whatever is in them.
+    #[inline]
+    pub(super) fn touch(&self, places: [u64; PLACES]) -> u32 {
+        places.iter().fold(0, |sum, place| {
+            sum ^ self.buckets.get(self.spot(*place).0).map_or(0, |Bucket(known)| known[0])
+        })
     }
 
     /// What [`Self::near`] says, after that look.
@@ -155,7 +169,7 @@ impl Tier {
     }
 
     /// How far behind a place the next point of its bucket is, above that one's slot; no slot: it is not nearer than that.
-    #[inline]
+    #[inline(always)]
     fn gap(&self, (bucket, rest): (usize, u32)) -> u32 {
         let Some(Bucket(known)) = self.buckets.get(bucket) else { return self.no_slot() };
         let from = rest << self.bits;

@@ -333,7 +333,8 @@ impl Gateway {
         }
     }
 
-    /// Closes the listeners, tells connections to go away and waits until all have, or `deadline` has passed: false.
+    /// Leaves new connections to whoever else listens at the same addresses, closes the listeners 200 ms later, tells
+    /// connections to go away and waits until all have, or `deadline` has passed: false.
     pub async fn drain(&self, deadline: Duration) -> bool {
         let mut waiting = Vec::with_capacity(self.0.orders.len());
         for orders in &self.0.orders {

@@ -16,8 +16,7 @@ use crate::guest::{CALLBACKS, calls, module};
 use crate::happen::Came;
 use crate::token::Token;
 
-pub(crate) const NOW: Now =
-    Now { monotonic: Duration::from_secs(7), wall: Duration::from_secs(1_000_000_000) };
+pub(crate) const NOW: Now = Now::new(Duration::from_secs(7), Duration::from_secs(1_000_000_000));
 
 /// Everything that went another way than the case says.
 ///

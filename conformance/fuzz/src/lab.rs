@@ -14,8 +14,7 @@ use crate::drive::Drive;
 use crate::random::Random;
 use crate::{hostile, script};
 
-pub(crate) const NOW: Now =
-    Now { monotonic: Duration::from_secs(7), wall: Duration::from_secs(1_000_000_000) };
+pub(crate) const NOW: Now = Now::new(Duration::from_secs(7), Duration::from_secs(1_000_000_000));
 
 /// How long a callback of the neighbour may take.
 const PATIENCE: Duration = Duration::from_secs(30);

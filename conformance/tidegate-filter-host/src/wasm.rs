@@ -64,7 +64,7 @@ impl Wasm {
         let plugin =
             Plugin::build(crate::engine()?, spec, shared.clone()).map_err(|error| error.to_string())?;
         plugin.set_log_level(LogLevel::Trace);
-        let now = Now { monotonic: CONFIGURED, wall: CONFIGURED };
+        let now = Now::new(CONFIGURED, CONFIGURED);
         let instance = Instance::start(&Arc::new(plugin), now).map_err(|error| error.to_string())?;
         Ok(Wasm {
             instance,
@@ -163,7 +163,7 @@ impl Wasm {
 
 impl Machine for Wasm {
     fn set_time(&mut self, now: Duration) {
-        self.now = Now { monotonic: now, wall: now };
+        self.now = Now::new(now, now);
     }
 
     fn open(&mut self, properties: &Properties) -> u32 {

@@ -334,10 +334,10 @@ impl TestGateway {
         let plugin =
             Plugin::build(&self.engine, parts, Arc::clone(&self.shared)).map_err(|error| text(&error))?;
         let plugin = Arc::new(plugin);
-        let now = Now {
-            monotonic: self.started.elapsed(),
-            wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        };
+        let now = Now::new(
+            self.started.elapsed(),
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        );
         // As the gateway's own start does: a plugin that cannot start never replaces one that can.
         drop(Instance::start(&plugin, now).map_err(|error| text(&error))?);
         if spec.isolation != plan::Isolation::Worker {

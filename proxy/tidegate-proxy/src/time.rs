@@ -54,7 +54,7 @@ impl Clock {
 
     /// Both, as a guest is told.
     pub(crate) fn guest(&self) -> tidegate_wasm::Now {
-        tidegate_wasm::Now { monotonic: self.now(), wall: self.wall() }
+        tidegate_wasm::Now::new(self.now(), self.wall())
     }
 }
 
@@ -74,9 +74,7 @@ pub(crate) struct Deadlines {
     armed: Cell<Millis>,
     /// The time when it was last read: not long ago on a busy worker, never ahead.
     recent: Cell<Duration>,
-    /// What guests were told last.
-    told: Cell<tidegate_wasm::Now>,
-    /// How far the wall clock is ahead, and when that was looked at.
+    /// How far the wall clock is ahead, and until when that holds.
     wall: Cell<(Duration, Duration)>,
     earlier: Notify,
 }
@@ -90,8 +88,7 @@ impl Deadlines {
             slots: RefCell::new(Slab::new()),
             armed: Cell::new(NEVER),
             recent: Cell::new(Duration::ZERO),
-            told: Cell::new(told),
-            wall: Cell::new((told.wall.saturating_sub(told.monotonic), Duration::ZERO)),
+            wall: Cell::new((told.ahead, Duration::ZERO)),
             earlier: Notify::new(),
         })
     }
@@ -111,23 +108,16 @@ impl Deadlines {
     /// [`Deadlines::recent`] as a guest is told. A step of the wall clock shows within a tenth of a second.
     #[inline]
     pub(crate) fn guest(&self) -> tidegate_wasm::Now {
-        let (told, now) = (self.told.get(), self.recent.get());
-        if told.monotonic == now { told } else { self.tell(now) }
-    }
-
-    fn tell(&self, now: Duration) -> tidegate_wasm::Now {
-        let (ahead, looked) = self.wall.get();
-        let ahead = if now.saturating_sub(looked) < WALL { ahead } else { self.look_at_the_wall() };
-        let told = tidegate_wasm::Now { monotonic: now, wall: ahead + now };
-        self.told.set(told);
-        told
+        let (monotonic, (ahead, until)) = (self.recent.get(), self.wall.get());
+        let ahead = if monotonic < until { ahead } else { self.look_at_the_wall() };
+        tidegate_wasm::Now { monotonic, ahead }
     }
 
     #[cold]
     fn look_at_the_wall(&self) -> Duration {
         let now = self.clock.now();
         let ahead = self.clock.wall().saturating_sub(now);
-        self.wall.set((ahead, now));
+        self.wall.set((ahead, now + WALL));
         ahead
     }
 

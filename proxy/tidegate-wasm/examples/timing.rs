@@ -131,7 +131,7 @@ fn bare() -> Result<(), Failure> {
 }
 
 fn exchange(instance: &mut Instance) -> Result<(), Failure> {
-    let now = Now { monotonic: Duration::from_secs(5), wall: Duration::from_secs(2_000_000_000) };
+    let now = Now::new(Duration::from_secs(5), Duration::from_secs(2_000_000_000));
     let address = ([127, 0, 0, 1], 8080).into();
     let (request, response) = heads()?;
     let id = instance.open_stream(StreamInfo::new(address, address, Version::HTTP_11), now);

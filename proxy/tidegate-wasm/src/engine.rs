@@ -55,7 +55,7 @@ struct Inner {
     /// For instances from images; made for the first of them.
     isolated: OnceLock<Result<Isolated, String>>,
     /// Stands before guests; none if it cannot be compiled.
-    chain: OnceLock<Option<wasmtime::Module>>,
+    chains: [OnceLock<Option<wasmtime::Module>>; 2],
     thread_time: OnceLock<fn() -> Option<Duration>>,
     node: OnceLock<String>,
     log_level: OnceLock<fn() -> LogLevel>,
@@ -112,7 +112,7 @@ impl Engine {
             wasm,
             imports,
             isolated: OnceLock::new(),
-            chain: OnceLock::new(),
+            chains: Default::default(),
             thread_time: OnceLock::new(),
             node: OnceLock::new(),
             log_level: OnceLock::new(),
@@ -205,10 +205,10 @@ impl Engine {
         }
     }
 
-    /// The module that calls several callbacks of a guest as one.
-    pub(crate) fn chain(&self) -> Option<&wasmtime::Module> {
+    /// The module that calls several callbacks of a guest as one, for guests with or without callbacks for responses.
+    pub(crate) fn chain(&self, responds: bool) -> Option<&wasmtime::Module> {
         let compile = || {
-            let wasm = chain::module();
+            let wasm = chain::module(responds);
             let digest = hex(&Sha256::digest(&wasm));
             let (code, kept) = self.code(&wasm, &digest).ok()?;
             if !kept {
@@ -216,14 +216,15 @@ impl Engine {
             }
             Some(code)
         };
-        self.inner.chain.get_or_init(compile).as_ref()
+        let [without, with] = &self.inner.chains;
+        if responds { with } else { without }.get_or_init(compile).as_ref()
     }
 
     /// Where the machine code is by which several callbacks of a guest are called as one, as [`Module::functions`] tells of
     /// theirs; nothing before the first guest for which there is such.
     #[must_use]
     pub fn functions(&self) -> Vec<FunctionCode> {
-        self.inner.chain.get().and_then(Option::as_ref).map(functions).unwrap_or_default()
+        self.inner.chains.iter().filter_map(|chain| chain.get()?.as_ref()).flat_map(functions).collect()
     }
 
     /// Whether modules of this version of the ABI may import a function.

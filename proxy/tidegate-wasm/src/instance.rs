@@ -86,7 +86,7 @@ impl Instance {
     fn put_chain(&mut self) {
         let plugin = self.plugin.clone();
         if let (Some(vm), false) = (self.store.data().vm, plugin.engine.measures()) {
-            self.chain = plugin.engine.chain().and_then(|code| Chain::put(&mut self.store, &vm, code));
+            self.chain = Chain::put(&mut self.store, &vm, &plugin.engine);
         }
     }
 
@@ -275,7 +275,6 @@ impl Instance {
     ) -> StreamId {
         let state = self.store.data_mut();
         let id = state.streams.open(info, facts, now);
-        state.tell();
         StreamId(id)
     }
 

@@ -32,6 +32,8 @@ pub(crate) enum Phase {
     Running,
     /// In callbacks as well, and each call is looked at.
     Watched,
+    /// In callbacks of a chain for a response, and none was called yet.
+    Chained,
     /// While the host asks for memory: logs, clock and yielding, which Go's collector needs.
     Allocating,
 }
@@ -316,7 +318,7 @@ impl State {
 
     pub(crate) fn wall_clock(&mut self) -> u64 {
         let passed = self.passed();
-        nanoseconds(self.now.wall.saturating_add(passed))
+        nanoseconds(self.now.wall().saturating_add(passed))
     }
 
     pub(crate) fn monotonic_clock(&mut self) -> u64 {

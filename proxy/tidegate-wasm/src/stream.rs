@@ -249,6 +249,13 @@ impl Flow {
         self.body.take()
     }
 
+    /// The guest is shown a part of it.
+    #[inline]
+    pub(crate) fn turn_to(&mut self, part: Part) {
+        self.part = part;
+        self.touched = false;
+    }
+
     /// Notes what is held after a call, in which the guest may also have resumed.
     pub(crate) fn settle(&mut self, hold: Hold) {
         self.part = Part::Idle;
@@ -296,6 +303,9 @@ pub(crate) struct Stream {
     pub(crate) trailers_kept: Kept,
     pub(crate) request: Flow,
     pub(crate) response: Flow,
+    /// While the guest is shown a whole response: its body as long as that is not before the guest, then its head.
+    pub(crate) body_to_come: Bytes,
+    pub(crate) head_gone: Option<response::Parts>,
     /// `:scheme` as the guest wrote it.
     pub(crate) scheme: Option<&'static str>,
     /// Bytes of header fields that the guest wrote.
@@ -353,6 +363,8 @@ impl Stream {
             trailers_kept: Kept::default(),
             request: Flow::new(),
             response: Flow::new(),
+            body_to_come: Bytes::new(),
+            head_gone: None,
             scheme: None,
             written: 0,
             spent: 0,
@@ -391,6 +403,10 @@ impl Stream {
         self.facts = None;
         self.request_head = None;
         self.response_head = None;
+        self.head_gone = None;
+        if !self.body_to_come.is_empty() {
+            self.body_to_come = Bytes::new();
+        }
         self.request_gone = None;
         self.pending = None;
         self.injected = None;
@@ -425,6 +441,12 @@ impl Stream {
             }
         }
         !std::mem::replace(&mut self.ended, true)
+    }
+
+    /// The guest is told something of it: whether it has yet to be told that it is there.
+    #[inline]
+    pub(crate) fn meets(&mut self) -> bool {
+        !std::mem::replace(&mut self.announced, true)
     }
 
     pub(crate) fn flow(&self, side: Side) -> &Flow {

@@ -314,7 +314,7 @@ impl Tape {
     /// An empty one with room for this many bytes.
     pub(crate) fn new(info: &StreamInfo, of_bytes: bool, now: Now, room: usize) -> Self {
         Self {
-            began: u64::try_from(now.wall.as_millis()).unwrap_or(u64::MAX),
+            began: u64::try_from(now.wall().as_millis()).unwrap_or(u64::MAX),
             client: info.source,
             server: info.destination,
             tls: info.tls,
@@ -490,5 +490,5 @@ fn word(level: LogLevel) -> &'static str {
 /// The time of a note.
 fn after(opened: Now, micros: u64) -> Now {
     let passed = Duration::from_micros(micros);
-    Now { monotonic: opened.monotonic + passed, wall: opened.wall + passed }
+    Now { monotonic: opened.monotonic + passed, ..opened }
 }

@@ -136,7 +136,7 @@ impl Connection {
         let out = self.outlet.begin();
         asked.keep_alive &= self.wire.begin_answer(out) && !self.wire.is_ending();
         let local = &self.client.local;
-        let date = local.date.at(local.deadlines.guest().wall);
+        let date = local.date.at(local.deadlines.guest().wall());
         let written = answer::head(out, &parts, outgoing.size_hint().exact(), asked, &date);
         self.outlet.frame(written.framing);
         // Nothing will be taken of a body that is not sent; its exchange ends here.

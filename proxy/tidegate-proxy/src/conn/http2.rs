@@ -192,7 +192,7 @@ async fn answer(
     strip(&mut head.headers);
     if !head.headers.contains_key(DATE) {
         let local = &client.local;
-        let date = local.date.at(local.deadlines.guest().wall);
+        let date = local.date.at(local.deadlines.guest().wall());
         if let Ok(date) = HeaderValue::from_bytes(&date) {
             head.headers.insert(DATE, date);
         }

@@ -26,7 +26,7 @@ pub(crate) fn write(record: &Record, took: Duration) {
         took,
     };
     // The time was read when the exchange ended, which is now.
-    let wall = local.deadlines.guest().wall;
+    let wall = local.deadlines.guest().wall();
     let told = Told { record, figures: figures(record, took), wall };
     let to = (&record.view.outlets, &*local.gathering);
     let dropped = logs.write((record.logs, &over), to, &keys(record, wall), &told);

@@ -59,7 +59,7 @@ pub(crate) fn tell(record: &Record, heads: &Heads, took: Duration) {
     };
     let reason = record.reason.map_or("", |reason| reason.word());
     let ended = Ended {
-        opened: Now { monotonic: record.start, wall: client.local.clock.wall().saturating_sub(took) },
+        opened: Now::new(record.start, client.local.clock.wall().saturating_sub(took)),
         request: heads.request.as_ref(),
         response: heads.response.as_ref(),
         trailers: heads.trailers.as_ref(),

@@ -5,8 +5,15 @@
 //! effective context, an unfinished line) is a reason to stop between them, and the host goes on one by one. Of the time
 //! limit it knows how far a chain has come: each callback has the time of one call, but what a chain has used before it
 //! counts only when the time is over first, so that a callback that never ends has up to twice its time.
+//!
+//! Between a response's head and its body the host has something to do (the head has gone on, the body is there). A guest
+//! cannot tell before it asks the host for something, so that is when it is done: see [`catch_up`].
 
-use crate::state::State;
+use crate::{
+    Engine,
+    state::{Phase, State},
+};
+use std::cell::Cell;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, Function, FunctionSection,
     GlobalSection, GlobalType, ImportSection, NameMap, NameSection, TypeSection, ValType,
@@ -16,14 +23,19 @@ use wasmtime::{AsContextMut, Caller, Extern, Global, Instance, Store, TypedFunc,
 /// What the module is called in back-traces, out of which it is cut.
 const NAME: &str = "tidegate:chain";
 
-/// The guest's functions, in the order of their types below.
-pub(crate) const CALLS: [&str; 5] = [
-    "proxy_on_context_create",
-    "proxy_on_request_headers",
-    "proxy_on_log",
-    "proxy_on_done",
-    "proxy_on_delete",
+/// The guest's functions with the numbers of their types below; the last two only where it has them.
+const CALLS: [(&str, u32); 7] = [
+    ("proxy_on_context_create", 0),
+    ("proxy_on_request_headers", 1),
+    ("proxy_on_log", 2),
+    ("proxy_on_done", 3),
+    ("proxy_on_delete", 2),
+    ("proxy_on_response_headers", 1),
+    ("proxy_on_response_body", 1),
 ];
+
+/// How many of them each guest with chains has.
+const ALWAYS: usize = 5;
 
 /// A chain that was stopped behind its first callback answers with this bit, beyond those of an action.
 const STOPPED: u64 = 1 << 32;
@@ -39,6 +51,18 @@ const STOP: u32 = 1;
 pub(crate) struct Chain {
     begin: TypedFunc<(u32, u32, u32, u32), u64>,
     end: TypedFunc<u32, u32>,
+    respond: Option<TypedFunc<(u32, u32, u32), u64>>,
+    /// No callback for a response's head has asked the host for anything. One that does stops the chain, so it had
+    /// better not be begun.
+    silent: Cell<bool>,
+}
+
+/// How far a response has come by a chain, with the last callback's action.
+pub(crate) enum Responded {
+    /// The guest has seen the head.
+    Head(u32),
+    /// It has seen the body too.
+    Body(u32),
 }
 
 /// What the host sees of a chain that goes on.
@@ -50,16 +74,19 @@ pub(crate) struct Marks {
 
 impl Chain {
     /// Puts chains before a guest; none if it lacks one of the callbacks, or they have the types of ABI 0.1.0.
-    pub(crate) fn put(store: &mut Store<State>, guest: &Instance, code: &wasmtime::Module) -> Option<Self> {
-        let calls = CALLS.map(|name| guest.get_func(&mut *store, name).map(Extern::from));
-        let [Some(create), Some(headers), Some(log), Some(done), Some(delete)] = calls else { return None };
-        let chain = Instance::new(&mut *store, code, &[create, headers, log, done, delete]).ok()?;
+    pub(crate) fn put(store: &mut Store<State>, guest: &Instance, engine: &Engine) -> Option<Self> {
+        let has = |(name, _): &(&str, u32)| guest.get_func(&mut *store, name).map(Extern::from);
+        let calls: Vec<Extern> = CALLS.iter().map_while(has).collect();
+        let responds = calls.len() == CALLS.len();
+        let calls = if responds { &calls[..] } else { calls.get(..ALWAYS)? };
+        let chain = Instance::new(&mut *store, engine.chain(responds)?, calls).ok()?;
         let marks =
             Marks { at: chain.get_global(&mut *store, "at")?, stop: chain.get_global(&mut *store, "stop")? };
         let begin = chain.get_typed_func(&mut *store, "begin").ok()?;
         let end = chain.get_typed_func(&mut *store, "end").ok()?;
+        let respond = chain.get_typed_func(&mut *store, "respond").ok();
         store.data_mut().marks = Some(marks);
-        Some(Self { begin, end })
+        Some(Self { begin, end, respond, silent: Cell::new(true) })
     }
 
     /// Tells the guest of a stream and shows it its head; none: only the first was done.
@@ -74,6 +101,30 @@ impl Chain {
         let done = self.begin.call(&mut *store, (id, root, count, u32::from(end)))?;
         store.data_mut().chained = false;
         Ok(if done == STOPPED { None } else { u32::try_from(done).ok() })
+    }
+
+    /// Shows the guest the head of a response, of so many fields, and its whole body of so many bytes, if the head goes on.
+    /// None: that is not for a chain. What becomes of the head and of the body stands where [`catch_up`] has left it.
+    #[inline]
+    pub(crate) fn respond(
+        &self,
+        store: &mut Store<State>,
+        (id, fields, size): (u32, u32, u32),
+    ) -> Option<wasmtime::Result<Responded>> {
+        let respond = self.respond.as_ref().filter(|_| self.silent.get())?;
+        let state = store.data_mut();
+        (state.chained, state.phase) = (true, Phase::Chained);
+        let done = respond.call(&mut *store, (id, fields, size));
+        let state = store.data_mut();
+        state.chained = false;
+        let silent = std::mem::replace(&mut state.phase, Phase::Running) == Phase::Chained;
+        Some(done.map(|done| {
+            if let Ok(action) = u32::try_from(done) {
+                return Responded::Body(action);
+            }
+            self.silent.set(silent);
+            Responded::Head(u32::try_from(done & !STOPPED).unwrap_or_default())
+        }))
     }
 
     /// Has the guest log a stream, be done with it, and forget it; how many of the three were done.
@@ -92,6 +143,22 @@ pub(crate) fn stop(caller: &mut Caller<'_, State>) {
     if let (true, Some(marks)) = (caller.data().chained, caller.data().marks) {
         // Its type is known.
         let _ = marks.stop.set(&mut *caller, Val::I32(1));
+    }
+}
+
+/// The guest asks the host for something in a chain for a response. In the callback for the head that stops the chain, since
+/// what follows depends on it. In the one for the body, the head goes on now and the body is there.
+#[cold]
+pub(crate) fn catch_up(caller: &mut Caller<'_, State>) {
+    caller.data_mut().phase = Phase::Running;
+    if passed(caller) == 0 {
+        stop(caller);
+        return;
+    }
+    let state = caller.data_mut();
+    let keep = state.plugin.module().traits().reads_fields;
+    if let Some(stream) = state.stream_mut() {
+        stream.turn_to_body(keep);
     }
 }
 
@@ -115,32 +182,40 @@ pub(crate) fn without(mut backtrace: String) -> String {
 }
 
 /// The module.
-pub(crate) fn module() -> Vec<u8> {
+pub(crate) fn module(responds: bool) -> Vec<u8> {
+    let calls = if responds { CALLS.len() } else { ALWAYS };
     let i32s = |count| vec![ValType::I32; count];
     let mut types = TypeSection::new();
     for (params, results) in [(2, 0), (3, 1), (1, 0), (1, 1)] {
         types.ty().function(i32s(params), i32s(results));
     }
     types.ty().function(i32s(4), [ValType::I64]);
+    types.ty().function(i32s(3), [ValType::I64]);
     let mut imports = ImportSection::new();
-    for (name, ty) in CALLS.iter().zip([0, 1, 2, 3, 2]) {
-        imports.import("guest", name, EntityType::Function(ty));
+    for (name, ty) in CALLS.iter().take(calls) {
+        imports.import("guest", name, EntityType::Function(*ty));
     }
+    // Behind what is imported.
+    let own = u32::try_from(calls).unwrap_or_default();
     let mut functions = FunctionSection::new();
     functions.function(4).function(3);
     let mut globals = GlobalSection::new();
     let mark = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
     globals.global(mark, &ConstExpr::i32_const(0)).global(mark, &ConstExpr::i32_const(0));
     let mut exports = ExportSection::new();
-    exports.export("begin", ExportKind::Func, BEGIN).export("end", ExportKind::Func, END);
+    exports.export("begin", ExportKind::Func, own).export("end", ExportKind::Func, own + 1);
     exports.export("at", ExportKind::Global, AT).export("stop", ExportKind::Global, STOP);
     let mut code = CodeSection::new();
     code.function(&begin()).function(&end());
+    if responds {
+        functions.function(5);
+        exports.export("respond", ExportKind::Func, own + 2);
+        code.function(&respond());
+    }
     let mut names = NameSection::new();
     names.module(NAME);
     let mut called = NameMap::new();
-    called.append(BEGIN, FUNCTIONS);
-    called.append(END, FUNCTIONS);
+    (own..own + functions.len()).for_each(|at| called.append(at, FUNCTIONS));
     names.functions(&called);
     let mut module = wasm_encoder::Module::new();
     module.section(&types).section(&imports).section(&functions).section(&globals);
@@ -153,8 +228,8 @@ const HEADERS: u32 = 1;
 const LOG: u32 = 2;
 const DONE: u32 = 3;
 const DELETE: u32 = 4;
-const BEGIN: u32 = 5;
-const END: u32 = 6;
+const RESPONSE_HEADERS: u32 = 5;
+const RESPONSE_BODY: u32 = 6;
 
 fn begin() -> Function {
     let mut function = Function::new([]);
@@ -180,6 +255,22 @@ fn end() -> Function {
         function.instructions().i32_const(2);
     });
     function.instructions().i32_const(2).global_set(AT).local_get(0).call(DELETE).i32_const(3);
+    leave(&mut function);
+    function.instructions().end();
+    function
+}
+
+fn respond() -> Function {
+    // Of a stream, its fields, and its bytes; then the action.
+    let mut function = Function::new([(1, ValType::I32)]);
+    let mut code = function.instructions();
+    code.local_get(0).local_get(1).i32_const(0).call(RESPONSE_HEADERS).local_tee(3);
+    code.global_get(STOP).i32_or().if_(BlockType::Empty);
+    code.local_get(3).i64_extend_i32_u().i64_const(STOPPED.cast_signed()).i64_or();
+    leave(&mut function);
+    let mut code = function.instructions();
+    code.return_().end().i32_const(1).global_set(AT);
+    code.local_get(0).local_get(2).i32_const(1).call(RESPONSE_BODY).i64_extend_i32_u();
     leave(&mut function);
     function.instructions().end();
     function

@@ -19,7 +19,7 @@ mod wasi;
 mod watched;
 
 use crate::Names;
-use crate::abi::memory::Fault;
+use crate::abi::{chain, memory::Fault};
 use crate::state::{Phase, State};
 use std::collections::HashSet;
 use tidegate_abi::{AbiVersion, Status};
@@ -50,6 +50,10 @@ macro_rules! host {
                 match caller.data().phase {
                     Phase::Running => finish($function(&mut caller, $($param),*)),
                     Phase::Watched => watched::call(&mut caller, |caller| finish($function(caller, $($param),*))),
+                    Phase::Chained => {
+                        chain::catch_up(&mut caller);
+                        finish($function(&mut caller, $($param),*))
+                    }
                     Phase::Start | Phase::Allocating => Err(restricted($name)),
                 }
             },

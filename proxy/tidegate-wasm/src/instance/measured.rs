@@ -74,14 +74,12 @@ impl State {
         }
     }
 
-    /// So many callbacks begin, one behind the other. False: they are to be entered one by one, since limits count what
-    /// they do or one of them is timed.
+    /// One more callback of a chain was called than was known of before.
     #[inline]
-    pub(crate) fn enter_together(&mut self, callbacks: u64) -> bool {
-        if self.phase == Phase::Watched || self.measured.asked {
-            return false;
+    pub(crate) fn entered_one(&self) {
+        if let Some(meter) = &self.measured.meter {
+            meter.count_one();
         }
-        self.measured.meter.as_ref().is_none_or(|meter| meter.begin_untimed(callbacks))
     }
 
     /// The callback is over.
@@ -157,6 +155,16 @@ impl State {
 }
 
 impl Measured {
+    /// So many callbacks begin in this phase, one behind the other. False: they are to be entered one by one, since limits
+    /// count what they do or one of them is timed.
+    #[inline]
+    pub(crate) fn enter_together(&self, phase: Phase, callbacks: u64) -> bool {
+        if phase == Phase::Watched || self.asked {
+            return false;
+        }
+        self.meter.as_ref().is_none_or(|meter| meter.begin_untimed(callbacks))
+    }
+
     fn tell(&mut self, now: Holds) {
         if let Some(meter) = &self.meter {
             meter.holds(std::mem::replace(&mut self.told, now), now);

@@ -4,7 +4,9 @@ use super::Instance;
 use crate::{
     Now, StreamId, Trap,
     abi::{chain::Chain, exports::Exports},
+    budget::Used,
     state::State,
+    stream::Stream,
 };
 use wasmtime::Store;
 
@@ -12,6 +14,21 @@ use wasmtime::Store;
 pub(super) struct Guest<'a> {
     pub(super) exports: &'a Exports,
     pub(super) chain: Option<&'a Chain>,
+}
+
+/// What a stream has used of its limits before a call.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Before {
+    /// Ticks in the guest.
+    spent: u64,
+    used: Used,
+}
+
+impl Before {
+    #[inline]
+    pub(super) fn of(stream: &Stream) -> Self {
+        Self { spent: stream.spent, used: stream.used }
+    }
 }
 
 /// Time that is left of a request, in ticks.
@@ -44,26 +61,23 @@ impl Instance {
         now: Now,
         call: impl FnOnce(&Exports, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, Trap> {
-        self.store.data_mut().enter();
-        self.run(id, now, |guest, store, _| call(guest.exports, store))
+        let state = self.store.data_mut();
+        state.enter();
+        let before = state.streams.get(id.0).map(Before::of).unwrap_or_default();
+        self.run((id, before), now, |guest, store, _| call(guest.exports, store))
     }
 
     /// As [`Instance::call`] for callbacks that are counted already; `call` gives each but the first its time.
     #[inline]
     pub(super) fn run<R>(
         &mut self,
-        id: StreamId,
+        (id, before): (StreamId, Before),
         now: Now,
         call: impl FnOnce(Guest<'_>, &mut Store<State>, &mut Time) -> wasmtime::Result<R>,
     ) -> Result<R, Trap> {
         let began = self.plugin.engine.begin_call();
-        let state = self.store.data_mut();
-        let (spent, used) = match state.streams.get(id.0) {
-            Some(stream) => (stream.spent, stream.used),
-            None => Default::default(),
-        };
-        let left = self.plugin.request_ticks.saturating_sub(spent).max(1);
-        state.begin_with(id.0, now, began, (used, left));
+        let left = self.plugin.request_ticks.saturating_sub(before.spent).max(1);
+        self.store.data_mut().begin_with(id.0, now, began, (before.used, left));
         let mut time = Time { of_request: left, left };
         self.store.set_epoch_deadline(left.min(self.plugin.call_ticks));
         let guest = Guest { exports: &self.exports, chain: self.chain.as_ref() };

@@ -1,6 +1,9 @@
 //! What an instance does for one request, in wire order: heads, bodies, trailers, the end.
 
-use super::{Instance, run::Guest};
+use super::{
+    Instance,
+    run::{Before, Guest},
+};
 use crate::{
     HeadersPause, Now, Pending, Side, Step, StreamId, Trap,
     abi::exports::{Callback, Exports, OnHeaders},
@@ -214,11 +217,14 @@ impl Instance {
     pub(super) fn end(&mut self, id: StreamId, now: Now) -> Result<(), Trap> {
         let Exports { log, done, delete, .. } = &self.exports;
         let all = log.is_some() && done.is_some() && delete.is_some();
-        if !all || self.stream_mut(id)?.logged || !self.store.data_mut().enter_together(3) {
+        let state = self.store.data_mut();
+        let stream = state.streams.get_mut(id.0).ok_or_else(|| unknown(id))?;
+        if !all || stream.logged || !state.measured.enter_together(state.phase, 3) {
             return self.end_one_by_one(id, now);
         }
-        self.stream_mut(id)?.logged = true;
-        self.run(id, now, |Guest { exports, chain }, store, time| {
+        stream.logged = true;
+        let before = Before::of(stream);
+        self.run((id, before), now, |Guest { exports, chain }, store, time| {
             let Exports { log: Some(log), done: Some(done), delete: Some(delete), .. } = exports else {
                 return Ok(());
             };
@@ -245,22 +251,30 @@ impl Instance {
     }
 
     fn show_head(&mut self, id: StreamId, side: Side, count: u32, end: bool, now: Now) -> Result<Step, Trap> {
-        if on_head(&self.exports, side).is_none() || self.has_left(id) {
+        let state = self.store.data_mut();
+        let stream = state.streams.get_mut(id.0).ok_or_else(|| unknown(id))?;
+        if on_head(&self.exports, side).is_none() || stream.left {
             // The guest is told of every request, as its other callbacks name it.
-            if !self.has_left(id) && self.meets(id)? {
+            if !stream.left && self.meets(id)? {
                 self.announce(id, now)?;
             }
             return self.unasked(id, side);
         }
-        let announces = self.turn_to(id, side, Part::Head)?;
-        let together = announces && self.store.data_mut().enter_together(2);
+        if let Some(trap) = &self.poisoned {
+            return Err(trap.clone());
+        }
+        let announces = stream.meets() && self.exports.context_create.is_some();
+        stream.flow_mut(side).turn_to(Part::Head);
+        let mut before = Before::of(stream);
+        let together = announces && state.measured.enter_together(state.phase, 2);
         if announces && !together {
             self.announce(id, now)?;
+            before = Before::of(self.stream_mut(id)?);
         }
         if !together {
             self.store.data_mut().enter();
         }
-        let action = self.run(id, now, |Guest { exports, chain }, store, time| {
+        let action = self.run((id, before), now, |Guest { exports, chain }, store, time| {
             if together {
                 let told = match (chain, &exports.context_create) {
                     (Some(chain), _) if side == Side::Request => {
@@ -384,9 +398,7 @@ impl Instance {
     #[inline]
     fn turn_to(&mut self, id: StreamId, side: Side, part: Part) -> Result<bool, Trap> {
         let announces = self.meets(id)?;
-        let flow = self.stream_mut(id)?.flow_mut(side);
-        flow.part = part;
-        flow.touched = false;
+        self.stream_mut(id)?.flow_mut(side).turn_to(part);
         Ok(announces)
     }
 
@@ -396,7 +408,7 @@ impl Instance {
         if let Some(trap) = &self.poisoned {
             return Err(trap.clone());
         }
-        let is_new = !std::mem::replace(&mut self.stream_mut(id)?.announced, true);
+        let is_new = self.stream_mut(id)?.meets();
         Ok(is_new && self.exports.context_create.is_some())
     }
 

@@ -99,7 +99,7 @@ const COMMON: &str = r#"
         (drop (call $log (i32.const 2) (i32.load (i32.const 2048)) (i32.load (i32.const 2052)))))
 "#;
 
-const NOW: Now = Now { monotonic: Duration::from_secs(7), wall: Duration::from_secs(1_000_000_000) };
+const NOW: Now = Now::new(Duration::from_secs(7), Duration::from_secs(1_000_000_000));
 
 /// A guest with the common part and this.
 fn wasm(rest: &str) -> Vec<u8> {

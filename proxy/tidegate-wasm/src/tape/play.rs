@@ -15,7 +15,7 @@ impl Tape {
     /// # Errors
     /// What on the tape is no request.
     pub fn play(&self, instance: &mut Instance) -> Result<Tape, String> {
-        let opened = Now { monotonic: Duration::from_secs(1), wall: Duration::from_millis(self.began) };
+        let opened = Now::new(Duration::from_secs(1), Duration::from_millis(self.began));
         let info = StreamInfo { tls: self.tls, ..StreamInfo::new(self.client, self.server, self.version()) };
         let stream = match self.of_bytes {
             true => instance.open_connection(info, opened),

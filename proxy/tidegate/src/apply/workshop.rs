@@ -66,10 +66,7 @@ impl Workshop {
 
     /// The guests' time.
     pub(crate) fn now(&self) -> Now {
-        Now {
-            monotonic: self.started.elapsed(),
-            wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        }
+        Now::new(self.started.elapsed(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
     /// Runs `work` while the engine's time passes.

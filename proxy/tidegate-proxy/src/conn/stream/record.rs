@@ -239,7 +239,7 @@ impl Record {
         };
         let wall = self.client.local.clock.wall().saturating_sub(took);
         let ended = Ended {
-            opened: Now { monotonic: self.start, wall },
+            opened: Now::new(self.start, wall),
             details: self.end.word().unwrap_or_default(),
             received: self.received,
             sent: self.sent,

@@ -115,7 +115,7 @@ fn limit(state: &mut State, args: &[u8], out: &mut Vec<u8>) -> Result<(), Status
 fn decide(state: &mut State, question: &[u8], out: &mut Vec<u8>) -> Result<bool, Status> {
     let question = Question::read(question).ok_or(Status::BadArgument)?;
     let now = state.now();
-    let now = Moment { monotonic: nanoseconds(now.monotonic), wall: nanoseconds(now.wall) };
+    let now = Moment { monotonic: nanoseconds(now.monotonic), wall: nanoseconds(now.wall()) };
     let plugin = state.plugin.clone();
     let leases = state.stream_mut().map(|stream| &mut stream.leases);
     plugin.space.limit(&question, now, leases, out)?;

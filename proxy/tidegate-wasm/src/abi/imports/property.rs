@@ -207,7 +207,7 @@ fn request(state: &State, stream: &Stream, path: &[u8], out: &mut Vec<u8>) -> Op
         b"url_path" => fields.value(b":path").map(|path| put(out, target(path).0, Kind::Text)),
         b"query" => fields.value(b":path").map(|path| put(out, target(path).1, Kind::Text)),
         b"protocol" => text(out, version(stream.info.protocol)),
-        b"time" => number(out, nanoseconds(stream.opened.wall)),
+        b"time" => number(out, nanoseconds(stream.opened.wall())),
         b"duration" if stream.closing => {
             number(out, nanoseconds(state.now().monotonic.saturating_sub(stream.opened.monotonic)))
         }

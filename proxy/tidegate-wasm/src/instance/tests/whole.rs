@@ -37,9 +37,22 @@ const GUESTS: [(&str, &str, &str); 10] = [
     ),
 ];
 
+/// One with callbacks that follow each other in one call, see [`crate::abi::chain`].
+fn chained(head: &str, body: &str) -> Instance {
+    let instance = guest_with(r#"(func (export "proxy_on_context_create") (param i32 i32))"#, head, body);
+    assert!(instance.chain.is_some());
+    instance
+}
+
 fn guest(head: &str, body: &str) -> Instance {
+    let instance = guest_with("", head, body);
+    assert!(instance.chain.is_none());
+    instance
+}
+
+fn guest_with(create: &str, head: &str, body: &str) -> Instance {
     start(&format!(
-        r#"(data (i32.const 0) "abc") (data (i32.const 8) ":status")
+        r#"(data (i32.const 0) "abc") (data (i32.const 8) ":status") {create}
         (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))
         (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32) {head})
         (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32) {body})
@@ -137,40 +150,48 @@ fn rest(instance: &mut Instance, id: StreamId, mut came: Came) -> Came {
 #[test]
 fn the_same_comes_of_an_answer_at_once_and_one_by_one() {
     for (does, head, body) in GUESTS {
-        let (mut steps, mut whole) = (guest(head, body), guest(head, body));
+        let (mut steps, mut whole, mut chain) = (guest(head, body), guest(head, body), chained(head, body));
         for _ in 0..3 {
-            let (one, other) = (opened(&mut steps), opened(&mut whole));
-            assert_eq!(at_once(&mut whole, other), one_by_one(&mut steps, one), "a guest that {does}");
+            let one = opened(&mut steps);
+            let came = one_by_one(&mut steps, one);
+            for instance in [&mut whole, &mut chain] {
+                let id = opened(instance);
+                assert_eq!(at_once(instance, id), came, "a guest that {does}");
+            }
         }
-        assert_eq!((whole.streams(), whole.has_effects()), (0, false), "a guest that {does}");
+        for instance in [&whole, &chain] {
+            assert_eq!((instance.streams(), instance.has_effects()), (0, false), "a guest that {does}");
+        }
     }
 }
 
 #[test]
 fn an_answer_that_passes_goes_on_as_the_guest_made_it() {
     let [_, (_, head, _), (_, _, body), ..] = GUESTS;
-    let mut instance = guest(head, body);
-    let id = opened(&mut instance);
-    let (mut head, mut body) = (Some(ok()), BODY);
-    assert_eq!(instance.on_whole_response(id, &mut head, &mut body, NOW).unwrap(), Whole::Passed);
-    assert_eq!((&head.unwrap().headers["a"], &body[..]), (&"b".parse().unwrap(), &b"abcdy"[..]));
+    for mut instance in [guest(head, body), chained(head, body)] {
+        let id = opened(&mut instance);
+        let (mut head, mut body) = (Some(ok()), BODY);
+        assert_eq!(instance.on_whole_response(id, &mut head, &mut body, NOW).unwrap(), Whole::Passed);
+        assert_eq!((&head.unwrap().headers["a"], &body[..]), (&"b".parse().unwrap(), &b"abcdy"[..]));
+    }
 }
 
 #[test]
 fn a_guest_that_breaks_off_fails_in_either_callback() {
     for (head, body) in [("unreachable", "(i32.const 0)"), ("(i32.const 0)", "unreachable")] {
-        let mut instance = guest(head, body);
-        let id = opened(&mut instance);
-        assert!(instance.on_whole_response(id, &mut Some(ok()), &mut BODY.clone(), NOW).is_err());
-        assert!(instance.poisoned().is_some());
+        for mut instance in [guest(head, body), chained(head, body)] {
+            let id = opened(&mut instance);
+            assert!(instance.on_whole_response(id, &mut Some(ok()), &mut BODY.clone(), NOW).is_err());
+            assert!(instance.poisoned().is_some());
+            instance.close_stream(id, NOW);
+        }
     }
 }
 
 #[test]
 fn each_callback_counts_as_a_call() {
-    let meter = |whole: bool| {
+    let meter = |mut instance: Instance, whole: bool| {
         let meter = Arc::new(Meter::new(|| Duration::ZERO));
-        let mut instance = guest("(i32.const 0)", "(i32.const 0)");
         instance.measure(meter.clone());
         for _ in 0..crate::TIMED * 2 {
             let id = opened(&mut instance);
@@ -185,8 +206,13 @@ fn each_callback_counts_as_a_call() {
         (seen.calls, seen.guest.buckets().last().map(|(_, count)| count))
     };
     // Request head, response head, body, log, done, forgotten.
-    assert_eq!(meter(false), (crate::TIMED * 2 * 6, Some(12)));
-    assert_eq!(meter(true), meter(false));
+    let [(_, head, body), ..] = GUESTS;
+    assert_eq!(meter(guest(head, body), false), (crate::TIMED * 2 * 6, Some(12)));
+    assert_eq!(meter(guest(head, body), true), meter(guest(head, body), false));
+    // The callback in which a request is told of counts as well.
+    assert_eq!(meter(chained(head, body), true), (crate::TIMED * 2 * 7, Some(14)));
+    let [.., (_, stops, _), _] = GUESTS;
+    assert_eq!(meter(chained(stops, body), true), meter(chained(stops, body), false), "it stops the chain");
 }
 
 #[test]
@@ -202,4 +228,57 @@ fn a_stream_that_the_guest_has_not_seen_is_announced_first() {
     let step = instance.on_whole_response(id, &mut head, &mut body, NOW).unwrap();
     assert_eq!((step, head.is_none(), body), (Whole::Head(Step::Continue), true, BODY));
     assert_eq!(lines(&mut instance), ["001", "002"]);
+}
+
+/// What a guest does silently is seen by nobody, so it writes down what it was called with, and shows it in the log.
+#[test]
+fn a_silent_guest_is_called_with_what_there_is() {
+    let wasm = wasm(
+        r#"(func $note (param i32 i32 i32)
+            (local.set 2 (i32.add (i32.mul (local.get 1) (i32.const 10)) (local.get 2)))
+            (i32.store (i32.const 1024) (i32.add (i32.mul (i32.load (i32.const 1024)) (i32.const 1000)) (local.get 2))))
+        (func (export "proxy_on_context_create") (param i32 i32))
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))
+        (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+            (call $note (local.get 0) (local.get 1) (local.get 2)) (i32.const 0))
+        (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32)
+            (call $note (local.get 0) (local.get 1) (local.get 2)) (i32.const 0))
+        (func (export "proxy_on_log") (param i32)
+            (call $say (i32.div_u (i32.load (i32.const 1024)) (i32.const 1000)))
+            (call $say (i32.rem_u (i32.load (i32.const 1024)) (i32.const 1000)))
+            (drop (call $get (i32.const 2) (i32.const 8) (i32.const 7) (i32.const 2048) (i32.const 2052))) (call $tell))
+        (func (export "proxy_on_done") (param i32) (result i32) (i32.const 1))
+        (func (export "proxy_on_delete") (param i32))
+        (data (i32.const 8) ":status")"#,
+    );
+    let mut instance = Instance::start(&plugin_of(&engine(), &wasm, &Arc::new(Shared::new())), NOW).unwrap();
+    let id = opened(&mut instance);
+    let (mut head, mut body) = (Some(ok()), BODY);
+    let count = ok().headers.len() + 1;
+    assert_eq!(instance.on_whole_response(id, &mut head, &mut body, NOW).unwrap(), Whole::Passed);
+    assert_eq!((head.is_some(), body), (true, BODY));
+    assert_eq!(instance.store.data().stream().map(|stream| stream.response.received), Some(4));
+    instance.close_stream(id, NOW);
+    // So many fields and no end; four bytes and the end; the head is readable to the last.
+    assert_eq!(lines(&mut instance), [format!("{:03}", count * 10), "041".into(), "200".into()]);
+}
+
+/// Each of the two callbacks has the time of a call.
+#[test]
+fn a_body_that_never_ends_is_cut_off_in_a_chain_too() {
+    let mut instance = chained("(i32.const 0)", "(loop $forever (br $forever)) (i32.const 0)");
+    let id = opened(&mut instance);
+    let engine = instance.plugin().engine().clone();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                engine.tick();
+                std::thread::park_timeout(Duration::from_micros(200));
+            }
+        });
+        let trap = instance.on_whole_response(id, &mut Some(ok()), &mut BODY.clone(), NOW).unwrap_err();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(matches!(trap, crate::Trap::CallTime { .. }), "{trap:?}");
+    });
 }

@@ -82,6 +82,7 @@ impl Instance {
         stream.response.part = Part::Head;
         stream.response.touched = false;
         stream.response_head = head.take();
+        stream.anew = stream.ended;
         self.run(id, now, |Guest { exports, .. }, store, time| {
             let action = match &exports.response_headers {
                 Some(function) => function.call(&mut *store, id.0, fields, false)?,

@@ -170,7 +170,7 @@ pub(crate) enum Cut {
     No,
     /// For the first time, so what it is shown goes no further.
     Ended,
-    /// Once more, while it is shown its own answer; this has no effect.
+    /// Once more, when that counts no longer; this has no effect.
     Again,
 }
 
@@ -272,6 +272,8 @@ pub(crate) struct Stream {
     /// It was answered or reset by the guest: no more of the request goes to it, but the answer
     /// passes it like any other.
     pub(crate) ended: bool,
+    /// The answer that it was ended with passes the guest, which may answer that once.
+    pub(crate) anew: bool,
     /// In the callbacks at the end everything is readable.
     pub(crate) closing: bool,
     /// It is a connection: its sides carry bytes, without heads and trailers.
@@ -345,6 +347,7 @@ impl Stream {
             id,
             announced: false,
             ended: false,
+            anew: false,
             closing: false,
             of_bytes: false,
             logged: false,
@@ -385,6 +388,7 @@ impl Stream {
         self.id = id;
         self.announced = false;
         self.ended = false;
+        self.anew = false;
         self.closing = false;
         self.logged = false;
         self.left = false;
@@ -433,14 +437,17 @@ impl Stream {
         }
     }
 
-    /// Notes that the guest has answered or broken off; false when it had done so before.
+    /// Notes that the guest has answered or broken off; false when this does not count: it had done so before, and is not
+    /// shown its own answer, or that answer's head has gone on.
     pub(crate) fn end(&mut self) -> bool {
+        let anew = std::mem::take(&mut self.anew) && self.response_head.is_some();
+        let counts = !std::mem::replace(&mut self.ended, true) || anew;
         for flow in [&mut self.request, &mut self.response] {
             if flow.part != Part::Idle && flow.cut == Cut::No {
-                flow.cut = if self.ended { Cut::Again } else { Cut::Ended };
+                flow.cut = if counts { Cut::Ended } else { Cut::Again };
             }
         }
-        !std::mem::replace(&mut self.ended, true)
+        counts
     }
 
     /// The guest is told something of it: whether it has yet to be told that it is there.

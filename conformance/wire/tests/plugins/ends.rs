@@ -82,6 +82,44 @@ fn a_request_that_is_broken_off_has_no_answer() {
 }
 
 #[test]
+fn an_answer_to_the_guests_own_answer_takes_its_place() {
+    let upstream = ScriptedUpstream::plain();
+    let first = r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (call $reply (i32.const 403)) (i32.const 1))"#;
+    let head = r#"(func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (call $reply (i32.const 418)) (i32.const 1))"#;
+    let body = r#"(func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32) (i32.const 1))
+      (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32)
+        (call $reply (i32.const 418)) (i32.const 1))"#;
+    let seen = r#"(func (export "proxy_on_response_body") (param i32 i32 i32) (result i32) (i32.const 0))"#;
+    for then in [head.to_owned(), format!("{head} {seen}"), body.to_owned()] {
+        let gateway = gateway(&upstream, &format!("{first} {then}"));
+        let mut client = RawClient::connect(gateway.address("web"));
+        for _ in 0..2 {
+            let answer = client.exchange("GET /case HTTP/1.1\r\nhost: a.test\r\n\r\n");
+            assert_eq!((answer.status, answer.text().as_str()), (418, "tea"), "{then}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_may_have_a_status_of_the_filters_own() {
+    let upstream = ScriptedUpstream::plain();
+    for status in [600, 999] {
+        let function = format!(
+            r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+            (call $reply (i32.const {status})) (i32.const 1))"#
+        );
+        let gateway = gateway(&upstream, &function);
+        let mut client = RawClient::connect(gateway.address("web"));
+        for _ in 0..2 {
+            let answer = client.exchange("GET /case HTTP/1.1\r\nhost: a.test\r\n\r\n");
+            assert_eq!((answer.status, answer.text().as_str()), (status, "tea"));
+        }
+    }
+}
+
+#[test]
 fn a_grpc_client_gets_a_grpc_answer() {
     let upstream = ScriptedUpstream::plain();
     let gateway = gateway(

@@ -73,6 +73,7 @@ impl Instance {
         stream.note(now, || Event::ResponseHeaders { headers: response_fields(&head), end: end_of_stream });
         let count = count(head.headers.len() + 1);
         stream.response_head = Some(head);
+        stream.anew = stream.ended;
         let step = self.show_head(id, Side::Response, count, end_of_stream, now);
         self.noted(id, now, step)
     }

@@ -65,6 +65,7 @@ impl Instance {
         stream.response.turn_to(Part::Head);
         stream.response_head = head.take();
         stream.body_to_come = std::mem::take(body);
+        stream.anew = stream.ended;
         let before = Before::of(stream);
         match self.run((id, before), now, show_both(id, parts, keep, head, body))? {
             Left::Passed => Ok(Whole::Passed),

@@ -35,7 +35,7 @@ pub(super) fn bytes(
         flow.has_body().then(|| std::mem::take(&mut flow.body))
     });
     let Some(body) = body else {
-        let buffer = fixed(caller.data(), kind).ok_or(Status::NotFound)?;
+        let buffer = fixed(caller.data(), kind).or_else(|| empty(kind)).ok_or(Status::NotFound)?;
         return give(caller, buffer.get(part(&buffer)).unwrap_or_default(), pointer, size);
     };
     let slice = body.as_slice();
@@ -59,7 +59,8 @@ pub(super) fn status(caller: &mut Caller<'_, State>, kind: u32, len: u32, flags:
         }
         None => fixed(state, kind).map(|buffer| buffer.len()),
     };
-    let bytes = u32::try_from(bytes.ok_or(Status::NotFound)?).unwrap_or(u32::MAX);
+    let bytes = bytes.or_else(|| empty(kind).map(|none| none.len())).ok_or(Status::NotFound)?;
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     memory.write_u32(len, bytes)?;
     Ok(memory.write_u32(flags, 0)?)
 }
@@ -123,11 +124,17 @@ fn readable(state: &State, kind: u32) -> Result<BufferKind, Status> {
     BufferKind::from_number(kind).or_else(replies).ok_or(Status::BadArgument)
 }
 
+/// What is read of a buffer that is not there: guests in the field take nothing for nothing, and a status for a failure.
+fn empty(kind: BufferKind) -> Option<Bytes> {
+    let known = !matches!(kind, BufferKind::CallBody | BufferKind::PluginConfiguration);
+    known.then(Bytes::new)
+}
+
 /// A buffer that guests only read.
 fn fixed(state: &State, kind: BufferKind) -> Option<Bytes> {
     match kind {
         BufferKind::PluginConfiguration if state.configuring => Some(state.plugin.spec.config.clone()),
-        BufferKind::VmConfiguration if state.stream().is_none() => Some(state.plugin.spec.vm_config.clone()),
+        BufferKind::VmConfiguration => Some(state.plugin.spec.vm_config.clone()),
         BufferKind::CallBody => match &state.answer {
             CallAnswer::Failed => Some(Bytes::new()),
             CallAnswer::Response(response) => Some(response.body.clone()),

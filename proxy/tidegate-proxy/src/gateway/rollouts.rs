@@ -76,9 +76,9 @@ impl Rollouts {
     pub(super) fn publish(&mut self, snapshot: &Snapshot) {
         let mut before = std::mem::take(&mut self.0);
         for rollout in &snapshot.rollouts {
-            let known = before.iter().position(|pilot| Arc::ptr_eq(&pilot.rollout, rollout));
+            let known = before.iter().position(|pilot| pilot.rollout.is_same(rollout));
             self.0.push(match known {
-                Some(at) => before.swap_remove(at),
+                Some(at) => Pilot { rollout: rollout.clone(), ..before.swap_remove(at) },
                 None => Pilot { rollout: rollout.clone(), way: Way::new(rollout.course.clone()) },
             });
         }

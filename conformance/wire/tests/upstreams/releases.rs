@@ -391,10 +391,13 @@ fn a_module_that_does_not_load_never_touches_the_one_that_runs() {
     let canary = "{ module: new.wasm, percent: 50 }";
     let (gateway, log) = plugin(canary, b"no module at all");
     assert_eq!(count(&marks(&gateway, 50, ""), "--old---"), 50);
+    assert_eq!((gateway.release().percent, gateway.release().loaded), (0.0, false));
+    assert_eq!(gateway.metric("tidegate_release_share", "plugin/mark"), 0.0);
     // By a reload it comes, and goes again.
     gateway.put_file("new.wasm", &module("--new---"));
     gateway.reload(&plugin_yaml(canary, &log));
     assert!(count(&marks(&gateway, 50, ""), "--new---").abs_diff(25) <= 2);
+    assert_eq!((gateway.release().percent, gateway.release().loaded), (50.0, true));
     gateway.put_file("new.wasm", b"no module at all");
     gateway.reload(&plugin_yaml(canary, &log));
     assert_eq!(count(&marks(&gateway, 50, ""), "--old---"), 50);

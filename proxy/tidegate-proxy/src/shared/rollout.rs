@@ -56,6 +56,8 @@ pub(crate) struct Rollout {
     pub(crate) version: String,
     /// Its way.
     pub(crate) course: Course,
+    /// Whether there is such a version: a module may not load.
+    loaded: bool,
     live: Arc<Live>,
 }
 
@@ -77,7 +79,7 @@ impl Rollout {
             turns: Turns::new(u64::from(WHOLE), workers),
             arms: [PerWorker::new(workers), PerWorker::new(workers)],
         };
-        Arc::new(Self { id, version, course, live: Arc::new(live) })
+        Arc::new(Self { id, version, course, loaded: true, live: Arc::new(live) })
     }
 
     /// The same release, whose rule or plugin is called this now.
@@ -85,8 +87,31 @@ impl Rollout {
         if self.id == id {
             return self.clone();
         }
-        let (version, course, live) = (self.version.clone(), self.course.clone(), self.live.clone());
-        Arc::new(Self { id: id.to_owned(), version, course, live })
+        Arc::new(Self { id: id.to_owned(), ..self.again() })
+    }
+
+    /// The same release, which is loaded or not.
+    pub(crate) fn loaded(self: &Arc<Self>, loaded: bool) -> Arc<Self> {
+        if self.loaded == loaded {
+            return self.clone();
+        }
+        Arc::new(Self { loaded, ..self.again() })
+    }
+
+    fn again(&self) -> Self {
+        let Self { id, version, course, loaded, live } = self;
+        Self {
+            id: id.clone(),
+            version: version.clone(),
+            course: course.clone(),
+            loaded: *loaded,
+            live: live.clone(),
+        }
+    }
+
+    /// Whether there is such a version.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded
     }
 
     /// Whether both are the same release, whatever it is called.
@@ -102,6 +127,11 @@ impl Rollout {
     /// The share of the new version, in millionths.
     pub(crate) fn share(&self) -> u32 {
         self.live.share.load(Ordering::Relaxed)
+    }
+
+    /// The share that it gets, in millionths.
+    pub(crate) fn actual_share(&self) -> u32 {
+        if self.loaded { self.share() } else { 0 }
     }
 
     /// Another share from here on.

@@ -89,7 +89,10 @@ impl<'a> Known<'a> {
                 let same = all.iter().flatten().find(|other| other.rollout.id == id);
                 let rollout = match same {
                     Some(same) => same.rollout.clone(),
-                    None => self.rollout(id, version(plan, plugins, canary.plugin), &canary.course),
+                    None => {
+                        let version = version(plan, plugins, canary.plugin);
+                        self.rollout(id, version, &canary.course).loaded(loaded)
+                    }
                 };
                 Canary { plugin: canary.plugin, loaded, sticky: canary.sticky.clone(), rollout }
             });

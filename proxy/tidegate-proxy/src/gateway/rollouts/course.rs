@@ -284,6 +284,10 @@ impl Way {
     }
 }
 
+/// Answers that come within this time are not slow compared with others: a short pause of the machine is many times the p99
+/// of a server that answers within a millisecond, and says nothing of its version.
+const QUICK: Duration = Duration::from_millis(10);
+
 /// Of the requests, so many may be slow where nothing else is known.
 const HUNDREDTH: f64 = 0.01;
 
@@ -292,9 +296,9 @@ fn short(time: Duration) -> String {
     format!("{time:.1?}").replace(".0", "")
 }
 
-/// So many percent of a time.
+/// What is slow where the old version's p99 is this and so many percent of it are allowed.
 fn multiple(of: Duration, percent: u32) -> Duration {
-    of.saturating_mul(percent) / 100
+    (of.saturating_mul(percent) / 100).max(QUICK)
 }
 
 /// Whether there are more than were to be expected. Of few requests a few are bad by chance, so twice the spread of what

@@ -5,7 +5,6 @@ use crate::shared::durations::{Durations, Sum};
 use tidegate_config::plan::Bounds;
 
 const MINUTE: Duration = Duration::from_secs(60);
-const QUICK: Duration = Duration::from_millis(10);
 
 /// 1, 10, 50, 100 %, a minute each, at least 100 requests.
 fn course() -> Course {
@@ -146,6 +145,10 @@ fn a_slow_version_goes_back() {
     let mut world = World::new(course());
     world.old(1000, 0, QUICK).new_one(970, 0, QUICK).new_one(30, 0, QUICK * 100);
     assert!(matches!(world.after(MINUTE), Some(Event::Back(_))), "the same share of many is none");
+
+    let mut world = World::new(course());
+    world.old(1000, 0, QUICK / 20).new_one(1000, 0, QUICK / 2);
+    assert_eq!(world.after(MINUTE), Some(Event::Next(100_000)), "ten times of next to nothing is not slow");
 
     let absolute = Course { bounds: Bounds { p99: Some(QUICK * 4), ..course().bounds }, ..course() };
     let mut world = World::new(absolute);

@@ -267,7 +267,7 @@ fn a_version_is_judged_by_requests_that_are_not_over() {
         assert_eq!(gateway.release().state.word(), word, "after {seconds} s");
     }
     let ReleaseState::RolledBack(why) = gateway.release().state else { panic!("it is") };
-    assert_eq!(why, "12 of its requests have waited for more than 10s, 10s is allowed");
+    assert_eq!(why, "12 of its requests have no answer after 10s, 10s is allowed");
 }
 
 #[test]

@@ -278,7 +278,7 @@ impl Way {
             return None;
         }
         if late > above {
-            return Some(format!("{late} of its requests have waited for more than {}", short(bound)));
+            return Some(format!("{late} of its requests have no answer after {}", short(bound)));
         }
         Some(format!("its p99 is {}", short(new.p99().unwrap_or_default())))
     }

@@ -225,6 +225,11 @@ impl TestGateway {
         self.gateway.steer_release(id, order, now).map_err(|error| error.to_string())
     }
 
+    /// All releases.
+    pub fn releases(&self) -> Vec<ReleaseUse> {
+        self.gateway.releases()
+    }
+
     /// The only release.
     ///
     /// # Panics

@@ -142,7 +142,7 @@ fn the_whole_example_routes() {
     let on = [RetryOn::Connect, RetryOn::Reset, RetryOn::Timeout, RetryOn::ServerErrors];
     let statuses = [409, 502, 503].map(RetryOn::Status);
     assert_eq!(orders.retries.on, [&on[..], &statuses, &grpc].concat());
-    assert_eq!(orders.retries.body_limit, 64 << 10);
+    assert_eq!(orders.retries.body_limit, Some(64 << 10));
     let Action::Redirect(redirect) = &shop.rules[1].action else { panic!("{:?}", shop.rules[1].action) };
     assert_eq!((redirect.scheme.as_deref(), redirect.status), (Some("https"), 301));
     assert_eq!(shop.rules[2].name, "2");

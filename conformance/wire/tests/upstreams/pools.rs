@@ -7,6 +7,8 @@ use tidegate_testkit::{
     ScriptedUpstream, Server, Step, TestGateway, Wire, fill, flag, kind, literals,
 };
 
+const EMPTY: &str = "POST /case HTTP/1.1\r\nhost: a.test\r\ncontent-length: 0\r\n\r\n";
+const POST: &str = "POST /case HTTP/1.1\r\nhost: a.test\r\ncontent-length: 3\r\n\r\nabc";
 const GET: &str = "GET /case HTTP/1.1\r\nhost: a.test\r\n\r\n";
 
 fn gateway(server: SocketAddr, upstream: &str, more: &str) -> TestGateway {
@@ -57,15 +59,29 @@ impl Spoken {
 
     /// The stream of the next request; settings are acknowledged on the way.
     fn request(&mut self) -> u32 {
+        self.next(kind::HEADERS).0
+    }
+
+    /// Reads the body of a [`POST`]; nobody else's may be open.
+    fn body(&mut self) {
+        let mut all = Vec::new();
+        while all.len() < 3 {
+            all.extend(self.next(kind::DATA).1);
+        }
+        assert_eq!(all, b"abc");
+    }
+
+    /// Stream and payload of the next frame of a kind.
+    fn next(&mut self, wanted: u8) -> (u32, Vec<u8>) {
         loop {
             let head = self.0.exactly(9).expect("a frame");
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            self.0.exactly(length as usize).expect("its payload");
+            let payload = self.0.exactly(length as usize).expect("its payload");
             if head[3] == kind::SETTINGS && head[4] & flag::ACK == 0 {
                 self.send(&Frame { kind: kind::SETTINGS, flags: flag::ACK, stream: 0, payload: Vec::new() });
             }
-            if head[3] == kind::HEADERS {
-                return u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
+            if head[3] == wanted {
+                return (u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]), payload);
             }
         }
     }
@@ -80,11 +96,16 @@ impl Spoken {
 /// RFC 9113, 6.8: streams after the last one of GOAWAY were not acted on, so even what is not idempotent is sent again.
 #[test]
 fn requests_that_a_leaving_server_has_not_seen_are_sent_again() {
+    for post in [EMPTY, POST] {
+        leaves_others_unseen(post);
+    }
+}
+
+fn leaves_others_unseen(post: &'static str) {
     let server = ByteServer::start();
     let address = server.address();
     let gateway = gateway(address, "protocol: http2, pool: { streams: 10 }", "");
     let web = gateway.address("web");
-    let post = "POST /case HTTP/1.1\r\nhost: a.test\r\ncontent-length: 0\r\n\r\n";
     let serving = std::thread::spawn(move || {
         let mut first = Spoken::accept(&server);
         let streams = [first.request(), first.request(), first.request()];
@@ -93,6 +114,9 @@ fn requests_that_a_leaving_server_has_not_seen_are_sent_again() {
         let mut second = Spoken::accept(&server);
         for _ in 0..2 {
             let stream = second.request();
+            if post == POST {
+                second.body();
+            }
             second.answer(stream);
         }
         // The one that the server knew is still answered.
@@ -109,20 +133,24 @@ fn requests_that_a_leaving_server_has_not_seen_are_sent_again() {
 /// REFUSED_STREAM says the same of one stream (RFC 9113, 8.7).
 #[test]
 fn requests_that_a_server_refuses_are_sent_again() {
-    let server = ByteServer::start();
-    let gateway = gateway(server.address(), "protocol: http2", "");
-    let web = gateway.address("web");
-    let serving = std::thread::spawn(move || {
-        let mut spoken = Spoken::accept(&server);
-        let stream = spoken.request();
-        spoken.send(&Frame::reset(stream, 7));
-        let stream = spoken.request();
-        spoken.answer(stream);
-        spoken
-    });
-    let post = "POST /case HTTP/1.1\r\nhost: a.test\r\ncontent-length: 0\r\n\r\n";
-    assert_eq!(RawClient::connect(web).exchange(post).status, 200);
-    drop(serving.join().expect("the server"));
+    for post in [EMPTY, POST] {
+        let server = ByteServer::start();
+        let gateway = gateway(server.address(), "protocol: http2", "");
+        let web = gateway.address("web");
+        let serving = std::thread::spawn(move || {
+            let mut spoken = Spoken::accept(&server);
+            let stream = spoken.request();
+            spoken.send(&Frame::reset(stream, 7));
+            let stream = spoken.request();
+            if post == POST {
+                spoken.body();
+            }
+            spoken.answer(stream);
+            spoken
+        });
+        assert_eq!(RawClient::connect(web).exchange(post).status, 200);
+        drop(serving.join().expect("the server"));
+    }
 }
 
 /// Many requests at once need as many connections as the server's and the gateway's own limits make necessary.

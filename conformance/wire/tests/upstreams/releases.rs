@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tidegate_testkit::{
-    Answer, LogFile, RawClient, ReleaseOrder, ReleaseState, ReleaseUse, ScriptedUpstream, TestGateway, fill,
+    Answer, LogFile, RawClient, ReleaseOrder, ReleaseState, ReleaseUse, ScriptedUpstream, Step, TestGateway,
+    fill,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -173,6 +174,102 @@ fn unrelated_reloads_leave_it_where_it_is() {
     assert_eq!((release.step, release.percent, release.new.requests), (0, 20.0, 0));
 }
 
+/// A rule without a name is called by its place, which changes when others come and go.
+#[test]
+fn a_release_stays_where_it_is_while_its_rule_moves() {
+    let (old, _) = server("old");
+    let (new, fails) = server("new");
+    let rule = |path: &str| {
+        format!(
+            "{{ matches: [{{ path: {{ prefix: {path} }} }}], forward: [{{ upstream: old }}, {{ upstream: new }}], release: {RELEASE} }}"
+        )
+    };
+    let yaml = |rules: &[&str]| {
+        fill(
+            "
+workers: 2
+listeners: [{ name: web, address: '127.0.0.1:0', protocol: http }]
+routes: [{ name: shop, rules: [${rules}] }]
+upstreams: { old: { servers: ['${old}'] }, new: { servers: ['${new}'] } }
+",
+            &[("rules", &rules.join(", ")), ("old", &old.address()), ("new", &new.address())],
+        )
+    };
+    let (one, two, other) =
+        (rule("/one"), rule("/two"), "{ matches: [{ path: { prefix: /x } }], respond: {} }");
+    let gateway = TestGateway::start(&yaml(&[&one, &two]));
+    gateway.judge_releases(Duration::ZERO);
+    let mut client = RawClient::connect(gateway.address("web"));
+    let mut send = |path: &str, requests: usize| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        (0..requests).filter(|_| client.exchange(&request).status == 500).count()
+    };
+    send("/one", 200);
+    fails.store(true, Ordering::SeqCst);
+    assert!(send("/two", 60) >= 2);
+    gateway.judge_releases(MINUTE);
+    let releases = || -> Vec<(String, &'static str, f64)> {
+        let all = gateway.releases();
+        all.iter().map(|release| (release.id.clone(), release.state.word(), release.percent)).collect()
+    };
+    let shown =
+        |of: [(&str, &'static str, f64); 2]| of.map(|(id, word, percent)| (id.to_owned(), word, percent));
+    assert_eq!(releases(), shown([("route/shop/0", "running", 50.0), ("route/shop/1", "rolledBack", 0.0)]));
+    gateway.reload(&yaml(&[other, &one, &two]));
+    assert_eq!(releases(), shown([("route/shop/1", "running", 50.0), ("route/shop/2", "rolledBack", 0.0)]));
+    assert_eq!(send("/two", 20), 0);
+    let named = two.replacen('{', "{ name: second,", 1);
+    gateway.reload(&yaml(&[&named, &one]));
+    assert_eq!(
+        releases(),
+        shown([("route/shop/second", "rolledBack", 0.0), ("route/shop/1", "running", 50.0)])
+    );
+    assert_eq!(send("/two", 20), 0);
+    assert!(send("/one", 20) >= 7, "it goes on, and is steered by its new name");
+    let steered = gateway.steer_release("route/shop/1", ReleaseOrder::Rollback, MINUTE);
+    assert_eq!((steered, send("/one", 20)), (Ok(()), 0));
+}
+
+/// What has no answer yet is in no histogram, and answers that go on for ever are never over.
+#[test]
+fn a_version_is_judged_by_requests_that_are_not_over() {
+    let hangs = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&hangs);
+    let old = ScriptedUpstream::plain();
+    let new = ScriptedUpstream::start(move |_| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nan event";
+        let hangs = switch.load(Ordering::SeqCst);
+        Answer::steps(if hangs { vec![Step::UntilClosed] } else { vec![Step::send(head), Step::UntilClosed] })
+    });
+    let log = LogFile::default();
+    let release = "{ to: new, steps: [50, 100], interval: 1m, minRequests: 10, rollbackOn: { p99: 10s, p99OverOld: 0 } }";
+    let gateway = TestGateway::start(&Site::yaml((&old, &new), &log, release, ""));
+    gateway.judge_releases(Duration::ZERO);
+    let ask = || {
+        let mut client = RawClient::connect(gateway.address("web"));
+        client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        client
+    };
+    let _streams: Vec<RawClient> = (0..30).map(|_| ask()).collect();
+    gateway.wait("all heads", |gateway| {
+        gateway.metric("tidegate_release_requests_total", "route/shop/all") == 30.0
+    });
+    gateway.judge_releases(MINUTE);
+    assert_eq!(gateway.release().percent, 100.0, "streams count, though none is over");
+    hangs.store(true, Ordering::SeqCst);
+    let before = new.requests().len();
+    let _waiting: Vec<RawClient> = (0..12).map(|_| ask()).collect();
+    new.wait("requests", |all| {
+        all.iter().map(|connection| connection.requests.len()).sum::<usize>() == before + 12
+    });
+    for (seconds, word) in [(1, "running"), (10, "running"), (12, "rolledBack")] {
+        gateway.judge_releases(MINUTE + Duration::from_secs(seconds));
+        assert_eq!(gateway.release().state.word(), word, "after {seconds} s");
+    }
+    let ReleaseState::RolledBack(why) = gateway.release().state else { panic!("it is") };
+    assert_eq!(why, "12 of its requests have no answer after 10s, 10s is allowed");
+}
+
 #[test]
 fn orders_are_followed() {
     let mut site = Site::new();
@@ -294,10 +391,13 @@ fn a_module_that_does_not_load_never_touches_the_one_that_runs() {
     let canary = "{ module: new.wasm, percent: 50 }";
     let (gateway, log) = plugin(canary, b"no module at all");
     assert_eq!(count(&marks(&gateway, 50, ""), "--old---"), 50);
+    assert_eq!((gateway.release().percent, gateway.release().loaded), (0.0, false));
+    assert_eq!(gateway.metric("tidegate_release_share", "plugin/mark"), 0.0);
     // By a reload it comes, and goes again.
     gateway.put_file("new.wasm", &module("--new---"));
     gateway.reload(&plugin_yaml(canary, &log));
     assert!(count(&marks(&gateway, 50, ""), "--new---").abs_diff(25) <= 2);
+    assert_eq!((gateway.release().percent, gateway.release().loaded), (50.0, true));
     gateway.put_file("new.wasm", b"no module at all");
     gateway.reload(&plugin_yaml(canary, &log));
     assert_eq!(count(&marks(&gateway, 50, ""), "--old---"), 50);

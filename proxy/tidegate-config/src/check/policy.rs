@@ -67,7 +67,7 @@ pub(super) fn retries(check: &mut Check<'_>, path: &Path<'_>, written: Option<&R
         backoff_base: base,
         backoff_max: longest,
         retry_after: time(written.retry_after, defaults.retry_after),
-        body_limit: usize::try_from(body_limit).unwrap_or(usize::MAX),
+        body_limit: Some(usize::try_from(body_limit).unwrap_or(usize::MAX)),
         non_idempotent: written.non_idempotent.unwrap_or(false),
         by_header: written.by_header.unwrap_or(false),
         hedge: written.hedge.as_ref().map(|written| hedge(check, &path.key("hedge"), written)),

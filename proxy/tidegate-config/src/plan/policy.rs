@@ -47,14 +47,20 @@ pub struct Retries {
     pub backoff_max: Duration,
     /// A longer `retry-after` is no reason to wait: the answer is passed on (default 1 s).
     pub retry_after: Duration,
-    /// Bytes of a request's body that are kept for further attempts (default 64 KiB; 0 where no retries are written).
-    pub body_limit: usize,
+    /// Bytes of a request's body that are kept for further attempts (default 64 KiB); none: no retries are written, so
+    /// only what servers of HTTP/2 leave unseen is kept, up to [`Retries::UNSEEN`].
+    pub body_limit: Option<usize>,
     /// Requests whose method is not idempotent are repeated too.
     pub non_idempotent: bool,
     /// `x-tidegate-retry-on` of a request goes before `on`.
     pub by_header: bool,
     /// A further attempt beside one that takes long; none: never.
     pub hedge: Option<Hedge>,
+}
+
+impl Retries {
+    /// Bytes of a body that are kept for a server that goes away without having looked at its request.
+    pub const UNSEEN: usize = 64 << 10;
 }
 
 impl Default for Retries {
@@ -65,7 +71,7 @@ impl Default for Retries {
             backoff_base: Duration::from_millis(25),
             backoff_max: Duration::from_millis(250),
             retry_after: Duration::from_secs(1),
-            body_limit: 0,
+            body_limit: None,
             non_idempotent: false,
             by_header: false,
             hedge: None,

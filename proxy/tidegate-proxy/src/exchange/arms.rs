@@ -12,41 +12,73 @@ use crate::telemetry::access_log::line::Value;
 
 /// A request has had this version.
 pub(crate) struct Taken {
-    pub(crate) rollout: Arc<Rollout>,
-    pub(crate) arm: Arm,
+    rollout: Arc<Rollout>,
+    arm: Arm,
     /// The plugin, where it is a plugin's version.
-    pub(crate) plugin: Option<PluginIndex>,
+    plugin: Option<PluginIndex>,
+    /// The head of its answer was on its way, and was counted.
+    counted: bool,
 }
 
 impl Taken {
     /// Whether it is a version of this.
-    pub(crate) fn is_of(&self, rollout: &Arc<Rollout>) -> bool {
+    fn is_of(&self, rollout: &Arc<Rollout>) -> bool {
         Arc::ptr_eq(&self.rollout, rollout)
+    }
+
+    /// Its request waits no longer.
+    fn count(&mut self, worker: usize, time: Duration) {
+        if !self.counted {
+            self.counted = true;
+            let cells = self.rollout.of(self.arm, worker);
+            cells.requests.add(1);
+            cells.times.add(time);
+        }
     }
 }
 
 impl Record {
+    /// The request has this version from here on; which plugin that is, where it is one's.
+    #[cold]
+    pub(crate) fn take_arm(&mut self, rollout: &Arc<Rollout>, arm: Arm, plugin: Option<PluginIndex>) {
+        rollout.of(arm, self.client.local.shard.worker).begun.add(1);
+        self.arms.push(Taken { rollout: rollout.clone(), arm, plugin, counted: false });
+    }
+
+    /// The version that it has already of these two.
+    pub(crate) fn taken_arm(&self, rollout: &Arc<Rollout>) -> Option<Arm> {
+        self.arms.iter().find(|taken| taken.is_of(rollout)).map(|taken| taken.arm)
+    }
+
     /// The new version of a plugin has no instance at this moment: the request passes the old one, and that counts.
     #[cold]
     pub(crate) fn canary_is_down(&mut self, plugin: PluginIndex, instead: PluginIndex) {
         let worker = self.client.local.shard.worker;
         for taken in self.arms.iter_mut().filter(|taken| taken.plugin == Some(plugin)) {
-            taken.rollout.of(Arm::New, worker).failures.add(1);
+            let new = taken.rollout.of(Arm::New, worker);
+            new.failures.add(1);
+            new.begun.subtract(1);
+            taken.rollout.of(Arm::Old, worker).begun.add(1);
             (taken.arm, taken.plugin) = (Arm::Old, Some(instead));
         }
     }
 
-    /// The request is over: it counts for each version that it has had.
+    /// The head of the answer is on its way: the request counts, since an answer may go on for ever.
     #[cold]
-    pub(crate) fn count_arms(&self, took: Duration) {
+    pub(crate) fn count_heads(&mut self, took: Duration) {
         let worker = self.client.local.shard.worker;
-        let time = self.answered_at.map_or(took, |at| at.saturating_sub(self.start));
+        self.arms.iter_mut().for_each(|taken| taken.count(worker, took));
+    }
+
+    /// The request is over: what became of it counts for each version that it has had.
+    #[cold]
+    pub(crate) fn count_arms(&mut self, took: Duration) {
+        self.count_heads(self.answered_at.map_or(took, |at| at.saturating_sub(self.start)));
+        let worker = self.client.local.shard.worker;
         let failed = self.has_failed();
         for taken in &self.arms {
             let cells = taken.rollout.of(taken.arm, worker);
             let broke = taken.plugin.is_some_and(|plugin| self.broke_in(plugin));
-            cells.requests.add(1);
-            cells.times.add(time);
             cells.errors.add(u64::from(failed));
             cells.failures.add(u64::from(broke));
         }

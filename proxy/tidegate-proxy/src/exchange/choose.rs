@@ -7,7 +7,6 @@ use http::request::Parts;
 use tidegate_config::plan::{PluginIndex, Sticky};
 
 use crate::exchange::Exchange;
-use crate::exchange::arms::Taken;
 use crate::local::View;
 use crate::shared::Arm;
 use crate::snapshot::{Canary, Targets};
@@ -38,7 +37,7 @@ impl Exchange {
         let key = self.key(targets.sticky.as_ref(), head);
         if let Some((to, rollout)) = &targets.release {
             let arm = rollout.takes(worker, key);
-            self.record.arms.push(Taken { rollout: rollout.clone(), arm, plugin: None });
+            self.record.take_arm(rollout, arm, None);
             if arm == Arm::New {
                 return Some(*to);
             }
@@ -63,13 +62,12 @@ impl Exchange {
     #[cold]
     fn choose_version(&mut self, plugin: PluginIndex, canary: &Canary, head: &Parts) -> PluginIndex {
         let of = |arm: Arm| if arm == Arm::New { canary.plugin } else { plugin };
-        if let Some(taken) = self.record.arms.iter().find(|taken| taken.is_of(&canary.rollout)) {
-            return of(taken.arm);
+        if let Some(arm) = self.record.taken_arm(&canary.rollout) {
+            return of(arm);
         }
         let key = self.key(canary.sticky.as_ref(), head);
         let arm = canary.rollout.takes(self.record.client.local.shard.worker, key);
-        let rollout = canary.rollout.clone();
-        self.record.arms.push(Taken { rollout, arm, plugin: Some(of(arm)) });
+        self.record.take_arm(&canary.rollout, arm, Some(of(arm)));
         of(arm)
     }
 

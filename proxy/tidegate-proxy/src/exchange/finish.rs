@@ -325,7 +325,10 @@ impl Record {
         if self.noted.is_some() || !self.arms.is_empty() {
             let (is_new, local) = (self.is_new(), &self.client.local);
             let now = || if is_new { local.deadlines.recent() } else { local.clock.now() };
-            self.answered_at.get_or_insert_with(now);
+            let at = *self.answered_at.get_or_insert_with(now);
+            if !self.arms.is_empty() {
+                self.count_heads(at.saturating_sub(self.start));
+            }
         }
     }
 

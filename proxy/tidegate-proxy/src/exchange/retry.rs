@@ -85,8 +85,12 @@ impl<'a> Attempts<'a> {
         if rule.by_header {
             attempts.on = named(message);
         }
-        if rule.body_limit > 0 && (attempts.allowed > 0 || rule.hedge.is_some()) {
-            message.keep_body(rule.body_limit);
+        match rule.body_limit {
+            Some(limit) if limit > 0 && (attempts.allowed > 0 || rule.hedge.is_some()) => {
+                message.keep_body(limit);
+            }
+            Some(_) => {}
+            None => message.may_go_unseen(),
         }
         attempts
     }

@@ -8,7 +8,6 @@ use http::request::Parts;
 use tidegate_config::plan::{SessionCarrier, UpstreamIndex};
 
 use crate::exchange::Exchange;
-use crate::exchange::arms::Taken;
 use crate::exchange::wish::cookie;
 use crate::http::body::Body;
 use crate::local::View;
@@ -66,7 +65,7 @@ impl Exchange {
             let kept = brought.ticket.and_then(|ticket| targets.kept(ticket.upstream));
             if let Some((index, arm)) = kept {
                 if let (Some(arm), Some((_, rollout))) = (arm, &targets.release) {
-                    self.record.arms.push(Taken { rollout: rollout.clone(), arm, plugin: None });
+                    self.record.take_arm(rollout, arm, None);
                 }
                 return (Some(index), brought);
             }

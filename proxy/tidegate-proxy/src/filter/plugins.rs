@@ -212,7 +212,8 @@ impl Slot {
         } else {
             cells.traps.add(1)
         }
-        tracing::error!(plugin = %self.entry.name, %trap, "plugin failed");
+        let version = self.entry.version.as_ref().map_or("", |version| version.name());
+        tracing::error!(plugin = %self.entry.name, version, %trap, "plugin failed");
     }
 
     /// Takes a trapped instance out of service.

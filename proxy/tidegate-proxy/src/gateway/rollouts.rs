@@ -24,6 +24,8 @@ pub struct ReleaseUse {
     pub steps: Vec<f64>,
     /// Its share of requests now, in percent.
     pub percent: f64,
+    /// Whether there is such a version; if not, all requests have the old one.
+    pub loaded: bool,
     /// The old version, since the step began.
     pub old: ArmUse,
     /// The new one.
@@ -76,9 +78,9 @@ impl Rollouts {
     pub(super) fn publish(&mut self, snapshot: &Snapshot) {
         let mut before = std::mem::take(&mut self.0);
         for rollout in &snapshot.rollouts {
-            let known = before.iter().position(|pilot| Arc::ptr_eq(&pilot.rollout, rollout));
+            let known = before.iter().position(|pilot| pilot.rollout.is_same(rollout));
             self.0.push(match known {
-                Some(at) => before.swap_remove(at),
+                Some(at) => Pilot { rollout: rollout.clone(), ..before.swap_remove(at) },
                 None => Pilot { rollout: rollout.clone(), way: Way::new(rollout.course.clone()) },
             });
         }
@@ -145,7 +147,8 @@ impl Pilot {
             state: self.way.state.clone(),
             step: self.way.step,
             steps: self.rollout.course.steps.iter().map(|&share| percent(share)).collect(),
-            percent: percent(self.rollout.share()),
+            percent: percent(self.rollout.actual_share()),
+            loaded: self.rollout.is_loaded(),
             old: ArmUse::of(&counts.old),
             new: ArmUse::of(&counts.new),
         }

@@ -35,7 +35,9 @@ impl Arm {
 /// Counters of a version.
 #[derive(Debug, Default)]
 pub(crate) struct ArmCells {
-    /// Requests that are over.
+    /// Requests that were given to it.
+    pub(crate) begun: Counter,
+    /// Those whose answer's head is on its way, or that ended without one.
     pub(crate) requests: Counter,
     /// Those that failed.
     pub(crate) errors: Counter,
@@ -54,6 +56,14 @@ pub(crate) struct Rollout {
     pub(crate) version: String,
     /// Its way.
     pub(crate) course: Course,
+    /// Whether there is such a version: a module may not load.
+    loaded: bool,
+    live: Arc<Live>,
+}
+
+/// What stays when a release goes on under another id.
+#[derive(Debug)]
+struct Live {
     /// Of requests, in millionths: the one thing of a snapshot that changes. The control thread writes it.
     share: AtomicU32,
     turns: Arc<Turns>,
@@ -64,29 +74,69 @@ impl Rollout {
     /// One that is at its first step.
     pub(crate) fn new(id: String, version: String, course: Course, workers: usize) -> Arc<Self> {
         let first = course.steps.first().copied().unwrap_or(0);
-        Arc::new(Self {
-            id,
-            version,
-            course,
+        let live = Live {
             share: AtomicU32::new(first),
             turns: Turns::new(u64::from(WHOLE), workers),
             arms: [PerWorker::new(workers), PerWorker::new(workers)],
-        })
+        };
+        Arc::new(Self { id, version, course, loaded: true, live: Arc::new(live) })
+    }
+
+    /// The same release, whose rule or plugin is called this now.
+    pub(crate) fn named(self: &Arc<Self>, id: &str) -> Arc<Self> {
+        if self.id == id {
+            return self.clone();
+        }
+        Arc::new(Self { id: id.to_owned(), ..self.again() })
+    }
+
+    /// The same release, which is loaded or not.
+    pub(crate) fn loaded(self: &Arc<Self>, loaded: bool) -> Arc<Self> {
+        if self.loaded == loaded {
+            return self.clone();
+        }
+        Arc::new(Self { loaded, ..self.again() })
+    }
+
+    fn again(&self) -> Self {
+        let Self { id, version, course, loaded, live } = self;
+        Self {
+            id: id.clone(),
+            version: version.clone(),
+            course: course.clone(),
+            loaded: *loaded,
+            live: live.clone(),
+        }
+    }
+
+    /// Whether there is such a version.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
+    /// Whether both are the same release, whatever it is called.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.live, &other.live)
     }
 
     /// Whether it is the same new version on the same way.
-    pub(crate) fn is(&self, id: &str, version: &str, course: &Course) -> bool {
-        self.id == id && self.version == version && self.course == *course
+    pub(crate) fn is(&self, version: &str, course: &Course) -> bool {
+        self.version == version && self.course == *course
     }
 
     /// The share of the new version, in millionths.
     pub(crate) fn share(&self) -> u32 {
-        self.share.load(Ordering::Relaxed)
+        self.live.share.load(Ordering::Relaxed)
+    }
+
+    /// The share that it gets, in millionths.
+    pub(crate) fn actual_share(&self) -> u32 {
+        if self.loaded { self.share() } else { 0 }
     }
 
     /// Another share from here on.
     pub(crate) fn set_share(&self, share: u32) {
-        self.share.store(share.min(WHOLE), Ordering::Relaxed);
+        self.live.share.store(share.min(WHOLE), Ordering::Relaxed);
     }
 
     /// The version for a request. The same key has the same one as long as the share is the same, and stays with the
@@ -97,13 +147,13 @@ impl Rollout {
             _ if share == 0 => return Arm::Old,
             _ if share >= WHOLE => return Arm::New,
             Some(key) => part(key, whole),
-            None => self.turns.next(worker),
+            None => self.live.turns.next(worker),
         };
         if point < u64::from(share) { Arm::New } else { Arm::Old }
     }
 
     fn cells(&self, arm: Arm) -> &PerWorker<ArmCells> {
-        let [old, new] = &self.arms;
+        let [old, new] = &self.live.arms;
         match arm {
             Arm::Old => old,
             Arm::New => new,
@@ -121,6 +171,7 @@ impl Rollout {
         let mut times = Sum::default();
         cells.iter().for_each(|cells| times.add(&cells.times));
         Counts {
+            begun: cells.sum(|cells| &cells.begun),
             requests: cells.sum(|cells| &cells.requests),
             errors: cells.sum(|cells| &cells.errors),
             failures: cells.sum(|cells| &cells.failures),
@@ -132,6 +183,7 @@ impl Rollout {
 /// What was counted of a version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
+    pub(crate) begun: u64,
     pub(crate) requests: u64,
     pub(crate) errors: u64,
     pub(crate) failures: u64,
@@ -142,6 +194,7 @@ impl Counts {
     /// What has come since an earlier reading.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         Self {
+            begun: self.begun.saturating_sub(earlier.begun),
             requests: self.requests.saturating_sub(earlier.requests),
             errors: self.errors.saturating_sub(earlier.errors),
             failures: self.failures.saturating_sub(earlier.failures),

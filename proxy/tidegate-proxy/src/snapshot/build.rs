@@ -18,7 +18,7 @@ use crate::route::{RouteTable, StreamTable};
 use crate::shared::{PerWorker, PluginCounters, Rollout};
 use crate::snapshot::logs::Logs;
 use crate::snapshot::pushes::MetricsPush;
-use crate::snapshot::rollouts::Known;
+use crate::snapshot::rollouts::{Known, Releases};
 use crate::snapshot::sessions::Sessions;
 use crate::snapshot::traces::Tracing;
 use crate::snapshot::{Action, Assets, Canary, Listener, Mirror, Redirect, Rule, Snapshot, Targets, tls};
@@ -121,7 +121,7 @@ impl Snapshot {
         }
         let known = Known::new(previous, WORKERS);
         let canaries = known.canaries(&plan, &plugins);
-        let rules = rules(&plan, previous, &known, (&clusters, &session_key))?;
+        let rules = rules(&plan, previous, &known.releases(&plan), (&clusters, &session_key))?;
         let rollouts = rollouts(&rules, &canaries);
         let tracing = Tracing::build(&plan, assets, previous.and_then(|previous| previous.tracing.as_ref()))?;
         let logs = Logs::build(&plan, assets, previous.map(|previous| &previous.logs))?;
@@ -171,7 +171,7 @@ fn session_key(previous: Option<&Snapshot>) -> Result<OwnKey, BuildError> {
 fn rules(
     plan: &Plan,
     previous: Option<&Snapshot>,
-    rollouts: &Known<'_>,
+    releases: &Releases,
     sessions: (&[Arc<Cluster>], &OwnKey),
 ) -> Result<Vec<Rule>, BuildError> {
     let known: HashMap<&str, _> =
@@ -187,7 +187,7 @@ fn rules(
         for rule in &route.rules {
             let own: Arc<str> = rule.name.as_str().into();
             let before = before.get(&(name.clone(), own.clone())).copied();
-            let release = rollouts.release(plan, (&route.name, rule));
+            let release = releases.of(&route.name, rule);
             let mirrored = format!("{}/{}", route.name, rule.name);
             let mirrors = before.map_or(&[][..], |before| &before.mirrors);
             let mirrors = Mirror::all(plan, (&mirrored, &rule.split.mirrors), mirrors, WORKERS);

@@ -1,5 +1,6 @@
 //! New versions that are on their way, as a snapshot has them: what did not change goes on from where it is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_config::plan::{self, Course, Plan, PluginIndex, Sticky, UpstreamIndex};
@@ -31,24 +32,48 @@ impl<'a> Known<'a> {
         Self { previous, workers }
     }
 
+    /// Those of a plan's rules.
+    pub(super) fn releases(&self, plan: &Plan) -> Releases {
+        let mut all = HashMap::new();
+        for route in &plan.routes {
+            let mut before = self.of_route(&route.name);
+            let mut wanted: Vec<_> =
+                Place::all(route).filter_map(|place| Wanted::of(plan, route, place)).collect();
+            for same in [Place::is_named_as, Place::matches_as, Place::is_where] {
+                for wanted in wanted.iter_mut().filter(|wanted| wanted.known.is_none()) {
+                    let at = before.iter().position(|(place, known)| {
+                        same(&wanted.place, place) && known.is(wanted.version, wanted.course)
+                    });
+                    wanted.known = at.map(|at| before.remove(at).1.named(&wanted.id));
+                }
+            }
+            for Wanted { id, to, version, course, known, .. } in wanted {
+                let begin = || Rollout::new(id.clone(), version.to_owned(), course.clone(), self.workers);
+                let rollout = known.unwrap_or_else(begin);
+                all.insert(id, (to, rollout));
+            }
+        }
+        Releases(all)
+    }
+
+    /// Those of a route of the snapshot before, with their rules.
+    fn of_route(&self, name: &str) -> Vec<(Place<'a>, &'a Arc<Rollout>)> {
+        let Some(previous) = self.previous else { return Vec::new() };
+        let route = previous.plan.routes.iter().find(|route| route.name == name);
+        let known = |place: Place<'a>| {
+            let id = id(name, place.rule);
+            let rollout = previous.rollouts.iter().find(|known| known.id == id)?;
+            place.rule.split.release.is_some().then_some((place, rollout))
+        };
+        route.into_iter().flat_map(Place::all).filter_map(known).collect()
+    }
+
     fn rollout(&self, id: String, version: String, course: &Course) -> Arc<Rollout> {
-        let known = self.previous.into_iter().flat_map(|previous| &previous.rollouts);
-        match known.into_iter().find(|known| known.is(&id, &version, course)) {
+        let mut known = self.previous.into_iter().flat_map(|previous| &previous.rollouts);
+        match known.find(|known| known.id == id && known.is(&version, course)) {
             Some(known) => known.clone(),
             None => Rollout::new(id, version, course.clone(), self.workers),
         }
-    }
-
-    /// The upstream of a rule that takes over.
-    pub(super) fn release(
-        &self,
-        plan: &Plan,
-        (route, rule): (&str, &plan::Rule),
-    ) -> Option<(UpstreamIndex, Arc<Rollout>)> {
-        let release = rule.split.release.as_ref()?;
-        let upstream = plan.upstreams.get(release.to)?;
-        let id = format!("route/{route}/{}", rule.name);
-        Some((release.to, self.rollout(id, upstream.name.clone(), &release.course)))
     }
 
     /// By plugin; empty where no plugin has one.
@@ -64,13 +89,78 @@ impl<'a> Known<'a> {
                 let same = all.iter().flatten().find(|other| other.rollout.id == id);
                 let rollout = match same {
                     Some(same) => same.rollout.clone(),
-                    None => self.rollout(id, version(plan, plugins, canary.plugin), &canary.course),
+                    None => {
+                        let version = version(plan, plugins, canary.plugin);
+                        self.rollout(id, version, &canary.course).loaded(loaded)
+                    }
                 };
                 Canary { plugin: canary.plugin, loaded, sticky: canary.sticky.clone(), rollout }
             });
             all.push(canary);
         }
         all
+    }
+}
+
+/// The releases of rules by id, each with the upstream that takes over.
+pub(super) struct Releases(HashMap<String, (UpstreamIndex, Arc<Rollout>)>);
+
+impl Releases {
+    /// That of a rule.
+    pub(super) fn of(&self, route: &str, rule: &plan::Rule) -> Option<(UpstreamIndex, Arc<Rollout>)> {
+        self.0.get(&id(route, rule)).cloned()
+    }
+}
+
+/// A rule, and where in its route it is: that is the name of one that has none, and changes when others come and go.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    index: usize,
+    rule: &'a plan::Rule,
+}
+
+impl<'a> Place<'a> {
+    fn all(route: &'a plan::Route) -> impl Iterator<Item = Self> {
+        route.rules.iter().enumerate().map(|(index, rule)| Self { index, rule })
+    }
+
+    fn has_name(&self) -> bool {
+        self.rule.name != self.index.to_string()
+    }
+
+    fn is_named_as(&self, other: &Self) -> bool {
+        self.has_name() && self.rule.name == other.rule.name
+    }
+
+    fn matches_as(&self, other: &Self) -> bool {
+        self.rule.matches == other.rule.matches
+    }
+
+    fn is_where(&self, other: &Self) -> bool {
+        !self.has_name() && self.rule.name == other.rule.name
+    }
+}
+
+fn id(route: &str, rule: &plan::Rule) -> String {
+    format!("route/{route}/{}", rule.name)
+}
+
+/// The release of a rule, to be found among those that there were.
+struct Wanted<'a> {
+    place: Place<'a>,
+    id: String,
+    to: UpstreamIndex,
+    version: &'a str,
+    course: &'a Course,
+    known: Option<Arc<Rollout>>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(plan: &'a Plan, route: &plan::Route, place: Place<'a>) -> Option<Self> {
+        let release = place.rule.split.release.as_ref()?;
+        let version = &plan.upstreams.get(release.to)?.name;
+        let id = id(&route.name, place.rule);
+        Some(Self { place, id, to: release.to, version, course: &release.course, known: None })
     }
 }
 

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{Method, Request, Response, Uri, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tidegate_config::plan::Retries;
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::http::added::Added;
@@ -33,12 +34,14 @@ pub(crate) struct Message {
     spent: bool,
     /// From which the body can be had again.
     replay: Option<Replay>,
+    /// Servers of HTTP/2 may leave it unseen, and then it is sent again.
+    unseen: bool,
 }
 
 impl Message {
     /// A request of which nothing was sent.
     pub(crate) fn new(head: Rc<Parts>, body: Body, added: Option<Added>) -> Self {
-        Self { head, body, added, spent: false, replay: None }
+        Self { head, body, added, spent: false, replay: None, unseen: false }
     }
 
     /// Whether it can be sent from its start.
@@ -58,6 +61,11 @@ impl Message {
             self.body = replay.body();
             self.replay = Some(replay);
         }
+    }
+
+    /// A server of HTTP/2 that goes away may leave it unseen; a body is kept for that case where it goes to one.
+    pub(crate) fn may_go_unseen(&mut self) {
+        self.unseen = true;
     }
 
     /// Another attempt will send it from its start.
@@ -199,6 +207,9 @@ async fn send_http2(
     let mut sender = stream.connection.sender();
     // The connection may have ended meanwhile; the message is whole still.
     poll_fn(|cx| sender.poll_ready(cx)).await.map_err(|error| refusal(error, true))?;
+    if again && message.unseen {
+        message.keep_body(Retries::UNSEEN);
+    }
     let keep = again && stream.connection.is_crowded();
     let request = request(message, (again, keep));
     let (head, body) = absolute(request, place.pool.cluster.tls.is_some())?.into_parts();

@@ -72,6 +72,8 @@ fn release(release: &ReleaseUse) -> Value {
     });
     if let ReleaseState::RolledBack(why) = &release.state {
         shown["why"] = why.as_str().into();
+    } else if !release.loaded {
+        shown["why"] = "its module is not loaded, all requests pass the plugin itself".into();
     }
     shown
 }

@@ -112,7 +112,7 @@ fn explain_tells_of_releases_and_mirrors() {
         "forward to shop-v1 for 1 of 1 of the rest (127.0.0.1:3001)",
         "forward to shop-v2, which takes over: 5 %, then 25 %, then 100 % of the requests, at least 30s and 50 \
          requests each, back on more than 2 % errors or 1 % more than the old version, a p99 above 500ms, a p99 \
-         above 2 times the old version's (127.0.0.1:3002)",
+         above 2 times the old version's and 10 ms (127.0.0.1:3002)",
         "the same for the same cookie session",
         "copy 10 % to shop-v3, whose answers nobody gets, at most 128 at one time for 10s",
     ] {
@@ -128,7 +128,7 @@ routes: [{ name: r, rules: [{ filters: [{ plugin: p }], respond: {} }] }]
     );
     let text = lines(&tidegate(&folder, &["explain", "b.yaml", "GET", "http://127.0.0.1/"])).join("\n");
     let part = "another version for 5 % of the requests, back on more than 5 % errors or 1 % more than the old version, \
-                a p99 above 2 times the old version's, more than 0 requests in which it breaks off, the same for the same \
+                a p99 above 2 times the old version's and 10 ms, more than 0 requests in which it breaks off, the same for the same \
                 client address";
     assert!(text.contains(part), "{text}");
 }

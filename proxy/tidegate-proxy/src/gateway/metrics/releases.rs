@@ -17,7 +17,7 @@ pub(super) fn releases(page: &mut Page, all: &[(Arc<Rollout>, ReleaseState)]) {
     let help = "Share of requests that the new version gets, of 1.";
     page.metric("tidegate_release_share", Kind::Gauge, help);
     for (rollout, _) in all {
-        page.sample(&[("release", &rollout.id)], f64::from(rollout.share()) / 1e6);
+        page.sample(&[("release", &rollout.id)], f64::from(rollout.actual_share()) / 1e6);
     }
     let help = "Where the new version is: 1 for the state that it is in.";
     page.metric("tidegate_release_state", Kind::Gauge, help);

@@ -1,11 +1,14 @@
 //! The way of a new version: when it goes on, and what sends it back. Pure: counts and time come in, a share comes out.
 
+mod waiting;
+
 use std::fmt;
 use std::time::Duration;
 
 use tidegate_config::plan::{Course, WHOLE};
 
 use crate::shared::Counts;
+use waiting::Waiting;
 
 /// Where a new version is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,14 +106,27 @@ pub(super) struct Way {
     /// What was counted before the step.
     before: Both,
     /// The old version, when it last had enough requests to compare with.
-    old: Option<Counts>,
+    old: Option<Seen>,
+    /// How long the requests of both have waited.
+    old_waiting: Waiting,
+    new_waiting: Waiting,
+}
+
+/// What a version was like in a step.
+#[derive(Debug, Clone)]
+struct Seen {
+    counts: Counts,
+    /// Requests that have waited for longer than the new version's may, so many at least.
+    late: u64,
 }
 
 impl Way {
     /// At the first step.
     pub(super) fn new(course: Course) -> Self {
         let before = Both::default();
-        Self { course, state: ReleaseState::Running, step: 0, since: None, before, old: None }
+        let (old_waiting, new_waiting) = Default::default();
+        let state = ReleaseState::Running;
+        Self { course, state, step: 0, since: None, before, old: None, old_waiting, new_waiting }
     }
 
     /// The share that the new version is to have, in millionths.
@@ -142,10 +158,10 @@ impl Way {
             }
         };
         let seen = self.in_step(counts);
-        if seen.old.requests >= self.course.min_requests {
-            self.old = Some(seen.old.clone());
-        }
-        if let Some(why) = self.fault(&seen.new) {
+        self.old_waiting.look(now, &seen.old);
+        self.new_waiting.look(now, &seen.new);
+        self.see_old(now, &seen.old);
+        if let Some(why) = self.fault(now, &seen.new) {
             self.state = ReleaseState::RolledBack(why.clone());
             return Some(Event::Back(why));
         }
@@ -198,10 +214,23 @@ impl Way {
         self.step = step;
         self.since = Some(now);
         self.before = counts.clone();
+        self.old_waiting.clear();
+        self.new_waiting.clear();
+    }
+
+    /// Keeps what the old version was like, once there is enough of it.
+    fn see_old(&mut self, now: Duration, counts: &Counts) {
+        let last = || self.old.as_ref().and_then(|old| old.counts.p99());
+        let p99 = counts.p99().or_else(last);
+        let bound = p99.zip(self.course.bounds.p99_over_old).map(|(p99, times)| multiple(p99, times));
+        let late = bound.map_or(0, |bound| self.old_waiting.longer_than(bound, now, counts));
+        if counts.requests + late >= self.course.min_requests {
+            self.old = Some(Seen { counts: counts.clone(), late });
+        }
     }
 
     /// The bound that the new version does not keep.
-    fn fault(&self, new: &Counts) -> Option<String> {
+    fn fault(&self, now: Duration, new: &Counts) -> Option<String> {
         let bounds = &self.course.bounds;
         let least = self.course.min_requests;
         if let Some(allowed) = bounds.failures
@@ -216,36 +245,60 @@ impl Way {
             return Some(format!("{share} of its requests failed, {} are allowed", Share(bounds.errors)));
         }
         if let Some(bound) = bounds.p99
-            && self.is_slow(new, bound)
+            && let Some(slow) = self.slow((now, new), bound, HUNDREDTH)
         {
-            return Some(format!("its p99 is {:?}, {bound:?} is allowed", new.p99().unwrap_or_default()));
+            return Some(format!("{slow}, {} is allowed", short(bound)));
         }
-        self.worse(new, judged)
+        self.worse(now, new, judged)
     }
 
     /// What the new version does worse than the old one.
-    fn worse(&self, new: &Counts, judged: u64) -> Option<String> {
+    fn worse(&self, now: Duration, new: &Counts, judged: u64) -> Option<String> {
         let bounds = &self.course.bounds;
-        let old = self.old.as_ref()?;
+        let Seen { counts: old, late } = self.old.as_ref()?;
         let share = Share::of(old.errors, old.requests);
         let expected = share.0.saturating_add(bounds.errors_over_old);
         if is_more(new.errors, f64::from(expected) / f64::from(WHOLE) * judged as f64) {
             let own = Share::of(new.errors, new.requests);
             return Some(format!("{own} of its requests failed, {share} of the old version's"));
         }
-        let (times, before) = (bounds.p99_over_old?, old.p99()?);
-        if self.is_slow(new, before.saturating_mul(times) / 100) {
-            let p99 = new.p99().unwrap_or_default();
-            return Some(format!("its p99 is {p99:?}, that of the old version {before:?}"));
-        }
-        None
+        let (times, p99) = (bounds.p99_over_old?, old.p99()?);
+        let bound = multiple(p99, times);
+        // Where many of the old version's wait, as those of long polls do, its p99 is that of the others.
+        let slow = (old.times.above(bound) + late) as f64 / (old.requests + late).max(1) as f64;
+        let slow = self.slow((now, new), bound, slow.max(HUNDREDTH))?;
+        Some(format!("{slow}, the old version's p99 is {}", short(p99)))
     }
 
-    /// Whether more than one of a hundred requests took longer, once there are enough to tell.
-    fn is_slow(&self, new: &Counts, bound: Duration) -> bool {
-        let slow = new.times.above(bound);
-        new.requests >= self.course.min_requests && is_more(slow, new.requests as f64 / 100.0)
+    /// Says how slow it is when more requests than this share take longer, once there are enough to tell.
+    fn slow(&self, (now, new): (Duration, &Counts), bound: Duration, share: f64) -> Option<String> {
+        let (above, late) = (new.times.above(bound), self.new_waiting.longer_than(bound, now, new));
+        let requests = new.requests + late;
+        if requests < self.course.min_requests || !is_more(above + late, share * requests as f64) {
+            return None;
+        }
+        if late > above {
+            return Some(format!("{late} of its requests have no answer after {}", short(bound)));
+        }
+        Some(format!("its p99 is {}", short(new.p99().unwrap_or_default())))
     }
+}
+
+/// Answers that come within this time are not slow compared with others: a short pause of the machine is many times the p99
+/// of a server that answers within a millisecond, and says nothing of its version.
+const QUICK: Duration = Duration::from_millis(10);
+
+/// Of the requests, so many may be slow where nothing else is known.
+const HUNDREDTH: f64 = 0.01;
+
+/// A time as people read it: buckets are no more exact.
+fn short(time: Duration) -> String {
+    format!("{time:.1?}").replace(".0", "")
+}
+
+/// What is slow where the old version's p99 is this and so many percent of it are allowed.
+fn multiple(of: Duration, percent: u32) -> Duration {
+    (of.saturating_mul(percent) / 100).max(QUICK)
 }
 
 /// Whether there are more than were to be expected. Of few requests a few are bad by chance, so twice the spread of what

@@ -73,7 +73,7 @@ fn bounds(bounds: &Bounds) -> String {
         percent(bounds.errors_over_old)
     );
     let p99 = bounds.p99.map(|p99| format!("a p99 above {p99:?}"));
-    let times = |over| format!("a p99 above {} times the old version's", f64::from(over) / 100.0);
+    let times = |over| format!("a p99 above {} times the old version's and 10 ms", f64::from(over) / 100.0);
     let failures = bounds.failures.map(|most| format!("more than {most} requests in which it breaks off"));
     join([errors].into_iter().chain(p99).chain(bounds.p99_over_old.map(times)).chain(failures))
 }

@@ -321,7 +321,8 @@ fn retries(plan: &Plan, rule: &Rule) -> String {
     let named = retries.by_header.then(|| "or what x-tidegate-retry-on names".to_owned());
     let on = join(retries.on.iter().map(|on| on.word()).chain(named));
     let any = retries.non_idempotent.then(|| "any method".to_owned());
-    let body = (retries.body_limit > 0).then(|| format!("bodies up to {} bytes", retries.body_limit));
+    let kept = retries.body_limit.filter(|&limit| limit > 0);
+    let body = kept.map(|limit| format!("bodies up to {limit} bytes"));
     let targets = if let Action::Forward(targets) = &rule.action { targets.as_slice() } else { &[] };
     let upstreams = targets.iter().filter_map(|target| plan.upstreams.get(target.upstream));
     let bounds = upstreams.flat_map(|upstream| {

@@ -170,8 +170,9 @@ async fn serving(answer: http::Response<Incoming>) -> Result<(), String> {
     match text("grpc-status").as_deref() {
         Some("0") => {}
         Some(status) => {
-            let message = text("grpc-message").unwrap_or_default();
-            return Err(format!("it answered the gRPC status {status} {message:?}"));
+            let message = text("grpc-message").filter(|message| !message.is_empty());
+            let message = message.map_or_else(String::new, |message| format!(": {message:?}"));
+            return Err(format!("it answered the gRPC status {status}{message}"));
         }
         None => return Err("its answer has no gRPC status".to_owned()),
     }

@@ -5,7 +5,6 @@ use crate::shared::durations::{Durations, Sum};
 use tidegate_config::plan::Bounds;
 
 const MINUTE: Duration = Duration::from_secs(60);
-const QUICK: Duration = Duration::from_millis(10);
 
 /// 1, 10, 50, 100 %, a minute each, at least 100 requests.
 fn course() -> Course {
@@ -45,6 +44,7 @@ impl World {
     }
 
     fn add((counts, times): (&mut Counts, &Durations), (requests, errors): (u64, u64), time: Duration) {
+        counts.begun += requests;
         counts.requests += requests;
         counts.errors += errors;
         (0..requests).for_each(|_| times.add(time));
@@ -146,6 +146,10 @@ fn a_slow_version_goes_back() {
     world.old(1000, 0, QUICK).new_one(970, 0, QUICK).new_one(30, 0, QUICK * 100);
     assert!(matches!(world.after(MINUTE), Some(Event::Back(_))), "the same share of many is none");
 
+    let mut world = World::new(course());
+    world.old(1000, 0, QUICK / 20).new_one(1000, 0, QUICK / 2);
+    assert_eq!(world.after(MINUTE), Some(Event::Next(100_000)), "ten times of next to nothing is not slow");
+
     let absolute = Course { bounds: Bounds { p99: Some(QUICK * 4), ..course().bounds }, ..course() };
     let mut world = World::new(absolute);
     world.old(1000, 0, QUICK * 10).new_one(100, 0, QUICK * 10);
@@ -208,4 +212,41 @@ fn orders() {
     assert_eq!(steer(&mut world, ReleaseOrder::Rollback), Ok(()));
     assert_eq!(world.way.share(), 0);
     assert_eq!(world.way.state, ReleaseState::RolledBack("by order".to_owned()));
+}
+
+/// Requests without an answer are in no histogram; they count by how long they have waited at least.
+#[test]
+fn a_version_that_hangs_goes_back() {
+    let hanging = |bounds: Bounds| {
+        let mut world = World::new(Course { min_requests: 10, bounds, ..course() });
+        world.old(1000, 0, QUICK);
+        world.counts.new.begun += 20;
+        assert_eq!(world.after(MINUTE / 60), None, "nobody knows how long");
+        assert_eq!(world.after(MINUTE / 120), None, "half a second is allowed");
+        world.after(MINUTE / 60)
+    };
+    let absolute = Bounds { p99: Some(MINUTE / 60), p99_over_old: None, ..course().bounds };
+    let Some(Event::Back(why)) = hanging(absolute) else { panic!("the bound counts by itself") };
+    assert_eq!(why, "20 of its requests have no answer after 1s, 1s is allowed");
+    let relative = Bounds { p99_over_old: Some(10_000), ..course().bounds };
+    let Some(Event::Back(why)) = hanging(relative) else { panic!("so does the old version") };
+    assert_eq!(why, "20 of its requests have no answer after 1.1s, the old version's p99 is 11ms");
+    assert_eq!(hanging(Bounds { p99_over_old: None, ..course().bounds }), None, "if nobody asks for times");
+}
+
+/// Some requests are held for long by both, as those of long polls are.
+#[test]
+fn waiting_is_compared_with_the_old_version() {
+    let mut world = World::new(course());
+    for _ in 0..60 {
+        world.counts.old.begun += 500;
+        world.counts.new.begun += 50;
+        world.old(500, 0, QUICK).new_one(50, 0, QUICK);
+        let next = world.after(MINUTE / 60);
+        assert!(!matches!(next, Some(Event::Back(_))), "{next:?}");
+    }
+    assert_eq!(world.way.share(), 100_000);
+    // Each step begins anew: what has waited since before is not held against it.
+    world.old(1000, 0, QUICK).new_one(200, 0, QUICK);
+    assert_eq!(world.after(MINUTE), Some(Event::Next(500_000)));
 }

@@ -110,7 +110,7 @@ struct Worker {
 }
 
 /// Runs a worker on this thread until it is told to stop.
-pub(crate) fn run(start: Start, orders: mpsc::Receiver<Order>) {
+pub(crate) fn run(start: Start, mut orders: mpsc::Receiver<Order>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -119,14 +119,16 @@ pub(crate) fn run(start: Start, orders: mpsc::Receiver<Order>) {
         }
     };
     let tasks = LocalSet::new();
-    let gathering = tasks.block_on(&runtime, serve(start, orders));
+    let gathering = tasks.block_on(&runtime, serve(start, &mut orders));
     // What is in flight ends with its task, and has its lines then.
     drop(tasks);
+    // Who waits for that sees this close.
+    drop(orders);
     gathering.end();
 }
 
 /// Does as it is ordered until it is to end; the lines that gather outlive it.
-async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) -> Rc<Gathering> {
+async fn serve(start: Start, orders: &mut mpsc::Receiver<Order>) -> Rc<Gathering> {
     let clock = Clock::new();
     let deadlines = Deadlines::new(clock);
     spawn_local(deadlines.clone().drive());

@@ -374,6 +374,7 @@ impl Control {
             }
             signal = signals.end.next() => {
                 warn!(signal, "ending at once");
+                self.gateway.cut_off(CUT_OFF).await;
                 ExitCode::FAILURE
             }
         }
@@ -411,6 +412,9 @@ fn log_name_failures(failures: &[NameFailure]) {
 fn cpus() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
+
+/// How long workers have to close their sockets when all is to end at once: one may be inside a guest.
+const CUT_OFF: Duration = Duration::from_millis(200);
 
 /// How long the end waits for collectors.
 const FLUSH: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -65,8 +66,14 @@ impl Door {
         Self::empty(&listener, local, site);
         bind::turn_away(&listener);
         Self::empty(&listener, local, site);
+        Self::leave(&listener, own);
+    }
+
+    /// Whoever closes the last one gives the kernel its choice back: what it was told stays with the address as long as
+    /// anyone listens there.
+    fn leave(listener: &impl AsFd, own: Arc<u32>) {
         if let Some(own) = Arc::into_inner(own) {
-            steer(&listener, own, Course::Free);
+            steer(listener, own, Course::Free);
         }
     }
 
@@ -81,6 +88,15 @@ impl Door {
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(_) => return,
             }
+        }
+    }
+}
+
+/// A process that is cut off closes nothing in order, but it may have begun to.
+impl Drop for Door {
+    fn drop(&mut self) {
+        if let Some((listener, own)) = self.0.take() {
+            Self::leave(&listener, own);
         }
     }
 }

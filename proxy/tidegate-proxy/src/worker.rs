@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +15,7 @@ use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use crate::drain::Drain;
 use crate::http::headers;
 use crate::listen::bind::Listening;
+use crate::listen::descriptors;
 use crate::listen::tcp::{self, Door};
 use crate::local::clients::{Clients, ConnectionUse, ConnectionsWanted};
 use crate::local::tap::{Tap, Taps};
@@ -150,6 +152,7 @@ async fn serve(start: Start, orders: &mut mpsc::Receiver<Order>) -> Rc<Gathering
         gathering: Rc::default(),
         spare: Spare::default(),
         full: Cell::new(false),
+        ceiling: Cell::new(RawFd::MAX),
     });
     let view = Rc::new(RefCell::new(None));
     spawn_local(tidy(Rc::downgrade(&view), local.clone(), start.give_back));
@@ -217,6 +220,7 @@ async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>, local: Rc<Local>, give_back
 impl Worker {
     /// From here on new requests see the new snapshot; those in flight finish on theirs.
     fn switch(&mut self, serve: Serve) {
+        self.local.ceiling.set(descriptors::ceiling(self.local.workers, serve.spots.len()));
         let before = self.view.borrow().clone();
         let view = View::new(serve.snapshot, &self.local, before.as_deref(), serve.held);
         if let Some(before) = &before {

@@ -7,6 +7,7 @@ mod builtin;
 mod cli;
 mod credentials;
 mod demo;
+mod descriptors;
 mod diff;
 mod discover;
 mod fetch;

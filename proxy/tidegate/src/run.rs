@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::Admin;
 use crate::apply::{self, Before, EPOCH_TICK, Outcome, Ready, Workshop};
+use crate::descriptors;
 use crate::discover::{Discovery, NameFailure};
 use crate::memory;
 use crate::provider::FileProvider;
@@ -29,6 +30,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the gateway until a signal ends it.
 pub(crate) fn run(main: PathBuf, drain: Duration) -> Result<ExitCode> {
+    descriptors::raise_limit();
     on_control_thread(async move {
         let mut signals = Signals::listen().context("cannot listen to signals")?;
         match Control::start(main).await? {

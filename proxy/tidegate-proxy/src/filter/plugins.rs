@@ -74,6 +74,8 @@ pub(crate) struct Unavailable {
     pub(crate) reason: Reason,
     /// What the policy says.
     pub(crate) policy: Failure,
+    /// It was so before this request: what broke off earlier was counted then.
+    pub(crate) before: bool,
 }
 
 impl Slot {
@@ -181,16 +183,19 @@ impl Slot {
             return Ok(host.clone());
         }
         let policy = self.entry.on_failure;
-        let down = Unavailable { reason: Reason::PluginTrap, policy: policy.trap };
+        let down = |before| Unavailable { reason: Reason::PluginTrap, policy: policy.trap, before };
         match &*self.state.borrow() {
-            State::Missing => return Err(Unavailable { reason: Reason::PluginMissing, policy: policy.load }),
-            State::Down { until } if *until > self.clock.now() => return Err(down),
+            State::Missing => {
+                let (reason, policy) = (Reason::PluginMissing, policy.load);
+                return Err(Unavailable { reason, policy, before: true });
+            }
+            State::Down { until } if *until > self.clock.now() => return Err(down(true)),
             State::Down { .. } | State::Running { .. } => {}
         }
         self.launch();
         match &*self.state.borrow() {
             State::Running { host, .. } => Ok(host.clone()),
-            State::Down { .. } | State::Missing => Err(down),
+            State::Down { .. } | State::Missing => Err(down(false)),
         }
     }
 

@@ -25,6 +25,7 @@ mod status;
 mod tap;
 mod top;
 mod trace;
+mod words;
 
 use std::process::ExitCode;
 

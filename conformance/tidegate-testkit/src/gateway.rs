@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidegate_config::plan::{self, ModuleSource, Plan};
 use tidegate_config::{Secrets, SourceText};
 use tidegate_proxy::{
-    Assets, Form, Gateway, GatewayOptions, GenerationUse, Loads, ModuleUse, Page, ReleaseOrder, ReleaseUse,
-    Server, Snapshot, Stats, plugin_spec,
+    Assets, ConnectionUse, ConnectionsWanted, Form, Gateway, GatewayOptions, GenerationUse, Loads, ModuleUse,
+    Page, ReleaseOrder, ReleaseUse, Server, Snapshot, Stats, plugin_spec,
 };
 use tidegate_wasm::{Engine, EngineOptions, Instance, MetricValue, Module, Now, Plugin, Shared};
 
@@ -200,6 +200,12 @@ impl TestGateway {
     /// The gateway itself, for what it shows to the control thread.
     pub fn control(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// All connections of clients.
+    pub fn connections(&self) -> Vec<ConnectionUse> {
+        let wanted = ConnectionsWanted { limit: usize::MAX, ..ConnectionsWanted::default() };
+        block_on(self.gateway.connections(&wanted))
     }
 
     /// Generations that something still uses.

@@ -304,21 +304,23 @@ upstreams: { up: { servers: ['${up}'] } }
     }
 }
 
+/// A gateway that answers with its name.
+fn named(address: &str, name: &str, workers: usize) -> TestGateway {
+    let yaml = "
+workers: ${workers}
+listeners: [{ name: web, address: '${at}' }]
+routes: [{ name: main, rules: [{ respond: { status: 200, body: ${name} } }] }]
+";
+    TestGateway::start(&fill(yaml, &[("at", &address), ("name", &name), ("workers", &workers)]))
+}
+
 /// While one gateway drains, connections go to the one that has taken its address over, and to any of that one's workers
 /// when it is over.
 #[test]
 fn connections_go_to_the_gateway_that_takes_over() {
-    let site = |address: &str, name: &str| {
-        let yaml = "
-workers: 2
-listeners: [{ name: web, address: '${at}' }]
-routes: [{ name: main, rules: [{ respond: { status: 200, body: ${name} } }] }]
-";
-        TestGateway::start(&fill(yaml, &[("at", &address), ("name", &name)]))
-    };
-    let first = site("127.0.0.1:0", "first");
+    let first = named("127.0.0.1:0", "first", 2);
     let address = first.address("web");
-    let second = site(&address.to_string(), "second");
+    let second = named(&address.to_string(), "second", 2);
     let names = || {
         let get = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
         let names = (0..40).map(|_| RawClient::connect(address).exchange(get).text());
@@ -331,6 +333,21 @@ routes: [{ name: main, rules: [{ respond: { status: 200, body: ${name} } }] }]
         assert!(draining.join().expect("no panic"), "all ended in time");
     });
     assert_eq!(names(), ["second".to_owned()].into());
+}
+
+/// A gateway that is cut off while it hands over leaves nothing behind that keeps connections from some of the workers of
+/// the one that follows.
+#[test]
+fn a_gateway_that_is_cut_off_leaves_all_workers_of_the_next_their_connections() {
+    let first = named("127.0.0.1:0", "first", 2);
+    let address = first.address("web");
+    let second = named(&address.to_string(), "second", 4);
+    assert!(!first.drain(Duration::ZERO), "its listeners are open still");
+    drop(first);
+    let clients: Vec<_> = (0..200).map(|_| RawClient::connect(address)).collect();
+    second.wait("all to be accepted", |_| second.connections().len() == clients.len());
+    let workers: BTreeSet<usize> = second.connections().iter().map(|one| one.worker).collect();
+    assert_eq!(workers, (0..4).collect());
 }
 
 /// A client that connects just before the end, and asks just after it, is answered.

@@ -47,7 +47,7 @@ use crate::http::body::{Body, BodyError};
 use crate::http::fail::{Fail, Reason};
 use crate::http::headers::Claims;
 use crate::http::reply::Reply;
-use crate::http::{headers, sanitize, trust};
+use crate::http::{headers, max_forwards, sanitize, trust};
 use crate::local::{Client, View};
 use crate::snapshot::{Action, Listener, Redirect};
 use crate::upstream::send::Message;
@@ -192,14 +192,18 @@ impl Exchange {
             }
             let added = self.record.added.take();
             let outcome = match &rule.action {
-                Action::Forward(targets) => {
-                    let forward = Forward { rule, known };
-                    if rule.mirrors.is_empty() {
-                        self.forward(&view, targets, forward, Message::new(head, body, added)).await
-                    } else {
-                        Box::pin(self.mirrored(&view, targets, forward, (head, body, added))).await
+                Action::Forward(targets) => match max_forwards::count(&mut head) {
+                    Ok(None) => {
+                        let forward = Forward { rule, known };
+                        if rule.mirrors.is_empty() {
+                            self.forward(&view, targets, forward, Message::new(head, body, added)).await
+                        } else {
+                            Box::pin(self.mirrored(&view, targets, forward, (head, body, added))).await
+                        }
                     }
-                }
+                    Ok(Some(reply)) => Ok(reply.into_response()),
+                    Err(fail) => Err(fail),
+                },
                 Action::Redirect(redirect) => Ok(self.redirect(redirect, &head, prefix).into_response()),
                 Action::Respond { status, headers, body } => {
                     Ok(Action::fixed(*status, headers, body).into_response())

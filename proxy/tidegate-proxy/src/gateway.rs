@@ -359,6 +359,21 @@ impl Gateway {
         busy.count() == 0
     }
 
+    /// Ends the workers at once, and waits until they have closed their sockets, or `deadline` has passed. What they wrote is
+    /// not waited for.
+    pub async fn cut_off(&self, deadline: Duration) {
+        for orders in &self.0.orders {
+            // A worker that takes no order has ended already.
+            drop(orders.try_send(Order::Stop));
+        }
+        let all = async {
+            for orders in &self.0.orders {
+                orders.closed().await;
+            }
+        };
+        drop(tokio::time::timeout(deadline, all).await);
+    }
+
     /// Ends the workers at once, waits for their threads, and for what they wrote.
     pub fn stop(&self) {
         for orders in &self.0.orders {

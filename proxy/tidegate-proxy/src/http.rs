@@ -7,6 +7,7 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod headers;
 pub(crate) mod interim;
+pub(crate) mod max_forwards;
 pub(crate) mod reply;
 pub(crate) mod sanitize;
 pub(crate) mod trust;

@@ -6,6 +6,7 @@ pub(crate) mod tap;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use tokio::sync::Notify;
 use crate::filter::entry;
 use crate::filter::isolated::Kept;
 use crate::filter::leaving::Leaving;
-use crate::filter::plugins::Slot;
+use crate::filter::slot::Slot;
 use crate::http::h1::Date;
 use crate::http::interim::Passing;
 use crate::http::{certificate, headers, sanitize};
@@ -63,6 +64,8 @@ pub(crate) struct Local {
     pub(crate) spare: Spare,
     /// Memory is used up: what is new is refused.
     pub(crate) full: Cell<bool>,
+    /// Clients' sockets have lower numbers, so that descriptors are left for others.
+    pub(crate) ceiling: Cell<RawFd>,
 }
 
 /// A snapshot on one worker. Requests keep it to their end.

@@ -232,7 +232,7 @@ pub(crate) struct ListenerCells {
     pub(crate) open: Counter,
     /// Connections refused by a limit.
     pub(crate) refused: Counter,
-    /// Times that the system could not hand over a connection.
+    /// Times that there was no descriptor or no memory for a connection that waits.
     pub(crate) unaccepted: Counter,
     /// Connections by [`PROTOCOLS`], once that is known.
     pub(crate) protocols: [Counter; PROTOCOLS.len()],

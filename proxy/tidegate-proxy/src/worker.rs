@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +15,7 @@ use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use crate::drain::Drain;
 use crate::http::headers;
 use crate::listen::bind::Listening;
+use crate::listen::descriptors;
 use crate::listen::tcp::{self, Door};
 use crate::local::clients::{Clients, ConnectionUse, ConnectionsWanted};
 use crate::local::tap::{Tap, Taps};
@@ -110,7 +112,7 @@ struct Worker {
 }
 
 /// Runs a worker on this thread until it is told to stop.
-pub(crate) fn run(start: Start, orders: mpsc::Receiver<Order>) {
+pub(crate) fn run(start: Start, mut orders: mpsc::Receiver<Order>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -119,14 +121,16 @@ pub(crate) fn run(start: Start, orders: mpsc::Receiver<Order>) {
         }
     };
     let tasks = LocalSet::new();
-    let gathering = tasks.block_on(&runtime, serve(start, orders));
+    let gathering = tasks.block_on(&runtime, serve(start, &mut orders));
     // What is in flight ends with its task, and has its lines then.
     drop(tasks);
+    // Who waits for that sees this close.
+    drop(orders);
     gathering.end();
 }
 
 /// Does as it is ordered until it is to end; the lines that gather outlive it.
-async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) -> Rc<Gathering> {
+async fn serve(start: Start, orders: &mut mpsc::Receiver<Order>) -> Rc<Gathering> {
     let clock = Clock::new();
     let deadlines = Deadlines::new(clock);
     spawn_local(deadlines.clone().drive());
@@ -148,6 +152,7 @@ async fn serve(start: Start, mut orders: mpsc::Receiver<Order>) -> Rc<Gathering>
         gathering: Rc::default(),
         spare: Spare::default(),
         full: Cell::new(false),
+        ceiling: Cell::new(RawFd::MAX),
     });
     let view = Rc::new(RefCell::new(None));
     spawn_local(tidy(Rc::downgrade(&view), local.clone(), start.give_back));
@@ -215,6 +220,7 @@ async fn tidy(view: Weak<RefCell<Option<Rc<View>>>>, local: Rc<Local>, give_back
 impl Worker {
     /// From here on new requests see the new snapshot; those in flight finish on theirs.
     fn switch(&mut self, serve: Serve) {
+        self.local.ceiling.set(descriptors::ceiling(self.local.workers, serve.spots.len()));
         let before = self.view.borrow().clone();
         let view = View::new(serve.snapshot, &self.local, before.as_deref(), serve.held);
         if let Some(before) = &before {

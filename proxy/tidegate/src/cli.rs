@@ -30,6 +30,9 @@ enum Command {
     Check {
         /// The configuration, or a folder of them.
         file: PathBuf,
+        /// Tells each problem; else the first 50, and how many more there are.
+        #[arg(long)]
+        all: bool,
     },
     /// Tell what would become of a request or of a connection, and why the other rules lost.
     Explain(Box<ExplainArgs>),
@@ -144,7 +147,7 @@ impl Cli {
                 trace::start(args.log.log_format, &args.log.log)?;
                 run::run(args.file, Duration::from_secs(args.drain_seconds.into()))
             }
-            Command::Check { file } => inspect::check(&file),
+            Command::Check { file, all } => inspect::check(&file, all),
             Command::Explain(args) => inspect::explain(&args),
             Command::Top(args) => top::run(&args),
             Command::Diff(args) => diff::run(&args),

@@ -16,6 +16,7 @@ use crate::admin::Asked;
 use crate::credentials::{Asking, Credentials};
 use crate::fetch::Call;
 use crate::run::on_control_thread;
+use crate::words::many;
 
 /// `tidegate diff`.
 #[derive(Debug, Args)]
@@ -150,7 +151,8 @@ fn text(told: &Value, name: &str) -> String {
         }
     }
     let changes = list(&told["changes"]).len();
-    text.push_str(&format!("{} requests compared, {changes} would be treated otherwise\n", told["compared"]));
+    let compared = many(told["compared"].as_u64().unwrap_or(0), "request");
+    text.push_str(&format!("{compared} compared, {changes} would be treated otherwise\n"));
     text
 }
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Method, Uri};
+use tidegate_config::Problem;
 use tidegate_proxy::ExplainRequest;
 
 use crate::admin::Asked;
@@ -17,9 +18,10 @@ use crate::credentials::{Asking, Credentials};
 use crate::fetch::Call;
 use crate::files::Files;
 use crate::run::on_control_thread;
+use crate::words::many;
 
 /// `tidegate check`: everything short of opening sockets is done.
-pub(crate) fn check(file: &Path) -> Result<ExitCode> {
+pub(crate) fn check(file: &Path, all: bool) -> Result<ExitCode> {
     let attempt = apply::prepare(file, &Workshop::open()?, &Before::Check);
     let (problems, code) = match attempt.outcome {
         Outcome::Ready(ready) => (ready.warnings, ExitCode::SUCCESS),
@@ -27,14 +29,33 @@ pub(crate) fn check(file: &Path) -> Result<ExitCode> {
         Outcome::Unchanged => (Vec::new(), ExitCode::SUCCESS),
     };
     let mut out = io::stdout().lock();
-    for problem in &problems {
-        writeln!(out, "{problem}")?;
-    }
+    write_problems(&mut out, &problems, if all { usize::MAX } else { MOST })?;
     if code == ExitCode::SUCCESS {
         writeln!(out, "{}: ok", file.display())?;
     }
     Ok(code)
 }
+
+/// The first of them, and how many more there are: a folder of something else has thousands, in which nobody finds the first
+/// one again.
+pub(crate) fn write_problems(out: &mut impl Write, problems: &[Problem], most: usize) -> io::Result<()> {
+    for problem in problems.iter().take(most) {
+        writeln!(out, "{problem}")?;
+    }
+    match problems.len().saturating_sub(most) {
+        0 => Ok(()),
+        more => {
+            let more = many(more as u64, "more problem");
+            writeln!(
+                out,
+                "… and {more}; is this a configuration of the gateway? `tidegate check --all` tells each"
+            )
+        }
+    }
+}
+
+/// Problems that are told without being asked for all.
+pub(crate) const MOST: usize = 50;
 
 /// `tidegate explain`: a pure function of the plan, of a file or of a running gateway; modules and certificates are not
 /// needed.
@@ -56,9 +77,8 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {
-            for problem in &problems {
-                writeln!(out, "{problem}")?;
-            }
+            let problems: Vec<Problem> = problems.into_iter().collect();
+            write_problems(&mut out, &problems, MOST)?;
             Ok(ExitCode::FAILURE)
         }
     }

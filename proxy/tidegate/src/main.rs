@@ -7,6 +7,7 @@ mod builtin;
 mod cli;
 mod credentials;
 mod demo;
+mod descriptors;
 mod diff;
 mod discover;
 mod fetch;
@@ -24,6 +25,7 @@ mod status;
 mod tap;
 mod top;
 mod trace;
+mod words;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
 //! The control thread: it brings the gateway up, keeps its configuration the latest, and ends it. It may be slow or
 //! wait; traffic does not pass it.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
+use tidegate_config::plan::Plan;
 use tidegate_config::{Problem, Severity};
 use tidegate_proxy::{Gateway, GatewayOptions};
 use tokio::task::{LocalSet, spawn_blocking, spawn_local};
@@ -18,25 +20,25 @@ use tracing::{error, info, warn};
 
 use crate::admin::Admin;
 use crate::apply::{self, Before, EPOCH_TICK, Outcome, Ready, Workshop};
+use crate::descriptors;
 use crate::discover::{Discovery, NameFailure};
-use crate::memory;
 use crate::provider::FileProvider;
 use crate::signals::{EndSignals, Signals};
 use crate::status::{Behind, Current, Status};
+use crate::{inspect, memory};
 
 /// For clients that may be gone or not: see [`GatewayOptions::grace`].
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the gateway until a signal ends it.
 pub(crate) fn run(main: PathBuf, drain: Duration) -> Result<ExitCode> {
+    descriptors::raise_limit();
     on_control_thread(async move {
         let mut signals = Signals::listen().context("cannot listen to signals")?;
         match Control::start(main).await? {
             Started::Running(mut control) => control.serve(&mut signals, drain).await,
             Started::Refused(problems) => {
-                for problem in &problems {
-                    eprintln!("{problem}");
-                }
+                inspect::write_problems(&mut std::io::stderr().lock(), &problems, inspect::MOST)?;
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -66,6 +68,8 @@ pub(crate) struct Control {
     admin: Admin,
     provider: FileProvider,
     discovery: Discovery,
+    /// Listeners and where they are, as it was told.
+    listening: HashSet<(String, SocketAddr)>,
 }
 
 /// How a start ended.
@@ -127,7 +131,9 @@ impl Control {
 
         let live = Arc::from(ready);
         let provider = FileProvider::new();
-        let mut control = Self { main, gateway, workshop, workers, live, status, admin, provider, discovery };
+        let listening = HashSet::new();
+        let mut control =
+            Self { main, gateway, workshop, workers, live, status, admin, provider, discovery, listening };
         control.on_published(generation);
         control.wait_for_sources();
         spawn_local(control.gateway.clone().watch_servers());
@@ -302,11 +308,7 @@ impl Control {
         if plan.workers.is_some_and(|wanted| wanted != self.workers) {
             warn!(workers = self.workers, "the number of workers changes with a restart");
         }
-        for listener in &plan.listeners {
-            for address in self.gateway.addresses(&listener.name) {
-                info!(listener = listener.name, %address, generation, "listening");
-            }
-        }
+        self.tell_addresses(plan, generation);
         self.status.on_published(Current {
             generation,
             since: SystemTime::now(),
@@ -324,6 +326,20 @@ impl Control {
             info!(generation, "configuration live on all workers");
             status.on_served(generation);
         });
+    }
+
+    /// Tells where listeners are that were not there before.
+    fn tell_addresses(&mut self, plan: &Plan, generation: u64) {
+        let before = std::mem::take(&mut self.listening);
+        for listener in &plan.listeners {
+            for address in self.gateway.addresses(&listener.name) {
+                let place = (listener.name.clone(), address);
+                if !before.contains(&place) {
+                    info!(listener = listener.name, %address, generation, "listening");
+                }
+                self.listening.insert(place);
+            }
+        }
     }
 
     /// Keeps what runs, and tells why, once for the same problems.
@@ -374,6 +390,7 @@ impl Control {
             }
             signal = signals.end.next() => {
                 warn!(signal, "ending at once");
+                self.gateway.cut_off(CUT_OFF).await;
                 ExitCode::FAILURE
             }
         }
@@ -411,6 +428,9 @@ fn log_name_failures(failures: &[NameFailure]) {
 fn cpus() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
+
+/// How long workers have to close their sockets when all is to end at once: one may be inside a guest.
+const CUT_OFF: Duration = Duration::from_millis(200);
 
 /// How long the end waits for collectors.
 const FLUSH: Duration = Duration::from_secs(5);

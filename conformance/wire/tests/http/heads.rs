@@ -122,6 +122,46 @@ fn options_of_a_whole_server() {
     }
 }
 
+/// RFC 9110 section 7.6.2: `max-forwards` is counted down, and who gets 0 answers.
+#[test]
+fn options_are_forwarded_as_often_as_they_may_be() {
+    for (fields, status, want) in [
+        ("max-forwards: 0\r\n", 200, None),
+        ("max-forwards: 00\r\n", 200, None),
+        ("max-forwards: 1\r\n", 200, Some(Some("0"))),
+        ("Max-Forwards: 010\r\n", 200, Some(Some("9"))),
+        ("max-forwards: 99999999999999999999999\r\n", 200, Some(Some("18446744073709551614"))),
+        ("", 200, Some(None)),
+        ("max-forwards:\r\n", 400, None),
+        ("max-forwards: -1\r\n", 400, None),
+        ("max-forwards: 1, 2\r\n", 400, None),
+        ("max-forwards: 1\r\nmax-forwards: 0\r\n", 400, None),
+    ] {
+        for target in ["*", "/case"] {
+            let lab = Lab::new();
+            let answer = lab.exchange(format!("OPTIONS {target} HTTP/1.1\r\nhost: a.test\r\n{fields}\r\n"));
+            assert_eq!(answer.status, status, "{fields}");
+            let requests = lab.collect();
+            let sent = requests.first().map(|request| request.header("max-forwards"));
+            assert_eq!(sent, want, "{target} {fields}");
+        }
+    }
+}
+
+/// With other methods it means nothing, and what guards a route guards it here too. TRACE is not spoken at all.
+#[test]
+fn how_often_others_are_forwarded_is_not_counted() {
+    let lab = Lab::new();
+    let ask =
+        |line: &str| lab.exchange(format!("{line} HTTP/1.1\r\nhost: a.test\r\nmax-forwards: 0\r\n\r\n"));
+    assert_eq!(ask("GET /case").status, 200);
+    assert_eq!(ask("OPTIONS /admin").status, 403);
+    assert_eq!(ask("TRACE /case").status, 501);
+    let requests = lab.collect();
+    assert_eq!(requests.len(), 1);
+    assert_eq!((requests[0].target(), requests[0].header("max-forwards")), ("/case", Some("0")));
+}
+
 /// RFC 9112 section 3.2.2: the target's authority replaces what the client put into `host`.
 #[test]
 fn an_absolute_target_replaces_the_host() {

@@ -232,6 +232,23 @@ fn hosts_and_authorities() {
     ]));
 }
 
+/// RFC 9110 section 7.6.2, as over HTTP/1.
+#[test]
+fn options_are_forwarded_as_often_as_they_may_be() {
+    for (value, status, want) in [("0", 200, None), ("3", 200, Some("2")), ("x", 400, None)] {
+        let lab = Lab::new();
+        let mut frames = connect(&lab);
+        let mut fields = with(":method", "OPTIONS");
+        fields.push(("max-forwards", value));
+        frames.send(&Frame::headers(1, &fields, true));
+        let fate = frames.fate(1);
+        assert!(matches!(&fate, Fate::Answered(found, _) if *found == status), "{value}: {fate:?}");
+        let requests = lab.collect();
+        let sent = requests.first().and_then(|request| request.header("max-forwards"));
+        assert_eq!((requests.len(), sent), (usize::from(want.is_some()), want), "{value}");
+    }
+}
+
 #[test]
 fn fields_of_a_connection() {
     check(heads(vec![

@@ -386,6 +386,25 @@ fn a_module_that_breaks_off_goes_back() {
     assert_eq!(count(&marks(&gateway, 40, "x-fault: t\r\n"), "--old---"), 40);
 }
 
+/// A bound on how often it may break off is one on that, not on how many come until it is started again.
+#[test]
+fn requests_that_come_while_a_module_is_down_are_no_failures_of_it() {
+    let canary = "{ module: new.wasm, percent: 50, rollbackOn: { failures: 3, errorPercent: 100, errorPercentOverOld: 100 } }";
+    let log = LogFile::default();
+    let gateway = TestGateway::start_with(
+        &plugin_yaml(canary, &log).replace("workers: 2", "workers: 1"),
+        &[("old.wasm", &module("--old---")), ("new.wasm", include_bytes!("../guests/fault.wat"))],
+    );
+    gateway.judge_releases(Duration::ZERO);
+    let failed = |marks: &[(u16, String)]| marks.iter().filter(|(status, _)| *status != 200).count();
+    while failed(&marks(&gateway, 1, "x-fault: t\r\n")) == 0 {}
+    // All within the wait, or some of it: they are not broken off in either case.
+    assert_eq!(failed(&marks(&gateway, 40, "")), 0);
+    assert_eq!(gateway.metric("tidegate_release_failures_total", "arm=\"new\""), 1.0);
+    gateway.judge_releases(MINUTE);
+    assert_eq!(gateway.release().state, ReleaseState::Running);
+}
+
 #[test]
 fn a_module_that_does_not_load_never_touches_the_one_that_runs() {
     let canary = "{ module: new.wasm, percent: 50 }";

@@ -50,13 +50,14 @@ impl Record {
         self.arms.iter().find(|taken| taken.is_of(rollout)).map(|taken| taken.arm)
     }
 
-    /// The new version of a plugin has no instance at this moment: the request passes the old one, and that counts.
+    /// The new version of a plugin has no instance at this moment: the request passes the old one. That counts as a failure
+    /// unless it was so `before`: one guest that breaks off would count for each request that comes until the next starts.
     #[cold]
-    pub(crate) fn canary_is_down(&mut self, plugin: PluginIndex, instead: PluginIndex) {
+    pub(crate) fn canary_is_away(&mut self, plugin: PluginIndex, instead: PluginIndex, before: bool) {
         let worker = self.client.local.shard.worker;
         for taken in self.arms.iter_mut().filter(|taken| taken.plugin == Some(plugin)) {
             let new = taken.rollout.of(Arm::New, worker);
-            new.failures.add(1);
+            new.failures.add(u64::from(!before));
             new.begun.subtract(1);
             taken.rollout.of(Arm::Old, worker).begun.add(1);
             (taken.arm, taken.plugin) = (Arm::Old, Some(instead));

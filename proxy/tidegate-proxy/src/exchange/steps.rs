@@ -286,8 +286,8 @@ impl Exchange {
                 self.record.guests.push(Passed { scope, step, plugin, guest: guest.clone() });
                 Ok(Some((guest, plugin)))
             }
-            Err(_) if plugin != own => {
-                self.record.canary_is_down(plugin, own);
+            Err(away) if plugin != own => {
+                self.record.canary_is_away(plugin, own, away.before);
                 self.guest(view, scope, step, (own, own), head)
             }
             Err(away) if away.policy == Failure::Open => {

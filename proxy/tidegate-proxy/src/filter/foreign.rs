@@ -7,8 +7,8 @@ use bytes::Bytes;
 use tidegate_wasm::{ForeignCall, Status};
 use tokio::task::spawn_local;
 
+use crate::filter::host::Host;
 use crate::filter::passwords;
-use crate::filter::plugins::Host;
 use crate::upstream::redis;
 
 impl Host {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use tidegate_wasm::{GrpcCall, GrpcStatus};
 use tokio::task::spawn_local;
 
-use crate::filter::plugins::Host;
+use crate::filter::host::Host;
 use crate::upstream::grpc::{self, Event};
 use crate::upstream::pool::Pool;
 

@@ -6,7 +6,7 @@ use http::StatusCode;
 use tidegate_wasm::Effect;
 use tokio::task::spawn_local;
 
-use crate::filter::plugins::Host;
+use crate::filter::host::Host;
 use crate::telemetry::trace::Span;
 use crate::upstream::call;
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tidegate_config::plan::Isolation;
 use tidegate_wasm::{Instance, StartError};
 
-use crate::filter::plugins::{Host, Slot, Unavailable};
+use crate::filter::host::Host;
+use crate::filter::slot::{Slot, Unavailable};
 use crate::http::fail::Reason;
 use crate::shared::PluginCounters;
 
@@ -149,14 +150,15 @@ impl Slot {
     fn alone(self: &Rc<Self>) -> Result<Rc<Host>, Unavailable> {
         let policy = self.entry.on_failure;
         let Some(plugin) = &self.entry.plugin else {
-            return Err(Unavailable { reason: Reason::PluginMissing, policy: policy.load });
+            let (reason, policy) = (Reason::PluginMissing, policy.load);
+            return Err(Unavailable { reason, policy, before: true });
         };
         // Ticks and queues are the worker's instance's.
         self.start_if_due();
         let began = self.clock.now();
-        let down = |reason| Unavailable { reason, policy: policy.trap };
+        let down = |reason| Unavailable { reason, policy: policy.trap, before: false };
         if plugin.image().is_none() && began < self.refused_until.get() {
-            return Err(down(Reason::PluginTrap));
+            return Err(Unavailable { before: true, ..down(Reason::PluginTrap) });
         }
         let counters = &self.entry.counters;
         let most = self.entry.instances.div_ceil(self.workers);

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::filter::plugins::{Host, Slot};
+use crate::filter::host::Host;
 use crate::filter::rebuild::Life;
+use crate::filter::slot::Slot;
 
 /// How long a guest may take to be done. It is looked at once a second.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);

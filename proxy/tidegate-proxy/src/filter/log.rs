@@ -6,7 +6,7 @@ use http::HeaderValue;
 use tidegate_config::plan::PluginIndex;
 use tidegate_wasm::{Ended, LogLevel, StreamInfo};
 
-use crate::filter::plugins::Slot;
+use crate::filter::slot::Slot;
 
 /// Shows each of the plugins what has ended. One that is away or breaks off misses it; the others do not.
 pub(crate) fn tell(slots: &[Rc<Slot>], plugins: &[PluginIndex], info: &StreamInfo, ended: &Ended<'_>) {

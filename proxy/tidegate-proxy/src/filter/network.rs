@@ -13,7 +13,7 @@ use tidegate_wasm::{Instance, Now, Peer, Side, Step, StreamId, StreamInfo, Trap}
 use crate::filter::entry::Plugin;
 use crate::filter::failure::{outlives, policy_for};
 use crate::filter::held::{Held, Waiting};
-use crate::filter::plugins::Host;
+use crate::filter::host::Host;
 use crate::filter::taping::Taping;
 use crate::http::fail::Reason;
 use crate::telemetry::recorder::ROOM;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tidegate_wasm::Instance;
 
-use crate::filter::plugins::{Host, Slot};
+use crate::filter::host::Host;
+use crate::filter::slot::Slot;
 
 /// Starting an instance costs its worker time, so a client that makes a guest's memory grow must not be able to have it
 /// done all the time.

@@ -11,7 +11,7 @@ use tidegate_config::plan::TraceFormat;
 use tidegate_wasm::{Instance, Now, StreamId, Trap};
 
 use crate::filter::held::Held;
-use crate::filter::plugins::Host;
+use crate::filter::host::Host;
 use crate::http::fail::Reason;
 use crate::telemetry::trace::context::{self, Decision};
 use crate::telemetry::trace::{Kind, Span};

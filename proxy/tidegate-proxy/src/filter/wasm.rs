@@ -15,7 +15,7 @@ use tidegate_wasm::{Facts, Instance, Now, Pending, Side, Step, StreamId, StreamI
 use crate::filter::entry::Plugin;
 use crate::filter::failure::{outlives, policy_for};
 use crate::filter::held::{Held, Waiting};
-use crate::filter::plugins::Host;
+use crate::filter::host::Host;
 use crate::filter::taping::Taping;
 use crate::filter::traced::{Called, Follow, Told};
 use crate::http::fail::{Fail, Reason};

@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -18,7 +19,7 @@ use crate::conn::tcp::{self, Terms};
 use crate::http::headers;
 use crate::listen::bind::Listening;
 use crate::listen::steer::{Course, steer};
-use crate::listen::{bind, handshake};
+use crate::listen::{bind, descriptors, handshake};
 use crate::local::clients::{Entry, Exchanges};
 use crate::local::{Client, Local, Session, Site};
 use crate::shared::ListenerCounters;
@@ -30,18 +31,24 @@ const BREATH: Duration = Duration::from_millis(50);
 /// that runs out.
 const TOLD: Duration = Duration::from_secs(10);
 
-/// A worker's socket for an address, until it is closed.
-pub(crate) struct Door(RefCell<Option<(TcpListener, Arc<u32>)>>);
+/// A worker's socket for an address.
+pub(crate) struct Door {
+    /// Until it is closed.
+    socket: RefCell<Option<(TcpListener, Arc<u32>)>>,
+    /// A connection that waits until clients may have one more descriptor.
+    waiting: RefCell<Option<(std::net::TcpStream, SocketAddr)>>,
+}
 
 impl Door {
     /// Listens there.
     pub(crate) fn new(Listening { socket, own }: Listening) -> io::Result<Self> {
-        TcpListener::from_std(socket).map(|listener| Self(RefCell::new(Some((listener, own)))))
+        let socket = RefCell::new(Some((TcpListener::from_std(socket)?, own)));
+        Ok(Self { socket, waiting: RefCell::default() })
     }
 
     /// The next connection; none: the door is closed.
     async fn next(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-        poll_fn(|cx| match &*self.0.borrow() {
+        poll_fn(|cx| match &*self.socket.borrow() {
             Some((listener, _)) => listener.poll_accept(cx).map(Some),
             None => Poll::Ready(None),
         })
@@ -51,7 +58,7 @@ impl Door {
     /// Where another process listens at the same address, new connections are its own from now on. Those that clients
     /// have begun to make come here all the same, so that it goes on accepting.
     pub(crate) fn hand_over(&self) {
-        if let Some((listener, own)) = &*self.0.borrow() {
+        if let Some((listener, own)) = &*self.socket.borrow() {
             steer(listener, **own, Course::ToAllOthers);
         }
     }
@@ -59,18 +66,45 @@ impl Door {
     /// Closes the socket. Connections that the system has made already are served: their clients know nothing of a
     /// close, and would be reset.
     pub(crate) fn close(&self, local: &Rc<Local>, site: &Rc<Site>) {
-        let Some((listener, own)) = self.0.take() else { return };
+        let Some((listener, own)) = self.socket.take() else { return };
+        self.let_in(local, site);
         let Ok(listener) = listener.into_std() else { return };
         steer(&listener, *own, Course::ToOneOther);
         Self::empty(&listener, local, site);
         bind::turn_away(&listener);
         Self::empty(&listener, local, site);
+        Self::leave(&listener, own);
+    }
+
+    /// Whoever closes the last one gives the kernel its choice back: what it was told stays with the address as long as
+    /// anyone listens there.
+    fn leave(listener: &impl AsFd, own: Arc<u32>) {
         if let Some(own) = Arc::into_inner(own) {
-            steer(&listener, own, Course::Free);
+            steer(listener, own, Course::Free);
         }
     }
 
-    /// Serves what waits.
+    /// Gives the connection that waits a descriptor that clients may have; false: there is none.
+    fn has_room(&self, ceiling: RawFd) -> bool {
+        let mut waiting = self.waiting.borrow_mut();
+        let Some((stream, _)) = &mut *waiting else { return true };
+        match stream.as_fd().try_clone_to_owned() {
+            Ok(lower) if lower.as_raw_fd() < ceiling => *stream = lower.into(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Serves the connection that waits.
+    fn let_in(&self, local: &Rc<Local>, site: &Rc<Site>) {
+        if let Some((stream, address)) = self.waiting.take()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            take(local, site, stream, address);
+        }
+    }
+
+    /// Serves what waits in the system.
     fn empty(listener: &std::net::TcpListener, local: &Rc<Local>, site: &Rc<Site>) {
         loop {
             match listener.accept() {
@@ -85,12 +119,31 @@ impl Door {
     }
 }
 
+/// A process that is cut off closes nothing in order, but it may have begun to.
+impl Drop for Door {
+    fn drop(&mut self) {
+        if let Some((listener, own)) = self.socket.take() {
+            Self::leave(&listener, own);
+        }
+    }
+}
+
 /// Accepts until the door is closed or the task is aborted.
 pub(crate) async fn accept(local: Rc<Local>, site: Rc<Site>, door: Rc<Door>) {
     let mut failures = Failures::default();
     while let Some(accepted) = door.next().await {
         match accepted {
-            Ok((stream, address)) => take(&local, &site, stream, address),
+            Ok((stream, address)) if stream.as_raw_fd() < local.ceiling.get() => {
+                take(&local, &site, stream, address);
+            }
+            Ok((stream, address)) => {
+                door.waiting.replace(stream.into_std().ok().map(|stream| (stream, address)));
+                while !door.has_room(local.ceiling.get()) {
+                    failures.add(&local, &site, &descriptors::few());
+                    tokio::time::sleep(BREATH).await;
+                }
+                door.let_in(&local, &site);
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 failures.add(&local, &site, &error);

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod connections;
+mod descriptors;
 mod http2;
 mod lifetime;
 mod members;

@@ -7,6 +7,7 @@ use std::fs;
 
 use super::Shown;
 use super::answer::seconds;
+use crate::descriptors;
 use crate::fetch::Library;
 use crate::memory;
 use crate::status::{PluginState, Status};
@@ -167,6 +168,9 @@ fn process(page: &mut Page, status: &Status) {
     );
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
         page.one("process_open_fds", Kind::Gauge, "Open file descriptors.", open.count());
+    }
+    if let Some(most) = descriptors::limit() {
+        page.one("process_max_fds", Kind::Gauge, "File descriptors that may be open.", most);
     }
 }
 

@@ -18,6 +18,7 @@ use tidegate_wasm::{
 use super::screen::{Paint, Tint};
 use super::{config, diff};
 use crate::apply::Workshop;
+use crate::words::many;
 
 /// `tidegate filter replay`.
 #[derive(Debug, Args)]
@@ -72,7 +73,11 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<ExitCode> {
             other += 1;
         }
     }
-    writeln!(out, "{} records: {same} same, {other} differ, {skipped} skipped", records.len())?;
+    writeln!(
+        out,
+        "{}: {same} same, {other} differ, {skipped} skipped",
+        many(records.len() as u64, "record")
+    )?;
     Ok(if other == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -223,7 +228,7 @@ fn describe(event: &Event, others: &[&Event]) -> String {
         Event::Pause | Event::Wait => "holds it".to_owned(),
         Event::Trap { message } => format!("fails: {message}"),
         Event::Resume { .. } => "lets go of what it held".to_owned(),
-        Event::Reply { status, body, .. } => format!("answers {status}, {} bytes", body.len()),
+        Event::Reply { status, body, .. } => format!("answers {status}, {}", many(body.len() as u64, "byte")),
         Event::Reset => "breaks it off".to_owned(),
         Event::SetUpstream => "chooses an upstream".to_owned(),
         Event::SetRoute => "chooses a rule".to_owned(),
@@ -233,13 +238,15 @@ fn describe(event: &Event, others: &[&Event]) -> String {
         Event::GrpcCall { upstream, headers, .. } => {
             format!("calls {upstream} by gRPC: {}", diff::title(headers))
         }
-        Event::GrpcSent { body, .. } => format!("sends a gRPC message of {} bytes", body.len()),
+        Event::GrpcSent { body, .. } => {
+            format!("sends a gRPC message of {}", many(body.len() as u64, "byte"))
+        }
         Event::Log { level, message } => format!("logs {level}: {message}"),
         Event::Refused { function } => format!("is refused {function}"),
         Event::RequestLeft { headers } => head("request", headers, others),
         Event::ResponseLeft { headers } => head("response", headers, others),
         Event::TrailersLeft { headers, .. } => head("trailers", headers, others),
-        Event::BodyLeft { body, .. } => format!("lets {} bytes go on", body.len()),
+        Event::BodyLeft { body, .. } => format!("lets {} go on", many(body.len() as u64, "byte")),
         _ => String::new(),
     }
 }
@@ -255,7 +262,7 @@ fn head(name: &str, headers: &[Field], others: &[&Event]) -> String {
             let changes: Vec<String> = diff::fields(headers, other).iter().map(ToString::to_string).collect();
             format!("{name} with other fields; now: {}", changes.join(", "))
         }
-        None => format!("{name} goes on with {} fields", headers.len()),
+        None => format!("{name} goes on with {}", many(headers.len() as u64, "field")),
     }
 }
 

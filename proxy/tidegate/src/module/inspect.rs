@@ -11,6 +11,7 @@ use super::powers::{moments, powers};
 use super::signature;
 use crate::apply::EPOCH_TICK;
 use crate::assets::{digest, hex};
+use crate::words::many;
 
 /// Everything that can be told of a module.
 #[derive(Debug, Serialize)]
@@ -128,7 +129,7 @@ pub(crate) fn size(bytes: usize) -> String {
 
 fn describe_memory(memory: Memory) -> String {
     let most = memory.most_pages.map_or("no limit of its own".to_owned(), |most| format!("at most {most}"));
-    format!("{} pages of 64 KiB at the start, {most}", memory.pages)
+    format!("{} of 64 KiB at the start, {most}", many(memory.pages, "page"))
 }
 
 /// Words with commas between them, in rows that fit on a screen.

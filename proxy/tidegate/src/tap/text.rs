@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::words::many;
+
 /// Whether there are colours.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paint {
@@ -159,18 +161,14 @@ impl Page {
         }
         if filter.get("guestUs").is_some() {
             let (guest, host) = (micros(&filter["guestUs"]), micros(&filter["hostUs"]));
-            let calls = count(&filter["callbacks"]);
-            _ = write!(
-                text,
-                "{}",
-                self.soft(&format!(", {calls} callbacks, {guest} inside, {host} in the host"))
-            );
+            let calls = many(count(&filter["callbacks"]), "callback");
+            _ = write!(text, "{}", self.soft(&format!(", {calls}, {guest} inside, {host} in the host")));
         }
         if count(&filter["pauses"]) > 0 {
             _ = write!(
                 text,
-                ", held {} times for {}",
-                count(&filter["pauses"]),
+                ", held {} for {}",
+                many(count(&filter["pauses"]), "time"),
                 micros(&filter["waitingUs"])
             );
         }
@@ -183,8 +181,8 @@ impl Page {
     fn filter_rest(&mut self, filter: &Value) {
         for (key, name) in [("requestBody", "request"), ("responseBody", "response")] {
             if let Some(body) = filter.get(key).filter(|body| body["changed"] == true) {
-                let (before, after) = (count(&body["before"]), count(&body["after"]));
-                self.line("", &format!("{name} body written to: {before} bytes before, {after} after"));
+                let (before, after) = (many(count(&body["before"]), "byte"), count(&body["after"]));
+                self.line("", &format!("{name} body written to: {before} before, {after} after"));
             }
         }
         for chose in list(filter, "chose") {
@@ -270,7 +268,7 @@ impl Page {
             _ = write!(text, "head after {}, ", micros(head));
         }
         let (received, sent) = (count(&one["bytesReceived"]), count(&one["bytesSent"]));
-        _ = write!(text, "{received} bytes received, {sent} sent");
+        _ = write!(text, "{} received, {sent} sent", many(received, "byte"));
         self.line("end", &text);
         if let Some(trace) = one.get("traceId") {
             self.line("trace", &self.soft(&plain(trace)));
@@ -346,7 +344,7 @@ mod tests {
   rule     shop/all  the path begins with /
            not shop/b: another path
            and 3 more are not for it
-  filter   auth (shop/all): continued, 2 callbacks, 120 µs inside, 4 µs in the host, held 1 times for 2.5 ms
+  filter   auth (shop/all): continued, 2 callbacks, 120 µs inside, 4 µs in the host, held 1 time for 2.5 ms
            request + x-user: ann
            request - x-drop: 1
            request ~ cookie: *** → ***

@@ -192,7 +192,7 @@ fn recorded_requests_are_compared() {
     assert_eq!(lines(&told)[..3], expected);
     assert_eq!(
         lines(&told).last().map(String::as_str),
-        Some("1 requests compared, 1 would be treated otherwise")
+        Some("1 request compared, 1 would be treated otherwise")
     );
     let told = diff(&["wrong.yaml"]);
     assert_eq!(told.status.code(), Some(1));

@@ -162,3 +162,24 @@ fn a_port_that_is_taken_is_told_with_what_helps() {
     let told = format!("listener \"web\": cannot listen at {address}: ");
     assert!(text.contains(&told) && text.contains("end what listens there, or take another port"), "{text}");
 }
+
+/// A folder of something else has thousands of problems.
+#[test]
+fn check_tells_the_first_problems_and_how_many_more_there_are() {
+    let folder = Folder::new("check-many");
+    folder.write("a.yaml", (0..80).map(|n| format!("key{n}: 1\n")).collect::<String>());
+    let output = tidegate(&folder, &["check", "a.yaml"]);
+    let told = lines(&output);
+    let (first, last) = (told.first().map(String::as_str), told.last().map(String::as_str));
+    assert_eq!((output.status.code(), told.len()), (Some(1), 51), "{told:?}");
+    assert!(first.is_some_and(|line| line.starts_with("a.yaml:1: ")), "{first:?}");
+    assert!(
+        last.is_some_and(|line| line.starts_with("… and ") && line.contains(" more problems; ")),
+        "{last:?}"
+    );
+    let all = lines(&tidegate(&folder, &["check", "--all", "a.yaml"]));
+    assert!(all.len() >= 80 && all.iter().all(|line| line.starts_with("a.yaml:")), "{all:?}");
+    let run = tidegate(&folder, &["run", "a.yaml"]);
+    let told = String::from_utf8_lossy(&run.stderr).lines().filter(|line| line.contains("a.yaml:")).count();
+    assert_eq!(told, 50);
+}

@@ -1,7 +1,7 @@
 //! Memory that runs out: what is new is refused, what is under way ends well, and then all is as before.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use tidegate_testkit::{Answer, Authority, Connection, Gate, RawClient, ScriptedUpstream, Step};
 
@@ -36,8 +36,8 @@ fn a_limit_holds_for_what_is_new() {
     assert_eq!(gateway.get("/"), (200, "ok".to_owned()));
 
     folder.write("a.yaml", configuration("16MiB", &address));
-    assert_eq!(gateway.wait("listening")["listener"], "web");
-    let bytes = gateway.address("listening");
+    let told = gateway.config()["addresses"]["bytes"][0].clone();
+    let bytes: SocketAddr = told.as_str().and_then(|told| told.parse().ok()).expect("an address");
     let line = gateway.wait("memory is used up");
     assert_eq!(line["limit"], 16 << 20);
     assert_eq!(gateway.get("/"), (503, "overloaded\n".to_owned()));

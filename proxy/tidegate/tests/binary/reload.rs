@@ -260,3 +260,21 @@ routes: [{ name: all, rules: [{ filters: [{ plugin: own }], respond: { status: 2
     gateway.wait("configuration live on all workers");
     assert!(!gateway.config().to_string().contains("127.0.0.1:1\""), "{}", gateway.config());
 }
+
+/// Where a listener is is told when it comes, not with each configuration that keeps it.
+#[test]
+fn only_new_addresses_are_told() {
+    let folder = Folder::new("reload-addresses");
+    let text = configuration("one");
+    folder.write("a.yaml", &text);
+    let mut gateway = Gateway::start(&folder, "a.yaml");
+    folder.write("a.yaml", text.replace("one", "two"));
+    let (lines, _) = gateway.up_to("configuration live on all workers");
+    assert!(lines.iter().all(|line| line["message"] != "listening"), "{lines:?}");
+    let more = "listeners: [{ name: more, address: 127.0.0.1:0 }, ";
+    assert!(text.contains("listeners: ["), "{text}");
+    folder.write("a.yaml", text.replace("listeners: [", more));
+    let (lines, _) = gateway.up_to("configuration live on all workers");
+    let told: Vec<_> = lines.iter().filter(|line| line["message"] == "listening").collect();
+    assert!(told.len() == 1 && told[0]["listener"] == "more", "{lines:?}");
+}

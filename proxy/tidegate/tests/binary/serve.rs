@@ -1,5 +1,6 @@
 //! A running gateway: answers, the admin API, the end.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
@@ -162,6 +163,35 @@ upstreams: {{ slow: {{ servers: [\"{address}\"] }} }}
         let answer = client.join().expect("the client ends");
         assert_eq!(answer.ends_with("late"), !second, "{answer}");
     }
+}
+
+/// What the kernel was told for the end of the first does not outlive it.
+#[test]
+fn a_process_that_is_ended_at_once_leaves_all_workers_of_the_next_their_connections() {
+    let folder = Folder::new("serve-cut-off");
+    folder.write("a.yaml", configuration("first"));
+    let mut first = Gateway::start(&folder, "a.yaml");
+    let mut busy = TcpStream::connect(first.web).expect("it listens");
+    busy.write_all(b"POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\n\r\n").expect("it is open");
+    let next = configuration("next").replace("workers: 2", "workers: 4");
+    folder.write(
+        "b.yaml",
+        next.replace("web, address: 127.0.0.1:0", &format!("web, address: '{}'", first.web)),
+    );
+    let next = Gateway::start(&folder, "b.yaml");
+    first.signal("TERM");
+    first.wait("draining");
+    first.signal("TERM");
+    assert_eq!(first.ended().code(), Some(1));
+    let clients: Vec<_> = (0..200).map(|_| TcpStream::connect(next.web).expect("it listens")).collect();
+    let list = || {
+        let told = next.admin("/connections?limit=1000").1;
+        let told: serde_json::Value = serde_json::from_str(&told).expect("it is JSON");
+        told["list"].as_array().cloned().unwrap_or_default()
+    };
+    while list().len() < clients.len() {}
+    let workers: BTreeSet<_> = list().iter().filter_map(|one| one["worker"].as_u64()).collect();
+    assert_eq!(workers, (0..4).collect());
 }
 
 #[test]

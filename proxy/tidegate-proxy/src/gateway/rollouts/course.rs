@@ -236,7 +236,9 @@ impl Way {
         if let Some(allowed) = bounds.failures
             && new.failures > allowed
         {
-            return Some(format!("the module broke off {} times, {allowed} are allowed", new.failures));
+            let times = if new.failures == 1 { "time" } else { "times" };
+            let are = if allowed == 1 { "is" } else { "are" };
+            return Some(format!("the module broke off {} {times}, {allowed} {are} allowed", new.failures));
         }
         // More errors than that many requests may have are enough, however many come yet.
         let judged = new.requests.max(least);

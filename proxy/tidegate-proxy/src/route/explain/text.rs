@@ -107,6 +107,11 @@ pub(super) fn hurdle(plan: &Plan, own: &Verdict, hurdle: &Hurdle) -> String {
     }
 }
 
+/// So many of what one is called.
+fn many(count: usize, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Why a rule that matches loses against the best one.
 pub(super) fn less_specific((own_host, own): &Rank, (best_host, best): &Rank) -> String {
     let why = if own_host != best_host {
@@ -120,9 +125,9 @@ pub(super) fn less_specific((own_host, own): &Rank, (best_host, best): &Rank) ->
     } else if own.method != best.method {
         "it asks for no method".to_owned()
     } else if own.headers != best.headers {
-        format!("it asks for {} headers, the chosen rule for {}", own.headers, best.headers)
+        format!("it asks for {}, the chosen rule for {}", many(own.headers, "header"), best.headers)
     } else if own.query != best.query {
-        format!("it asks for {} query parameters, the chosen rule for {}", own.query, best.query)
+        format!("it asks for {}, the chosen rule for {}", many(own.query, "query parameter"), best.query)
     } else {
         "it is as specific, but comes later in the document".to_owned()
     };
@@ -282,7 +287,9 @@ fn action(plan: &Plan, rule: &Rule) -> Vec<String> {
     match &rule.action {
         Action::Forward(upstreams) => split::forward(plan, rule, upstreams),
         Action::Redirect(redirect) => vec![redirected(redirect)],
-        Action::Respond(respond) => vec![format!("answer {}, {} bytes", respond.status, respond.body.len())],
+        Action::Respond(respond) => {
+            vec![format!("answer {}, {}", respond.status, many(respond.body.len(), "byte"))]
+        }
     }
 }
 

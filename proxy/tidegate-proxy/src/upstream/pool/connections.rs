@@ -14,6 +14,7 @@ use crate::upstream::failure::Failure;
 use crate::upstream::http1::{Home, Http1};
 use crate::upstream::member::Member;
 use crate::upstream::peer::Peer;
+use crate::upstream::pool::descriptors;
 use crate::upstream::pool::http2::{Http2, Opening, Stream, Underway};
 use crate::upstream::pool::lifetime::Lifetime;
 use crate::upstream::pool::refusals::Use;
@@ -170,21 +171,28 @@ impl Place {
         {
             return Ok(lease);
         }
-        match self.connect(course).await? {
-            Fresh::Http1(connection) => Ok(Lease::Http1(connection)),
-            Fresh::Http2(connection) => {
-                let lease = connection.lease(pool.deadlines.recent());
-                if !self.member.is_gone() {
-                    connections.http2.borrow_mut().push(connection);
-                }
-                Ok(lease)
+        let opened = match pool.dial(&self.member, course).await {
+            Ok(fresh) => Ok(self.lease(fresh)),
+            Err(error) if descriptors::have_run_out(&error) => {
+                Box::pin(noted(course, "wait", self.once_there_is_a_descriptor(error, course))).await
             }
-        }
+            Err(error) => Err(error),
+        };
+        opened.map_err(|error| self.no_connection(error, Use::Requests))
     }
 
-    async fn connect(&self, course: Option<&Course>) -> Result<Fresh, Fail> {
-        let opened = self.pool.dial(&self.member, course).await;
-        opened.map_err(|error| self.no_connection(error, Use::Requests))
+    /// The first use of a connection.
+    pub(super) fn lease(&self, fresh: Fresh) -> Lease {
+        match fresh {
+            Fresh::Http1(connection) => Lease::Http1(connection),
+            Fresh::Http2(connection) => {
+                let lease = connection.lease(self.pool.deadlines.recent());
+                if !self.member.is_gone() {
+                    self.member.connections.http2.borrow_mut().push(connection);
+                }
+                lease
+            }
+        }
     }
 
     /// Opens a connection that waits for requests, if that can be.
@@ -200,7 +208,7 @@ impl Place {
         self.pool.cluster.counters.of(self.pool.shard).connect_failures.add(1);
         if error.kind() == io::ErrorKind::ConnectionRefused {
             self.pool.refused(&self.member, for_what);
-        } else {
+        } else if !descriptors::have_run_out(&error) {
             self.pool.failed(&self.member, Failure::Reason(Reason::Connect));
         }
         Fail::upstream(Reason::Connect, Retry::Safe).because(error)
@@ -208,7 +216,7 @@ impl Place {
 }
 
 impl Pool {
-    async fn dial(&self, member: &Rc<Member>, course: Option<&Course>) -> io::Result<Fresh> {
+    pub(super) async fn dial(&self, member: &Rc<Member>, course: Option<&Course>) -> io::Result<Fresh> {
         let connections = &member.connections;
         let open = Open::new(&self.room);
         let underway = Opening::new(&connections.underway);
@@ -249,7 +257,7 @@ impl Pool {
 }
 
 /// A connection that nobody uses yet.
-enum Fresh {
+pub(super) enum Fresh {
     Http1(Box<Http1>),
     Http2(Rc<Http2>),
 }

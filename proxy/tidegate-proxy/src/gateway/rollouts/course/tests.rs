@@ -174,7 +174,7 @@ fn a_module_that_breaks_off_goes_back() {
     world.counts.new.failures = 1;
     assert_eq!(world.after(MINUTE / 2), None);
     world.counts.new.failures = 2;
-    let back = Event::Back("the module broke off 2 times, 1 are allowed".to_owned());
+    let back = Event::Back("the module broke off 2 times, 1 is allowed".to_owned());
     assert_eq!(world.after(MINUTE / 2), Some(back));
 }
 

@@ -405,6 +405,30 @@ fn requests_that_come_while_a_module_is_down_are_no_failures_of_it() {
     assert_eq!(gateway.release().state, ReleaseState::Running);
 }
 
+/// Behind the end of a request, or where the request goes on without it, nobody fails by a break-off; it counts all the same.
+#[test]
+fn a_module_that_breaks_off_unnoticed_goes_back_too() {
+    for (fault, policy) in [("d", ""), ("t", "onFailure: open,")] {
+        let log = LogFile::default();
+        let yaml = plugin_yaml("{ module: new.wasm, percent: 50, rollbackOn: { failures: 0 } }", &log)
+            .replace("workers: 2", "workers: 1")
+            .replace("module: old.wasm,", &format!("module: old.wasm, {policy}"));
+        let gateway = TestGateway::start_with(
+            &yaml,
+            &[("old.wasm", &module("--old---")), ("new.wasm", include_bytes!("../guests/fault.wat"))],
+        );
+        gateway.judge_releases(Duration::ZERO);
+        let all = marks(&gateway, 2, &format!("x-fault: {fault}\r\n"));
+        assert!(all.iter().all(|(status, _)| *status == 200), "{fault}: {all:?}");
+        assert_eq!(gateway.metric("tidegate_plugin_traps_total", "mark"), 1.0, "{fault}");
+        marks(&gateway, 40, "");
+        assert_eq!(gateway.metric("tidegate_release_failures_total", "arm=\"new\""), 1.0, "{fault}");
+        gateway.judge_releases(MINUTE);
+        let ReleaseState::RolledBack(why) = gateway.release().state else { panic!("{fault}") };
+        assert!(why.starts_with("the module broke off"), "{why}");
+    }
+}
+
 #[test]
 fn a_module_that_does_not_load_never_touches_the_one_that_runs() {
     let canary = "{ module: new.wasm, percent: 50 }";

@@ -55,9 +55,10 @@ impl Record {
     #[cold]
     pub(crate) fn canary_is_away(&mut self, plugin: PluginIndex, instead: PluginIndex, before: bool) {
         let worker = self.client.local.shard.worker;
+        let unnoticed = self.unnoticed(plugin);
         for taken in self.arms.iter_mut().filter(|taken| taken.plugin == Some(plugin)) {
             let new = taken.rollout.of(Arm::New, worker);
-            new.failures.add(u64::from(!before));
+            new.failures.add(u64::from(!before) + unnoticed);
             new.begun.subtract(1);
             taken.rollout.of(Arm::Old, worker).begun.add(1);
             (taken.arm, taken.plugin) = (Arm::Old, Some(instead));
@@ -79,9 +80,9 @@ impl Record {
         let failed = self.has_failed();
         for taken in &self.arms {
             let cells = taken.rollout.of(taken.arm, worker);
-            let broke = taken.plugin.is_some_and(|plugin| self.broke_in(plugin));
+            let broke = |plugin| u64::from(self.broke_in(plugin)) + self.unnoticed(plugin);
             cells.errors.add(u64::from(failed));
-            cells.failures.add(u64::from(broke));
+            cells.failures.add(taken.plugin.map_or(0, broke));
         }
     }
 
@@ -95,6 +96,11 @@ impl Record {
             Some(status) => broke && status.is_success(),
             None => broke,
         }
+    }
+
+    /// How often a plugin broke off since a request was last over, without one that failed for it.
+    fn unnoticed(&self, plugin: PluginIndex) -> u64 {
+        self.view.plugins.get(plugin).map_or(0, |slot| slot.take_unnoticed())
     }
 
     /// Whether the request's stream in a plugin broke off.

@@ -39,6 +39,9 @@ pub(crate) struct Slot {
     pub(crate) leaving: Rc<Leaving>,
     state: RefCell<State>,
     failures: Cell<u32>,
+    /// How often it broke off without a request that has noticed: in a callback behind a request's end, in one of no
+    /// request, or in one after which the request goes on.
+    unnoticed: Cell<u64>,
     /// Instances of connections or requests now.
     pub(crate) taken: Rc<Cell<usize>>,
     /// Instances that await a request.
@@ -89,6 +92,7 @@ impl Slot {
             leaving: leaving.clone(),
             state: RefCell::new(State::Missing),
             failures: Cell::new(0),
+            unnoticed: Cell::new(0),
             taken: Rc::default(),
             idle: Idle::default(),
             refused_until: Cell::new(Duration::ZERO),
@@ -208,8 +212,19 @@ impl Slot {
         } else {
             cells.traps.add(1)
         }
+        self.unnoticed.set(self.unnoticed.get() + 1);
         let version = self.entry.version.as_ref().map_or("", |version| version.name());
         tracing::error!(plugin = %self.entry.name, version, %trap, "plugin failed");
+    }
+
+    /// A request failed because the guest broke off.
+    pub(crate) fn notice(&self) {
+        self.unnoticed.set(self.unnoticed.get().saturating_sub(1));
+    }
+
+    /// How often it broke off and no request failed for it, since this was last asked.
+    pub(crate) fn take_unnoticed(&self) -> u64 {
+        self.unnoticed.take()
     }
 
     /// Takes a trapped instance out of service.

@@ -317,7 +317,11 @@ impl Guest {
                 Ok(())
             }
             Failure::Closed => {
-                self.failed.set(true);
+                if !self.failed.replace(true)
+                    && let Some(slot) = self.host.slot()
+                {
+                    slot.notice();
+                }
                 Err(Fail::filter(reason))
             }
         }

@@ -129,7 +129,7 @@ impl<'a> Place<'a> {
     }
 
     fn is_named_as(&self, other: &Self) -> bool {
-        self.has_name() && self.rule.name == other.rule.name
+        self.has_name() && other.has_name() && self.rule.name == other.rule.name
     }
 
     fn matches_as(&self, other: &Self) -> bool {

@@ -1,6 +1,7 @@
 //! Connections to servers: how many, how old, how often used, and what happens to requests when they end.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tidegate_testkit::{
     Answer, ByteServer, Frame, Http2Options, Http2Upstream, Load, LoadOptions, LogFile, Nobody, RawClient,
@@ -151,6 +152,25 @@ fn requests_that_a_server_refuses_are_sent_again() {
         assert_eq!(RawClient::connect(web).exchange(post).status, 200);
         drop(serving.join().expect("the server"));
     }
+}
+
+/// What a server may have acted on is another thing: in a rule without retries its body is not sent twice.
+#[test]
+fn a_body_that_a_server_has_seen_is_not_sent_again() {
+    let server = ByteServer::start();
+    let gateway = gateway(server.address(), "protocol: http2", "");
+    let web = gateway.address("web");
+    let serving = std::thread::spawn(move || {
+        let mut spoken = Spoken::accept(&server);
+        spoken.request();
+        spoken.body();
+        drop(spoken);
+        server
+    });
+    // PUT is idempotent.
+    assert_eq!(RawClient::connect(web).exchange(POST.replace("POST", "PUT")).status, 502);
+    let server = serving.join().expect("the server");
+    assert!(server.is_left_alone(Duration::from_millis(50)), "nobody came again");
 }
 
 /// Many requests at once need as many connections as the server's and the gateway's own limits make necessary.

@@ -137,7 +137,7 @@ impl<'a> Attempts<'a> {
             Retry::Idempotent => self.any_method,
             Retry::Never => false,
         };
-        let unseen = matches!(fail.retry, Retry::Stale | Retry::Safe);
+        let unseen = fail.retry.is_of_unseen();
         let wanted = match fail.reason {
             Reason::Connect => self.on().contains(&RetryOn::Connect),
             // What no server has seen is not lost because of a connection.
@@ -174,6 +174,10 @@ impl Exchange {
             if message.is_too_long() {
                 self.tries().stopped = Some(Stop::Body);
             }
+            return Next::Done;
+        }
+        let unseen = matches!(outcome, Err(fail) if fail.retry.is_of_unseen());
+        if message.is_for_unseen() && !unseen {
             return Next::Done;
         }
         if reused && attempts.stale < STALE {

@@ -107,6 +107,13 @@ pub(crate) enum Retry {
     Never,
 }
 
+impl Retry {
+    /// Whether no server has looked at the request.
+    pub(crate) fn is_of_unseen(self) -> bool {
+        matches!(self, Self::Stale | Self::Safe)
+    }
+}
+
 /// A failed exchange.
 #[derive(Debug)]
 pub(crate) struct Fail {

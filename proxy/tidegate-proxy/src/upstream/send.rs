@@ -49,6 +49,11 @@ impl Message {
         !self.spent || self.replay.as_ref().is_some_and(Replay::is_whole)
     }
 
+    /// Whether its body is kept only for servers that leave it unseen.
+    pub(crate) fn is_for_unseen(&self) -> bool {
+        self.unseen && self.replay.is_some()
+    }
+
     /// Whether it is a body that is too long to be kept because of which it cannot be sent again.
     pub(crate) fn is_too_long(&self) -> bool {
         self.spent && self.replay.is_some() && !self.is_whole()
@@ -207,7 +212,7 @@ async fn send_http2(
     let mut sender = stream.connection.sender();
     // The connection may have ended meanwhile; the message is whole still.
     poll_fn(|cx| sender.poll_ready(cx)).await.map_err(|error| refusal(error, true))?;
-    if again && message.unseen {
+    if again && message.unseen && message.body.size_hint().lower() <= Retries::UNSEEN as u64 {
         message.keep_body(Retries::UNSEEN);
     }
     let keep = again && stream.connection.is_crowded();

@@ -71,7 +71,8 @@ struct Entry {
 struct Outcome {
     key: Key,
     took: Duration,
-    result: Result<(), String>,
+    /// None: the server could not be asked, which is no fault of its own.
+    result: Option<Result<(), String>>,
 }
 
 struct Checker {
@@ -197,6 +198,11 @@ impl Checker {
         let Outcome { key, took, result } = outcome;
         let Some(entry) = self.servers.get_mut(&key) else { return };
         let Some(rule) = &entry.cluster.spec.health else { return };
+        let Some(result) = result else {
+            let wait = entry.watch.wait(rule, self.random.next());
+            self.due.push(Reverse((Instant::now() + wait, key)));
+            return;
+        };
         let good = result.is_ok();
         let (upstream, server) = (&key.0, entry.identity.address);
         let changed = entry.watch.on_result(rule, good);
@@ -229,7 +235,7 @@ async fn check(key: Key, cluster: Arc<Cluster>, identity: Arc<Identity>, done: m
     let Some(rule) = cluster.spec.health.as_ref() else { return };
     let begun = Instant::now();
     let checked = tokio::time::timeout(rule.timeout, probe::run(&cluster, &identity, rule)).await;
-    let result = checked.unwrap_or_else(|_| Err(format!("nothing within {:?}", rule.timeout)));
+    let result = checked.unwrap_or_else(|_| Some(Err(format!("nothing within {:?}", rule.timeout))));
     // The checker is gone when the gateway ends.
     _ = done.send(Outcome { key, took: begun.elapsed(), result }).await;
 }

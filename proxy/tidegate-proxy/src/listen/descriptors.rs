@@ -18,13 +18,16 @@ const OF_THE_REST: usize = 16;
 
 /// The lowest number that no client's socket may have, in a process with so many workers and listening sockets of each.
 pub(crate) fn ceiling(workers: usize, listening: usize) -> RawFd {
-    let own = workers * (listening + OF_A_WORKER) + OF_THE_REST;
-    below(getrlimit(Resource::Nofile).current, own as u64)
+    let doors = workers * listening;
+    let own = doors + workers * OF_A_WORKER + OF_THE_REST;
+    below(getrlimit(Resource::Nofile).current, own as u64, doors as u64)
 }
 
-fn below(limit: Option<u64>, own: u64) -> RawFd {
+/// `waiting` clients, one at each socket, have one above it.
+fn below(limit: Option<u64>, own: u64, waiting: u64) -> RawFd {
     let limit = limit.unwrap_or(u64::MAX);
-    RawFd::try_from(limit - limit.saturating_sub(own) / KEPT).unwrap_or(RawFd::MAX)
+    let free = limit.saturating_sub(own);
+    RawFd::try_from(limit - (free / KEPT + waiting).min(free)).unwrap_or(RawFd::MAX)
 }
 
 /// Why a client waits.
@@ -38,10 +41,11 @@ mod tests {
 
     #[test]
     fn a_quarter_of_those_that_are_free_is_kept() {
-        assert_eq!(below(Some(1024), 24), 774);
-        assert_eq!(below(Some(64), 21), 54);
-        assert_eq!(below(Some(64), 80), 64, "nothing is kept where there is nothing");
-        assert_eq!(below(None, 24), RawFd::MAX);
+        assert_eq!(below(Some(1024), 24, 0), 774);
+        assert_eq!(below(Some(1024), 24, 4), 770);
+        assert_eq!(below(Some(64), 21, 1), 53);
+        assert_eq!(below(Some(64), 80, 1), 64, "nothing is kept where there is nothing");
+        assert_eq!(below(None, 24, 1), RawFd::MAX);
         assert!(ceiling(1, 1) > 0);
     }
 }

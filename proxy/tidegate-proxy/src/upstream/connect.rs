@@ -26,6 +26,11 @@ pub(crate) struct Opened {
     pub(crate) http2: bool,
 }
 
+/// Whether there was no connection because the process, or the system, may open no more.
+pub(crate) fn no_descriptor_is_left(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 /// Connects to a server. The caller bounds the time.
 pub(crate) async fn open(cluster: &Cluster, member: &Member, course: Option<&Course>) -> io::Result<Opened> {
     if cluster.spec.protocol == UpstreamProtocol::Redis {

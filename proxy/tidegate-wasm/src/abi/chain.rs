@@ -115,6 +115,9 @@ impl Chain {
         let state = store.data_mut();
         (state.chained, state.phase) = (true, Phase::Chained);
         let done = respond.call(&mut *store, (id, fields, size));
+        if done.is_err() && passed(store) > 0 {
+            store.data().entered_one();
+        }
         let state = store.data_mut();
         state.chained = false;
         let silent = std::mem::replace(&mut state.phase, Phase::Running) == Phase::Chained;

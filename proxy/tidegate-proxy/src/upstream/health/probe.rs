@@ -15,21 +15,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::transport::Stream;
 use crate::upstream::cluster::Cluster;
-use crate::upstream::connect;
+use crate::upstream::connect::{self, Opened};
 use crate::upstream::pool::Local;
 use crate::upstream::server::Identity;
 
-/// Checks a server. The caller bounds the time.
-///
-/// # Errors
-/// Why it is not well, in words for people.
-pub(crate) async fn run(cluster: &Cluster, server: &Identity, rule: &Health) -> Result<(), String> {
+/// Checks a server, and says why it is not well in words for people; none: it could not be asked, since the process may open
+/// no more. The caller bounds the time.
+pub(crate) async fn run(cluster: &Cluster, server: &Identity, rule: &Health) -> Option<Result<(), String>> {
     let address = match rule.port {
         Some(port) => SocketAddr::new(server.address.ip(), port),
         None => server.address,
     };
-    let opened = connect::to(cluster, address, server.name.as_ref()).await;
-    let opened = opened.map_err(|error| format!("no connection: {error}"))?;
+    match connect::to(cluster, address, server.name.as_ref()).await {
+        Ok(opened) => Some(ask(cluster, server, rule, opened).await),
+        Err(error) if connect::no_descriptor_is_left(&error) => None,
+        Err(error) => Some(Err(format!("no connection: {error}"))),
+    }
+}
+
+async fn ask(cluster: &Cluster, server: &Identity, rule: &Health, opened: Opened) -> Result<(), String> {
     match &rule.probe {
         Probe::Tcp { send, expect } => bytes(opened.stream, send, expect).await,
         Probe::Http { path, host, method, headers, statuses } => {

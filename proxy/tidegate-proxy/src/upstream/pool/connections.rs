@@ -14,7 +14,6 @@ use crate::upstream::failure::Failure;
 use crate::upstream::http1::{Home, Http1};
 use crate::upstream::member::Member;
 use crate::upstream::peer::Peer;
-use crate::upstream::pool::descriptors;
 use crate::upstream::pool::http2::{Http2, Opening, Stream, Underway};
 use crate::upstream::pool::lifetime::Lifetime;
 use crate::upstream::pool::refusals::Use;
@@ -151,9 +150,8 @@ impl Place {
     pub(crate) async fn open(&self, course: Option<&Course>) -> Result<Lease, Fail> {
         let pool = &self.pool;
         let connections = &self.member.connections;
-        let shares = pool.cluster.spec.protocol == UpstreamProtocol::Http2 || connections.speaks_http2.get();
         let each = pool.cluster.spec.pool.streams as usize;
-        if shares && connections.underway.len() > 0 {
+        if self.is_shared_soon() {
             let shared = async {
                 while connections.underway.len() > 0 && connections.underway.wait(each).await {
                     if let Some(lease) = self.idle_http2() {
@@ -173,12 +171,20 @@ impl Place {
         }
         let opened = match pool.dial(&self.member, course).await {
             Ok(fresh) => Ok(self.lease(fresh)),
-            Err(error) if descriptors::have_run_out(&error) => {
+            Err(error) if connect::no_descriptor_is_left(&error) => {
                 Box::pin(noted(course, "wait", self.once_there_is_a_descriptor(error, course))).await
             }
             Err(error) => Err(error),
         };
         opened.map_err(|error| self.no_connection(error, Use::Requests))
+    }
+
+    /// Whether another request opens a connection that has room for both.
+    pub(super) fn is_shared_soon(&self) -> bool {
+        let connections = &self.member.connections;
+        let protocol = self.pool.cluster.spec.protocol;
+        let shares = protocol == UpstreamProtocol::Http2 || connections.speaks_http2.get();
+        shares && connections.underway.len() > 0
     }
 
     /// The first use of a connection.
@@ -208,7 +214,7 @@ impl Place {
         self.pool.cluster.counters.of(self.pool.shard).connect_failures.add(1);
         if error.kind() == io::ErrorKind::ConnectionRefused {
             self.pool.refused(&self.member, for_what);
-        } else if !descriptors::have_run_out(&error) {
+        } else if !connect::no_descriptor_is_left(&error) {
             self.pool.failed(&self.member, Failure::Reason(Reason::Connect));
         }
         Fail::upstream(Reason::Connect, Retry::Safe).because(error)

@@ -4,16 +4,12 @@
 use std::io;
 use std::time::Duration;
 
+use crate::upstream::connect::no_descriptor_is_left;
 use crate::upstream::course::Course;
 use crate::upstream::pool::{Lease, Place};
 
 /// Between two tries.
 const BREATH: Duration = Duration::from_millis(20);
-
-/// Whether the process, or the system, may open no more.
-pub(super) fn have_run_out(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
-}
 
 impl Place {
     /// Tries again for as long as a connect may take: for a connection that has come free meanwhile, or a new one.
@@ -27,14 +23,20 @@ impl Place {
     ) -> io::Result<Lease> {
         let pool = &self.pool;
         let until = pool.now() + pool.cluster.spec.connect_timeout;
-        while have_run_out(&error) && pool.now() < until {
+        while no_descriptor_is_left(&error) && pool.now() < until {
             tokio::time::sleep(BREATH).await;
             if let Some(lease) = self.idle() {
                 return Ok(lease);
             }
-            match pool.dial(&self.member, course).await {
-                Ok(fresh) => return Ok(self.lease(fresh)),
-                Err(another) => error = another,
+            // As before a first try: not beyond the upstream's limit, and one for all that can share it.
+            if !pool.makes_room() || self.is_shared_soon() {
+                continue;
+            }
+            let left = until.saturating_sub(pool.now());
+            match tokio::time::timeout(left, pool.dial(&self.member, course)).await {
+                Ok(Ok(fresh)) => return Ok(self.lease(fresh)),
+                Ok(Err(another)) => error = another,
+                Err(_) => break,
             }
         }
         Err(error)

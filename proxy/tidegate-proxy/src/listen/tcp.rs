@@ -25,7 +25,8 @@ use crate::local::{Client, Local, Session, Site};
 use crate::shared::ListenerCounters;
 use crate::transport::Transport;
 
-/// The wait after the system had no descriptor or no memory for a connection: trying at once would only spin.
+/// The wait after there was no descriptor or no memory for a connection. A time, since nothing tells when one comes free, which
+/// another worker, a file or the admin API may have had; trying at once would only spin.
 const BREATH: Duration = Duration::from_millis(50);
 /// How often at most that is told: it goes on for a while, and a log that grows by twenty lines a second is the next thing
 /// that runs out.

@@ -8,7 +8,8 @@ use crate::upstream::connect::no_descriptor_is_left;
 use crate::upstream::course::Course;
 use crate::upstream::pool::{Lease, Place};
 
-/// Between two tries.
+/// Between two tries. A time, since nothing tells when a descriptor comes free: a client's connection on another worker may
+/// have had it.
 const BREATH: Duration = Duration::from_millis(20);
 
 impl Place {
